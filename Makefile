@@ -1,0 +1,84 @@
+# The one way in. Each environment is made once, under .venvs/, and again only when its pins change.
+
+PYTHON ?= python3
+CONSTRAINTS := requirements/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH PYTHONHOME
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Paths are relative throughout, so that a folder with spaces in its name works too.
+run = .venvs/$(1)/bin/python
+
+.PHONY: help demo test docs lint format bare clean
+
+help:  ## Print this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+# An environment bears the name of the extra it holds.
+.venvs/%/.stamp: pyproject.toml $(CONSTRAINTS)
+	@echo "Making the environment .venvs/$* (once; it may take some minutes)"
+	@$(PYTHON) -m venv ".venvs/$*"
+	@.venvs/$*/bin/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$*]"
+	@touch $@
+
+demo: export DATA := $(DATA)
+demo: export MPLBACKEND := Agg
+demo: .venvs/examples/.stamp  ## Run examples/quickstart.py; DATA=path.npz for data of your own (z, y).
+	@$(call run,examples) examples/quickstart.py $${DATA:+"$$DATA"}
+
+# One thread of linear algebra a worker: two workers with two threads each are slower on two cores.
+test: export OMP_NUM_THREADS := 1
+test: export OPENBLAS_NUM_THREADS := 1
+test: export MKL_NUM_THREADS := 1
+test: export MPLBACKEND := Agg
+test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and the like are passed on.
+	@$(call run,test) -m pytest -n 2 $(PYTEST_ARGS)
+
+docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors.
+	@rm -rf docs/generated
+	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+lint: .venvs/lint/.stamp  ## Check with ruff, the formatter and mypy; nothing is changed.
+	@$(call run,lint) -m ruff check .
+	@$(call run,lint) -m ruff format --check .
+	@$(call run,lint) -m mypy
+
+format: .venvs/lint/.stamp  ## Format the code, and mend what ruff can mend.
+	@$(call run,lint) -m ruff check --fix .
+	@$(call run,lint) -m ruff format .
+
+# What a user gets from "pip install .": newest versions, no extras, the installed package and not this folder.
+SOURCES := $(shell find fpigauss fpigauss_torch -name '*.py' 2>/dev/null)
+.venvs/bare/.stamp: pyproject.toml $(SOURCES)
+	@echo "Making the environment .venvs/bare (again whenever the package changes)"
+	@$(PYTHON) -m venv --clear .venvs/bare
+	@.venvs/bare/bin/python -m pip install --quiet .
+	@touch $@
+
+define BARE_CHECK
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+
+import fpigauss
+
+y = np.arange(60) % 3
+z = np.random.default_rng(0).normal(size=(60, 2)) + y[:, None]
+result = fpigauss.fit_fixed_point(z, y, 10.0, tied=True)
+assert result.converged, result.status
+for name in ("torch", "sklearn", "matplotlib"):
+    assert find_spec(name) is None, f"{name} is installed"
+    assert name not in sys.modules, f"{name} was imported"
+print(f"fpigauss {fpigauss.__version__} works bare: {result.status} in {result.n_iter} evaluations")
+endef
+export BARE_CHECK
+
+bare: .venvs/bare/.stamp  ## Install the core alone in a fresh environment and fit with it.
+	@$(call run,bare) -I -W error -c "$$BARE_CHECK"
+
+clean:  ## Remove the environments, caches and what was built.
+	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
