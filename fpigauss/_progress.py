@@ -1,0 +1,25 @@
+"""Progress bars, imported when one is shown."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+__all__ = ["fit_bar", "progress_bar"]
+
+T = TypeVar("T")
+
+
+def progress_bar(items: Iterable[T], shown: bool, description: str) -> Iterable[T]:
+    """``items``, with a bar on the terminal if ``shown``."""
+    if not shown:
+        return items
+    from tqdm.auto import tqdm
+
+    bar: Iterable[T] = tqdm(items, desc=description)
+    return bar
+
+
+def fit_bar(total: int, shown: bool) -> Any:
+    """A bar of ``total`` evaluations, with the methods of tqdm; silent unless ``shown``."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc="fixed point", disable=not shown)

@@ -1,0 +1,20 @@
+"""Types shared by all modules."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+__all__ = ["Array", "InitName", "Labels", "PiFunction", "UpdateName"]
+
+#: An array of any namespace of the array API standard.
+Array: TypeAlias = Any
+
+#: Class labels on the host: integers or strings.
+Labels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+#: A user's own pi_KLD: from the (K, K) matrix of divergences, a positive scalar or (K, K) matrix.
+PiFunction: TypeAlias = Callable[[Array], Array]
+
+UpdateName: TypeAlias = Literal["both", "means", "covariances"]
+InitName: TypeAlias = Literal["data", "identity"]

@@ -1,0 +1,173 @@
+"""Full covariance matrices."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fpigauss._arrays import first_true, namespace
+from fpigauss._linalg import (
+    apply,
+    eye_like,
+    first_asymmetric,
+    first_not_positive_definite,
+    gram,
+    lyapunov,
+    matrix_exp_half,
+    matrix_log,
+    riccati,
+    solve_lower,
+    squared_norms,
+    symmetrised,
+    transposed,
+    x_minus_log1p,
+)
+from fpigauss._typing import Array
+from fpigauss.covariance._family import CovarianceFamily, Factor
+
+__all__ = ["Dense"]
+
+
+@dataclass(frozen=True)
+class Dense(CovarianceFamily):
+    """Full matrices: values and moments (n, d, d)."""
+
+    name: ClassVar[str] = "dense"
+    needs_dense: ClassVar[bool] = True
+
+    # -- the border ------------------------------------------------------------------------
+
+    def entry_shape(self, dim: int) -> tuple[int, ...]:
+        return (dim, dim)
+
+    def first_not_positive(self, values: Array) -> int | None:
+        return first_not_positive_definite(values)
+
+    def first_asymmetric(self, values: Array) -> int | None:
+        return first_asymmetric(values)
+
+    def first_singular(self, values: Array, noise: Array) -> int | None:
+        xp = namespace(values)
+        dim = values.shape[-1]
+        variances = xp.linalg.diagonal(values)
+        flat = ~(variances > noise)
+        scale = 1.0 / xp.sqrt(xp.where(flat, xp.ones_like(variances), variances))
+        correlations = symmetrised(values * scale[:, :, None] * scale[:, None, :])
+        eigenvalues = xp.linalg.eigvalsh(correlations)
+        # rounding leaves d * eps on an eigenvalue of a correlation matrix that should be zero
+        singular = eigenvalues[:, 0] <= 4.0 * dim * xp.finfo(values.dtype).eps
+        return first_true(xp.any(flat, axis=-1) | singular)
+
+    def rounded(self, values: Array, like: Array) -> Array:
+        xp = namespace(values)
+        if values.dtype == like.dtype:
+            return values
+        dim, lift = values.shape[-1], 0.0
+        while True:  # rounding moves an eigenvalue by at most d * eps * the largest entry
+            raised = values + lift * eye_like(dim, values)
+            result = xp.astype(raised, like.dtype)
+            if first_not_positive_definite(xp.astype(result, values.dtype)) is None:
+                return result
+            step = dim * float(xp.finfo(like.dtype).eps) * float(xp.max(xp.abs(values)))
+            lift = max(2.0 * lift, step)
+
+    # -- moments ---------------------------------------------------------------------------
+
+    def moments(self, covariances: Array) -> Array:
+        return covariances
+
+    def outer(self, a: Array, b: Array) -> Array:
+        if self.tied:
+            return symmetrised(transposed(a) @ b)[None, ...]  # no (K, d, d) on the way
+        product = a[:, :, None] * b[:, None, :]
+        return product if a is b else symmetrised(product)
+
+    def values_moments(self, values: Array, dim: int) -> Array:
+        return values
+
+    def unit(self, dim: int, like: Array) -> Array:
+        return eye_like(dim, like)[None, ...]
+
+    def trace(self, moments: Array) -> Array:
+        return namespace(moments).linalg.trace(moments)
+
+    def average(self, moments: Array, dim: int) -> Array:
+        return moments
+
+    # -- factors ---------------------------------------------------------------------------
+
+    def factor(self, values: Array) -> Factor:
+        root = namespace(values).linalg.cholesky(values)
+        identity = namespace(values).zeros_like(values) + eye_like(values.shape[-1], values)
+        return Factor(root, solve_lower(root, identity))
+
+    def values(self, factor: Factor) -> Array:
+        return gram(factor.root)
+
+    def precisions(self, factor: Factor) -> Array:
+        return gram(transposed(factor.inverse))
+
+    def log_det(self, factor: Factor, dim: int) -> Array:
+        return 2.0 * namespace(factor.root).linalg.slogdet(factor.root)[1]
+
+    def composed(self, outer: Factor, inner: Factor) -> Factor:
+        return Factor(outer.root @ inner.root, inner.inverse @ outer.inverse)
+
+    # -- vectors and matrices through factors ----------------------------------------------
+
+    def apply(self, values: Array, x: Array) -> Array:
+        return apply(values, x)
+
+    def whiten(self, factor: Factor, x: Array) -> Array:
+        return apply(factor.inverse, x)
+
+    def color(self, factor: Factor, x: Array) -> Array:
+        return apply(factor.root, x)
+
+    def color_adjoint(self, factor: Factor, x: Array) -> Array:
+        return apply(transposed(factor.root), x)
+
+    def whiten_moments(self, factor: Factor, moments: Array) -> Array:
+        return symmetrised(factor.inverse @ moments @ transposed(factor.inverse))
+
+    def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
+        return symmetrised(transposed(factor.root) @ values @ factor.root)
+
+    # -- updates ---------------------------------------------------------------------------
+
+    def log_solution(self, a: Array, b: Array) -> Array:
+        return matrix_log(riccati(a, b))
+
+    def precondition(self, a: Array, gradient: Array) -> Array:
+        return lyapunov(a, gradient)
+
+    def retract(self, factor: Factor, step: Array) -> Factor:
+        grown, _ = matrix_exp_half(step)
+        root = factor.root @ grown
+        return Factor(root, namespace(root).linalg.inv(root))
+
+    def step_sizes(self, step: Array) -> Array:
+        xp = namespace(step)
+        return xp.max(xp.abs(xp.linalg.eigvalsh(step)), axis=-1)
+
+    def spectrum(self, factor: Factor) -> tuple[Array, Array]:
+        singular = namespace(factor.root).linalg.svdvals(factor.root)
+        return singular[:, -1] ** 2, singular[:, 0] ** 2
+
+    # -- pairs -----------------------------------------------------------------------------
+
+    def distances_by_class(self, x: Array, means: Array, factor: Factor) -> Array:
+        columns = [
+            squared_norms((x - means[k, :]) @ transposed(factor.inverse[k, ...]))
+            for k in range(means.shape[0])  # each class is a matrix product of its own
+        ]
+        return namespace(x).stack(columns, axis=-1)
+
+    def paired_divergence(self, difference: Array, first: Factor, second: Factor) -> Array:
+        xp = namespace(difference)
+        # F'^-1 (Sigma - Sigma') F'^-T, whose eigenvalues e enter as e - log(1 + e)
+        change = symmetrised(
+            second.inverse @ (gram(first.root) - gram(second.root)) @ transposed(second.inverse)
+        )
+        growth = xp.linalg.eigvalsh(change)
+        growth = xp.where(growth > -1.0, growth, xp.zeros_like(growth) - 1.0 + 1e-16)
+        shape = xp.sum(x_minus_log1p(growth), axis=-1)
+        return 0.5 * (squared_norms(self.whiten(second, difference)) + shape)

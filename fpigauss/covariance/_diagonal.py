@@ -1,0 +1,166 @@
+"""Covariances on the diagonal: one variance an axis, and groups of axes that share one."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fpigauss._arrays import first_true, namespace
+from fpigauss._blocks import mend
+from fpigauss._linalg import squared_norms, transposed, x_minus_log1p
+from fpigauss._typing import Array
+from fpigauss.covariance._family import LOST, CovarianceFamily, Factor
+
+__all__ = ["Diagonal"]
+
+
+@dataclass(frozen=True)
+class Diagonal(CovarianceFamily):
+    """One variance an axis: values (n, d).
+
+    Families in which groups of axes share a variance override ``fold`` and ``multiplicity``
+    (and ``spread``, unless there is but one group); their values are (n, number of groups).
+    """
+
+    name: ClassVar[str] = "diagonal"
+
+    def fold(self, x: Array) -> Array:
+        """Sums of the axes (..., d) over the groups that share a variance."""
+        return x
+
+    def spread(self, values: Array) -> Array:
+        """One value an axis, or what broadcasts to it."""
+        return values
+
+    def multiplicity(self, dim: int) -> float | Array:
+        """The number of axes in a group."""
+        return 1.0
+
+    # -- the border ------------------------------------------------------------------------
+
+    def entry_shape(self, dim: int) -> tuple[int, ...]:
+        return (dim,)
+
+    def first_not_positive(self, values: Array) -> int | None:
+        return first_true(namespace(values).any(~(values > 0.0), axis=-1))
+
+    def first_asymmetric(self, values: Array) -> int | None:
+        return None
+
+    def first_singular(self, values: Array, noise: Array) -> int | None:
+        flat = ~(values * self.multiplicity(noise.shape[-1]) > self.fold(noise))
+        return first_true(namespace(values).any(flat, axis=-1))
+
+    def rounded(self, values: Array, like: Array) -> Array:
+        xp = namespace(values)
+        if values.dtype == like.dtype:
+            return values
+        limits = xp.finfo(like.dtype)
+        smallest = xp.full_like(values, float(limits.smallest_normal))
+        largest = xp.full_like(values, float(limits.max))
+        return xp.astype(xp.minimum(xp.maximum(values, smallest), largest), like.dtype)
+
+    # -- moments ---------------------------------------------------------------------------
+
+    def moments(self, covariances: Array) -> Array:
+        if covariances.ndim == 3:
+            covariances = namespace(covariances).linalg.diagonal(covariances)
+        return self.fold(covariances)
+
+    def outer(self, a: Array, b: Array) -> Array:
+        return self.pooled(self.fold(a * b))
+
+    def values_moments(self, values: Array, dim: int) -> Array:
+        return values * self.multiplicity(dim)
+
+    def unit(self, dim: int, like: Array) -> Array:
+        return self.fold(namespace(like).ones_like(like[:1, :dim]))
+
+    def trace(self, moments: Array) -> Array:
+        return namespace(moments).sum(moments, axis=-1)
+
+    def average(self, moments: Array, dim: int) -> Array:
+        return moments / self.multiplicity(dim)
+
+    # -- factors ---------------------------------------------------------------------------
+
+    def factor(self, values: Array) -> Factor:
+        root = namespace(values).sqrt(values)
+        return Factor(root, 1.0 / root)
+
+    def values(self, factor: Factor) -> Array:
+        return factor.root * factor.root
+
+    def precisions(self, factor: Factor) -> Array:
+        return factor.inverse * factor.inverse
+
+    def log_det(self, factor: Factor, dim: int) -> Array:
+        xp = namespace(factor.root)
+        return 2.0 * xp.sum(self.multiplicity(dim) * xp.log(factor.root), axis=-1)
+
+    def composed(self, outer: Factor, inner: Factor) -> Factor:
+        return Factor(outer.root * inner.root, outer.inverse * inner.inverse)
+
+    # -- vectors and matrices through factors ----------------------------------------------
+
+    def apply(self, values: Array, x: Array) -> Array:
+        return self.spread(values) * x
+
+    def whiten(self, factor: Factor, x: Array) -> Array:
+        return self.spread(factor.inverse) * x
+
+    def color(self, factor: Factor, x: Array) -> Array:
+        return self.spread(factor.root) * x
+
+    def color_adjoint(self, factor: Factor, x: Array) -> Array:
+        return self.color(factor, x)
+
+    def whiten_moments(self, factor: Factor, moments: Array) -> Array:
+        return moments * factor.inverse * factor.inverse
+
+    def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
+        return values * factor.root * factor.root * self.multiplicity(dim)
+
+    # -- updates ---------------------------------------------------------------------------
+
+    def log_solution(self, a: Array, b: Array) -> Array:
+        return 0.5 * namespace(a).log(b / a)
+
+    def precondition(self, a: Array, gradient: Array) -> Array:
+        return gradient / a
+
+    def retract(self, factor: Factor, step: Array) -> Factor:
+        xp = namespace(step)
+        root = factor.root * xp.exp(0.5 * step)
+        return Factor(root, 1.0 / root)
+
+    def step_sizes(self, step: Array) -> Array:
+        xp = namespace(step)
+        return xp.max(xp.abs(step), axis=-1)
+
+    def spectrum(self, factor: Factor) -> tuple[Array, Array]:
+        xp = namespace(factor.root)
+        values = self.values(factor)
+        return xp.min(values, axis=-1), xp.max(values, axis=-1)
+
+    # -- pairs -----------------------------------------------------------------------------
+
+    def distances_by_class(self, x: Array, means: Array, factor: Factor) -> Array:
+        xp = namespace(x, means)
+        precisions = self.precisions(factor)
+        scaled = self.apply(precisions, means)  # (K, d)
+        far = self.fold(x * x) @ transposed(precisions) + xp.sum(means * scaled, axis=-1)[None, :]
+        raw = far - 2.0 * (x @ transposed(scaled))
+
+        def exact(rows: Array, classes: Array) -> Array:
+            difference = xp.take(x, rows, axis=0) - xp.take(means, classes, axis=0)
+            return squared_norms(self.whiten(self.rows(factor, classes), difference))
+
+        # the products' error, eps * far, must stay small beside what log p is made of
+        return mend(raw, raw + x.shape[-1] < LOST * far, exact, row_bytes=32 * x.shape[-1])
+
+    def paired_divergence(self, difference: Array, first: Factor, second: Factor) -> Array:
+        xp = namespace(difference)
+        dim = difference.shape[-1]
+        precision = self.precisions(second)
+        growth = (first.root - second.root) * (first.root + second.root) * precision
+        shape = xp.sum(self.multiplicity(dim) * x_minus_log1p(growth), axis=-1)
+        return 0.5 * (xp.sum(self.fold(difference * difference) * precision, axis=-1) + shape)

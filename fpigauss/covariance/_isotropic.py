@@ -1,0 +1,35 @@
+"""One variance for all axes."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fpigauss._arrays import namespace
+from fpigauss._typing import Array
+from fpigauss.covariance._diagonal import Diagonal
+
+__all__ = ["Isotropic"]
+
+
+@dataclass(frozen=True)
+class Isotropic(Diagonal):
+    """A multiple of the identity: values (n, 1), one group of all axes."""
+
+    name: ClassVar[str] = "isotropic"
+
+    def fold(self, x: Array) -> Array:
+        return namespace(x).sum(x, axis=-1, keepdims=True)
+
+    def multiplicity(self, dim: int) -> float:
+        return float(dim)
+
+    def entry_shape(self, dim: int) -> tuple[int, ...]:
+        return ()
+
+    def unpack(self, covariances: Array) -> Array:
+        return super().unpack(covariances)[..., None]
+
+    def pack(self, values: Array) -> Array:
+        return super().pack(values[..., 0])
+
+    def inflated_dim(self, dim: int) -> int:
+        return dim

@@ -1,0 +1,149 @@
+r"""The Kullback-Leibler divergences between all pairs of Gaussians, a block of rows at a time.
+
+D_yy' = 1/2 [tr(Sigma_y'^-1 Sigma_y) + (mu_y - mu_y')' Sigma_y'^-1 (mu_y - mu_y') - d
++ log |Sigma_y'| / |Sigma_y|], as matrix products of second moments with precisions; the few
+entries that lose digits in them are recomputed from differences.
+"""
+
+from dataclasses import dataclass
+
+from fpigauss._arrays import device_of, namespace
+from fpigauss._blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, mend
+from fpigauss._errors import InvalidInputError
+from fpigauss._linalg import flattened, transposed
+from fpigauss._typing import Array
+from fpigauss.covariance import LOST, CovarianceFamily, Factor
+from fpigauss.gaussians import ClassGaussians
+
+__all__ = ["PairTerms", "pairwise_kld"]
+
+
+@dataclass(frozen=True)
+class PairTerms:
+    """What all pairs of K Gaussians need of each one, computed once at a point.
+
+    Build it with ``at``. ``means`` are centred: only differences of means matter.
+    """
+
+    family: CovarianceFamily
+    means: Array  # (K, d)
+    factor: Factor
+    #: Values of Sigma_y^-1, None where tied (as are the next three).
+    precisions: Array | None = None
+    #: Moments of Sigma_y + mu_y mu_y'.
+    second_moments: Array | None = None
+    #: Sigma_y^-1 mu_y (K, d).
+    scaled_means: Array | None = None
+    log_dets: Array | None = None
+
+    @classmethod
+    def at(cls, family: CovarianceFamily, means: Array, factor: Factor) -> "PairTerms":
+        """The terms of the Gaussians with ``means`` (K, d) and Sigma = F F'."""
+        xp = namespace(means)
+        means = means - xp.mean(means, axis=0, keepdims=True)
+        if family.tied:
+            return cls(family, means, factor)
+        dim = means.shape[1]
+        precisions = family.precisions(factor)
+        return cls(
+            family,
+            means,
+            factor,
+            precisions=precisions,
+            second_moments=family.values_moments(family.values(factor), dim)
+            + family.outer(means, means),
+            scaled_means=family.apply(precisions, means),
+            log_dets=family.log_det(factor, dim),
+        )
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes K."""
+        return int(self.means.shape[0])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one row of a block takes, its temporaries and sums included."""
+        return PAIR_BYTES * self.n_classes
+
+    def diagonal(self, rows: slice) -> Array:
+        """Where a block of ``rows`` crosses the diagonal (R, K)."""
+        xp = namespace(self.means)
+        classes = xp.arange(self.n_classes, device=device_of(self.means))
+        return classes[rows][:, None] == classes[None, :]
+
+    def divergences(self, rows: slice) -> Array:
+        """D of ``rows`` against all classes (R, K), zero on the diagonal."""
+        xp = namespace(self.means)
+        own = self.diagonal(rows)
+        if self.family.tied:
+            squared = self.family.tied_distances(
+                self.means[rows, :], self.means, self.factor, known=own
+            )
+            return xp.where(own, xp.zeros_like(squared), 0.5 * squared)
+        block = self._by_products(rows, own)
+        # rounding alone can leave a tiny negative number
+        return xp.where(own | (block < 0.0), xp.zeros_like(block), block)
+
+    def _by_products(self, rows: slice, own: Array) -> Array:
+        xp = namespace(self.means)
+        assert self.precisions is not None and self.second_moments is not None
+        assert self.scaled_means is not None and self.log_dets is not None
+        dim = self.means.shape[1]
+        traces = flattened(self.second_moments[rows, ...]) @ transposed(flattened(self.precisions))
+        norms = xp.sum(self.means * self.scaled_means, axis=-1)
+        cross = self.means[rows, :] @ transposed(self.scaled_means)
+        log_ratio = self.log_dets[None, :] - self.log_dets[rows][:, None]
+        raw = 0.5 * (traces - 2.0 * cross + norms[None, :] - dim + log_ratio)
+        terms = traces + norms[None, :] + dim + xp.abs(log_ratio)
+
+        def exact(row: Array, column: Array) -> Array:
+            row = row + rows.start
+            difference = xp.take(self.means, row, axis=0) - xp.take(self.means, column, axis=0)
+            return self.family.paired_divergence(
+                difference,
+                self.family.rows(self.factor, row),
+                self.family.rows(self.factor, column),
+            )
+
+        entry = int(self.precisions.shape[-1]) * (dim if self.family.needs_dense else 1)
+        return mend(raw, (raw < LOST * terms) & ~own, exact, row_bytes=8 * (6 * entry + 4 * dim))
+
+
+def pairwise_kld(gaussians: ClassGaussians) -> Array:
+    r"""The matrix of Kullback-Leibler divergences between all class Gaussians.
+
+    Entry (y, y') is KLD(N_y || N_y'), the D of Eqs. 9 and 10; the diagonal is zero. Computed in
+    float64 where the device has it, and differentiable where the namespace is.
+
+    Parameters
+    ----------
+    gaussians : ClassGaussians
+        K Gaussians.
+
+    Returns
+    -------
+    (K, K) array
+        In the namespace, device and dtype of the means, in nats.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``gaussians`` is not a ClassGaussians.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fpigauss import ClassGaussians, pairwise_kld
+    >>> unit = ClassGaussians([[0.0], [2.0]], [[1.0], [1.0]])
+    >>> pairwise_kld(unit)
+    array([[0., 2.],
+           [2., 0.]])
+    """
+    if not isinstance(gaussians, ClassGaussians):
+        raise InvalidInputError(f"gaussians is a {type(gaussians).__name__}; pass a ClassGaussians")
+    xp = namespace(gaussians.means)
+    terms = PairTerms.at(gaussians.family, *gaussians.working())
+    rows = blocks(terms.n_classes, terms.row_bytes, MEMORY_LIMIT)
+    divergences = xp.concat([terms.divergences(block) for block in rows])
+    return xp.astype(divergences, gaussians.means.dtype, copy=False)
