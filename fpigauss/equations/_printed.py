@@ -1,0 +1,55 @@
+"""Eqs. 5 to 7 as printed, with the index slips of Eq. 7 mended."""
+
+from dataclasses import dataclass
+
+from fpigauss._errors import NotPositiveDefiniteError
+from fpigauss.equations._problem import Evaluation, Point, Problem, Step
+from fpigauss.equations._stationary import Forces, largest_move, per_class
+
+__all__ = ["PrintedEquations"]
+
+
+@dataclass(frozen=True)
+class PrintedEquations:
+    """The means without the factor Sigma_y, and A unsplit: it need not be positive definite."""
+
+    name: str = "printed"
+
+    def evaluate(
+        self, problem: Problem, point: Point, departure: Evaluation | None = None
+    ) -> Evaluation:
+        """Update, objective and residual at ``point``."""
+        forces = Forces.at(problem, point, departure)
+        family, c, sums = problem.family, problem.c, forces.sums
+        white_scatter = family.whiten_moments(point.factor, problem.scatter_about(point.means))
+        u = s = None
+        failure = None
+        if problem.updates_means:  # Eq. 5
+            own = family.apply(family.precisions(point.factor), forces.along_means())
+            push = forces.along_precisions(problem) + own
+            u = family.whiten(point.factor, problem.means - point.means + c * push)
+        if problem.updates_covariances:  # Eq. 7, then Eq. 6
+            unit = family.unit(problem.dim, point.means)
+            first = per_class(1.0 + c * (sums.outgoing - sums.incoming), unit)
+            a = first * unit + c * family.whiten_moments(point.factor, forces.spread(problem))
+            b = white_scatter + c * family.color_precisions(
+                point.factor, sums.forward[0], problem.dim
+            )
+            faulty = family.first_not_positive(a)
+            if faulty is None:
+                s = family.log_solution(a, b)
+            else:
+                label = problem.classes[faulty].item()
+                failure = NotPositiveDefiniteError(label, problem.lam, self.name)
+        constant = problem.likelihood(point, white_scatter)
+        step = Step(u, s)
+        return Evaluation(
+            point=point,
+            objective=constant + c * sums.potential,
+            judged=constant + c * sums.judged,
+            step=step,
+            residual=largest_move(problem, step) if failure is None else float("inf"),
+            pi=sums.pi,
+            smallest_kld=sums.smallest_kld,
+            failure=failure,
+        )

@@ -1,0 +1,148 @@
+"""The problem (Eq. 4 for given data), a point of it, and what an evaluation there gives."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from fpigauss._arrays import namespace
+from fpigauss._typing import Array, Labels
+from fpigauss.covariance import CovarianceFamily, Factor
+from fpigauss.repulsion import Repulsion
+
+__all__ = ["Equations", "Evaluation", "Point", "Problem", "Step"]
+
+
+class Point(NamedTuple):
+    """Means (K, d) and factors of the covariances."""
+
+    means: Array
+    factor: Factor
+
+
+class Step(NamedTuple):
+    """A move in the moving frame: mu <- mu + F u, F <- F exp(S / 2).
+
+    ``means`` is u (K, d) and ``covariances`` S (values); None for what is not updated. Gradients
+    with respect to u and S have the same form (with moments for S).
+    """
+
+    means: Array | None
+    covariances: Array | None
+
+    def scaled(self, t: float) -> "Step":
+        """The step times ``t``."""
+        return Step(*(None if part is None else t * part for part in self))
+
+    def dot(self, other: "Step") -> float:
+        """The inner product, sum u u' + tr S S'."""
+        return sum(
+            float(namespace(a).sum(a * b))
+            for a, b in zip(self, other, strict=True)
+            if a is not None and b is not None
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Eq. 4 for given statistics, in the frame of the fit."""
+
+    family: CovarianceFamily
+    means: Array  # m_y (K, d)
+    scatter: Array  # moments of C_y, summed over classes where tied
+    counts: Array  # N_y (K,)
+    lam: float
+    repulsion: Repulsion
+    updates_means: bool
+    updates_covariances: bool
+    memory_limit: int
+    classes: Labels
+    log_volume: float
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes K."""
+        return int(self.means.shape[0])
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions d."""
+        return int(self.means.shape[1])
+
+    @property
+    def c(self) -> float:
+        """Lam / (K (K - 1)), the weight of one ordered pair."""
+        return self.lam / (self.n_classes * (self.n_classes - 1))
+
+    def scatter_about(self, means: Array) -> Array:
+        """The moments of S_y = C_y + (m_y - mu_y) (m_y - mu_y)'."""
+        difference = self.means - means
+        return self.scatter + self.family.outer(difference, difference)
+
+    def likelihood(self, point: Point, white_scatter: Array) -> float:
+        """The balanced negative log-likelihood, from the moments of F^-1 S F^-T."""
+        xp = namespace(point.means)
+        log_det = float(xp.sum(self.family.log_det(point.factor, self.dim)))
+        shared = self.n_classes / int(
+            point.factor.root.shape[0]
+        )  # K classes to one factor where tied
+        constant = self.dim * math.log(2.0 * math.pi) + 2.0 * self.log_volume
+        traces = float(xp.sum(self.family.trace(white_scatter)))
+        return 0.5 * (self.n_classes * constant + shared * log_det + traces)
+
+    def retracted(self, point: Point, step: Step) -> Point:
+        """The point that a step leads to."""
+        means, factor = point
+        if step.means is not None:
+            means = means + self.family.color(factor, step.means)
+        if step.covariances is not None:
+            factor = self.family.retract(factor, step.covariances)
+        return Point(means, factor)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One pass over all pairs at one point."""
+
+    point: Point
+    #: L with pi as it is here.
+    objective: float
+    #: L with pi as at the point that a step left (the same where L is one function).
+    judged: float
+    #: The full, undamped update.
+    step: Step
+    #: How far it would still move (or, released, how far the last one did).
+    residual: float
+    pi: Any
+    smallest_kld: float
+    #: dL/d(u, S) with pi frozen, and the curvature that preconditions it; stationary only.
+    gradient: Step | None = None
+    curvature: Array | None = None
+    #: Why there is no update here, if there is none.
+    failure: Exception | None = None
+    #: How far the update moves in the units that the released code stops by; released only.
+    change: float = math.inf
+
+    @property
+    def slope(self) -> float:
+        """The slope of L along the update; minus the squared natural-gradient norm, roughly."""
+        return 0.0 if self.gradient is None else self.gradient.dot(self.step)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number of it is one."""
+        return all(map(math.isfinite, (self.objective, self.judged, self.smallest_kld)))
+
+
+class Equations(Protocol):
+    """A reading of the paper's equations."""
+
+    @property
+    def name(self) -> str:
+        """The name in messages."""
+        ...
+
+    def evaluate(
+        self, problem: Problem, point: Point, departure: Evaluation | None = None
+    ) -> Evaluation:
+        """Update, objective and residual at ``point``, reached from ``departure``."""
+        ...

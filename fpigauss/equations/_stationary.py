@@ -1,0 +1,147 @@
+r"""The exact stationarity conditions of Eq. 4, for every family.
+
+Means (Eq. 5 with the factor Sigma_y that it lacks):
+
+    mu_y <- m_y + c Sigma_y sum_y' (W_yy' Sigma_y'^-1 + W_y'y Sigma_y^-1) (mu_y - mu_y').
+
+Covariances: Sigma A Sigma = B, solved by Sigma <- A^-1 # B (Eq. 6), with the matrices of Eq. 7
+and the term of A that can be negative moved across to B, so that both are positive definite for
+every lam. They are assembled in the moving frame, Sigma = F F': F' A F and F^-1 B F^-T.
+"""
+
+import math
+from dataclasses import dataclass
+
+from fpigauss._arrays import namespace
+from fpigauss._typing import Array
+from fpigauss.divergence import PairTerms
+from fpigauss.equations._pairs import PairSums, sum_over_pairs
+from fpigauss.equations._problem import Evaluation, Point, Problem, Step
+
+__all__ = ["Forces", "StationaryEquations", "largest_move", "per_class"]
+
+
+@dataclass(frozen=True)
+class StationaryEquations:
+    """The default reading: fixed points are stationary points of Eq. 4."""
+
+    name: str = "stationary"
+
+    def evaluate(
+        self, problem: Problem, point: Point, departure: Evaluation | None = None
+    ) -> Evaluation:
+        """Update, objective, gradient and residual at ``point``."""
+        forces = Forces.at(problem, point, departure)
+        family, c, sums = problem.family, problem.c, forces.sums
+        white_scatter = family.whiten_moments(point.factor, problem.scatter_about(point.means))
+        u = s = mean_gradient = covariance_gradient = a = None
+        if problem.updates_means:
+            pull = family.whiten(point.factor, problem.means - point.means)
+            u = pull + c * forces.push(problem, point)
+            mean_gradient = -1.0 * u  # F' dL/dmu: the update of the means is a natural gradient
+        if problem.updates_covariances:
+            unit = family.unit(problem.dim, point.means)
+            spread = c * family.whiten_moments(point.factor, forces.spread(problem))
+            if family.tied:
+                a, b = problem.n_classes * unit + spread, white_scatter
+            else:
+                # A+ and B+ are SPD for every lam: the negative term of A has moved to B
+                outgoing = per_class(1.0 + c * sums.outgoing, unit)
+                a = outgoing * unit + spread
+                b = white_scatter + c * (
+                    per_class(sums.incoming, unit) * unit
+                    + family.color_precisions(point.factor, sums.forward[0], problem.dim)
+                )
+            s = family.log_solution(a, b)
+            covariance_gradient = 0.5 * (a - b)
+        constant = problem.likelihood(point, white_scatter)
+        return Evaluation(
+            point=point,
+            objective=constant + c * sums.potential,
+            judged=constant + c * sums.judged,
+            step=Step(u, s),
+            residual=largest_move(problem, Step(u, s)),
+            pi=sums.pi,
+            smallest_kld=sums.smallest_kld,
+            gradient=Step(mean_gradient, covariance_gradient),
+            curvature=a,
+        )
+
+
+@dataclass(frozen=True)
+class Forces:
+    """The sums over pairs that the means and the covariances of a family feel."""
+
+    terms: PairTerms
+    sums: PairSums
+
+    @classmethod
+    def at(cls, problem: Problem, point: Point, departure: Evaluation | None) -> "Forces":
+        """The forces at a point, with phi judged at the pi of ``departure``."""
+        terms = PairTerms.at(problem.family, point.means, point.factor)
+        forward: list[Array]
+        backward: list[Array]
+        if problem.family.tied:
+            forward, backward = [terms.means], [terms.means]
+        else:
+            forward, backward = [terms.precisions], [terms.means]
+            if problem.updates_means:
+                forward.append(terms.scaled_means)
+            if problem.updates_covariances:
+                backward.append(terms.second_moments)
+        sums = sum_over_pairs(
+            terms,
+            problem.repulsion,
+            forward=forward,
+            backward=backward,
+            memory_limit=problem.memory_limit,
+            judge=None if departure is None else departure.pi,
+        )
+        return cls(terms, sums)
+
+    def along_precisions(self, problem: Problem) -> Array:
+        """sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (K, d), not for tied families."""
+        precisions, scaled_means = self.sums.forward
+        return problem.family.apply(precisions, self.terms.means) - scaled_means
+
+    def along_means(self) -> Array:
+        """sum_y' W_y'y (mu_y - mu_y') (K, d); both directions, W + W', for tied families."""
+        means, sums = self.terms.means, self.sums
+        if self.terms.family.tied:
+            total = (sums.outgoing + sums.incoming)[:, None]
+            return total * means - sums.forward[0] - sums.backward[0]
+        return sums.incoming[:, None] * means - sums.backward[0]
+
+    def push(self, problem: Problem, point: Point) -> Array:
+        """F^-1 Sigma_y sum_y' (W_yy' Sigma_y'^-1 + W_y'y Sigma_y^-1) (mu_y - mu_y')."""
+        family = problem.family
+        pushed = family.whiten(point.factor, self.along_means())
+        if family.tied:
+            return pushed
+        return pushed + family.color_adjoint(point.factor, self.along_precisions(problem))
+
+    def spread(self, problem: Problem) -> Array:
+        """The moments of sum_y' W_y'y (Delta Delta' + Sigma_y'); Delta Delta' alone if tied."""
+        family, means, sums = problem.family, self.terms.means, self.sums
+        if family.tied:
+            return family.outer(self.along_means(), means)
+        mean_sums, moment_sums = sums.backward
+        between = family.outer(sums.incoming[:, None] * means - 2.0 * mean_sums, means)
+        return between + moment_sums
+
+
+def largest_move(problem: Problem, step: Step) -> float:
+    """The largest move of a mean or a covariance in a step, in natural units."""
+    moves = [0.0]
+    if step.means is not None:
+        xp = namespace(step.means)
+        moves.append(math.sqrt(float(xp.max(xp.sum(step.means * step.means, axis=-1)))))
+    if step.covariances is not None:
+        sizes = problem.family.step_sizes(step.covariances)
+        moves.append(float(namespace(sizes).max(sizes)))
+    return math.nan if any(map(math.isnan, moves)) else max(moves)
+
+
+def per_class(numbers: Array, like: Array) -> Array:
+    """One number a class (K,), shaped to multiply an array like ``like`` (n, ...)."""
+    return namespace(numbers).reshape(numbers, (-1,) + (1,) * (like.ndim - 1))

@@ -1,0 +1,122 @@
+"""L-BFGS in the moving frame, preconditioned by the fixed point."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fpigauss.equations import Evaluation, Problem, Step
+from fpigauss.solvers._guarded import SHORTEST, bounded, descends
+
+__all__ = ["Accelerated"]
+
+#: Pairs of steps and gradient changes that are remembered where memory allows.
+_PAIRS = 30
+
+
+@dataclass(frozen=True)
+class _Pair:
+    step: Step
+    change: Step  # of the gradient
+    curvature: float  # their inner product, > 0
+
+
+@dataclass(frozen=True)
+class _Memory:
+    problem: Problem
+    limit: int
+    pairs: tuple[_Pair, ...] = ()
+
+
+@dataclass(frozen=True)
+class Accelerated:
+    """Quasi-Newton steps on u and S (mu <- mu + F u, F <- F exp(S / 2)).
+
+    Pairs stored in these coordinates need no transport from one frame to the next. The linearised
+    update is the initial inverse Hessian. A direction that fails is followed by the update
+    itself, as in the guarded solver.
+    """
+
+    searches: ClassVar[bool] = True
+
+    def start(self, problem: Problem) -> _Memory:
+        """No pairs, and how many there may be."""
+        size = 0
+        if problem.updates_means:
+            size += problem.n_classes * problem.dim
+        if problem.updates_covariances:
+            size += _size(problem)
+        limit = problem.memory_limit // (2 * 8 * max(1, size))
+        return _Memory(problem, max(1, min(_PAIRS, limit)))
+
+    def directions(
+        self, memory: _Memory, current: Evaluation
+    ) -> Iterator[tuple[Step, float, _Memory]]:
+        """The quasi-Newton step, then the update."""
+        if memory.pairs:
+            direction = _newton(memory, current)
+            assert current.gradient is not None
+            if current.gradient.dot(direction) < 0.0:
+                yield bounded(memory.problem, direction), 1e-3, memory
+        yield (
+            bounded(memory.problem, current.step),
+            SHORTEST,
+            _Memory(memory.problem, memory.limit),
+        )
+
+    def accepts(self, current: Evaluation, trial: Evaluation, expected: float) -> bool:
+        """As the guarded solver."""
+        return descends(current, trial, expected)
+
+    def remember(
+        self, memory: _Memory, current: Evaluation, trial: Evaluation, step: Step
+    ) -> _Memory:
+        """One more pair, if the objective curves upwards along it."""
+        assert current.gradient is not None and trial.gradient is not None
+        change = _combined(trial.gradient, current.gradient, -1.0)
+        curvature = step.dot(change)
+        # a pair without positive curvature says nothing about a minimum
+        if not curvature > 1e-10 * (step.dot(step) * change.dot(change)) ** 0.5:
+            return memory
+        pairs = (*memory.pairs, _Pair(step, change, curvature))
+        return _Memory(memory.problem, memory.limit, pairs[-memory.limit :])
+
+
+def _newton(memory: _Memory, current: Evaluation) -> Step:
+    """Minus the inverse Hessian times the gradient, by the two-loop recursion."""
+    assert current.gradient is not None
+    family = memory.problem.family
+
+    def preconditioned(gradient: Step) -> Step:
+        if gradient.covariances is None:
+            return gradient
+        inner = family.precondition(current.curvature, gradient.covariances)
+        return Step(gradient.means, inner)
+
+    q, weights = current.gradient, []
+    for pair in reversed(memory.pairs):
+        weight = pair.step.dot(q) / pair.curvature
+        weights.append(weight)
+        q = _combined(q, pair.change, -weight)
+    last = memory.pairs[-1]
+    scale = last.curvature / last.change.dot(preconditioned(last.change))
+    direction = preconditioned(q).scaled(scale)
+    for pair, weight in zip(memory.pairs, reversed(weights), strict=True):
+        correction = weight - pair.change.dot(direction) / pair.curvature
+        direction = _combined(direction, pair.step, correction)
+    return direction.scaled(-1.0)
+
+
+def _combined(a: Step, b: Step, factor: float) -> Step:
+    """A + factor b."""
+    return Step(
+        *(None if x is None or y is None else x + factor * y for x, y in zip(a, b, strict=True))
+    )
+
+
+def _size(problem: Problem) -> int:
+    """The number of entries of the covariances' values."""
+    n_classes = 1 if problem.family.tied else problem.n_classes
+    size = n_classes
+    for length in problem.family.entry_shape(problem.dim):
+        size *= length
+    return size

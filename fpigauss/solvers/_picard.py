@@ -1,0 +1,30 @@
+"""Plain iteration of the update."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fpigauss.equations import Evaluation, Problem, Step
+
+__all__ = ["Picard"]
+
+
+@dataclass(frozen=True)
+class Picard:
+    """Every full update is taken; it may oscillate, or leave the finite numbers."""
+
+    searches: ClassVar[bool] = False
+
+    def start(self, problem: Problem) -> None:
+        """Nothing is remembered."""
+
+    def directions(self, memory: None, current: Evaluation) -> Iterator[tuple[Step, float, None]]:
+        """The full update."""
+        yield current.step, 1.0, None
+
+    def accepts(self, current: Evaluation, trial: Evaluation, expected: float) -> bool:
+        """Whatever is finite."""
+        return True
+
+    def remember(self, memory: None, current: Evaluation, trial: Evaluation, step: Step) -> None:
+        """Nothing."""
