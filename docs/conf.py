@@ -1,0 +1,33 @@
+"""Sphinx configuration; `make docs` builds with it, warnings as errors."""
+
+import fpigauss
+
+project = "fpigauss"
+author = "fpigauss developers"
+copyright = "fpigauss developers"
+version = release = fpigauss.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+default_role = "autolink"  # links a name it knows, and leaves any other as it is
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings give types, with shapes
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them, once
+
+# No inventories are downloaded, so names of other packages have no page to link to.
+nitpick_ignore_regex = [
+    ("py:.*", r"(numpy|scipy|torch|enum|collections|typing)\..*"),
+    ("py:class", r"[A-Z]\w*(Error|Warning)"),  # the built-in bases of ours
+]
+
+html_theme = "furo"
+html_title = f"fpigauss {release}"
+html_static_path = ["_static"]
