@@ -26,7 +26,6 @@ from fpigauss._errors import (
     NotPositiveDefiniteError,
     UnboundedObjectiveWarning,
 )
-from fpigauss.covariance import CovarianceFamily
 from fpigauss.divergence import pairwise_kld
 from fpigauss.equations import ReleasedEquations
 from fpigauss.fit import fit_fixed_point, solve_fixed_point
@@ -40,7 +39,6 @@ __all__ = [
     "ClassGaussians",
     "ClassStatistics",
     "ConvergenceWarning",
-    "CovarianceFamily",
     "FixedPointResult",
     "InvalidInputError",
     "NotPositiveDefiniteError",

@@ -37,7 +37,7 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, An
 def load_arrays(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     """The arrays of a file that ``save_arrays`` wrote for ``kind``."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise

@@ -7,7 +7,6 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from einops.array_api import rearrange
 from scipy.linalg import solve_triangular as scipy_solve_triangular
 
 from fpigauss._arrays import first_true, namespace
@@ -28,6 +27,7 @@ __all__ = [
     "matrix_exp_half",
     "matrix_log",
     "riccati",
+    "softmax",
     "solve_lower",
     "squared_norms",
     "symmetrised",
@@ -66,7 +66,7 @@ def apply(matrices: Array, vectors: Array) -> Array:
 
 def flattened(x: Array) -> Array:
     """``x`` (K, ...) with one row a class."""
-    return x if x.ndim == 2 else rearrange(x, "k ... -> k (...)")
+    return x if x.ndim == 2 else namespace(x).reshape(x, (x.shape[0], -1))
 
 
 def weighted_sum(weights: Array, x: Array) -> Array:
@@ -210,6 +210,13 @@ def log_sum_exp(x: Array) -> Array:
     xp = namespace(x)
     top = xp.max(x, axis=-1, keepdims=True)
     return xp.log(xp.sum(xp.exp(x - top), axis=-1)) + top[..., 0]
+
+
+def softmax(x: Array) -> Array:
+    """The shares exp x[..., k] / sum_k exp x[..., k], without overflow, for finite ``x``."""
+    xp = namespace(x)
+    grown = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    return grown / xp.sum(grown, axis=-1, keepdims=True)
 
 
 def eye_like(dim: int, like: Array) -> Array:

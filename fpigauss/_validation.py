@@ -5,9 +5,10 @@ from numbers import Real
 
 import numpy as np
 
-from fpigauss._arrays import as_floating, namespace, to_numpy
+from fpigauss._arrays import as_floating, first_true, namespace, to_numpy
 from fpigauss._blocks import blocks
 from fpigauss._errors import InvalidInputError
+from fpigauss._linalg import first_asymmetric
 from fpigauss._typing import Array, Labels
 
 __all__ = [
@@ -141,20 +142,26 @@ def check_samples(z: Array, labels: Labels) -> None:
         )
 
 
-def check_width(z: Array, dim: int) -> None:
+def check_width(z: Array, dim: int, whose: str = "that the Gaussians live in") -> None:
     """Latents (N, d) of the width ``dim``."""
     if z.ndim != 2 or z.shape[1] != dim:
         raise InvalidInputError(
             f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; "
-            "pass latents of the space that the Gaussians live in"
+            f"pass latents of the space {whose}"
         )
 
 
-def check_finite(x: Array, name: str) -> None:
-    """An array without NaN or infinity."""
+def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
+    """An array without NaN or infinity; its first axis belongs to ``classes``, if given."""
     xp = namespace(x)
-    if not bool(xp.all(xp.isfinite(x))):
-        raise InvalidInputError(f"{name} holds NaN or infinity; pass finite numbers")
+    faulty = ~xp.isfinite(x)
+    if not bool(xp.any(faulty)):
+        return
+    where = ""
+    if classes is not None:
+        first = first_true(xp.any(xp.reshape(faulty, (x.shape[0], -1)), axis=1))
+        where = f" in class {classes[first].item()!r}"
+    raise InvalidInputError(f"{name} holds NaN or infinity{where}; pass finite numbers")
 
 
 def check_finite_rows(z: Array, *sums: Array) -> None:
@@ -163,10 +170,11 @@ def check_finite_rows(z: Array, *sums: Array) -> None:
     if all(bool(xp.all(xp.isfinite(x))) for x in sums):
         return
     for block in blocks(z.shape[0], 1, 4096):
-        finite = xp.all(xp.isfinite(z[block, :]), axis=1)
-        if not bool(xp.all(finite)):
-            row = block.start + int(xp.argmin(xp.astype(finite, xp.int64)))
-            raise InvalidInputError(f"z holds NaN or infinity in row {row}; drop or repair the row")
+        row = first_true(xp.any(~xp.isfinite(z[block, :]), axis=1))
+        if row is not None:
+            raise InvalidInputError(
+                f"z holds NaN or infinity in row {block.start + row}; drop or repair the row"
+            )
     raise InvalidInputError("z is too large: its squares overflow; rescale it")
 
 
@@ -180,8 +188,8 @@ def check_sample_weight(sample_weight: object, labels: Labels) -> Array:
             "give one weight a sample"
         )
     faulty = ~(xp.isfinite(weights) & (weights >= 0.0))
-    if bool(xp.any(faulty)):
-        row = int(xp.argmax(xp.astype(faulty, xp.int64)))
+    row = first_true(faulty)
+    if row is not None:
         raise InvalidInputError(
             f"sample_weight is {float(weights[row])} in row {row}; weights are finite and >= 0"
         )
@@ -232,13 +240,20 @@ def check_statistics_values(
                 f"{tuple(means.shape)}"
             )
     for name, value in [("counts", counts), ("means", means), ("covariances", covariances)]:
-        check_finite(value, name)
+        check_finite(value, name, classes)
     xp = namespace(means)
     variances = covariances if covariances.ndim == 2 else xp.linalg.diagonal(covariances)
     for name, faulty in [
         ("counts", counts < 0.0),
         ("covariances", xp.any(variances < 0.0, axis=1)),
     ]:
-        if bool(xp.any(faulty)):
-            label = classes[int(xp.argmax(xp.astype(faulty, xp.int64)))].item()
+        first = first_true(faulty)
+        if first is not None:
+            label = classes[first].item()
             raise InvalidInputError(f"{name} holds a negative number in class {label!r}")
+    asymmetric = first_asymmetric(covariances) if covariances.ndim == 3 else None
+    if asymmetric is not None:
+        raise InvalidInputError(
+            f"covariances is not symmetric in class {classes[asymmetric].item()!r}; "
+            "pass (C + C') / 2"
+        )

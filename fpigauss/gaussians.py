@@ -22,7 +22,7 @@ from fpigauss._blocks import MEMORY_LIMIT, blocks
 from fpigauss._errors import InvalidInputError
 from fpigauss._io import load_arrays, save_arrays
 from fpigauss._labels import as_labels, codes_of, grouped
-from fpigauss._linalg import log_sum_exp, squared_norms
+from fpigauss._linalg import log_sum_exp, softmax, squared_norms
 from fpigauss._typing import Array, Labels
 from fpigauss._validation import (
     check_classes,
@@ -113,8 +113,8 @@ class ClassGaussians:
                 f'{"tied " if family.tied else ""}"{family.name}" covariances of '
                 f"{n_classes} classes in {dim} dimensions"
             )
-        check_finite(means, "means")
-        check_finite(covariances, "covariances")
+        check_finite(means, "means", classes)
+        check_finite(covariances, "covariances", None if family.tied else classes)
         fields = {"means": means, "covariances": covariances, "classes": classes}
         fields |= {"family": family, "covariance": family.name, "tied": family.tied}
         for name, value in fields.items():
@@ -163,8 +163,8 @@ class ClassGaussians:
     def class_log_prob(self, z: Any) -> Array:
         r"""Log N_y(z) of every sample under every class.
 
-        Works in the dtype of ``z`` (half precision in float32) on centred latents, with factors
-        prepared in float64; differentiable where the namespace is.
+        Works in the dtype of ``z`` on centred latents, with factors prepared in float64;
+        differentiable where the namespace is. Half precision is worked in float32 and gives it.
 
         Parameters
         ----------
@@ -255,8 +255,7 @@ class ClassGaussians:
         (N, K) array
             Rows that sum to one, columns in the order of ``classes``.
         """
-        log_prob = self.class_log_prob(z)
-        return namespace(log_prob).exp(log_prob - log_sum_exp(log_prob)[:, None])
+        return softmax(self.class_log_prob(z))
 
     # -- samples ---------------------------------------------------------------------------
 
@@ -435,15 +434,14 @@ class _Density:
     def by_class(self, z: Array) -> Array:
         """Log N_y(z) (N, K)."""
         squared = self.family.squared_distances(self._centred(z), self.means, self.factor)
-        result = self.log_normalisers - 0.5 * squared
-        return namespace(z).astype(result, z.dtype, copy=False)
+        return self.log_normalisers - 0.5 * squared
 
     def of_class(self, code: int, z: Array) -> Array:
         """Log N_y(z) (N,) of one class, from differences."""
         own = self.family.rows(self.factor, _index(code, z))
         white = self.family.whiten(own, self._centred(z) - self.means[code, :])
         normaliser = self.log_normalisers[0 if self.family.tied else code]
-        return namespace(z).astype(normaliser - 0.5 * squared_norms(white), z.dtype, copy=False)
+        return normaliser - 0.5 * squared_norms(white)
 
 
 def _index(code: int, like: Array) -> Array:

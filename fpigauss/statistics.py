@@ -33,6 +33,7 @@ from fpigauss._validation import (
     check_samples,
     check_statistics_kind,
     check_statistics_values,
+    check_width,
 )
 
 __all__ = ["ClassStatistics"]
@@ -267,6 +268,9 @@ class ClassStatistics:
         -------
         ClassStatistics
         """
+        z = as_floating(z, "z")
+        if z.ndim == 2:  # the rest is for from_samples to say
+            check_width(z, self.dim, "that the statistics are of")
         part = self.from_samples(
             z,
             y,

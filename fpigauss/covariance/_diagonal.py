@@ -51,12 +51,12 @@ class Diagonal(CovarianceFamily):
 
     def rounded(self, values: Array, like: Array) -> Array:
         xp = namespace(values)
-        if values.dtype == like.dtype:
-            return values
         limits = xp.finfo(like.dtype)
-        smallest = xp.full_like(values, float(limits.smallest_normal))
-        largest = xp.full_like(values, float(limits.max))
-        return xp.astype(xp.minimum(xp.maximum(values, smallest), largest), like.dtype)
+        if limits.bits < xp.finfo(values.dtype).bits:
+            smallest = xp.full_like(values, float(limits.smallest_normal))
+            largest = xp.full_like(values, float(limits.max))
+            values = xp.minimum(xp.maximum(values, smallest), largest)
+        return xp.astype(values, like.dtype, copy=False)
 
     # -- moments ---------------------------------------------------------------------------
 
