@@ -1,0 +1,43 @@
+"""Fixtures and settings of the whole suite."""
+
+import importlib
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run and on every machine; a deadline would only measure the machine.
+settings.register_profile(
+    "fpigauss",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fpigauss")
+
+# The extra that brings each namespace; numpy comes with the core.
+EXTRAS = {"numpy": None, "torch": "torch", "array_api_strict": "test"}
+
+
+def import_namespace(name: str) -> ModuleType:
+    """The namespace ``name``, or a skip that names the missing extra."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        pytest.skip(f'{name} is not installed: pip install "fpigauss[{EXTRAS[name]}]"')
+
+
+@pytest.fixture(scope="module", params=list(EXTRAS))
+def xp(request: pytest.FixtureRequest) -> ModuleType:
+    """The array namespaces that the library is proved on: numpy, torch, array-api-strict."""
+    return import_namespace(request.param)
+
+
+@pytest.fixture(scope="session")
+def torch() -> ModuleType:
+    """Torch, for tests that need autograd or its distributions."""
+    return import_namespace("torch")

@@ -1,0 +1,199 @@
+"""The public names, their signatures, what importing brings along, and the README's code."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fpigauss
+
+ROOT = Path(__file__).parents[1]
+NAMES = {
+    "ClassGaussians",
+    "ClassStatistics",
+    "ConvergenceWarning",
+    "FixedPointResult",
+    "InvalidInputError",
+    "NotPositiveDefiniteError",
+    "ReleasedEquations",
+    "Status",
+    "UnboundedObjectiveWarning",
+    "__version__",
+    "critical_lam",
+    "fit_fixed_point",
+    "geometric_mean",
+    "pairwise_kld",
+    "solve_fixed_point",
+}
+OPTIONS = {
+    "covariance": "diagonal",
+    "tied": False,
+    "update": "both",
+    "init": "data",
+    "pi": "forward",
+    "alpha": 1.0,
+    "equations": "stationary",
+    "solver": "auto",
+    "max_iter": 1000,
+    "tol": 1e-6,
+    "shrinkage": 0.0,
+    "sample_weight": None,
+    "memory_limit": 2**30,
+    "progress": False,
+    "callback": None,
+}
+NO_WEIGHT = {name: default for name, default in OPTIONS.items() if name != "sample_weight"}
+required = inspect.Parameter.empty
+
+
+def test_names():
+    assert set(fpigauss.__all__) == NAMES
+    assert len(fpigauss.__all__) == len(NAMES)
+    for name in NAMES:
+        assert getattr(fpigauss, name) is not None
+
+
+def test_every_public_name_has_a_docstring():
+    for name in NAMES - {"__version__"}:
+        assert getattr(fpigauss, name).__doc__, name
+
+
+@pytest.mark.parametrize(
+    ("function", "positional", "keywords"),
+    [
+        (
+            "fit_fixed_point",
+            {"z": required, "y": required, "lam": required},
+            OPTIONS,
+        ),
+        (
+            "solve_fixed_point",
+            {"statistics": required, "lam": required},
+            NO_WEIGHT,
+        ),
+        (
+            "ClassGaussians",
+            {"means": required, "covariances": required},
+            {"covariance": "diagonal", "tied": False, "classes": None},
+        ),
+        ("geometric_mean", {"A": required, "B": required, "t": 0.5}, {}),
+        ("pairwise_kld", {"gaussians": required}, {}),
+        (
+            "critical_lam",
+            {"n_classes": required, "alpha": 1.0},
+            {"covariance": "diagonal", "tied": False, "dim": None},
+        ),
+        (
+            "ClassStatistics.from_samples",
+            {"z": required, "y": required},
+            {"covariance": "diagonal", "classes": None, "sample_weight": None},
+        ),
+    ],
+)
+def test_signature(function, positional, keywords):
+    target = fpigauss
+    for part in function.split("."):
+        target = getattr(target, part)
+    parameters = inspect.signature(target).parameters.values()
+    free = [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    named = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    assert [(p.name, p.default) for p in free] == list(positional.items())
+    assert {p.name: p.default for p in named} == keywords
+
+
+def test_from_batches():
+    parameters = list(inspect.signature(fpigauss.ClassStatistics.from_batches).parameters.values())
+    expected = {"covariance": "diagonal", "classes": None, "progress": False}
+    assert {p.name: p.default for p in parameters[1:]} == expected
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[1:])
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        ("ClassStatistics.update", ["self", "z", "y", "sample_weight"]),
+        ("ClassStatistics.merge", ["self", "other"]),
+        ("ClassStatistics.save", ["self", "path"]),
+        ("ClassGaussians.class_log_prob", ["self", "z"]),
+        ("ClassGaussians.log_prob", ["self", "z", "labels"]),
+        ("ClassGaussians.predict", ["self", "z"]),
+        ("ClassGaussians.predict_proba", ["self", "z"]),
+        ("ClassGaussians.sample", ["self", "labels", "temperature", "seed"]),
+        ("ClassGaussians.to", ["self", "like"]),
+        ("ClassGaussians.save", ["self", "path"]),
+        ("ClassStatistics.load", ["path"]),
+        ("ReleasedEquations", ["isotropic_mean", "summed_square"]),
+    ],
+)
+def test_parameter_names(method, names):
+    target = fpigauss
+    for part in method.split("."):
+        target = getattr(target, part)
+    assert list(inspect.signature(target).parameters) == names
+
+
+def test_statuses():
+    values = {"converged", "max_iter", "stalled", "unbounded", "diverged", "stopped", "running"}
+    assert {str(status) for status in fpigauss.Status} == values
+    assert fpigauss.Status("converged") == "converged"
+
+
+def test_errors_and_warnings():
+    assert issubclass(fpigauss.InvalidInputError, ValueError)
+    assert issubclass(fpigauss.NotPositiveDefiniteError, Exception)
+    for warning in (fpigauss.ConvergenceWarning, fpigauss.UnboundedObjectiveWarning):
+        assert issubclass(warning, Warning)
+
+
+def test_version():
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?([a-z.+-].*)?", fpigauss.__version__)
+
+
+def python(code):
+    """What the code prints in a fresh interpreter that finds what this one finds."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+HEAVY = ("torch", "sklearn", "matplotlib", "pandas", "IPython")
+LOADED = f"import sys; print(*[name for name in {HEAVY} if name in sys.modules])"
+
+
+def test_import_is_light():
+    assert python(f"import fpigauss; {LOADED}") == []
+
+
+def test_a_fit_on_numpy_stays_light():
+    fit = (
+        "import numpy as np, fpigauss; z = np.random.default_rng(0).normal(size=(60, 2));"
+        "y = np.arange(60) % 3; fpigauss.fit_fixed_point(z + y[:, None], y, 1.0, tied=True)"
+    )
+    assert python(f"{fit}; {LOADED}") == []
+
+
+def readme_blocks():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^```(?:python|py)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what it saves goes here
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    blocks = readme_blocks()
+    assert blocks, "README.md shows no python code"
+    namespace = {"__name__": "readme"}
+    for number, block in enumerate(blocks, start=1):
+        exec(compile(block, f"README.md, block {number}", "exec"), namespace)
