@@ -60,9 +60,9 @@ class FixedPointResult:
         over classes, in nats. Where pi depends on the Gaussians ("mean", a callable), with pi
         as at the returned ones.
     residual : float
-        How far one full update would still move: the larger of max_y |F_y^-1 delta_y|, delta_y
-        the step of mean y, and the largest |log eigenvalue| of Sigma_y^-1 Sigma_y,new. It is not
-        the distance to the solution: at 1e-6, distances of 5e-6 to 5e-4 were seen. For
+        How far one full update would still move: the larger of the largest Mahalanobis norm of
+        the step of a mean, and the largest absolute log-eigenvalue of Sigma_y^-1 Sigma_y,new. It
+        is not the distance to the solution: at 1e-6, distances of 5e-6 to 5e-4 were seen. For
         ``equations="released"``, the largest L2 change of a class in the last iteration
         (infinite before the first).
     pi : None, float or (K, K) array
