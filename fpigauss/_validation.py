@@ -146,8 +146,7 @@ def check_width(z: Array, dim: int, whose: str = "that the Gaussians live in") -
     """Latents (N, d) of the width ``dim``."""
     if z.ndim != 2 or z.shape[1] != dim:
         raise InvalidInputError(
-            f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; "
-            f"pass latents of the space {whose}"
+            f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; pass latents of the space {whose}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from fpigauss._arrays import as_floating, cast_like, detached, namespace
@@ -267,7 +268,8 @@ def _solved(
             observe=observe,
             advance=advance,
         )
-    _warn_of(outcome, setup)
+    for category, message in _warnings_of(outcome, setup):
+        _warn(category, message)
     return _result(setup, outcome, like)
 
 
@@ -296,25 +298,25 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
     )
 
 
-def _warn_of(outcome: Outcome, setup: Setup) -> None:
-    """Warn of an objective that ran away, or of a tolerance that was not reached."""
-    options, residual = setup.options, outcome.evaluation.residual
-    if outcome.status is Status.UNBOUNDED:
-        _warn(
+def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning], str]]:
+    """Of an objective that ran away, or of a tolerance that was not reached."""
+    options, status = setup.options, outcome.status
+    after = f"after {outcome.n_iter} evaluations"
+    if status is Status.UNBOUNDED:
+        yield (
             UnboundedObjectiveWarning,
-            f"at lam={options.lam:g} {outcome.status.message} "
-            f"(after {outcome.n_iter} evaluations); {_no_minimum(setup)}",
+            f"at lam={options.lam:g} {status.message} ({after}); {_no_minimum(setup)}",
         )
-    if options.tol > 0.0 and outcome.status in (Status.MAX_ITER, Status.STALLED, Status.DIVERGED):
-        remedy = {
-            Status.MAX_ITER: "raise max_iter, or tol",
-            Status.STALLED: "raise tol: rounding may not allow more",
-            Status.DIVERGED: 'use solver="auto", or a smaller lam',
-        }[outcome.status]
-        _warn(
+    remedies = {
+        Status.MAX_ITER: "raise max_iter, or tol",
+        Status.STALLED: "raise tol: rounding may not allow more",
+        Status.DIVERGED: 'use solver="auto", or a smaller lam',
+    }
+    if options.tol > 0.0 and status in remedies:
+        yield (
             ConvergenceWarning,
-            f'status "{outcome.status}" after {outcome.n_iter} evaluations, residual '
-            f"{residual:.1e} above tol={options.tol:g}: {outcome.status.message}; {remedy}",
+            f'status "{status}" {after}, residual {outcome.evaluation.residual:.1e} above '
+            f"tol={options.tol:g}: {status.message}; {remedies[status]}",
         )
 
 
@@ -333,4 +335,5 @@ def _no_minimum(setup: Setup) -> str:
 
 
 def _warn(category: type[Warning], message: str) -> None:
-    warnings.warn(message, category, stacklevel=4)  # the caller of the public function
+    """Warn from where ``_solved`` was called by a public function."""
+    warnings.warn(message, category, stacklevel=4)
