@@ -190,19 +190,20 @@ def matrix_exp_half(s: Array) -> tuple[Array, Array]:
     return grown, shrunk
 
 
-def x_minus_log1p(x: Array) -> Array:
-    """X - log(1 + x) to full relative precision, for x > -1.
+def x_minus_log1p(x: Array, log1p: Array) -> Array:
+    """The excess x - log(1 + x) to full relative precision, given a ``log1p`` that is accurate off zero.
 
     Near zero through log1p(x) = 2 artanh(r), r = x / (2 + x), so that x - 2 r = x r.
     """
     xp = namespace(x)
-    r = x / (2.0 + x)
+    small = xp.abs(x) < 0.1
+    safe = xp.where(small, x, xp.zeros_like(x))
+    r = safe / (2.0 + safe)
     r2 = r * r
     tail = 0.0 * r2
-    for power in (13, 11, 9, 7, 5, 3):  # |x| < 0.1: the next term is below 1e-17 of the whole
+    for power in (13, 11, 9, 7, 5, 3):  # the next term is below 1e-17 of the whole
         tail = 1.0 / power + r2 * tail
-    near = x * r - 2.0 * r * r2 * tail
-    return xp.where(xp.abs(x) < 0.1, near, x - xp.log1p(x))
+    return xp.where(small, safe * r - 2.0 * r * r2 * tail, x - log1p)
 
 
 def log_sum_exp(x: Array) -> Array:

@@ -163,11 +163,17 @@ class Dense(CovarianceFamily):
 
     def paired_divergence(self, difference: Array, first: Factor, second: Factor) -> Array:
         xp = namespace(difference)
+        dim = difference.shape[-1]
         # F'^-1 (Sigma - Sigma') F'^-T, whose eigenvalues e enter as e - log(1 + e)
         change = symmetrised(
             second.inverse @ (gram(first.root) - gram(second.root)) @ transposed(second.inverse)
         )
         growth = xp.linalg.eigvalsh(change)
-        growth = xp.where(growth > -1.0, growth, xp.zeros_like(growth) - 1.0 + 1e-16)
-        shape = xp.sum(x_minus_log1p(growth), axis=-1)
+        # determinants keep the digits that an eigenvalue near -1 has lost
+        close = xp.max(xp.abs(growth), axis=-1) < 0.1
+        near = xp.where(close[:, None], growth, xp.zeros_like(growth))
+        series = xp.sum(x_minus_log1p(near, near), axis=-1)
+        relative = xp.sum((second.inverse @ first.root) ** 2, axis=(-2, -1)) - dim
+        log_ratio = self.log_det(first, dim) - self.log_det(second, dim)
+        shape = xp.where(close, series, relative - log_ratio)
         return 0.5 * (squared_norms(self.whiten(second, difference)) + shape)

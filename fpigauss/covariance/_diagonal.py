@@ -162,5 +162,6 @@ class Diagonal(CovarianceFamily):
         dim = difference.shape[-1]
         precision = self.precisions(second)
         growth = (first.root - second.root) * (first.root + second.root) * precision
-        shape = xp.sum(self.multiplicity(dim) * x_minus_log1p(growth), axis=-1)
+        excess = x_minus_log1p(growth, 2.0 * xp.log(first.root * second.inverse))
+        shape = xp.sum(self.multiplicity(dim) * excess, axis=-1)
         return 0.5 * (xp.sum(self.fold(difference * difference) * precision, axis=-1) + shape)
