@@ -191,7 +191,7 @@ def matrix_exp_half(s: Array) -> tuple[Array, Array]:
 
 
 def x_minus_log1p(x: Array, log1p: Array) -> Array:
-    """The excess x - log(1 + x) to full relative precision, given a ``log1p`` that is accurate off zero.
+    """The excess x - log(1 + x), given a ``log1p`` that is accurate away from zero.
 
     Near zero through log1p(x) = 2 artanh(r), r = x / (2 + x), so that x - 2 r = x r.
     """
