@@ -50,7 +50,9 @@ def fit_fixed_point(
         L = sum_y (1/N_y) sum_{i in y} -log N(z_i; mu_y, Sigma_y)
             + lam / (K (K-1)) sum_{y != y'} phi(KLD(N_y || N_y')),
 
-    by iterating its stationarity conditions (Eqs. 5 to 7, corrected).
+    by iterating its stationarity conditions (Eqs. 5 to 7, corrected). phi falls as two classes
+    part: with ``pi="forward"`` as minus the logarithm of their divergence, else as
+    exp(-KLD / (alpha pi)).
 
     Parameters
     ----------

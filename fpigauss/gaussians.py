@@ -407,7 +407,8 @@ class ClassGaussians:
         density = _Density.of(self, z)
         row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
         rows = list(blocks(z.shape[0], row_bytes, _BLOCK_BYTES)) or [slice(0, 0)]
-        pieces = [reduce(density.by_class(z[block, :])) for block in rows]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # -inf is an answer
+            pieces = [reduce(density.by_class(z[block, :])) for block in rows]
         return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)
 
     def _codes(self, labels: Any) -> np.ndarray[Any, Any]:
@@ -447,7 +448,10 @@ class _Density:
 
     def by_class(self, z: Array) -> Array:
         """Log N_y(z) (N, K)."""
+        xp = namespace(z)
         squared = self.family.squared_distances(self._centred(z), self.means, self.factor)
+        # squares that overflow cancel to NaN: such latents are infinitely far
+        squared = xp.where(xp.isnan(squared), xp.full_like(squared, math.inf), squared)
         return self.log_normalisers - 0.5 * squared
 
     def of_class(self, code: int, z: Array) -> Array:
