@@ -13,10 +13,12 @@ from fpigauss._typing import Array, Labels
 
 __all__ = [
     "check_choice",
+    "check_class_weights",
     "check_classes",
     "check_finite",
     "check_finite_rows",
     "check_matrix",
+    "check_n_labels",
     "check_nonnegative",
     "check_number",
     "check_positive",
@@ -136,9 +138,14 @@ def check_matrix(x: Array, name: str) -> None:
 def check_samples(z: Array, labels: Labels) -> None:
     """Latents (N, d) and as many labels."""
     check_matrix(z, "z")
-    if z.shape[0] != labels.shape[0]:
+    check_n_labels(labels, z.shape[0])
+
+
+def check_n_labels(labels: Labels, n_rows: int) -> None:
+    """As many labels as ``z`` has rows."""
+    if labels.shape[0] != n_rows:
         raise InvalidInputError(
-            f"z has {z.shape[0]} rows and y {labels.shape[0]} labels; give one label a row"
+            f"z has {n_rows} rows and y {labels.shape[0]} labels; give one label a row"
         )
 
 
@@ -163,8 +170,11 @@ def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
     raise InvalidInputError(f"{name} holds NaN or infinity{where}; pass finite numbers")
 
 
-def check_finite_rows(z: Array, *sums: Array) -> None:
-    """Sums over ``z`` that are finite; if not, the row of ``z`` to blame is looked for."""
+def check_finite_rows(z: Array, *sums: Array, first_row: int = 0) -> None:
+    """Sums over ``z`` that are finite; if not, the row of ``z`` to blame is looked for.
+
+    ``first_row`` is where ``z`` begins, if it is a chunk.
+    """
     xp = namespace(z)
     if all(bool(xp.all(xp.isfinite(x))) for x in sums):
         return
@@ -172,18 +182,19 @@ def check_finite_rows(z: Array, *sums: Array) -> None:
         row = first_true(xp.any(~xp.isfinite(z[block, :]), axis=1))
         if row is not None:
             raise InvalidInputError(
-                f"z holds NaN or infinity in row {block.start + row}; drop or repair the row"
+                f"z holds NaN or infinity in row {first_row + block.start + row}; "
+                "drop or repair the row"
             )
     raise InvalidInputError("z is too large: its squares overflow; rescale it")
 
 
-def check_sample_weight(sample_weight: object, labels: Labels) -> Array:
-    """Weights (N,) >= 0 that leave every class something."""
+def check_sample_weight(sample_weight: object, n_rows: int) -> Array:
+    """Weights (N,) >= 0."""
     weights = as_floating(sample_weight, "sample_weight")
     xp = namespace(weights)
-    if tuple(weights.shape) != labels.shape:
+    if tuple(weights.shape) != (n_rows,):
         raise InvalidInputError(
-            f"sample_weight has shape {tuple(weights.shape)}, {labels.shape} is needed; "
+            f"sample_weight has shape {tuple(weights.shape)}, ({n_rows},) is needed; "
             "give one weight a sample"
         )
     faulty = ~(xp.isfinite(weights) & (weights >= 0.0))
@@ -192,6 +203,11 @@ def check_sample_weight(sample_weight: object, labels: Labels) -> Array:
         raise InvalidInputError(
             f"sample_weight is {float(weights[row])} in row {row}; weights are finite and >= 0"
         )
+    return weights
+
+
+def check_class_weights(weights: Array, labels: Labels) -> None:
+    """Weights (N,) that leave every class something."""
     classes, codes = np.unique(labels, return_inverse=True)
     sums = np.bincount(codes, weights=to_numpy(weights))
     if (sums == 0.0).any():
@@ -199,7 +215,6 @@ def check_sample_weight(sample_weight: object, labels: Labels) -> Array:
         raise InvalidInputError(
             f"sample_weight sums to zero in class {label!r}; drop the class or weigh it"
         )
-    return weights
 
 
 # -- statistics ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Gathered in one pass, merged in any order, safe far from the origin.
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -19,14 +20,17 @@ from fpigauss._arrays import (
     to_numpy,
     working_dtype,
 )
+from fpigauss._batches import folded
 from fpigauss._blocks import blocks
+from fpigauss._dask import tree_of
 from fpigauss._errors import InvalidInputError
 from fpigauss._io import load_arrays, save_arrays
 from fpigauss._labels import as_classes, as_labels, codes_of, grouped, union
 from fpigauss._linalg import symmetrised
-from fpigauss._progress import progress_bar
+from fpigauss._rows import as_rows, kind_of, row_chunks
 from fpigauss._typing import Array, Labels
 from fpigauss._validation import (
+    check_class_weights,
     check_classes,
     check_finite_rows,
     check_sample_weight,
@@ -146,12 +150,15 @@ class ClassStatistics:
         classes: Any = None,
         sample_weight: Any = None,
     ) -> Self:
-        """The statistics of one array of latents.
+        """The statistics of one array of latents, in one pass.
+
+        The array may be larger than memory: a numpy memmap, or a store that is sliced like an
+        array (zarr, h5py), is read a chunk of rows at a time, in multiples of its own chunks.
 
         Parameters
         ----------
         z : (N, d) array
-            Latents, of any namespace; gradients are not tracked.
+            Latents, of any namespace, mapped from a file or in a store; gradients are not tracked.
         y : (N,) array-like
             Labels: integers, strings, or floats with integral values.
         covariance : {"diagonal", "dense"}
@@ -178,22 +185,9 @@ class ClassStatistics:
         >>> ClassStatistics.from_samples([[0.0], [1.0], [4.0]], [0, 0, 1]).counts
         array([2., 1.])
         """
-        check_statistics_kind(covariance)
-        z = detached(as_floating(z, "z"))
-        labels = as_labels(y)
-        check_samples(z, labels)
-        weights = None if sample_weight is None else check_sample_weight(sample_weight, labels)
-        known = np.unique(labels) if classes is None else as_classes(classes)
-        codes = codes_of(labels, known)
-        if weights is not None:
-            weights = cast_like(weights, namespace(z).astype(z[:1, 0], working_dtype(z)))
-        parts = {
-            code: _class_moments(z, rows, weights, dense=covariance == "dense")
-            for code, rows in grouped(codes)
-        }
-        statistics = _assembled(parts, known.shape[0])
-        check_finite_rows(z, statistics.mean, statistics.covariance)
-        return cls(*statistics, classes=known, closed=classes is not None)
+        return cls._gathered(
+            z, y, sample_weight, covariance=covariance, classes=classes, in_parts=False
+        )
 
     @classmethod
     def from_batches(
@@ -206,10 +200,16 @@ class ClassStatistics:
     ) -> Self:
         """The statistics of a stream of batches, each ``(z, y)`` or ``(z, y, sample_weight)``.
 
+        Whatever ends the stream early, a batch that cannot be used, an exception of the iterator
+        or an interrupt from the keyboard, is raised with the statistics of the batches before it
+        as its attribute ``statistics`` (None if there were none). They can be saved, updated, and
+        merged with those of the batches that follow.
+
         Parameters
         ----------
         batches : iterable
-            A data loader, a generator, or a list.
+            A data loader, a generator, or a list. All batches have the same namespace, dtype and
+            width; none is empty.
         covariance, classes
             As in ``from_samples``.
         progress : bool
@@ -222,7 +222,7 @@ class ClassStatistics:
         Raises
         ------
         InvalidInputError
-            If there is no batch, or a batch cannot be used (its position is named).
+            If there is no batch, or a batch cannot be used (its position, from 0, is named).
 
         Examples
         --------
@@ -231,30 +231,81 @@ class ClassStatistics:
         >>> ClassStatistics.from_batches(batches).means
         array([[1.],
                [3.]])
+
+        Going on after a fault:
+
+        >>> stream = iter([([[0.0], [1.0]], [0, 1]), ([], []), ([[2.0], [5.0]], [0, 1])])
+        >>> try:
+        ...     statistics = ClassStatistics.from_batches(stream)
+        ... except ValueError as error:
+        ...     statistics = error.statistics.merge(ClassStatistics.from_batches(stream))
+        >>> statistics.means
+        array([[1.],
+               [3.]])
         """
         check_statistics_kind(covariance)
-        total: Self | None = None
-        for position, batch in enumerate(progress_bar(batches, progress, "statistics")):
-            if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-                raise InvalidInputError(
-                    f"batches yields no (z, y) or (z, y, sample_weight) at position {position}; "
-                    "wrap the loader in a generator that does"
-                )
-            z, y, *weight = batch
-            try:
-                part = cls.from_samples(
-                    z,
-                    y,
-                    covariance=covariance,
-                    classes=classes,
-                    sample_weight=weight[0] if weight else None,
-                )
-                total = part if total is None else total.merge(part)
-            except InvalidInputError as error:
-                raise InvalidInputError(f"batch {position}: {error}") from error
-        if total is None:
-            raise InvalidInputError("batches is empty; give at least one (z, y)")
-        return total
+        known = None if classes is None else as_classes(classes)
+        first = partial(cls._gathered, covariance=covariance, classes=known, in_parts=True)
+
+        def add(total: Self | None, z: Any, y: Any, sample_weight: Any) -> Self:
+            if total is None:
+                return first(z, y, sample_weight)
+            return total.update(z, y, sample_weight)
+
+        return folded(batches, add, progress=progress)
+
+    @classmethod
+    def from_dask(
+        cls,
+        z: Any,
+        y: Any,
+        *,
+        covariance: str = "diagonal",
+        classes: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """The statistics of a dask array, gathered where its chunks are, and merged in a tree.
+
+        Computed by dask's current scheduler: threads, or the workers of a ``distributed.Client``.
+        The order of the merges depends on the chunks only. A progress bar is dask's own,
+        ``dask.diagnostics.ProgressBar``. Needs ``pip install "fpigauss[dask]"``.
+
+        Parameters
+        ----------
+        z : (N, d) dask.array.Array
+            Latents. A chunk of rows should fit in a worker's memory; chunks of columns are
+            joined first.
+        y : (N,) dask.array.Array, dask.dataframe.Series or array-like
+            Labels, as in ``from_samples``.
+        covariance, classes
+            As in ``from_samples``.
+        sample_weight : (N,) dask.array.Array, dask.dataframe.Series or array-like, optional
+            Repetition weights >= 0.
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument cannot be used; where a chunk is at fault, its first row is named.
+        ImportError
+            If dask is not installed.
+
+        Examples
+        --------
+        >>> import dask.array as da
+        >>> from fpigauss import ClassStatistics
+        >>> z = da.from_array([[0.0], [1.0], [2.0], [5.0]], chunks=(2, 1))
+        >>> ClassStatistics.from_dask(z, [0, 1, 0, 1]).means
+        array([[1.],
+               [3.]])
+        """
+        check_statistics_kind(covariance)
+        known = None if classes is None else as_classes(classes)
+        gather = partial(cls._gathered, covariance=covariance, classes=known, in_parts=True)
+        return tree_of(gather, z, y, sample_weight)
 
     def update(self, z: Any, y: Any, sample_weight: Any = None) -> Self:
         """These statistics and those of more samples, as a new object.
@@ -262,21 +313,27 @@ class ClassStatistics:
         Parameters
         ----------
         z, y, sample_weight
-            As in ``from_samples``.
+            As in ``from_samples``. All weights of a class may be zero here: a class for which that
+            stays so is an error when solving.
 
         Returns
         -------
         ClassStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument cannot be used; these statistics stay as they are.
         """
-        z = as_floating(z, "z")
-        if z.ndim == 2:  # the rest is for from_samples to say
-            check_width(z, self.dim, "that the statistics are of")
-        part = self.from_samples(
-            z,
+        rows = as_rows(z)
+        check_width(rows, self.dim, "that the statistics are of")
+        part = self._gathered(
+            rows,
             y,
+            sample_weight,
             covariance=self.covariance,
             classes=self.classes if self.closed else None,
-            sample_weight=sample_weight,
+            in_parts=True,
         )
         return self.merge(part)
 
@@ -372,6 +429,44 @@ class ClassStatistics:
             ) from None
 
     # -- inside ----------------------------------------------------------------------------
+
+    @classmethod
+    def _gathered(
+        cls, z: Any, y: Any, sample_weight: Any, *, covariance: str, classes: Any, in_parts: bool
+    ) -> Self:
+        """The statistics of one array; ``in_parts`` if others will be merged with them.
+
+        Labels and weights are checked whole before the first latent is read.
+        """
+        check_statistics_kind(covariance)
+        rows = as_rows(z)
+        labels = as_labels(y)
+        check_samples(rows, labels)
+        known = np.unique(labels) if classes is None else as_classes(classes)
+        codes = codes_of(labels, known)
+        weights: Array | None = None
+        if sample_weight is not None:
+            weights = check_sample_weight(sample_weight, labels.shape[0])
+            if not in_parts:
+                check_class_weights(weights, labels)
+            kind = kind_of(rows)
+            weights = cast_like(weights, namespace(kind).astype(kind[:, 0], working_dtype(kind)))
+        total: _Moments | None = None
+        for place, chunk in row_chunks(rows):
+            parts = {
+                code: _class_moments(
+                    chunk,
+                    members,
+                    None if weights is None else weights[place],
+                    dense=covariance == "dense",
+                )
+                for code, members in grouped(codes[place])
+            }
+            moments = _assembled(parts, known.shape[0])
+            check_finite_rows(chunk, moments.mean, moments.covariance, first_row=place.start)
+            total = moments if total is None else _merged(total, moments)
+        assert total is not None  # check_samples leaves a row
+        return cls(*total, classes=known, closed=classes is not None)
 
     def _spread_over(self, classes: Labels) -> _Moments:
         """The fields with a row of zeros for each of ``classes`` that is not among ours."""
