@@ -9,6 +9,7 @@ else t-SNE of it (of 5,000 samples, stratified, where there are more).
 """
 
 import argparse
+import sys
 import time
 import warnings
 
@@ -39,8 +40,17 @@ def load(path):
     """The user's latents, or the digits."""
     if path is None:
         return load_digits(return_X_y=True)
-    with np.load(path) as file:
-        return file["z"].reshape(len(file["z"]), -1).astype(float), file["y"]
+    try:
+        with np.load(path) as file:
+            z, y = file["z"], file["y"]
+    except (OSError, KeyError, ValueError) as error:
+        sys.exit(f"{path}: an npz of numbers z (N, d) and labels y (N,) is needed; {error}")
+    if z.ndim < 2 or y.shape != z.shape[:1] or not np.isfinite(z).all():
+        sys.exit(f"{path}: z {z.shape} and y {y.shape} are not finite (N, d) and labels (N,)")
+    classes, counts = np.unique(y, return_counts=True)
+    if counts.min() < 4 or len(classes) < 2:
+        sys.exit(f"{path}: at least two classes with four samples each are needed to split them")
+    return z.reshape(len(z), -1).astype(float), y
 
 
 def stratified(z, y, n_samples):
@@ -59,7 +69,7 @@ def smallest(kld):
 def table(z, y):
     """Fit every setting for lam from 0 up, and say how well the held-out half is classified."""
     train, test, y_train, y_test = train_test_split(z, y, test_size=0.5, stratify=y, random_state=0)
-    scale = PCA(n_components=min(32, z.shape[1]), random_state=0).fit(train)
+    scale = PCA(n_components=min(32, *train.shape), random_state=0).fit(train)
     train, test = scale.transform(train), scale.transform(test)
     lam_star = critical_lam(len(np.unique(y)))
     lams = {
@@ -100,17 +110,22 @@ def embedding(z, y):
     """Two dimensions to look at."""
     if z.shape[1] == 2:
         return z, y
+    if z.shape[1] == 1:
+        return np.column_stack([z, np.random.default_rng(0).normal(scale=z.std(), size=len(z))]), y
     z, y = stratified(z, y, EMBEDDED)
     print(f"\nt-SNE of {len(z)} samples ...", flush=True)
     reduced = PCA(n_components=min(50, *z.shape), random_state=0).fit_transform(z)
-    return TSNE(init="pca", random_state=0).fit_transform(reduced).astype(float), y
+    perplexity = min(30.0, (len(z) - 1) / 3)
+    return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(reduced).astype(
+        float
+    ), y
 
 
 def picture(z, y, path):
     """The embedding, and samples of its class Gaussians for three lam."""
     options = {"covariance": "dense", "tied": True}
     fits = [fit_fixed_point(z, y, lam, progress=True, **options) for lam in (0.0, SMALL, LARGE)]
-    titles = ["samples of the data Gaussians"] + [
+    titles = ["samples of the data Gaussians (lam = 0)"] + [
         f"samples at lam = {lam:g}" for lam in (SMALL, LARGE)
     ]
     shown, labels = stratified(z, y, SHOWN)

@@ -64,6 +64,8 @@ def as_floating(x: object, name: str) -> Array:
 
     Integers and booleans are taken as floating point; complex and object input is refused.
     """
+    if isinstance(x, np.ma.MaskedArray):
+        raise InvalidInputError(f"{name} is a masked array; fill it, or drop the masked rows")
     if not is_array(x):
         try:
             x = np.asarray(x)
@@ -77,9 +79,7 @@ def as_floating(x: object, name: str) -> Array:
     xp = namespace(x)
     dtype: Any = x.dtype  # type: ignore[attr-defined]
     if isinstance(x, np.ndarray) and x.dtype.kind not in "buif":
-        remedy = (
-            "take its real part" if x.dtype.kind == "c" else f"convert it, {name}.astype(float)"
-        )
+        remedy = "take its real part" if x.dtype.kind == "c" else "pass an array of numbers"
         raise InvalidInputError(f"{name} has dtype {dtype}, real numbers are needed; {remedy}")
     if xp.isdtype(dtype, "complex floating"):
         raise InvalidInputError(

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,25 @@ __all__ = ["load_arrays", "save_arrays"]
 _FORMAT = "fpigauss"
 _VERSION = 1
 
+#: What numpy and zipfile raise for files that are none of theirs, or damaged.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Any]) -> None:
     """Write ``arrays`` to ``path``: the old file, whole, or the new one, whole."""
     target = Path(path)
     header: dict[str, Any] = {"format": _FORMAT, "kind": kind, "version": _VERSION}
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path {os.fspath(path)!r}: there is no folder {target.parent}")
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -41,14 +56,13 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except _UNREADABLE as error:
         raise InvalidInputError(
-            f"path {os.fspath(path)!r} is not a file of fpigauss ({error}); "
-            f"load what {kind}.save wrote"
-        ) from None
+            f"path {os.fspath(path)!r} is not a file of fpigauss; load what {kind}.save wrote"
+        ) from error
     found = (str(arrays.pop("format", "")), str(arrays.pop("kind", "")))
-    version = int(arrays.pop("version", 0)) if found[0] == _FORMAT else 0
-    if found != (_FORMAT, kind) or not 1 <= version <= _VERSION:
+    version = arrays.pop("version", None)
+    if found != (_FORMAT, kind) or not np.array_equal(version, _VERSION):
         raise InvalidInputError(
             f"path {os.fspath(path)!r} holds no {kind} of a known version; "
             f"load what {kind}.save wrote"

@@ -24,7 +24,7 @@ __all__ = [
     "gram",
     "log_sum_exp",
     "lyapunov",
-    "matrix_exp_half",
+    "matrix_exp",
     "matrix_log",
     "riccati",
     "softmax",
@@ -180,14 +180,11 @@ def matrix_log(x: Array) -> Array:
     return symmetrised((vectors * xp.log(values)[..., None, :]) @ transposed(vectors))
 
 
-def matrix_exp_half(s: Array) -> tuple[Array, Array]:
-    """exp(S/2) and exp(-S/2) of symmetric matrices (..., d, d)."""
+def matrix_exp(s: Array) -> Array:
+    """The exponential of symmetric matrices (..., d, d)."""
     xp = namespace(s)
     values, vectors = xp.linalg.eigh(s)
-    back = transposed(vectors)
-    grown = (vectors * xp.exp(0.5 * values)[..., None, :]) @ back
-    shrunk = (vectors * xp.exp(-0.5 * values)[..., None, :]) @ back
-    return grown, shrunk
+    return (vectors * xp.exp(values)[..., None, :]) @ transposed(vectors)
 
 
 def x_minus_log1p(x: Array, log1p: Array) -> Array:
@@ -207,17 +204,29 @@ def x_minus_log1p(x: Array, log1p: Array) -> Array:
 
 
 def log_sum_exp(x: Array) -> Array:
-    """Log sum_k exp x[..., k], without overflow, for finite ``x``."""
+    """The log of sum_k exp x[..., k], without overflow."""
     xp = namespace(x)
-    top = xp.max(x, axis=-1, keepdims=True)
+    top = _finite_maximum(x)
     return xp.log(xp.sum(xp.exp(x - top), axis=-1)) + top[..., 0]
 
 
 def softmax(x: Array) -> Array:
-    """The shares exp x[..., k] / sum_k exp x[..., k], without overflow, for finite ``x``."""
+    """The shares exp x[..., k] / sum_k exp x[..., k], without overflow.
+
+    Equal shares where every ``x`` is minus infinity.
+    """
     xp = namespace(x)
-    grown = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    lost = xp.all(xp.isinf(x), axis=-1, keepdims=True)
+    x = xp.where(lost, xp.zeros_like(x), x)
+    grown = xp.exp(x - _finite_maximum(x))
     return grown / xp.sum(grown, axis=-1, keepdims=True)
+
+
+def _finite_maximum(x: Array) -> Array:
+    """The largest of ``x`` along the last axis, kept; 0 where that is minus infinity."""
+    xp = namespace(x)
+    top = xp.max(x, axis=-1, keepdims=True)
+    return xp.where(xp.isinf(top), xp.zeros_like(top), top)
 
 
 def eye_like(dim: int, like: Array) -> Array:

@@ -1,7 +1,7 @@
 """Progress bars, imported when one is shown."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 __all__ = ["fit_bar", "progress_bar"]
@@ -23,6 +23,18 @@ def progress_bar(items: Iterable[T], shown: bool, description: str) -> Iterator[
 
 def fit_bar(total: int, shown: bool) -> Any:
     """A bar of ``total`` evaluations, with the methods of tqdm; silent unless ``shown``."""
+    if not shown:
+        return nullcontext(_Silent())
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc="fixed point", disable=not shown)
+    return tqdm(total=total, desc="fixed point")
+
+
+class _Silent:
+    """A bar that is not there."""
+
+    def update(self) -> None:
+        """Nothing."""
+
+    def set_postfix(self, **_: object) -> None:
+        """Nothing."""

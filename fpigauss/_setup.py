@@ -2,15 +2,15 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from fpigauss._arrays import cast_like, first_true, namespace
-from fpigauss._blocks import blocks
+from fpigauss._arrays import cast_like, detached, first_true, namespace
 from fpigauss._errors import InvalidInputError
 from fpigauss._frame import Frame
+from fpigauss._labels import listed
 from fpigauss._options import Options
+from fpigauss._range import check_range
 from fpigauss._typing import Array
 from fpigauss.covariance import CovarianceFamily, shrunk
 from fpigauss.divergence import PairTerms
@@ -63,10 +63,11 @@ class Setup:
         return self.options.family.first_not_positive(self.covariances_at(point)) is None
 
 
-def prepare(statistics: ClassStatistics, options: Options, source: str) -> Setup:
+def prepare(statistics: ClassStatistics, options: Options, source: str, like: Array) -> Setup:
     """Check the statistics against the arguments and set the problem up.
 
-    ``source`` is the public argument that the statistics came from, for messages.
+    ``source`` is the public argument that the statistics came from, for messages; results will
+    have the dtype of ``like``.
     """
     family, c_y = options.family, statistics.covariances
     _check_classes(statistics, source)
@@ -81,16 +82,16 @@ def prepare(statistics: ClassStatistics, options: Options, source: str) -> Setup
     own = family.moments(shrunk(c_y, statistics.counts, options.shrinkage))  # (K, ...)
     if options.updates_covariances or options.init == "data":
         _check_scatter(family, own, statistics, source)
+    if isinstance(options.equations, ReleasedEquations):
+        _check_unbiased(statistics, source)
     means, values = _initial(family, own, statistics, options)
+    check_range(means, like, "means", positive=False)
+    family.rounded(values, like)  # says now, and not after the work, if the results would not fit
 
     working = _working_family(options, values)
-    if working is not family:
-        values_of_all = values
-        values = values[:1, ...]
-    else:
-        values_of_all = values
+    working_values = values if working is family else values[:1, ...]
     scatter = working.pooled(own)
-    frame = _frame(working, scatter, values, means, options)
+    frame = _frame(working, scatter, working_values, means, options)
     problem = Problem(
         family=working,
         means=frame.means_into(statistics.means),
@@ -105,21 +106,20 @@ def prepare(statistics: ClassStatistics, options: Options, source: str) -> Setup
         log_volume=frame.log_volume,
     )
     if options.init == "data" and not isinstance(options.equations, ReleasedEquations):
-        factor = working.factor(_data_values(working, problem.scatter, problem))
+        factor = working.factor(_data_values(working, problem.scatter, statistics))
     else:
-        factor = frame.factor_into(working.factor(values))
+        factor = frame.factor_into(working.factor(working_values))
     point = Point(frame.means_into(means), factor)
-    terms = PairTerms.at(working, *point)
+    terms = PairTerms.at(working, *point, options.memory_limit)
     _check_distinct(terms, options, statistics)
-    rows = blocks(terms.n_classes, terms.row_bytes, options.memory_limit)
-    pi = repulsion.measure((terms.divergences(block) for block in rows), terms.n_classes)
+    pi = repulsion.measure(map(terms.divergences, terms.blocks()), terms.n_classes)
     problem = replace(problem, repulsion=repulsion.at_start(pi))
     with np.errstate(all="ignore"):
         start = options.equations.evaluate(problem, point)
     if not start.finite:
         raise InvalidInputError(
-            f"lam is {options.lam:g}: the objective overflows at the initial Gaussians; "
-            "pass a smaller lam"
+            f"{source}: the objective overflows at the initial Gaussians (lam={options.lam:g}); "
+            "rescale the latents, or pass a smaller lam"
         )
     lam_star = math.inf
     if options.updates_covariances and isinstance(repulsion, ForwardPi):
@@ -132,7 +132,7 @@ def prepare(statistics: ClassStatistics, options: Options, source: str) -> Setup
         problem=problem,
         frame=frame,
         means=means,
-        values=values_of_all,
+        values=values,
         start=start,
         lam_star=lam_star,
         runaway=_runaway(problem, start, options, lam_star),
@@ -151,21 +151,21 @@ def _initial(
     init = options.init
     if isinstance(init, ClassGaussians):
         _check_warm_start(init, family, statistics)
-        return cast_like(init.means, means), family.unpack(cast_like(init.covariances, means))
+        covariances = cast_like(detached(init.covariances), means)
+        return cast_like(detached(init.means), means), family.unpack(covariances)
     if init == "identity":
         one = family.average(family.unit(dim, means), dim)
         return means, xp.zeros_like(family.average(family.pooled(own), dim)) + one
     if isinstance(options.equations, ReleasedEquations):
         counts = statistics.counts[:, None]
         return means, own * (counts / (counts - 1.0))
+    return means, _data_values(family, family.pooled(own), statistics)
+
+
+def _data_values(family: CovarianceFamily, scatter: Array, statistics: ClassStatistics) -> Array:
+    """The data's covariances in the family, from (pooled) moments."""
     n_pooled = statistics.n_classes if family.tied else 1
-    return means, family.average(family.pooled(own) / n_pooled, dim)
-
-
-def _data_values(family: CovarianceFamily, scatter: Array, problem: Problem) -> Array:
-    """The data's covariances in the family, from (summed) moments."""
-    n_pooled = problem.n_classes if family.tied else 1
-    return family.average(scatter / n_pooled, problem.dim)
+    return family.average(scatter / n_pooled, statistics.dim)
 
 
 def _working_family(options: Options, values: Array) -> CovarianceFamily:
@@ -245,31 +245,57 @@ def _check_scatter(
 ) -> None:
     """Data that are singular in the family have no minimum at lam = 0 either."""
     xp = namespace(own)
-    # a constant leaves rounding of its mean as its standard deviation
-    noise = (8.0 * xp.finfo(own.dtype).eps * statistics.means) ** 2
+    noise = _rounding(statistics.means)
     if family.tied:
         noise = xp.max(noise, axis=0, keepdims=True)
-        values = family.average(family.pooled(own) / statistics.n_classes, statistics.dim)
-    else:
-        values = family.average(own, statistics.dim)
-    singular = family.first_singular(values, noise)
+    singular = family.first_singular(_data_values(family, family.pooled(own), statistics), noise)
     if singular is None:
         return
     if family.tied:
         raise InvalidInputError(
-            f"{source}: the covariance pooled over all classes is singular, "
-            "some direction has no variance in any class; pass shrinkage or drop that direction"
+            f"{source}: the covariance pooled over all classes is singular, some direction has "
+            f"no variance in any class{_constant_axis(statistics, slice(None))}; "
+            "drop that direction, or pass shrinkage"
         )
     label, count = statistics.classes[singular].item(), float(statistics.counts[singular])
-    reason = (
-        "has one sample"
-        if count <= 1.0
-        else f"has {count:g} samples and no variance in some direction of {statistics.dim}"
-    )
+    if count <= 1.0:
+        raise InvalidInputError(
+            f"{source}: class {label!r} has one sample, so it has no covariance of its own; "
+            "pass tied=True, or more samples"
+        )
+    axis = _constant_axis(statistics, slice(singular, singular + 1))
     raise InvalidInputError(
-        f'{source}: class {label!r} {reason}, so its "{family.name}" covariance is singular; '
-        "pass tied=True, shrinkage, or more samples"
+        f"{source}: class {label!r} has {count:g} samples in {statistics.dim} dimensions and no "
+        f'variance in some direction{axis}, so its "{family.name}" covariance is singular; '
+        "pass tied=True, more samples, or shrinkage, or drop that direction"
     )
+
+
+def _constant_axis(statistics: ClassStatistics, classes: slice) -> str:
+    """Name the first dimension that has no variance in ``classes``, if there is one."""
+    xp = namespace(statistics.means)
+    c_y = statistics.covariances
+    variances = c_y if c_y.ndim == 2 else xp.linalg.diagonal(c_y)
+    largest = xp.max(variances[classes, :], axis=0)
+    means = xp.max(xp.abs(statistics.means[classes, :]), axis=0)
+    axis = first_true(largest <= _rounding(means))
+    return "" if axis is None else f" (dimension {axis})"
+
+
+def _rounding(means: Array) -> Array:
+    """The variance that rounding of the mean leaves on a constant."""
+    return (8.0 * namespace(means).finfo(means.dtype).eps * means) ** 2
+
+
+def _check_unbiased(statistics: ClassStatistics, source: str) -> None:
+    """Unbiased variances divide by N_y - 1."""
+    small = first_true(statistics.counts <= 1.0)
+    if small is not None:
+        raise InvalidInputError(
+            f"{source}: class {statistics.classes[small].item()!r} has a count of "
+            f'{float(statistics.counts[small]):g}, but equations="released" divides by the count '
+            "less one; give it more samples or weight"
+        )
 
 
 def _check_warm_start(
@@ -287,8 +313,8 @@ def _check_warm_start(
         )
     if not np.array_equal(init.classes, statistics.classes):
         raise InvalidInputError(
-            f"init has the classes {_listed(init.classes)}, "
-            f"the data {_listed(statistics.classes)}; pass Gaussians of the same classes"
+            f"init has the classes {listed(init.classes)}, "
+            f"the data {listed(statistics.classes)}; pass Gaussians of the same classes"
         )
 
 
@@ -297,7 +323,7 @@ def _check_distinct(terms: PairTerms, options: Options, statistics: ClassStatist
     if options.lam == 0.0:
         return
     xp = namespace(terms.means)
-    for block in blocks(terms.n_classes, terms.row_bytes, options.memory_limit):
+    for block in terms.blocks():
         equal = (terms.divergences(block) == 0.0) & ~terms.diagonal(block)
         row = first_true(xp.any(equal, axis=1))
         if row is not None:
@@ -311,8 +337,3 @@ def _check_distinct(terms: PairTerms, options: Options, statistics: ClassStatist
 
 def _described(family: CovarianceFamily) -> str:
     return ("tied " if family.tied else "") + family.name
-
-
-def _listed(classes: Any) -> str:
-    names = [repr(label.item()) for label in classes[:6]]
-    return ", ".join(names) + (", ..." if len(classes) > 6 else "")

@@ -17,6 +17,7 @@ __all__ = [
     "check_classes",
     "check_finite",
     "check_finite_rows",
+    "check_finite_sums",
     "check_matrix",
     "check_n_labels",
     "check_nonnegative",
@@ -41,11 +42,19 @@ def _number(value: object, name: str) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         scalar = getattr(value, "item", None)
         if scalar is None or getattr(value, "ndim", None) != 0:
-            raise InvalidInputError(f"{name} is {value!r}, not a number; pass a real number")
+            raise InvalidInputError(
+                f"{name} is of type {type(value).__name__}, not a number; pass a real number"
+                if getattr(value, "ndim", 0)
+                else f"{name} is {value!r}, not a number; pass a real number"
+            )
         return _number(scalar(), name)
-    if math.isnan(value):
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InvalidInputError(f"{name} is too large for a float; pass a smaller one") from None
+    if math.isnan(number):
         raise InvalidInputError(f"{name} is NaN; pass a real number")
-    return float(value)
+    return number
 
 
 def check_number(value: object, name: str) -> float:
@@ -75,7 +84,7 @@ def check_positive(value: object, name: str) -> float:
 def check_whole(value: object, name: str) -> int:
     """An integer >= 0."""
     number = _number(value, name)
-    if number < 0 or number != math.floor(number):
+    if number < 0 or not number.is_integer():
         raise InvalidInputError(f"{name} is {number:g}; pass an integer >= 0")
     return int(number)
 
@@ -83,7 +92,7 @@ def check_whole(value: object, name: str) -> int:
 def check_positive_integer(value: object, name: str) -> int:
     """An integer >= 1."""
     number = _number(value, name)
-    if number < 1 or number != math.floor(number):
+    if number < 1 or not number.is_integer():
         raise InvalidInputError(f"{name} is {number:g}; pass an integer >= 1")
     return int(number)
 
@@ -170,22 +179,25 @@ def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
     raise InvalidInputError(f"{name} holds NaN or infinity{where}; pass finite numbers")
 
 
-def check_finite_rows(z: Array, *sums: Array, first_row: int = 0) -> None:
-    """Sums over ``z`` that are finite; if not, the row of ``z`` to blame is looked for.
-
-    ``first_row`` is where ``z`` begins, if it is a chunk.
-    """
+def check_finite_rows(z: Array, first_row: int = 0) -> None:
+    """Latents (N, d) without NaN or infinity; ``first_row`` is where a chunk begins."""
     xp = namespace(z)
-    if all(bool(xp.all(xp.isfinite(x))) for x in sums):
-        return
-    for block in blocks(z.shape[0], 1, 4096):
-        row = first_true(xp.any(~xp.isfinite(z[block, :]), axis=1))
+    for block in blocks(z.shape[0], z.shape[1], 2**22):
+        faulty = ~xp.isfinite(z[block, :])
+        row = first_true(xp.any(faulty, axis=1))
         if row is not None:
             raise InvalidInputError(
-                f"z holds NaN or infinity in row {first_row + block.start + row}; "
-                "drop or repair the row"
+                f"z holds NaN or infinity in row {first_row + block.start + row}, "
+                f"column {first_true(faulty[row, :])}; drop or repair the row"
             )
-    raise InvalidInputError("z is too large: its squares overflow; rescale it")
+
+
+def check_finite_sums(z: Array, *sums: Array, first_row: int = 0) -> None:
+    """Sums over ``z`` that are finite; if not, the row of ``z`` to blame is looked for."""
+    if all(bool(namespace(x).all(namespace(x).isfinite(x))) for x in sums):
+        return
+    check_finite_rows(z, first_row)
+    raise InvalidInputError("z (or sample_weight) is too large: its sums overflow; rescale it")
 
 
 def check_sample_weight(sample_weight: object, n_rows: int) -> Array:

@@ -5,14 +5,15 @@ D_yy' = 1/2 [tr(Sigma_y'^-1 Sigma_y) + (mu_y - mu_y')' Sigma_y'^-1 (mu_y - mu_y'
 entries that lose digits in them are recomputed from differences.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fpigauss._arrays import device_of, namespace
-from fpigauss._blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, mend
+from fpigauss._blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, lost_below, mend
 from fpigauss._errors import InvalidInputError
 from fpigauss._linalg import flattened, transposed
 from fpigauss._typing import Array
-from fpigauss.covariance import LOST, CovarianceFamily, Factor
+from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.gaussians import ClassGaussians
 
 __all__ = ["PairTerms", "pairwise_kld"]
@@ -36,13 +37,22 @@ class PairTerms:
     scaled_means: Array | None = None
     log_dets: Array | None = None
 
+    #: Bytes that a block of pairs may take.
+    memory_limit: int = MEMORY_LIMIT
+
     @classmethod
-    def at(cls, family: CovarianceFamily, means: Array, factor: Factor) -> "PairTerms":
+    def at(
+        cls,
+        family: CovarianceFamily,
+        means: Array,
+        factor: Factor,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> "PairTerms":
         """The terms of the Gaussians with ``means`` (K, d) and Sigma = F F'."""
         xp = namespace(means)
         means = means - xp.mean(means, axis=0, keepdims=True)
         if family.tied:
-            return cls(family, means, factor)
+            return cls(family, means, factor, memory_limit=memory_limit)
         dim = means.shape[1]
         precisions = family.precisions(factor)
         return cls(
@@ -54,6 +64,7 @@ class PairTerms:
             + family.outer(means, means),
             scaled_means=family.apply(precisions, means),
             log_dets=family.log_det(factor, dim),
+            memory_limit=memory_limit,
         )
 
     @property
@@ -61,10 +72,9 @@ class PairTerms:
         """The number of classes K."""
         return int(self.means.shape[0])
 
-    @property
-    def row_bytes(self) -> int:
-        """Bytes that one row of a block takes, its temporaries and sums included."""
-        return PAIR_BYTES * self.n_classes
+    def blocks(self) -> Iterator[slice]:
+        """The rows of D in blocks within the memory limit, temporaries included."""
+        return blocks(self.n_classes, PAIR_BYTES * self.n_classes, self.memory_limit)
 
     def diagonal(self, rows: slice) -> Array:
         """Where a block of ``rows`` crosses the diagonal (R, K)."""
@@ -78,7 +88,11 @@ class PairTerms:
         own = self.diagonal(rows)
         if self.family.tied:
             squared = self.family.tied_distances(
-                self.means[rows, :], self.means, self.factor, known=own
+                self.means[rows, :],
+                self.means,
+                self.factor,
+                known=own,
+                memory_limit=self.memory_limit,
             )
             return xp.where(own, xp.zeros_like(squared), 0.5 * squared)
         block = self._by_products(rows, own)
@@ -107,7 +121,13 @@ class PairTerms:
             )
 
         entry = int(self.precisions.shape[-1]) * (dim if self.family.needs_dense else 1)
-        return mend(raw, (raw < LOST * terms) & ~own, exact, row_bytes=8 * (6 * entry + 4 * dim))
+        return mend(
+            raw,
+            (raw < lost_below(raw) * terms) & ~own,
+            exact,
+            row_bytes=8 * (6 * entry + 4 * dim),
+            memory_limit=self.memory_limit,
+        )
 
 
 def pairwise_kld(gaussians: ClassGaussians) -> Array:
@@ -144,6 +164,5 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
         raise InvalidInputError(f"gaussians is a {type(gaussians).__name__}; pass a ClassGaussians")
     xp = namespace(gaussians.means)
     terms = PairTerms.at(gaussians.family, *gaussians.working())
-    rows = blocks(terms.n_classes, terms.row_bytes, MEMORY_LIMIT)
-    divergences = xp.concat([terms.divergences(block) for block in rows])
+    divergences = xp.concat([terms.divergences(block) for block in terms.blocks()])
     return xp.astype(divergences, gaussians.means.dtype, copy=False)

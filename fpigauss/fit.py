@@ -5,10 +5,11 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from fpigauss._arrays import cast_like, namespace
+from fpigauss._arrays import namespace
 from fpigauss._errors import ConvergenceWarning, InvalidInputError, UnboundedObjectiveWarning
 from fpigauss._options import Callback, Options
 from fpigauss._progress import fit_bar
+from fpigauss._range import check_range
 from fpigauss._rows import as_rows, kind_of
 from fpigauss._setup import Setup, prepare
 from fpigauss._typing import Array, InitName, PiFunction, UpdateName
@@ -50,7 +51,9 @@ def fit_fixed_point(
         L = sum_y (1/N_y) sum_{i in y} -log N(z_i; mu_y, Sigma_y)
             + lam / (K (K-1)) sum_{y != y'} phi(KLD(N_y || N_y')),
 
-    by iterating its stationarity conditions (Eqs. 5 to 7, corrected).
+    by iterating its stationarity conditions (Eqs. 5 to 7, corrected). phi falls as two classes
+    part: with ``pi="forward"`` as minus the logarithm of their divergence, else as
+    exp(-KLD / (alpha pi)).
 
     Parameters
     ----------
@@ -237,7 +240,7 @@ def _solved(
     statistics: ClassStatistics, options: Options, *, source: str, like: Array
 ) -> FixedPointResult:
     """Run a fit; results have the dtype of ``like``."""
-    setup = prepare(statistics, options, source)
+    setup = prepare(statistics, options, source, like)
     if options.lam >= setup.lam_star and not isinstance(options.equations, ReleasedEquations):
         _warn(UnboundedObjectiveWarning, f"lam={options.lam:g}: {_no_minimum(setup)}")
 
@@ -277,9 +280,11 @@ def _solved(
 def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
     """An outcome in the latent space and the dtype of the input."""
     evaluation, family = outcome.evaluation, setup.options.family
+    means = setup.means_at(evaluation.point)
+    check_range(means, like, "means", positive=False)
     values = family.rounded(setup.covariances_at(evaluation.point), like)
     gaussians = ClassGaussians(
-        cast_like(setup.means_at(evaluation.point), like),
+        namespace(means).astype(means, like.dtype, copy=True),
         family.pack(values),
         covariance=family,
         tied=family.tied,
@@ -309,8 +314,10 @@ def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning]
             f"at lam={options.lam:g} {status.message} ({after}); {_no_minimum(setup)}",
         )
     remedies = {
-        Status.MAX_ITER: "raise max_iter, or tol",
-        Status.STALLED: "raise tol: rounding may not allow more",
+        Status.MAX_ITER: (
+            "raise max_iter or tol, or reach this lam by warm starts (init=result.gaussians)"
+        ),
+        Status.STALLED: "raise tol: rounding may not allow more at this lam",
         Status.DIVERGED: 'use solver="auto", or a smaller lam',
     }
     if options.tol > 0.0 and status in remedies:

@@ -18,11 +18,12 @@ from fpigauss._arrays import (
     to_numpy,
     working_dtype,
 )
-from fpigauss._blocks import MEMORY_LIMIT, blocks
+from fpigauss._blocks import blocks
 from fpigauss._errors import InvalidInputError
 from fpigauss._io import load_arrays, save_arrays
 from fpigauss._labels import as_labels, codes_of, grouped
 from fpigauss._linalg import log_sum_exp, softmax, squared_norms
+from fpigauss._range import check_range
 from fpigauss._typing import Array, Labels
 from fpigauss._validation import (
     check_classes,
@@ -33,9 +34,12 @@ from fpigauss._validation import (
     check_seed,
     check_width,
 )
-from fpigauss.covariance import CovarianceFamily, Factor, resolve_family
+from fpigauss.covariance import FAMILIES, CovarianceFamily, Factor, resolve_family
 
 __all__ = ["ClassGaussians"]
+
+#: Bytes that a block of rows takes in the densities, temporaries included.
+_BLOCK_BYTES = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,7 @@ class ClassGaussians:
     Attributes
     ----------
     family : CovarianceFamily
-        The family as an object; ``covariance`` is its name.
+        The family as an object; ``covariance`` is its name, or itself if it is one of your own.
 
     Raises
     ------
@@ -116,7 +120,9 @@ class ClassGaussians:
         check_finite(means, "means", classes)
         check_finite(covariances, "covariances", None if family.tied else classes)
         fields = {"means": means, "covariances": covariances, "classes": classes}
-        fields |= {"family": family, "covariance": family.name, "tied": family.tied}
+        known = type(family) in FAMILIES.values()
+        fields |= {"family": family, "covariance": family.name if known else family}
+        fields["tied"] = family.tied
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         self._check_definite()
@@ -181,14 +187,7 @@ class ClassGaussians:
         InvalidInputError
             If ``z`` is of another width, namespace or device, or not finite.
         """
-        z = self._latents(z)
-        density = _Density.of(self, z)
-        row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
-        pieces = [
-            density.by_class(z[block, :])
-            for block in blocks(z.shape[0], row_bytes, MEMORY_LIMIT // 8)
-        ]
-        return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)
+        return self._by_blocks(z, lambda log_prob: log_prob)
 
     def log_prob(self, z: Any, labels: Any = None) -> Array:
         r"""Log N_y(z) of the given labels, or log (1/K) sum_y N_y(z) without them.
@@ -211,7 +210,7 @@ class ClassGaussians:
             As ``class_log_prob``, or if a label is unknown.
         """
         if labels is None:
-            return log_sum_exp(self.class_log_prob(z)) - math.log(self.n_classes)
+            return self._by_blocks(z, log_sum_exp) - math.log(self.n_classes)
         z = self._latents(z)
         codes = self._codes(labels)
         if codes.shape[0] != z.shape[0]:
@@ -235,12 +234,11 @@ class ClassGaussians:
         (N,) array
             In the namespace and device of ``z`` for integer classes, numpy for strings.
         """
-        log_prob = detached(self.class_log_prob(z))
-        xp = namespace(log_prob)
-        codes = xp.argmax(log_prob, axis=-1)
+        codes = self._by_blocks(z, _best)
+        xp = namespace(codes)
         if self.classes.dtype.kind == "U":
             return self.classes[to_numpy(codes)]
-        return xp.take(xp.asarray(self.classes, device=device_of(log_prob)), codes)
+        return xp.take(xp.asarray(self.classes, device=device_of(codes)), codes)
 
     def predict_proba(self, z: Any) -> Array:
         """p(y|z) under equal priors.
@@ -255,7 +253,7 @@ class ClassGaussians:
         (N, K) array
             Rows that sum to one, columns in the order of ``classes``.
         """
-        return softmax(self.class_log_prob(z))
+        return self._by_blocks(z, softmax)
 
     # -- samples ---------------------------------------------------------------------------
 
@@ -307,7 +305,7 @@ class ClassGaussians:
     def to(self, like: Array) -> Self:
         """These Gaussians in the namespace, device and floating dtype of an array.
 
-        A covariance that rounding to a lower precision would make indefinite is lifted by
+        A dense covariance that rounding to a lower precision would make indefinite is lifted by
         no more than that rounding.
 
         Parameters
@@ -319,11 +317,16 @@ class ClassGaussians:
         -------
         ClassGaussians
         """
+        if not is_array(like):
+            raise InvalidInputError(
+                f"like is {like!r}; pass an array of the namespace, device and dtype to go to"
+            )
         like = as_floating(like, "like")
         values = self.family.unpack(self.covariances)
         if namespace(like) is not namespace(values) or device_of(like) != device_of(values):
             target = namespace(like)
             values = target.asarray(to_numpy(values), device=device_of(like))
+        check_range(self.means, like, "means", positive=False)
         values = self.family.rounded(values, like)
         return type(self)(
             cast_like(self.means, like),
@@ -347,7 +350,7 @@ class ClassGaussians:
                 "means": to_numpy(self.means),
                 "covariances": to_numpy(self.covariances),
                 "classes": self.classes,
-                "covariance": np.asarray(self.covariance),
+                "covariance": np.asarray(self.family.name),
                 "tied": np.asarray(self.tied),
             },
         )
@@ -395,9 +398,18 @@ class ClassGaussians:
                 "convert them with gaussians.to(z)"
             )
         check_width(z, self.dim)
-        total = namespace(z).sum(detached(z), axis=0)  # NaN and infinity survive a sum
-        check_finite_rows(z, total)
+        check_finite_rows(detached(z))
         return z
+
+    def _by_blocks(self, z: Any, reduce: Callable[[Array], Array]) -> Array:
+        """``reduce`` of the class log-densities, a block of rows of ``z`` at a time."""
+        z = self._latents(z)
+        density = _Density.of(self, z)
+        row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
+        rows = list(blocks(z.shape[0], row_bytes, _BLOCK_BYTES)) or [slice(0, 0)]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # -inf is an answer
+            pieces = [reduce(density.by_class(z[block, :])) for block in rows]
+        return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)
 
     def _codes(self, labels: Any) -> np.ndarray[Any, Any]:
         return codes_of(as_labels(labels, "labels"), self.classes, "labels")
@@ -418,6 +430,9 @@ class _Density:
         xp = namespace(z)
         means, factor = gaussians.working()
         dtype = z.dtype if xp.finfo(z.dtype).bits >= 32 else xp.float32
+        like = xp.zeros((1,), dtype=dtype, device=device_of(z))
+        for part in factor:
+            check_range(detached(part), like, "inverse covariances", positive=False)
         centre = xp.astype(xp.mean(means, axis=0, keepdims=True), dtype)
         log_det = gaussians.family.log_det(factor, gaussians.dim)
         return cls(
@@ -433,7 +448,10 @@ class _Density:
 
     def by_class(self, z: Array) -> Array:
         """Log N_y(z) (N, K)."""
+        xp = namespace(z)
         squared = self.family.squared_distances(self._centred(z), self.means, self.factor)
+        # squares that overflow cancel to NaN: such latents are infinitely far
+        squared = xp.where(xp.isnan(squared), xp.full_like(squared, math.inf), squared)
         return self.log_normalisers - 0.5 * squared
 
     def of_class(self, code: int, z: Array) -> Array:
@@ -442,6 +460,10 @@ class _Density:
         white = self.family.whiten(own, self._centred(z) - self.means[code, :])
         normaliser = self.log_normalisers[0 if self.family.tied else code]
         return normaliser - 0.5 * squared_norms(white)
+
+
+def _best(log_prob: Array) -> Array:
+    return namespace(log_prob).argmax(log_prob, axis=-1)
 
 
 def _index(code: int, like: Array) -> Array:
@@ -454,8 +476,8 @@ def _by_class(
     """``function(code, rows)`` class by class, put back in the order of ``codes``."""
     xp = namespace(like)
     groups = grouped(codes)
-    if not groups:
-        return like[:0, ...]
+    if not groups:  # nothing to draw or to weigh, in the right shape
+        return function(0, xp.asarray(codes, device=device_of(like)))
     order = np.concatenate([rows for _, rows in groups])
     pieces = [function(code, xp.asarray(rows, device=device_of(like))) for code, rows in groups]
     return xp.take(xp.concat(pieces), xp.asarray(np.argsort(order), device=device_of(like)), axis=0)

@@ -7,6 +7,7 @@ import numpy as np
 from fpigauss._arrays import as_floating, cast_like, namespace, working_dtype
 from fpigauss._errors import InvalidInputError
 from fpigauss._linalg import first_asymmetric, first_not_positive_definite, geodesic
+from fpigauss._range import check_range
 from fpigauss._typing import Array
 from fpigauss._validation import check_finite, check_number
 
@@ -67,7 +68,10 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
     dtype = working_dtype(a)
     a_work = xp.broadcast_to(xp.astype(a, dtype, copy=False), shape)
     b_work = xp.broadcast_to(xp.astype(b, dtype, copy=False), shape)
-    return xp.astype(geodesic(a_work, b_work, exponent), a.dtype, copy=False)
+    with np.errstate(all="ignore"):
+        mean = geodesic(a_work, b_work, exponent)
+    check_range(xp.linalg.diagonal(mean), a, f"A #_t B at t={exponent:g}")
+    return xp.astype(mean, a.dtype, copy=False)
 
 
 def _check_matrices(x: Array, name: str) -> None:

@@ -122,7 +122,9 @@ class CallablePi(Repulsion):
     def measure(self, blocks: Iterable[Array], n_classes: int) -> Any:
         (divergences,) = blocks  # memory_limit was checked to hold the whole matrix
         xp = namespace(divergences)
-        result = self.function(divergences)
+        result = self.function(divergences + 0.0)  # a copy: it may write to it
+        if result is None:
+            raise InvalidInputError("pi returned None; return a number or a (K, K) matrix")
         pi = cast_like(as_floating(result, "pi"), divergences)
         if tuple(pi.shape) not in ((), (n_classes, n_classes)):
             raise InvalidInputError(

@@ -32,7 +32,7 @@ from fpigauss._typing import Array, Labels
 from fpigauss._validation import (
     check_class_weights,
     check_classes,
-    check_finite_rows,
+    check_finite_sums,
     check_sample_weight,
     check_samples,
     check_statistics_kind,
@@ -107,9 +107,11 @@ class ClassStatistics:
     def __post_init__(self) -> None:
         """Check and unify the fields."""
         means = detached(as_floating(self.means, "means"))
-        means = namespace(means).astype(means, working_dtype(means), copy=False)
+        xp = namespace(means)
+        means = xp.astype(means, working_dtype(means), copy=True)  # frozen: nobody else's array
         counts = cast_like(detached(as_floating(self.counts, "counts")), means)
         covariances = cast_like(detached(as_floating(self.covariances, "covariances")), means)
+        counts, covariances = (xp.astype(x, x.dtype, copy=True) for x in (counts, covariances))
         classes = as_labels(self.classes, "classes")
         check_classes(classes)
         check_statistics_values(counts, means, covariances, classes)
@@ -463,7 +465,7 @@ class ClassStatistics:
                 for code, members in grouped(codes[place])
             }
             moments = _assembled(parts, known.shape[0])
-            check_finite_rows(chunk, moments.mean, moments.covariance, first_row=place.start)
+            check_finite_sums(chunk, moments.mean, moments.covariance, first_row=place.start)
             total = moments if total is None else _merged(total, moments)
         assert total is not None  # check_samples leaves a row
         return cls(*total, classes=known, closed=classes is not None)
@@ -502,7 +504,7 @@ def _piece_moments(x: Array, w: Array, *, dense: bool) -> _Moments:
     xp = namespace(x)
     count = xp.sum(w)
     scale = xp.where(count > 0.0, count, xp.ones_like(count))
-    with np.errstate(invalid="ignore", over="ignore"):  # found by check_finite_rows
+    with np.errstate(invalid="ignore", over="ignore"):  # found by check_finite_sums
         mean = (w @ x) / scale
         centred = x - mean
         weighted = centred * w[:, None]

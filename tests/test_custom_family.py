@@ -107,4 +107,4 @@ def test_densities_samples_and_files(tmp_path):
     gaussians.save(tmp_path / "own.npz")
     loaded = ClassGaussians.load(tmp_path / "own.npz", covariance=PairedAxes())
     np.testing.assert_array_equal(loaded.covariances, gaussians.covariances)
-    assert loaded.covariance == "paired axes"
+    assert loaded.family == PairedAxes()

@@ -1,15 +1,16 @@
 """Covariance families: a shape (diagonal, dense, isotropic), one a class or tied."""
 
+import numpy as np
+
 from fpigauss._errors import InvalidInputError
 from fpigauss.covariance._dense import Dense
 from fpigauss.covariance._diagonal import Diagonal
-from fpigauss.covariance._family import LOST, CovarianceFamily, Factor
+from fpigauss.covariance._family import CovarianceFamily, Factor
 from fpigauss.covariance._isotropic import Isotropic
 from fpigauss.covariance._shrinkage import shrunk
 
 __all__ = [
     "FAMILIES",
-    "LOST",
     "CovarianceFamily",
     "Dense",
     "Diagonal",
@@ -27,7 +28,7 @@ FAMILIES: dict[str, type[CovarianceFamily]] = {
 
 def resolve_family(covariance: object, tied: object) -> CovarianceFamily:
     """The family of a public ``covariance=`` (a name or an object) and ``tied=``."""
-    if tied not in (True, False):
+    if not isinstance(tied, bool | np.bool_):
         raise InvalidInputError(f"tied is {tied!r}; pass True or False")
     if isinstance(covariance, CovarianceFamily):
         return covariance.with_tied(covariance.tied or bool(tied))

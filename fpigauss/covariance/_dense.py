@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fpigauss._arrays import first_true, namespace
+from fpigauss._blocks import blocks
 from fpigauss._linalg import (
     apply,
     eye_like,
@@ -11,7 +12,7 @@ from fpigauss._linalg import (
     first_not_positive_definite,
     gram,
     lyapunov,
-    matrix_exp_half,
+    matrix_exp,
     matrix_log,
     riccati,
     solve_lower,
@@ -20,10 +21,14 @@ from fpigauss._linalg import (
     transposed,
     x_minus_log1p,
 )
+from fpigauss._range import check_range
 from fpigauss._typing import Array
 from fpigauss.covariance._family import CovarianceFamily, Factor
 
 __all__ = ["Dense"]
+
+#: Bytes of whitened samples at a time: products of a few classes together where they are small.
+_CLASSES_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,15 @@ class Dense(CovarianceFamily):
 
     def rounded(self, values: Array, like: Array) -> Array:
         xp = namespace(values)
-        if values.dtype == like.dtype:
-            return values
-        dim, lift = values.shape[-1], 0.0
-        while True:  # rounding moves an eigenvalue by at most d * eps * the largest entry
-            raised = values + lift * eye_like(dim, values)
-            result = xp.astype(raised, like.dtype)
-            if first_not_positive_definite(xp.astype(result, values.dtype)) is None:
-                return result
-            step = dim * float(xp.finfo(like.dtype).eps) * float(xp.max(xp.abs(values)))
-            lift = max(2.0 * lift, step)
+        check_range(xp.linalg.diagonal(values), like, "covariances")
+        result = xp.astype(values, like.dtype, copy=True)
+        # rounding moves an eigenvalue by at most d * eps * the largest entry
+        step = values.shape[-1] * float(xp.finfo(like.dtype).eps) * float(xp.max(xp.abs(values)))
+        lift = step
+        while first_not_positive_definite(xp.astype(result, values.dtype)) is not None:
+            result = xp.astype(values + lift * eye_like(values.shape[-1], values), like.dtype)
+            lift = 2.0 * lift
+        return result
 
     # -- moments ---------------------------------------------------------------------------
 
@@ -140,8 +144,7 @@ class Dense(CovarianceFamily):
         return lyapunov(a, gradient)
 
     def retract(self, factor: Factor, step: Array) -> Factor:
-        grown, _ = matrix_exp_half(step)
-        root = factor.root @ grown
+        root = factor.root @ matrix_exp(0.5 * step)
         return Factor(root, namespace(root).linalg.inv(root))
 
     def step_sizes(self, step: Array) -> Array:
@@ -155,11 +158,12 @@ class Dense(CovarianceFamily):
     # -- pairs -----------------------------------------------------------------------------
 
     def distances_by_class(self, x: Array, means: Array, factor: Factor) -> Array:
-        columns = [
-            squared_norms((x - means[k, :]) @ transposed(factor.inverse[k, ...]))
-            for k in range(means.shape[0])  # each class is a matrix product of its own
-        ]
-        return namespace(x).stack(columns, axis=-1)
+        columns = []
+        for classes in blocks(means.shape[0], 16 * x.shape[0] * x.shape[1], _CLASSES_BYTES):
+            difference = x[None, :, :] - means[classes, None, :]  # (classes, N, d)
+            white = difference @ transposed(factor.inverse[classes, ...])
+            columns.append(squared_norms(white))
+        return transposed(namespace(x).concat(columns))
 
     def paired_divergence(self, difference: Array, first: Factor, second: Factor) -> Array:
         xp = namespace(difference)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fpigauss._arrays import first_true, namespace
-from fpigauss._blocks import mend
+from fpigauss._blocks import lost_below, mend
 from fpigauss._linalg import squared_norms, transposed, x_minus_log1p
+from fpigauss._range import check_range
 from fpigauss._typing import Array
-from fpigauss.covariance._family import LOST, CovarianceFamily, Factor
+from fpigauss.covariance._family import CovarianceFamily, Factor
 
 __all__ = ["Diagonal"]
 
@@ -50,13 +51,8 @@ class Diagonal(CovarianceFamily):
         return first_true(namespace(values).any(flat, axis=-1))
 
     def rounded(self, values: Array, like: Array) -> Array:
-        xp = namespace(values)
-        limits = xp.finfo(like.dtype)
-        if limits.bits < xp.finfo(values.dtype).bits:
-            smallest = xp.full_like(values, float(limits.smallest_normal))
-            largest = xp.full_like(values, float(limits.max))
-            values = xp.minimum(xp.maximum(values, smallest), largest)
-        return xp.astype(values, like.dtype, copy=False)
+        check_range(values, like, "covariances")
+        return namespace(values).astype(values, like.dtype, copy=True)
 
     # -- moments ---------------------------------------------------------------------------
 
@@ -155,7 +151,9 @@ class Diagonal(CovarianceFamily):
             return squared_norms(self.whiten(self.rows(factor, classes), difference))
 
         # the products' error, eps * far, must stay small beside what log p is made of
-        return mend(raw, raw + x.shape[-1] < LOST * far, exact, row_bytes=32 * x.shape[-1])
+        return mend(
+            raw, raw + x.shape[-1] < lost_below(raw) * far, exact, row_bytes=32 * x.shape[-1]
+        )
 
     def paired_divergence(self, difference: Array, first: Factor, second: Factor) -> Array:
         xp = namespace(difference)

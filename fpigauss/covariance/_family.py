@@ -20,14 +20,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Self
 
 from fpigauss._arrays import namespace
-from fpigauss._blocks import mend
+from fpigauss._blocks import MEMORY_LIMIT, lost_below, mend
 from fpigauss._linalg import squared_norms, transposed
 from fpigauss._typing import Array
 
-__all__ = ["LOST", "CovarianceFamily", "Factor"]
-
-#: A difference of products below this part of its terms has lost three digits or more.
-LOST = 1e-3
+__all__ = ["CovarianceFamily", "Factor"]
 
 
 class Factor(NamedTuple):
@@ -229,6 +226,7 @@ class CovarianceFamily(ABC):
         *,
         tolerated: float = 0.0,
         known: Array | None = None,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> Array:
         """``squared_distances`` where all classes share one: Euclidean ones of whitened rows.
 
@@ -239,7 +237,7 @@ class CovarianceFamily(ABC):
         white, centres = self.whiten(factor, x), self.whiten(factor, means)
         far = squared_norms(white)[:, None] + squared_norms(centres)[None, :]
         raw = far - 2.0 * (white @ transposed(centres))
-        lost = raw + tolerated < LOST * far
+        lost = raw + tolerated < lost_below(raw) * far
 
         def exact(rows: Array, classes: Array) -> Array:
             difference = xp.take(x, rows, axis=0) - xp.take(means, classes, axis=0)
@@ -247,7 +245,7 @@ class CovarianceFamily(ABC):
 
         if known is not None:
             lost = lost & ~known
-        return mend(raw, lost, exact, row_bytes=24 * x.shape[-1])
+        return mend(raw, lost, exact, row_bytes=24 * x.shape[-1], memory_limit=memory_limit)
 
     @abstractmethod
     def paired_divergence(self, difference: Array, first: Factor, second: Factor) -> Array:

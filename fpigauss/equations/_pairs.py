@@ -1,13 +1,12 @@
 """Sums over all pairs, weighted by the kernel; the weights themselves are never kept."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from operator import add
 from typing import Any
 
 from fpigauss._arrays import namespace
-from fpigauss._blocks import blocks
 from fpigauss._linalg import transposed, weighted_sum
 from fpigauss._typing import Array
 from fpigauss.divergence import PairTerms
@@ -36,7 +35,6 @@ def sum_over_pairs(
     *,
     forward: Sequence[Array],
     backward: Sequence[Array],
-    memory_limit: int,
     judge: Any = None,
 ) -> PairSums:
     """One pass over the pairs in row blocks (two where pi depends on all of D and it is large).
@@ -49,13 +47,11 @@ def sum_over_pairs(
         Where W and phi come from.
     forward, backward : sequences of (K, ...) arrays
         What W and W' are multiplied with.
-    memory_limit : int
-        Bytes for a block.
     judge : number or (K, K) array, optional
         Another pi to sum phi with.
     """
     xp = namespace(terms.means)
-    rows = list(blocks(terms.n_classes, terms.row_bytes, memory_limit))
+    rows = list(terms.blocks())
     kept = terms.divergences(rows[0]) if len(rows) == 1 else None
 
     def divergences(block: slice) -> Array:
@@ -65,7 +61,9 @@ def sum_over_pairs(
         return (divergences(block) for block in rows)
 
     pi = repulsion.measure(all_blocks(), terms.n_classes)
-    columns: list[tuple[Any, ...]] = []
+    rowwise: list[tuple[Array, list[Array]]] = []
+    total: tuple[Any, ...] | None = None
+    smallest = math.inf
     for block in rows:
         own = terms.diagonal(block)
         d = xp.where(own, xp.ones_like(own, dtype=terms.means.dtype), divergences(block))
@@ -75,27 +73,26 @@ def sum_over_pairs(
         judged = phi
         if judge is not None and not repulsion.has_potential:
             judged = xp.sum(xp.where(own, zero, repulsion.potential(d, _at(judge, block))))
-        largest = xp.max(d)
-        columns.append(
-            (
-                xp.sum(w, axis=1),
-                xp.sum(w, axis=0),
-                [weighted_sum(w, x) for x in forward],
-                [weighted_sum(transposed(w), x[block, ...]) for x in backward],
-                phi,
-                judged,
-                xp.min(xp.where(own, largest, d)),
-            )
+        smallest = min(smallest, float(xp.min(xp.where(own, xp.max(d), d))))
+        rowwise.append((xp.sum(w, axis=1), [weighted_sum(w, x) for x in forward]))
+        summed = (
+            phi,
+            judged,
+            xp.sum(w, axis=0),
+            *(weighted_sum(transposed(w), x[block, ...]) for x in backward),
         )
-    outgoing, incoming, ahead, back, potential, judged_sum, smallest = zip(*columns, strict=True)
+        total = summed if total is None else tuple(map(add, total, summed))
+    assert total is not None  # there are at least two classes
+    potential, judged_sum, incoming, *back = total
+    outgoing, ahead = zip(*rowwise, strict=True)
     return PairSums(
         outgoing=xp.concat(outgoing),
-        incoming=reduce(add, incoming),
+        incoming=incoming,
         forward=tuple(xp.concat(parts) for parts in zip(*ahead, strict=True)),
-        backward=tuple(reduce(add, parts) for parts in zip(*back, strict=True)),
-        potential=float(reduce(add, potential)),
-        judged=float(reduce(add, judged_sum)),
-        smallest_kld=min(float(x) for x in smallest),
+        backward=tuple(back),
+        potential=float(potential),
+        judged=float(judged_sum),
+        smallest_kld=smallest,
         pi=pi,
     )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fpigauss._errors import NotPositiveDefiniteError
 from fpigauss.equations._problem import Evaluation, Point, Problem, Step
-from fpigauss.equations._stationary import Forces, largest_move, per_class
+from fpigauss.equations._stationary import Forces, per_class
 
 __all__ = ["PrintedEquations"]
 
@@ -48,7 +48,7 @@ class PrintedEquations:
             objective=constant + c * sums.potential,
             judged=constant + c * sums.judged,
             step=step,
-            residual=largest_move(problem, step) if failure is None else float("inf"),
+            residual=problem.residual(step) if failure is None else float("inf"),
             pi=sums.pi,
             smallest_kld=sums.smallest_kld,
             failure=failure,

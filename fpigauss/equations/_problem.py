@@ -89,6 +89,22 @@ class Problem:
         traces = float(xp.sum(self.family.trace(white_scatter)))
         return 0.5 * (self.n_classes * constant + shared * log_det + traces)
 
+    def lengths(self, step: Step) -> tuple[float, float]:
+        """The largest move of a mean, in standard deviations, and of a covariance, in e-folds."""
+        of_means = of_covariances = 0.0
+        if step.means is not None:
+            xp = namespace(step.means)
+            of_means = math.sqrt(float(xp.max(xp.sum(step.means * step.means, axis=-1))))
+        if step.covariances is not None:
+            sizes = self.family.step_sizes(step.covariances)
+            of_covariances = float(namespace(sizes).max(sizes))
+        return of_means, of_covariances
+
+    def residual(self, step: Step) -> float:
+        """How far a full update would move, in natural units; NaN if it is not finite."""
+        of_means, of_covariances = self.lengths(step)
+        return max(of_means, of_covariances) if of_means + of_covariances >= 0.0 else math.nan
+
     def retracted(self, point: Point, step: Step) -> Point:
         """The point that a step leads to."""
         means, factor = point

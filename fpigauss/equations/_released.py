@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fpigauss._arrays import namespace
-from fpigauss._errors import NotPositiveDefiniteError
+from fpigauss._errors import InvalidInputError, NotPositiveDefiniteError
 from fpigauss._typing import Array
 from fpigauss.divergence import PairTerms
 from fpigauss.equations._pairs import PairSums, sum_over_pairs
@@ -37,6 +37,12 @@ class ReleasedEquations:
     isotropic_mean: bool = True
     summed_square: bool = True
 
+    def __post_init__(self) -> None:
+        """Check the flags."""
+        for name in ("isotropic_mean", "summed_square"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidInputError(f"{name} is {getattr(self, name)!r}; pass True or False")
+
     @property
     def name(self) -> str:
         """The name in messages."""
@@ -47,7 +53,7 @@ class ReleasedEquations:
     ) -> Evaluation:
         """Update, objective and the last change at ``point``."""
         family, c = problem.family, problem.c
-        terms = PairTerms.at(family, point.means, point.factor)
+        terms = PairTerms.at(family, *point, problem.memory_limit)
         precisions, variances = terms.precisions, family.values(point.factor)
         pushing = self._isotropic(precisions)
         forward, backward = [], []
@@ -63,7 +69,6 @@ class ReleasedEquations:
             problem.repulsion,
             forward=forward,
             backward=backward,
-            memory_limit=problem.memory_limit,
         )
         xp = namespace(point.means)
         u = s = None

@@ -9,7 +9,6 @@ and the term of A that can be negative moved across to B, so that both are posit
 every lam. They are assembled in the moving frame, Sigma = F F': F' A F and F^-1 B F^-T.
 """
 
-import math
 from dataclasses import dataclass
 
 from fpigauss._arrays import namespace
@@ -18,7 +17,7 @@ from fpigauss.divergence import PairTerms
 from fpigauss.equations._pairs import PairSums, sum_over_pairs
 from fpigauss.equations._problem import Evaluation, Point, Problem, Step
 
-__all__ = ["Forces", "StationaryEquations", "largest_move", "per_class"]
+__all__ = ["Forces", "StationaryEquations", "per_class"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class StationaryEquations:
             objective=constant + c * sums.potential,
             judged=constant + c * sums.judged,
             step=Step(u, s),
-            residual=largest_move(problem, Step(u, s)),
+            residual=problem.residual(Step(u, s)),
             pi=sums.pi,
             smallest_kld=sums.smallest_kld,
             gradient=Step(mean_gradient, covariance_gradient),
@@ -78,7 +77,7 @@ class Forces:
     @classmethod
     def at(cls, problem: Problem, point: Point, departure: Evaluation | None) -> "Forces":
         """The forces at a point, with phi judged at the pi of ``departure``."""
-        terms = PairTerms.at(problem.family, point.means, point.factor)
+        terms = PairTerms.at(problem.family, *point, problem.memory_limit)
         forward: list[Array]
         backward: list[Array]
         if problem.family.tied:
@@ -94,7 +93,6 @@ class Forces:
             problem.repulsion,
             forward=forward,
             backward=backward,
-            memory_limit=problem.memory_limit,
             judge=None if departure is None else departure.pi,
         )
         return cls(terms, sums)
@@ -128,18 +126,6 @@ class Forces:
         mean_sums, moment_sums = sums.backward
         between = family.outer(sums.incoming[:, None] * means - 2.0 * mean_sums, means)
         return between + moment_sums
-
-
-def largest_move(problem: Problem, step: Step) -> float:
-    """The largest move of a mean or a covariance in a step, in natural units."""
-    moves = [0.0]
-    if step.means is not None:
-        xp = namespace(step.means)
-        moves.append(math.sqrt(float(xp.max(xp.sum(step.means * step.means, axis=-1)))))
-    if step.covariances is not None:
-        sizes = problem.family.step_sizes(step.covariances)
-        moves.append(float(namespace(sizes).max(sizes)))
-    return math.nan if any(map(math.isnan, moves)) else max(moves)
 
 
 def per_class(numbers: Array, like: Array) -> Array:

@@ -30,7 +30,7 @@ _SOLVERS: dict[str, Callable[[], Solver]] = {
 def resolve_solver(solver: object, equations: Equations) -> Solver:
     """The solver of the public ``solver=`` for a reading of the equations."""
     stationary = isinstance(equations, StationaryEquations)
-    if solver == "auto":
+    if isinstance(solver, str) and solver == "auto":
         return Accelerated() if stationary else Picard()
     if not isinstance(solver, str) or solver not in _SOLVERS:
         known = ", ".join(f'"{name}"' for name in ("auto", *_SOLVERS))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fpigauss.equations import Evaluation, Problem, Step
-from fpigauss.solvers._guarded import SHORTEST, bounded, descends
+from fpigauss.solvers._guarded import SHORTEST, Reach, descends
 
 __all__ = ["Accelerated"]
 
@@ -22,9 +22,13 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Memory:
-    problem: Problem
+    reach: Reach
     limit: int
     pairs: tuple[_Pair, ...] = ()
+
+    @property
+    def problem(self) -> Problem:
+        return self.reach.problem
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Accelerated:
         if problem.updates_covariances:
             size += _size(problem)
         limit = problem.memory_limit // (2 * 8 * max(1, size))
-        return _Memory(problem, max(1, min(_PAIRS, limit)))
+        return _Memory(Reach(problem), max(1, min(_PAIRS, limit)))
 
     def directions(
         self, memory: _Memory, current: Evaluation
@@ -56,12 +60,8 @@ class Accelerated:
             direction = _newton(memory, current)
             assert current.gradient is not None
             if current.gradient.dot(direction) < 0.0:
-                yield bounded(memory.problem, direction), 1e-3, memory
-        yield (
-            bounded(memory.problem, current.step),
-            SHORTEST,
-            _Memory(memory.problem, memory.limit),
-        )
+                yield memory.reach.bounded(direction), 1e-3, memory
+        yield memory.reach.bounded(current.step), SHORTEST, _Memory(memory.reach, memory.limit)
 
     def accepts(self, current: Evaluation, trial: Evaluation, expected: float) -> bool:
         """As the guarded solver."""
@@ -74,11 +74,11 @@ class Accelerated:
         assert current.gradient is not None and trial.gradient is not None
         change = _combined(trial.gradient, current.gradient, -1.0)
         curvature = step.dot(change)
+        pairs = memory.pairs
         # a pair without positive curvature says nothing about a minimum
-        if not curvature > 1e-10 * (step.dot(step) * change.dot(change)) ** 0.5:
-            return memory
-        pairs = (*memory.pairs, _Pair(step, change, curvature))
-        return _Memory(memory.problem, memory.limit, pairs[-memory.limit :])
+        if curvature > 1e-10 * (step.dot(step) * change.dot(change)) ** 0.5:
+            pairs = (*pairs, _Pair(step, change, curvature))[-memory.limit :]
+        return _Memory(memory.reach.after(step), memory.limit, pairs)
 
 
 def _newton(memory: _Memory, current: Evaluation) -> Step:

@@ -1,14 +1,12 @@
 """The update, shortened until it lowers the objective."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from fpigauss._arrays import namespace
 from fpigauss.equations import Evaluation, Problem, Step
 
-__all__ = ["SHORTEST", "Guarded", "descends"]
+__all__ = ["SHORTEST", "Guarded", "Reach", "descends"]
 
 #: The shortest part of an update that is tried before a fit counts as stalled.
 SHORTEST = 1e-10
@@ -19,8 +17,31 @@ _SUFFICIENT = 1e-4
 #: Differences of L below this part of |L| are rounding.
 _NOISE = 1e-13
 
-#: Steps are at most this long in units of the current standard deviations (and e-folds).
-LONGEST = 3.0
+#: A covariance changes by at most so many e-folds in a step: a runaway stays in sight.
+_LONGEST = 3.0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a step may go.
+
+    Means may first move as many standard deviations as covariances e-folds, and farther as
+    such steps succeed: for large lam they settle thousands of standard deviations apart.
+    """
+
+    problem: Problem
+    means: float = _LONGEST
+
+    def bounded(self, step: Step) -> Step:
+        """``step``, scaled down if it goes too far."""
+        of_means, of_covariances = self.problem.lengths(step)
+        excess = max(of_means / self.means, of_covariances / _LONGEST)
+        return step if excess <= 1.0 else step.scaled(1.0 / excess)
+
+    def after(self, step: Step) -> "Reach":
+        """The reach once ``step`` was accepted."""
+        length, _ = self.problem.lengths(step)
+        return Reach(self.problem, max(_LONGEST, min(2.0 * self.means, 4.0 * length)))
 
 
 @dataclass(frozen=True)
@@ -29,25 +50,21 @@ class Guarded:
 
     searches: ClassVar[bool] = True
 
-    def start(self, problem: Problem) -> Problem:
-        """The problem, for its norms."""
-        return problem
+    def start(self, problem: Problem) -> Reach:
+        """How far the first step may go."""
+        return Reach(problem)
 
-    def directions(
-        self, memory: Problem, current: Evaluation
-    ) -> Iterator[tuple[Step, float, Problem]]:
-        """The update, at most so long."""
-        yield bounded(memory, current.step), SHORTEST, memory
+    def directions(self, memory: Reach, current: Evaluation) -> Iterator[tuple[Step, float, Reach]]:
+        """The update, as far as it may go."""
+        yield memory.bounded(current.step), SHORTEST, memory
 
     def accepts(self, current: Evaluation, trial: Evaluation, expected: float) -> bool:
         """Armijo's condition, or below its rounding a falling natural-gradient norm."""
         return descends(current, trial, expected)
 
-    def remember(
-        self, memory: Problem, current: Evaluation, trial: Evaluation, step: Step
-    ) -> Problem:
-        """Nothing new."""
-        return memory
+    def remember(self, memory: Reach, current: Evaluation, trial: Evaluation, step: Step) -> Reach:
+        """How far the next step may go."""
+        return memory.after(step)
 
 
 def descends(current: Evaluation, trial: Evaluation, expected: float) -> bool:
@@ -56,16 +73,3 @@ def descends(current: Evaluation, trial: Evaluation, expected: float) -> bool:
     if abs(change) <= _NOISE * max(1.0, abs(current.objective)):
         return trial.slope > current.slope  # slope = -|natural gradient|^2, up to a metric
     return change <= _SUFFICIENT * expected
-
-
-def bounded(problem: Problem, step: Step, longest: float = LONGEST) -> Step:
-    """``step``, scaled down if a part of it is longer than ``longest``."""
-    longest_part = 0.0
-    if step.means is not None:
-        xp = namespace(step.means)
-        squared = float(xp.max(xp.sum(step.means * step.means, axis=-1)))
-        longest_part = math.sqrt(squared)
-    if step.covariances is not None:
-        sizes: Any = problem.family.step_sizes(step.covariances)
-        longest_part = max(longest_part, float(namespace(sizes).max(sizes)))
-    return step if longest_part <= longest else step.scaled(longest / longest_part)

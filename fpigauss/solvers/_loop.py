@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fpigauss._arrays import namespace
 from fpigauss._linalg import broke_down
 from fpigauss.equations import Equations, Evaluation, Point, Problem, Step
 from fpigauss.result import History, Status
@@ -48,10 +49,9 @@ class Runaway:
 
     def seen_at(self, problem: Problem, point: Point) -> bool:
         """Whether an eigenvalue, or the condition of a class covariance, is past all bounds."""
-        low, high = (
-            np.asarray([float(x) for x in side]) for side in problem.family.spectrum(point.factor)
-        )
-        return bool((high > self.largest).any() or (high > self.condition * low).any())
+        low, high = problem.family.spectrum(point.factor)
+        past = (high > self.largest) | (high > self.condition * low)
+        return bool(namespace(past).any(past))
 
 
 @dataclass
@@ -134,7 +134,7 @@ def iterate(
             while n_iter < max_iter and accepted is None and t >= shortest:
                 step = direction.scaled(t)
                 trial = _evaluated(problem, equations, current, step, admissible)
-                n_iter += 1
+                n_iter += 1 if trial is not None or solver.searches else 0
                 advance(current if trial is None else trial)
                 if trial is not None and solver.accepts(current, trial, t * slope):
                     accepted, memory = (trial, step, t), recall

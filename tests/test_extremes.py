@@ -1,0 +1,157 @@
+"""The ends of the number range, of sizes and of gradients: an answer or an error, never a NaN."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from helpers import asarray_in, to_numpy
+
+from fpigauss import (
+    ClassGaussians,
+    ClassStatistics,
+    InvalidInputError,
+    fit_fixed_point,
+    geometric_mean,
+    solve_fixed_point,
+)
+
+RNG = np.random.default_rng(0)
+Y = np.repeat(np.arange(3), 30)
+Z = RNG.normal(size=(90, 2)) + Y[:, None]
+
+FAMILIES = [(name, tied) for name in ("diagonal", "dense", "isotropic") for tied in (False, True)]
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+@pytest.mark.parametrize(
+    ("scale", "dtype"),
+    [(1e3, "float16"), (1e25, "float32"), (1e-25, "float32"), (1e-160, "float64")],
+)
+def test_results_that_do_not_fit_the_dtype_are_refused(covariance, tied, scale, dtype):
+    z = (Z * scale).astype(dtype)
+    with pytest.raises(InvalidInputError, match=rf"(?s)(covariances|z).*({dtype}|rescale)"):
+        fit_fixed_point(z, Y, 0.0, covariance=covariance, tied=tied)
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+@pytest.mark.parametrize("scale", [1e-140, 1e140])
+def test_scales_that_fit_change_nothing(covariance, tied, scale):
+    options = {"covariance": covariance, "tied": tied, "tol": 1e-9}
+    near = fit_fixed_point(Z, Y, 2.0, **options).gaussians
+    far = fit_fixed_point(Z * scale, Y, 2.0, **options).gaussians
+    # two fits to a residual of 1e-9; distances of 500 times the residual were seen
+    np.testing.assert_allclose(far.means / scale, near.means, rtol=1e-6)
+    np.testing.assert_allclose(far.covariances / scale / scale, near.covariances, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+@pytest.mark.parametrize(("far", "dtype"), [(1e200, "float64"), (1e25, "float32")])
+def test_latents_infinitely_far(xp, covariance, tied, far, dtype):
+    gaussians = fit_fixed_point(Z, Y, 0.0, covariance=covariance, tied=tied).gaussians
+    z = asarray_in(xp, np.array([[far, -far], [0.5, 0.5]]), dtype)
+    gaussians = gaussians.to(z)
+    for numbers in (gaussians.class_log_prob(z), gaussians.log_prob(z), gaussians.predict_proba(z)):
+        assert not np.isnan(to_numpy(numbers)).any()
+    assert to_numpy(gaussians.predict(z)).shape == (2,)
+
+
+def test_no_rows(xp):
+    gaussians = fit_fixed_point(asarray_in(xp, Z), Y, 0.0).gaussians
+    none = asarray_in(xp, Z)[:0, :]
+    assert to_numpy(gaussians.predict(none)).shape == (0,)
+    assert to_numpy(gaussians.class_log_prob(none)).shape == (0, 3)
+    assert to_numpy(gaussians.log_prob(none)).shape == (0,)
+    assert to_numpy(gaussians.log_prob(none, [])).shape == (0,)
+    assert to_numpy(gaussians.sample([])).shape == (0, 2)
+
+
+@pytest.mark.parametrize("t", [500.0, -500.0])
+def test_a_geometric_mean_beyond_the_numbers(t):
+    with pytest.raises(InvalidInputError, match="t="):
+        geometric_mean(np.eye(2) * 1e3, np.eye(2) * 1e-3, t)
+
+
+def test_a_warm_start_with_gradients_leaves_none():
+    torch = pytest.importorskip("torch", reason="the extra torch has gradients")
+    start = ClassGaussians(
+        torch.tensor(Z[:3], requires_grad=True), torch.ones(3, 2, dtype=torch.float64)
+    )
+    for update in ("both", "means", "covariances"):
+        result = fit_fixed_point(torch.tensor(Z), Y, 2.0, init=start, update=update)
+        assert not result.gaussians.means.requires_grad
+        assert not result.gaussians.covariances.requires_grad
+
+
+def test_statistics_are_nobody_elses_arrays():
+    means = np.zeros((2, 1))
+    means[1] = 1.0
+    statistics = ClassStatistics(
+        counts=[5, 5], means=means, covariances=np.ones((2, 1)), classes=[0, 1]
+    )
+    means[:] = np.nan
+    result = solve_fixed_point(statistics, 0.0)
+    result.gaussians.means[:] = 7.0
+    np.testing.assert_array_equal(statistics.means, [[0.0], [1.0]])
+
+
+def test_a_callable_pi_may_write_to_its_matrix():
+    def writing(kld):
+        kld *= 0.5
+        return kld.sum() / 3
+
+    ours = fit_fixed_point(Z, Y, 5.0, pi=lambda kld: kld.sum() / 6)
+    theirs = fit_fixed_point(Z, Y, 5.0, pi=writing)
+    # half of a sum is exact
+    assert theirs.objective == ours.objective
+
+
+def test_a_smaller_memory_limit_takes_less_memory():
+    n_classes, dim = 300, 8
+    rng = np.random.default_rng(1)
+    statistics = ClassStatistics(
+        counts=np.full(n_classes, 50.0),
+        means=rng.normal(size=(n_classes, dim)),
+        covariances=np.eye(dim) * rng.uniform(0.5, 2.0, size=(n_classes, 1, 1)),
+        classes=np.arange(n_classes),
+    )
+    peaks = []
+    for limit in (2**30, 2**18):
+        tracemalloc.start()
+        solve_fixed_point(
+            statistics, 1.0, covariance="dense", max_iter=1, tol=0.0, memory_limit=limit
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0]
+
+
+def test_float32_densities_of_classes_far_apart():
+    # 18 sigma apart on each of 512 axes: products in float32 alone are off by 0.03
+    centre = np.full((1, 512), 18.0)
+    means = np.concatenate([centre, -centre])
+    z = means[[0, 1, 1]] + np.random.default_rng(2).normal(size=(3, 512))
+    for covariances, tied in ((np.ones((2, 512)), False), (np.ones(512), True)):
+        exact = ClassGaussians(means, covariances, tied=tied)
+        table = exact.to(z.astype(np.float32)).class_log_prob(z.astype(np.float32))
+        own = table[np.arange(3), [0, 1, 1]]
+        expected = exact.log_prob(z.astype(np.float32).astype(float), [0, 1, 1])
+        # a sum of 512 float32 numbers: eps * sum, with the roundings of z - mean
+        np.testing.assert_allclose(own, expected, rtol=0, atol=512 * 1.2e-7 * 4)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[1] * 45 + ["x"] * 45, ["a"] * 45 + ["b"] * 44 + [float("nan")], [1] * 60 + [2] * 29 + [None]],
+)
+def test_lists_of_mixed_labels_are_refused(labels):
+    with pytest.raises(InvalidInputError, match=r"y is .* in row \d+"):
+        fit_fixed_point(Z, labels, 1.0)
+
+
+@pytest.mark.parametrize("lam", [1e6, 1e7])
+@pytest.mark.parametrize(
+    "options", [{"tied": True}, {"update": "means"}, {"update": "means", "init": "identity"}]
+)
+def test_large_lam_converges_where_a_minimum_is_certain(lam, options):
+    result = fit_fixed_point(Z, Y, lam, max_iter=2000, **options)
+    assert result.converged, result
