@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -21,12 +21,11 @@ from fpigauss._arrays import (
     working_dtype,
 )
 from fpigauss._batches import folded
-from fpigauss._blocks import blocks
 from fpigauss._dask import tree_of
 from fpigauss._errors import InvalidInputError
 from fpigauss._io import load_arrays, save_arrays
-from fpigauss._labels import as_classes, as_labels, codes_of, grouped, union
-from fpigauss._linalg import symmetrised
+from fpigauss._labels import as_classes, as_labels, codes_of, union
+from fpigauss._moments import Moments, class_moments, merged
 from fpigauss._rows import as_rows, kind_of, row_chunks
 from fpigauss._typing import Array, Labels
 from fpigauss._validation import (
@@ -41,18 +40,6 @@ from fpigauss._validation import (
 )
 
 __all__ = ["ClassStatistics"]
-
-#: Bytes of samples that are gathered at a time: they should stay in a core's cache.
-_PIECE_BYTES = 2**18
-_PIECE_ROWS = 64
-
-
-class _Moments(NamedTuple):
-    """Sum of weights, mean and mean outer product about the mean, of a part of the data."""
-
-    count: Array
-    mean: Array
-    covariance: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -380,9 +367,9 @@ class ClassStatistics:
                     "ones; gather both with the same classes="
                 )
         first, second = self._spread_over(classes), other._spread_over(classes)
-        second = _Moments(*(cast_like(x, self.means) for x in second))
-        merged = _merged(first, second)
-        return type(self)(*merged, classes=classes, closed=self.closed or other.closed)
+        second = Moments(*(cast_like(x, self.means) for x in second))
+        closed = self.closed or other.closed
+        return type(self)._of_moments(merged(first, second), classes, closed=closed)
 
     # -- files -----------------------------------------------------------------------------
 
@@ -453,26 +440,30 @@ class ClassStatistics:
                 check_class_weights(weights, labels)
             kind = kind_of(rows)
             weights = cast_like(weights, namespace(kind).astype(kind[:, 0], working_dtype(kind)))
-        total: _Moments | None = None
+        total: Moments | None = None
         for place, chunk in row_chunks(rows):
-            parts = {
-                code: _class_moments(
-                    chunk,
-                    members,
-                    None if weights is None else weights[place],
-                    dense=covariance == "dense",
-                )
-                for code, members in grouped(codes[place])
-            }
-            moments = _assembled(parts, known.shape[0])
+            weight = None if weights is None else weights[place]
+            moments = class_moments(
+                chunk, codes[place], weight, known.shape[0], dense=covariance == "dense"
+            )
             check_finite_sums(chunk, moments.mean, moments.covariance, first_row=place.start)
-            total = moments if total is None else _merged(total, moments)
+            total = moments if total is None else merged(total, moments)
         assert total is not None  # check_samples leaves a row
-        return cls(*total, classes=known, closed=classes is not None)
+        return cls._of_moments(total, known, closed=classes is not None)
 
-    def _spread_over(self, classes: Labels) -> _Moments:
+    @classmethod
+    def _of_moments(cls, moments: Moments, classes: Labels, *, closed: bool) -> Self:
+        """Statistics of fresh arrays that need neither a check nor a copy."""
+        statistics = object.__new__(cls)
+        fields = {**moments._asdict(), "classes": classes, "closed": closed}
+        names = {"count": "counts", "mean": "means", "covariance": "covariances"}
+        for name, value in fields.items():
+            object.__setattr__(statistics, names.get(name, name), value)
+        return statistics
+
+    def _spread_over(self, classes: Labels) -> Moments:
         """The fields with a row of zeros for each of ``classes`` that is not among ours."""
-        moments = _Moments(self.counts, self.means, self.covariances)
+        moments = Moments(self.counts, self.means, self.covariances)
         if np.array_equal(classes, self.classes):
             return moments
         xp = namespace(self.means)
@@ -480,64 +471,4 @@ class ClassStatistics:
         found = self.classes[np.minimum(position, self.n_classes - 1)] == classes
         index = xp.asarray(np.where(found, position, self.n_classes), device=device_of(self.means))
         padded = (xp.concat([x, xp.zeros_like(x[:1, ...])]) for x in moments)
-        return _Moments(*(xp.take(x, index, axis=0) for x in padded))
-
-
-def _class_moments(z: Array, rows: Any, weights: Array | None, *, dense: bool) -> _Moments:
-    """The moments of the rows of one class, gathered and centred a piece at a time."""
-    xp = namespace(z)
-    dtype = working_dtype(z)
-    total: _Moments | None = None
-    index = xp.asarray(rows, device=device_of(z))
-    piece_rows = max(_PIECE_ROWS, _PIECE_BYTES // (8 * z.shape[1]))
-    for piece in blocks(rows.shape[0], 1, piece_rows):
-        x = xp.astype(xp.take(z, index[piece], axis=0), dtype, copy=False)  # (n, d)
-        w = xp.ones_like(x[:, 0]) if weights is None else xp.take(weights, index[piece])
-        part = _piece_moments(x, w, dense=dense)
-        total = part if total is None else _merged(total, part)
-    assert total is not None  # a class in ``grouped`` has a row
-    return total
-
-
-def _piece_moments(x: Array, w: Array, *, dense: bool) -> _Moments:
-    """The moments of ``x`` (n, d) with weights ``w`` (n,): a row without weight adds nothing."""
-    xp = namespace(x)
-    count = xp.sum(w)
-    scale = xp.where(count > 0.0, count, xp.ones_like(count))
-    with np.errstate(invalid="ignore", over="ignore"):  # found by check_finite_sums
-        mean = (w @ x) / scale
-        centred = x - mean
-        weighted = centred * w[:, None]
-        if dense:
-            covariance = symmetrised(xp.matrix_transpose(weighted) @ centred) / scale
-        else:
-            covariance = xp.sum(weighted * centred, axis=0) / scale
-    return _Moments(count, mean, covariance)
-
-
-def _merged(a: _Moments, b: _Moments) -> _Moments:
-    """The moments of two parts (Chan, Golub & LeVeque 1983); counts () or (K,)."""
-    xp = namespace(a.mean)
-    count = a.count + b.count
-    scale = xp.where(count > 0.0, count, xp.ones_like(count))
-    with np.errstate(invalid="ignore", over="ignore"):
-        kept, share = (a.count / scale)[..., None], (b.count / scale)[..., None]
-        difference = b.mean - a.mean
-        mean = a.mean + difference * share
-        spread = difference * kept * share
-        if a.covariance.ndim > a.mean.ndim:
-            kept, share = kept[..., None], share[..., None]
-            between = symmetrised(spread[..., :, None] * difference[..., None, :])
-        else:
-            between = spread * difference
-        covariance = a.covariance * kept + b.covariance * share + between
-    return _Moments(count, mean, covariance)
-
-
-def _assembled(parts: dict[int, _Moments], n_classes: int) -> _Moments:
-    """One array a field, with zeros for the classes without samples."""
-    some = next(iter(parts.values()))
-    xp = namespace(some.mean)
-    empty = _Moments(*(xp.zeros_like(x) for x in some))
-    ordered = [parts.get(code, empty) for code in range(n_classes)]
-    return _Moments(*(xp.stack(list(column)) for column in zip(*ordered, strict=True)))
+        return Moments(*(xp.take(x, index, axis=0) for x in padded))

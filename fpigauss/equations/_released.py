@@ -93,7 +93,7 @@ class ReleasedEquations:
                 label = problem.classes[faulty].item()
                 failure = NotPositiveDefiniteError(label, problem.lam, self.name)
         white_scatter = family.whiten_moments(point.factor, problem.scatter_about(point.means))
-        constant = problem.likelihood(point, white_scatter)
+        constant = problem.likelihood(point, white_scatter, terms.log_dets)
         return Evaluation(
             point=point,
             objective=constant + c * sums.potential,
