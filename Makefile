@@ -10,10 +10,10 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test docs lint format bare clean
+.PHONY: help demo test docs lint format bare bench bench-full clean
 
 help:  ## Print this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 # An environment bears the name of the extra it holds.
 .venvs/%/.stamp: pyproject.toml $(CONSTRAINTS)
@@ -69,7 +69,7 @@ y = np.arange(60) % 3
 z = np.random.default_rng(0).normal(size=(60, 2)) + y[:, None]
 result = fpigauss.fit_fixed_point(z, y, 10.0, tied=True)
 assert result.converged, result.status
-for name in ("torch", "sklearn", "matplotlib"):
+for name in ("torch", "dask", "sklearn", "matplotlib"):
     assert find_spec(name) is None, f"{name} is installed"
     assert name not in sys.modules, f"{name} was imported"
 print(f"fpigauss {fpigauss.__version__} works bare: {result.status} in {result.n_iter} evaluations")
@@ -78,6 +78,12 @@ export BARE_CHECK
 
 bare: .venvs/bare/.stamp  ## Install the core alone in a fresh environment and fit with it.
 	@$(call run,bare) -I -W error -c "$$BARE_CHECK"
+
+bench: .venvs/bench/.stamp  ## Measure side by side with other libraries, for some minutes; writes benchmarks/RESULTS.md.
+	@$(call run,bench) -m benchmarks
+
+bench-full: .venvs/bench/.stamp  ## The same at all sizes, for about half an hour.
+	@$(call run,bench) -m benchmarks --full
 
 clean:  ## Remove the environments, caches and what was built.
 	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated

@@ -1,5 +1,12 @@
 """The errors and warnings of fpigauss."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fpigauss.statistics import ClassStatistics
+
 __all__ = [
     "ConvergenceWarning",
     "InvalidInputError",
@@ -9,7 +16,16 @@ __all__ = [
 
 
 class InvalidInputError(ValueError):
-    """An argument cannot be used; the message names it, the place at fault and the remedy."""
+    """An argument cannot be used; the message names it, the place at fault and the remedy.
+
+    Attributes
+    ----------
+    statistics : ClassStatistics or None
+        What was gathered before the fault, where one batch of ``ClassStatistics.from_batches`` was
+        at fault: merge it with the statistics of the batches that follow. Otherwise None.
+    """
+
+    statistics: ClassStatistics | None = None
 
 
 class NotPositiveDefiniteError(ArithmeticError):
@@ -38,9 +54,9 @@ class NotPositiveDefiniteError(ArithmeticError):
         self.lam = lam
         self.reading = reading
 
-    def __reduce__(self) -> tuple[type, tuple[object, float, str]]:
+    def __reduce__(self) -> tuple[type, tuple[object, float, str], dict[str, Any]]:
         """Rebuild from the constructor's arguments, so that worker processes can raise it."""
-        return type(self), (self.label, self.lam, self.reading)
+        return type(self), (self.label, self.lam, self.reading), self.__dict__
 
 
 class UnboundedObjectiveWarning(UserWarning):

@@ -33,8 +33,8 @@ def as_labels(y: object, name: str = "y") -> Labels:
             f"{name} has shape {labels.shape}, one label a sample is needed; "
             f"pass a 1-D array ({name}.argmax(1) of one-hot rows, {name}.ravel() of a column)"
         )
-    if labels.dtype.kind == "O":
-        labels = _of_objects(labels, name)
+    if labels.dtype.kind in "OT":  # T: strings of variable width, as zarr gives them
+        labels = _of_objects(labels.astype(object), name)
     if labels.dtype.kind in "U":
         return labels
     if labels.dtype.kind in "bui":

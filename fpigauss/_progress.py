@@ -1,7 +1,7 @@
 """Progress bars, imported when one is shown."""
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 __all__ = ["fit_bar", "progress_bar"]
@@ -9,14 +9,16 @@ __all__ = ["fit_bar", "progress_bar"]
 T = TypeVar("T")
 
 
-def progress_bar(items: Iterable[T], shown: bool, description: str) -> Iterable[T]:
-    """``items``, with a bar on the terminal if ``shown``."""
+@contextmanager
+def progress_bar(items: Iterable[T], shown: bool, description: str) -> Iterator[Iterable[T]]:
+    """``items``, with a bar on the terminal if ``shown``, closed whatever happens."""
     if not shown:
-        return items
+        yield items
+        return
     from tqdm.auto import tqdm
 
-    bar: Iterable[T] = tqdm(items, desc=description)
-    return bar
+    with tqdm(items, desc=description) as bar:
+        yield bar
 
 
 def fit_bar(total: int, shown: bool) -> Any:

@@ -113,6 +113,7 @@ def prepare(statistics: ClassStatistics, options: Options, source: str, like: Ar
     terms = PairTerms.at(working, *point, options.memory_limit)
     _check_distinct(terms, options, statistics)
     pi = repulsion.measure(map(terms.divergences, terms.blocks()), terms.n_classes)
+    del terms  # the evaluation makes its own
     problem = replace(problem, repulsion=repulsion.at_start(pi))
     with np.errstate(all="ignore"):
         start = options.equations.evaluate(problem, point)

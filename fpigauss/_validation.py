@@ -13,11 +13,13 @@ from fpigauss._typing import Array, Labels
 
 __all__ = [
     "check_choice",
+    "check_class_weights",
     "check_classes",
     "check_finite",
     "check_finite_rows",
     "check_finite_sums",
     "check_matrix",
+    "check_n_labels",
     "check_nonnegative",
     "check_number",
     "check_positive",
@@ -145,9 +147,14 @@ def check_matrix(x: Array, name: str) -> None:
 def check_samples(z: Array, labels: Labels) -> None:
     """Latents (N, d) and as many labels."""
     check_matrix(z, "z")
-    if z.shape[0] != labels.shape[0]:
+    check_n_labels(labels, z.shape[0])
+
+
+def check_n_labels(labels: Labels, n_rows: int) -> None:
+    """As many labels as ``z`` has rows."""
+    if labels.shape[0] != n_rows:
         raise InvalidInputError(
-            f"z has {z.shape[0]} rows and y {labels.shape[0]} labels; give one label a row"
+            f"z has {n_rows} rows and y {labels.shape[0]} labels; give one label a row"
         )
 
 
@@ -172,34 +179,34 @@ def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
     raise InvalidInputError(f"{name} holds NaN or infinity{where}; pass finite numbers")
 
 
-def check_finite_rows(z: Array) -> None:
-    """Latents (N, d) without NaN or infinity."""
+def check_finite_rows(z: Array, first_row: int = 0) -> None:
+    """Latents (N, d) without NaN or infinity; ``first_row`` is where a chunk begins."""
     xp = namespace(z)
     for block in blocks(z.shape[0], z.shape[1], 2**22):
         faulty = ~xp.isfinite(z[block, :])
         row = first_true(xp.any(faulty, axis=1))
         if row is not None:
             raise InvalidInputError(
-                f"z holds NaN or infinity in row {block.start + row}, "
+                f"z holds NaN or infinity in row {first_row + block.start + row}, "
                 f"column {first_true(faulty[row, :])}; drop or repair the row"
             )
 
 
-def check_finite_sums(z: Array, *sums: Array) -> None:
+def check_finite_sums(z: Array, *sums: Array, first_row: int = 0) -> None:
     """Sums over ``z`` that are finite; if not, the row of ``z`` to blame is looked for."""
     if all(bool(namespace(x).all(namespace(x).isfinite(x))) for x in sums):
         return
-    check_finite_rows(z)
+    check_finite_rows(z, first_row)
     raise InvalidInputError("z (or sample_weight) is too large: its sums overflow; rescale it")
 
 
-def check_sample_weight(sample_weight: object, labels: Labels) -> Array:
-    """Weights (N,) >= 0 that leave every class something."""
+def check_sample_weight(sample_weight: object, n_rows: int) -> Array:
+    """Weights (N,) >= 0."""
     weights = as_floating(sample_weight, "sample_weight")
     xp = namespace(weights)
-    if tuple(weights.shape) != labels.shape:
+    if tuple(weights.shape) != (n_rows,):
         raise InvalidInputError(
-            f"sample_weight has shape {tuple(weights.shape)}, {labels.shape} is needed; "
+            f"sample_weight has shape {tuple(weights.shape)}, ({n_rows},) is needed; "
             "give one weight a sample"
         )
     faulty = ~(xp.isfinite(weights) & (weights >= 0.0))
@@ -208,6 +215,11 @@ def check_sample_weight(sample_weight: object, labels: Labels) -> Array:
         raise InvalidInputError(
             f"sample_weight is {float(weights[row])} in row {row}; weights are finite and >= 0"
         )
+    return weights
+
+
+def check_class_weights(weights: Array, labels: Labels) -> None:
+    """Weights (N,) that leave every class something."""
     classes, codes = np.unique(labels, return_inverse=True)
     sums = np.bincount(codes, weights=to_numpy(weights))
     if (sums == 0.0).any():
@@ -215,7 +227,6 @@ def check_sample_weight(sample_weight: object, labels: Labels) -> Array:
         raise InvalidInputError(
             f"sample_weight sums to zero in class {label!r}; drop the class or weigh it"
         )
-    return weights
 
 
 # -- statistics ----------------------------------------------------------------------------

@@ -5,11 +5,12 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from fpigauss._arrays import as_floating, detached, namespace
+from fpigauss._arrays import namespace
 from fpigauss._errors import ConvergenceWarning, InvalidInputError, UnboundedObjectiveWarning
 from fpigauss._options import Callback, Options
 from fpigauss._progress import fit_bar
 from fpigauss._range import check_range
+from fpigauss._rows import as_rows, kind_of
 from fpigauss._setup import Setup, prepare
 from fpigauss._typing import Array, InitName, PiFunction, UpdateName
 from fpigauss.covariance import CovarianceFamily
@@ -150,14 +151,14 @@ def fit_fixed_point(
         progress=progress,
         callback=callback,
     )
-    z = detached(as_floating(z, "z"))
+    z = as_rows(z)
     statistics = ClassStatistics.from_samples(
         z,
         y,
         covariance="dense" if options.family.needs_dense else "diagonal",
         sample_weight=sample_weight,
     )
-    return _solved(statistics, options, source="z", like=z)
+    return _solved(statistics, options, source="z", like=kind_of(z))
 
 
 def solve_fixed_point(

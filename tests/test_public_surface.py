@@ -92,6 +92,11 @@ def test_every_public_name_has_a_docstring():
             {"z": required, "y": required},
             {"covariance": "diagonal", "classes": None, "sample_weight": None},
         ),
+        (
+            "ClassStatistics.from_dask",
+            {"z": required, "y": required},
+            {"covariance": "diagonal", "classes": None, "sample_weight": None},
+        ),
     ],
 )
 def test_signature(function, positional, keywords):
@@ -168,7 +173,7 @@ def python(code):
     return done.stdout.split()
 
 
-HEAVY = ("torch", "sklearn", "matplotlib", "pandas", "IPython")
+HEAVY = ("torch", "dask", "zarr", "sklearn", "matplotlib", "pandas", "IPython")
 LOADED = f"import sys; print(*[name for name in {HEAVY} if name in sys.modules])"
 
 

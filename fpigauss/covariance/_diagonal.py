@@ -35,6 +35,11 @@ class Diagonal(CovarianceFamily):
         """The number of axes in a group."""
         return 1.0
 
+    def _times(self, values: Array, dim: int) -> Array:
+        """``values`` times the number of axes that share each."""
+        factor = self.multiplicity(dim)
+        return values if isinstance(factor, float) and factor == 1.0 else factor * values
+
     # -- the border ------------------------------------------------------------------------
 
     def entry_shape(self, dim: int) -> tuple[int, ...]:
@@ -65,7 +70,7 @@ class Diagonal(CovarianceFamily):
         return self.pooled(self.fold(a * b))
 
     def values_moments(self, values: Array, dim: int) -> Array:
-        return values * self.multiplicity(dim)
+        return self._times(values, dim)
 
     def unit(self, dim: int, like: Array) -> Array:
         return self.fold(namespace(like).ones_like(like[:1, :dim]))
@@ -90,7 +95,7 @@ class Diagonal(CovarianceFamily):
 
     def log_det(self, factor: Factor, dim: int) -> Array:
         xp = namespace(factor.root)
-        return 2.0 * xp.sum(self.multiplicity(dim) * xp.log(factor.root), axis=-1)
+        return 2.0 * xp.sum(self._times(xp.log(factor.root), dim), axis=-1)
 
     def composed(self, outer: Factor, inner: Factor) -> Factor:
         return Factor(outer.root * inner.root, outer.inverse * inner.inverse)
@@ -113,7 +118,7 @@ class Diagonal(CovarianceFamily):
         return moments * factor.inverse * factor.inverse
 
     def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
-        return values * factor.root * factor.root * self.multiplicity(dim)
+        return self._times(values * factor.root * factor.root, dim)
 
     # -- updates ---------------------------------------------------------------------------
 
@@ -161,5 +166,5 @@ class Diagonal(CovarianceFamily):
         precision = self.precisions(second)
         growth = (first.root - second.root) * (first.root + second.root) * precision
         excess = x_minus_log1p(growth, 2.0 * xp.log(first.root * second.inverse))
-        shape = xp.sum(self.multiplicity(dim) * excess, axis=-1)
+        shape = xp.sum(self._times(excess, dim), axis=-1)
         return 0.5 * (xp.sum(self.fold(difference * difference) * precision, axis=-1) + shape)

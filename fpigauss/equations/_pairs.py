@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import add
 from typing import Any
 
@@ -27,6 +27,10 @@ class PairSums:
     judged: float  # sum phi(D) with pi as given
     smallest_kld: float
     pi: Any
+
+    def without_arrays(self) -> "PairSums":
+        """The numbers, and the sums of the weights, alone."""
+        return replace(self, forward=(), backward=())
 
 
 def sum_over_pairs(

@@ -41,7 +41,7 @@ class PrintedEquations:
             else:
                 label = problem.classes[faulty].item()
                 failure = NotPositiveDefiniteError(label, problem.lam, self.name)
-        constant = problem.likelihood(point, white_scatter)
+        constant = problem.likelihood(point, white_scatter, forces.terms.log_dets)
         step = Step(u, s)
         return Evaluation(
             point=point,

@@ -78,10 +78,14 @@ class Problem:
         difference = self.means - means
         return self.scatter + self.family.outer(difference, difference)
 
-    def likelihood(self, point: Point, white_scatter: Array) -> float:
+    def likelihood(
+        self, point: Point, white_scatter: Array, log_dets: Array | None = None
+    ) -> float:
         """The balanced negative log-likelihood, from the moments of F^-1 S F^-T."""
         xp = namespace(point.means)
-        log_det = float(xp.sum(self.family.log_det(point.factor, self.dim)))
+        if log_dets is None:
+            log_dets = self.family.log_det(point.factor, self.dim)
+        log_det = float(xp.sum(log_dets))
         shared = self.n_classes / int(
             point.factor.root.shape[0]
         )  # K classes to one factor where tied
@@ -130,18 +134,29 @@ class Evaluation:
     residual: float
     pi: Any
     smallest_kld: float
-    #: dL/d(u, S) with pi frozen, and the curvature that preconditions it; stationary only.
-    gradient: Step | None = None
+    #: dL/dS with pi frozen, and the curvature that preconditions it; stationary only.
+    covariance_gradient: Array | None = None
     curvature: Array | None = None
+    #: Whether the update is a descent direction of L, as it is for the stationary reading.
+    descends: bool = False
     #: Why there is no update here, if there is none.
     failure: Exception | None = None
     #: How far the update moves in the units that the released code stops by; released only.
     change: float = math.inf
 
     @property
+    def gradient(self) -> Step | None:
+        """dL/d(u, S) with pi frozen: the update of the means is minus it, F' dL/dmu."""
+        if not self.descends:
+            return None
+        of_means = None if self.step.means is None else -1.0 * self.step.means
+        return Step(of_means, self.covariance_gradient)
+
+    @property
     def slope(self) -> float:
         """The slope of L along the update; minus the squared natural-gradient norm, roughly."""
-        return 0.0 if self.gradient is None else self.gradient.dot(self.step)
+        gradient = self.gradient
+        return 0.0 if gradient is None else gradient.dot(self.step)
 
     @property
     def finite(self) -> bool:

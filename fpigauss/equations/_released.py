@@ -56,11 +56,19 @@ class ReleasedEquations:
         terms = PairTerms.at(family, *point, problem.memory_limit)
         precisions, variances = terms.precisions, family.values(point.factor)
         pushing = self._isotropic(precisions)
+        forward, backward = [], []
+        if problem.updates_means:
+            forward += [pushing, pushing * terms.means]
+        if problem.updates_covariances:
+            forward.append(precisions)
+            backward.append(self._squares(terms) + variances)
+        if problem.updates_means or not self.summed_square:
+            backward.append(terms.means)
         sums = sum_over_pairs(
             terms,
             problem.repulsion,
-            forward=[precisions, pushing, pushing * terms.means],
-            backward=[terms.means, variances, self._squares(terms)],
+            forward=forward,
+            backward=backward,
         )
         xp = namespace(point.means)
         u = s = None
@@ -73,9 +81,9 @@ class ReleasedEquations:
             changes.append(_largest_norm(means - point.means))
         if problem.updates_covariances:
             a = (1.0 + c * (sums.outgoing - sums.incoming))[:, None] * variances
-            a = a + c * (self._square_sums(terms, sums) + sums.backward[1])
+            a = a + c * self._square_sums(terms, sums)
             unbiased = problem.scatter * (problem.counts / (problem.counts - 1.0))[:, None]
-            b = unbiased + c * variances * variances * sums.forward[0]
+            b = unbiased + c * variances * variances * sums.forward[-1]
             faulty = family.first_not_positive(a)
             if faulty is None:
                 updated = xp.sqrt(b / a)
@@ -85,7 +93,7 @@ class ReleasedEquations:
                 label = problem.classes[faulty].item()
                 failure = NotPositiveDefiniteError(label, problem.lam, self.name)
         white_scatter = family.whiten_moments(point.factor, problem.scatter_about(point.means))
-        constant = problem.likelihood(point, white_scatter)
+        constant = problem.likelihood(point, white_scatter, terms.log_dets)
         return Evaluation(
             point=point,
             objective=constant + c * sums.potential,
@@ -99,15 +107,15 @@ class ReleasedEquations:
         )
 
     def _isotropic(self, x: Array) -> Array:
-        """The mean over dimensions, where the flag says so."""
-        xp = namespace(x)
-        return xp.zeros_like(x) + xp.mean(x, axis=1, keepdims=True) if self.isotropic_mean else x
+        """The mean over dimensions (K, 1), where the flag says so."""
+        return namespace(x).mean(x, axis=1, keepdims=True) if self.isotropic_mean else x
 
     def _push(self, terms: PairTerms, sums: PairSums, p: Array) -> Array:
         """sum_j (W_ij p_j + W_ji p_i) (mu_i - mu_j)."""
         mu = terms.means
-        incoming = p * (sums.incoming[:, None] * mu - sums.backward[0])
-        return sums.forward[1] * mu - sums.forward[2] + incoming
+        outgoing, scaled = sums.forward[:2]
+        incoming = p * (sums.incoming[:, None] * mu - sums.backward[-1])
+        return outgoing * mu - scaled + incoming
 
     def _squares(self, terms: PairTerms) -> Array:
         """What W' multiplies to give the squares: mu_j^2, or sum_l (mu_j - mu_l)^2."""
@@ -119,11 +127,12 @@ class ReleasedEquations:
         return terms.n_classes * mu * mu - 2.0 * mu * total + squares
 
     def _square_sums(self, terms: PairTerms, sums: PairSums) -> Array:
-        """sum_j W_ji q_ij."""
+        """sum_j W_ji (q_ij + v_j)."""
         if self.summed_square:
-            return sums.backward[2]
+            return sums.backward[0]
         mu = terms.means
-        return sums.incoming[:, None] * mu * mu - 2.0 * mu * sums.backward[0] + sums.backward[2]
+        own = sums.incoming[:, None] * mu - 2.0 * sums.backward[-1]
+        return own * mu + sums.backward[0]
 
 
 def _largest_norm(x: Array) -> float:

@@ -32,28 +32,31 @@ class StationaryEquations:
         """Update, objective, gradient and residual at ``point``."""
         forces = Forces.at(problem, point, departure)
         family, c, sums = problem.family, problem.c, forces.sums
-        white_scatter = family.whiten_moments(point.factor, problem.scatter_about(point.means))
-        u = s = mean_gradient = covariance_gradient = a = None
+        log_dets = forces.terms.log_dets
+        push = spread = pull = None
         if problem.updates_means:
-            pull = family.whiten(point.factor, problem.means - point.means)
-            u = pull + c * forces.push(problem, point)
-            mean_gradient = -1.0 * u  # F' dL/dmu: the update of the means is a natural gradient
+            push = forces.push(problem, point)
         if problem.updates_covariances:
+            spread = family.whiten_moments(point.factor, forces.spread(problem))
+            if not family.tied:
+                pull = family.color_precisions(point.factor, sums.forward[0], problem.dim)
+        sums = sums.without_arrays()
+        del forces  # a dozen arrays of the size of the means, which may be large
+        white_scatter = family.whiten_moments(point.factor, problem.scatter_about(point.means))
+        u = s = covariance_gradient = a = None
+        if push is not None:
+            u = family.whiten(point.factor, problem.means - point.means) + c * push
+        if spread is not None:
             unit = family.unit(problem.dim, point.means)
-            spread = c * family.whiten_moments(point.factor, forces.spread(problem))
-            if family.tied:
-                a, b = problem.n_classes * unit + spread, white_scatter
+            if pull is None:
+                a, b = problem.n_classes * unit + c * spread, white_scatter
             else:
                 # A+ and B+ are SPD for every lam: the negative term of A has moved to B
-                outgoing = per_class(1.0 + c * sums.outgoing, unit)
-                a = outgoing * unit + spread
-                b = white_scatter + c * (
-                    per_class(sums.incoming, unit) * unit
-                    + family.color_precisions(point.factor, sums.forward[0], problem.dim)
-                )
+                a = per_class(1.0 + c * sums.outgoing, unit) * unit + c * spread
+                b = white_scatter + c * (per_class(sums.incoming, unit) * unit + pull)
             s = family.log_solution(a, b)
             covariance_gradient = 0.5 * (a - b)
-        constant = problem.likelihood(point, white_scatter)
+        constant = problem.likelihood(point, white_scatter, log_dets)
         return Evaluation(
             point=point,
             objective=constant + c * sums.potential,
@@ -62,8 +65,9 @@ class StationaryEquations:
             residual=problem.residual(Step(u, s)),
             pi=sums.pi,
             smallest_kld=sums.smallest_kld,
-            gradient=Step(mean_gradient, covariance_gradient),
+            covariance_gradient=covariance_gradient,
             curvature=a,
+            descends=True,
         )
 
 

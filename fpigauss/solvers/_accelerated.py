@@ -50,16 +50,18 @@ class Accelerated:
         if problem.updates_covariances:
             size += _size(problem)
         limit = problem.memory_limit // (2 * 8 * max(1, size))
-        return _Memory(Reach(problem), max(1, min(_PAIRS, limit)))
+        # one pair less than fits: the next one is made before the oldest is let go
+        return _Memory(Reach(problem), max(1, min(_PAIRS, limit - 1)))
 
     def directions(
         self, memory: _Memory, current: Evaluation
     ) -> Iterator[tuple[Step, float, _Memory]]:
         """The quasi-Newton step, then the update."""
         if memory.pairs:
-            direction = _newton(memory, current)
-            assert current.gradient is not None
-            if current.gradient.dot(direction) < 0.0:
+            gradient = current.gradient
+            assert gradient is not None
+            direction = _newton(memory, current, gradient)
+            if gradient.dot(direction) < 0.0:
                 yield memory.reach.bounded(direction), 1e-3, memory
         yield memory.reach.bounded(current.step), SHORTEST, _Memory(memory.reach, memory.limit)
 
@@ -71,8 +73,9 @@ class Accelerated:
         self, memory: _Memory, current: Evaluation, trial: Evaluation, step: Step
     ) -> _Memory:
         """One more pair, if the objective curves upwards along it."""
-        assert current.gradient is not None and trial.gradient is not None
-        change = _combined(trial.gradient, current.gradient, -1.0)
+        before, after = current.gradient, trial.gradient
+        assert before is not None and after is not None
+        change = _combined(after, before, -1.0)
         curvature = step.dot(change)
         pairs = memory.pairs
         # a pair without positive curvature says nothing about a minimum
@@ -81,9 +84,8 @@ class Accelerated:
         return _Memory(memory.reach.after(step), memory.limit, pairs)
 
 
-def _newton(memory: _Memory, current: Evaluation) -> Step:
+def _newton(memory: _Memory, current: Evaluation, gradient: Step) -> Step:
     """Minus the inverse Hessian times the gradient, by the two-loop recursion."""
-    assert current.gradient is not None
     family = memory.problem.family
 
     def preconditioned(gradient: Step) -> Step:
@@ -92,7 +94,7 @@ def _newton(memory: _Memory, current: Evaluation) -> Step:
         inner = family.precondition(current.curvature, gradient.covariances)
         return Step(gradient.means, inner)
 
-    q, weights = current.gradient, []
+    q, weights = gradient, []
     for pair in reversed(memory.pairs):
         weight = pair.step.dot(q) / pair.curvature
         weights.append(weight)

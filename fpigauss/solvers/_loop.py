@@ -177,7 +177,8 @@ def _evaluated(
 
 
 def _slope(current: Evaluation, direction: Step) -> float:
-    return 0.0 if current.gradient is None else current.gradient.dot(direction)
+    gradient = current.gradient
+    return 0.0 if gradient is None else gradient.dot(direction)
 
 
 def _shortening(current: Evaluation, trial: Evaluation | None, expected: float) -> float:

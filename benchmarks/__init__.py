@@ -1,0 +1,1 @@
+"""Measurements of fpigauss side by side with what else there is: ``python -m benchmarks``."""
