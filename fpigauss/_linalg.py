@@ -54,7 +54,7 @@ def gram(x: Array) -> Array:
 
 def squared_norms(x: Array) -> Array:
     """The squared Euclidean norms of the rows of ``x`` (..., d)."""
-    return namespace(x).sum(x * x, axis=-1)
+    return namespace(x).vecdot(x, x, axis=-1)  # no squares are written
 
 
 def apply(matrices: Array, vectors: Array) -> Array:

@@ -38,8 +38,10 @@ from fpigauss.covariance import FAMILIES, CovarianceFamily, Factor, resolve_fami
 
 __all__ = ["ClassGaussians"]
 
-#: Bytes that a block of rows takes in the densities, temporaries included.
-_BLOCK_BYTES = 2**27
+#: Bytes that a block of rows takes in the densities, temporaries included: they stay in cache,
+_BLOCK_BYTES = 2**24
+#: if that is not too few rows for the speed of a matrix product.
+_BLOCK_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -406,7 +408,8 @@ class ClassGaussians:
         z = self._latents(z)
         density = _Density.of(self, z)
         row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
-        rows = list(blocks(z.shape[0], row_bytes, _BLOCK_BYTES)) or [slice(0, 0)]
+        limit = max(_BLOCK_BYTES, _BLOCK_ROWS * row_bytes)
+        rows = list(blocks(z.shape[0], row_bytes, limit)) or [slice(0, 0)]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # -inf is an answer
             pieces = [reduce(density.by_class(z[block, :])) for block in rows]
         return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)

@@ -28,7 +28,7 @@ from fpigauss.covariance._family import CovarianceFamily, Factor
 __all__ = ["Dense"]
 
 #: Bytes of whitened samples at a time: products of a few classes together where they are small.
-_CLASSES_BYTES = 2**24
+_CLASSES_BYTES = 2**22
 
 
 @dataclass(frozen=True)
