@@ -66,7 +66,7 @@ objective together. The compared form computes the released reading's two update
 term as a (K, K, d) array; "lean" leaves its precisions, equal in all dimensions, as (K, 1).
 
 The bar of 120x was set where that form took 1.2 s; where it takes 0.53 s the bar asks for 4.4 ms.
-The seven products of a sweep with numpy's BLAS take 6 ms on two cores. The rest is some fifty passes
+The six products of a sweep with numpy's BLAS take 6 ms on two cores. The rest is some fifty passes
 over (K, d) arrays of 2.4 MB that fit no core's cache: 9 ms in a process that does nothing else, and
 more in turns with a form that allocates a gigabyte. Left out already: products that a setting does
 not need, (K, d) copies of isotropic numbers, logarithms taken twice. What would be left is fusing
