@@ -73,8 +73,13 @@ class PairTerms:
         return int(self.means.shape[0])
 
     def blocks(self) -> Iterator[slice]:
-        """The rows of D in blocks within the memory limit, temporaries included."""
-        return blocks(self.n_classes, PAIR_BYTES * self.n_classes, self.memory_limit)
+        """The rows of D in blocks within the memory limit, temporaries included.
+
+        All rows at once if they fit. Blocks need not be large: smaller ones are as fast.
+        """
+        row_bytes = PAIR_BYTES * self.n_classes
+        fits = row_bytes * self.n_classes <= self.memory_limit
+        return blocks(self.n_classes, row_bytes, self.memory_limit // (1 if fits else 4))
 
     def diagonal(self, rows: slice) -> Array:
         """Where a block of ``rows`` crosses the diagonal (R, K)."""
