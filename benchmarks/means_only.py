@@ -26,8 +26,9 @@ smaller size it is set to what five pairs take there). Guarded is stopped at fou
 evaluations of accelerated: with its status "max_iter" the value is an upper bound.
 
 With so few pairs the number of evaluations seems to turn on rounding: at K=200, 128 were seen with
-five pairs, 149 and 498 with four by versions that should differ in rounding alone. |L| is 2e7 here, so that differences of L are
-rounding from a residual of 1e-3 on, and steps are accepted on a falling natural gradient.
+five pairs, 149 and 498 with four by versions that should differ in rounding alone. |L| is 2e7 here,
+so that differences of L are rounding from a residual of 1e-3 on, and steps are accepted on a
+falling natural gradient.
 """
 
 
