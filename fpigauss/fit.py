@@ -244,11 +244,12 @@ def _solved(
     if options.lam >= setup.lam_star and not isinstance(options.equations, ReleasedEquations):
         _warn(UnboundedObjectiveWarning, f"lam={options.lam:g}: {_no_minimum(setup)}")
 
+    callback = options.callback
+
     def observe(outcome: Outcome) -> bool:
-        if options.callback is None:
-            return False
+        assert callback is not None
         try:
-            options.callback(_result(setup, outcome, like))
+            callback(_result(setup, outcome, like))
         except StopIteration:
             return True
         return False
@@ -269,7 +270,7 @@ def _solved(
             max_iter=options.max_iter,
             tol=options.tol,
             runaway=setup.runaway,
-            observe=observe,
+            observe=None if callback is None else observe,
             advance=advance,
         )
     for category, message in _warnings_of(outcome, setup):

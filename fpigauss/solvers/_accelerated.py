@@ -1,5 +1,6 @@
 """L-BFGS in the moving frame, preconditioned by the fixed point."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -117,8 +118,4 @@ def _combined(a: Step, b: Step, factor: float) -> Step:
 
 def _size(problem: Problem) -> int:
     """The number of entries of the covariances' values."""
-    n_classes = 1 if problem.family.tied else problem.n_classes
-    size = n_classes
-    for length in problem.family.entry_shape(problem.dim):
-        size *= length
-    return size
+    return math.prod(problem.family.public_shape(problem.n_classes, problem.dim))

@@ -95,7 +95,7 @@ def iterate(
     max_iter: int,
     tol: float,
     runaway: Runaway | None,
-    observe: Callable[[Outcome], bool],
+    observe: Callable[[Outcome], bool] | None,
     advance: Callable[[Evaluation], None],
 ) -> Outcome:
     """Iterate until something ends it.
@@ -108,7 +108,7 @@ def iterate(
         Whether a point's covariances are positive definite numbers in the latent space too.
     runaway : Runaway, optional
         Bounds past which the objective counts as unbounded; None where a minimum is certain.
-    observe : callable
+    observe : callable, optional
         Told of every accepted step; True ends the iteration.
     advance : callable
         Told of every evaluation, for a progress bar.
@@ -150,7 +150,7 @@ def iterate(
         memory = solver.remember(memory, current, trial, step)
         current = trial
         track.add(current, t)
-        if observe(outcome(Status.RUNNING)):
+        if observe is not None and observe(outcome(Status.RUNNING)):
             return outcome(Status.STOPPED)
 
 
