@@ -29,14 +29,14 @@ class Step(NamedTuple):
     means: Array | None
     covariances: Array | None
 
-    def scaled(self, t: float) -> "Step":
+    def scaled(self, t: Any) -> "Step":
         """The step times ``t``."""
         return Step(*(None if part is None else t * part for part in self))
 
-    def dot(self, other: "Step") -> float:
-        """The inner product, sum u u' + tr S S'."""
+    def dot(self, other: "Step") -> Any:
+        """The inner product, sum u u' + tr S S'; a scalar that stays on its device."""
         return sum(
-            float(namespace(a).sum(a * b))
+            namespace(a).sum(a * b)
             for a, b in zip(self, other, strict=True)
             if a is not None and b is not None
         )
@@ -156,7 +156,12 @@ class Evaluation:
     def slope(self) -> float:
         """The slope of L along the update; minus the squared natural-gradient norm, roughly."""
         gradient = self.gradient
-        return 0.0 if gradient is None else gradient.dot(self.step)
+        return 0.0 if gradient is None else float(gradient.dot(self.step))
+
+    @property
+    def rounding(self) -> float:
+        """Differences of L up to this are rounding."""
+        return 1e-13 * max(1.0, abs(self.objective))
 
     @property
     def finite(self) -> bool:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fpigauss.equations import Evaluation, Problem, Step
 from fpigauss.solvers._guarded import SHORTEST, Reach, descends
@@ -18,7 +18,7 @@ _PAIRS = 30
 class _Pair:
     step: Step
     change: Step  # of the gradient
-    curvature: float  # their inner product, > 0
+    curvature: Any  # their inner product, > 0
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Accelerated:
                 yield memory.reach.bounded(direction), 1e-3, memory
         yield memory.reach.bounded(current.step), SHORTEST, _Memory(memory.reach, memory.limit)
 
-    def accepts(self, current: Evaluation, trial: Evaluation, expected: float) -> bool:
+    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
         """As the guarded solver."""
-        return descends(current, trial, expected)
+        return descends(current, trial, step, expected)
 
     def remember(
         self, memory: _Memory, current: Evaluation, trial: Evaluation, step: Step
@@ -109,7 +109,7 @@ def _newton(memory: _Memory, current: Evaluation, gradient: Step) -> Step:
     return direction.scaled(-1.0)
 
 
-def _combined(a: Step, b: Step, factor: float) -> Step:
+def _combined(a: Step, b: Step, factor: Any) -> Step:
     """A + factor b."""
     return Step(
         *(None if x is None or y is None else x + factor * y for x, y in zip(a, b, strict=True))

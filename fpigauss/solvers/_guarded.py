@@ -14,9 +14,6 @@ SHORTEST = 1e-10
 #: Armijo's part of the expected decrease.
 _SUFFICIENT = 1e-4
 
-#: Differences of L below this part of |L| are rounding.
-_NOISE = 1e-13
-
 #: A covariance changes by at most so many e-folds in a step: a runaway stays in sight.
 _LONGEST = 3.0
 
@@ -58,18 +55,24 @@ class Guarded:
         """The update, as far as it may go."""
         yield memory.bounded(current.step), SHORTEST, memory
 
-    def accepts(self, current: Evaluation, trial: Evaluation, expected: float) -> bool:
-        """Armijo's condition, or below its rounding a falling natural-gradient norm."""
-        return descends(current, trial, expected)
+    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
+        """Armijo's condition, or its approximate form where L is rounding."""
+        return descends(current, trial, step, expected)
 
     def remember(self, memory: Reach, current: Evaluation, trial: Evaluation, step: Step) -> Reach:
         """How far the next step may go."""
         return memory.after(step)
 
 
-def descends(current: Evaluation, trial: Evaluation, expected: float) -> bool:
-    """Whether ``trial`` improves on ``current``, ``expected`` <= 0 being the linear change."""
+def descends(current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
+    """Whether ``trial`` improves on ``current``, ``expected`` <= 0 being the linear change.
+
+    Where the change of L is rounding, gradients tell it, which are still good there: the mean of
+    the slopes at both ends of the step (the approximate condition of Hager & Zhang, 2005).
+    """
     change = trial.judged - current.objective
-    if abs(change) <= _NOISE * max(1.0, abs(current.objective)):
-        return trial.slope > current.slope  # slope = -|natural gradient|^2, up to a metric
+    if abs(change) <= current.rounding:
+        gradient = trial.gradient
+        assert gradient is not None
+        change = 0.5 * (expected + float(gradient.dot(step)))
     return change <= _SUFFICIENT * expected

@@ -31,7 +31,7 @@ class Solver(Protocol):
         """Steps to try in turn, each with the shortest part worth trying and its memory."""
         ...
 
-    def accepts(self, current: Evaluation, trial: Evaluation, expected: float) -> bool:
+    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
         """Whether ``trial`` is better; ``expected`` is the first-order change of L, <= 0."""
         ...
 
@@ -75,6 +75,27 @@ class Track:
         return {name: np.asarray(values) for name, values in vars(self).items()}
 
 
+#: Accepted steps without progress after which a fit counts as stalled.
+_PATIENCE = 20
+
+
+@dataclass
+class Progress:
+    """How long neither L, beyond its rounding, nor its natural gradient has fallen."""
+
+    objective: float
+    slope: float  # minus the squared norm of the natural gradient, up to a metric
+    idle: int = 0
+
+    def add(self, evaluation: Evaluation) -> None:
+        """One accepted point."""
+        self.idle += 1
+        if evaluation.objective < self.objective - evaluation.rounding:
+            self.objective, self.idle = evaluation.objective, 0
+        if evaluation.slope > self.slope:
+            self.slope, self.idle = evaluation.slope, 0
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Where the iteration ended, and why."""
@@ -115,6 +136,7 @@ def iterate(
     """
     current, memory, track, n_iter = start, solver.start(problem), Track(), 0
     track.add(current, 0.0)
+    progress = Progress(current.objective, current.slope)
 
     def outcome(status: Status) -> Outcome:
         return Outcome(current, status, n_iter, track.arrays())
@@ -128,6 +150,8 @@ def iterate(
             return outcome(Status.MAX_ITER)
         if current.failure is not None:
             raise current.failure
+        if solver.searches and progress.idle >= _PATIENCE:
+            return outcome(Status.STALLED)
         accepted = None
         for direction, shortest, recall in solver.directions(memory, current):
             t, slope = 1.0, _slope(current, direction)
@@ -136,7 +160,7 @@ def iterate(
                 trial = _evaluated(problem, equations, current, step, admissible)
                 n_iter += 1 if trial is not None or solver.searches else 0
                 advance(current if trial is None else trial)
-                if trial is not None and solver.accepts(current, trial, t * slope):
+                if trial is not None and solver.accepts(current, trial, step, t * slope):
                     accepted, memory = (trial, step, t), recall
                 else:
                     t *= _shortening(current, trial, t * slope)
@@ -150,6 +174,7 @@ def iterate(
         memory = solver.remember(memory, current, trial, step)
         current = trial
         track.add(current, t)
+        progress.add(current)
         if observe is not None and observe(outcome(Status.RUNNING)):
             return outcome(Status.STOPPED)
 
@@ -178,7 +203,7 @@ def _evaluated(
 
 def _slope(current: Evaluation, direction: Step) -> float:
     gradient = current.gradient
-    return 0.0 if gradient is None else gradient.dot(direction)
+    return 0.0 if gradient is None else float(gradient.dot(direction))
 
 
 def _shortening(current: Evaluation, trial: Evaluation | None, expected: float) -> float:

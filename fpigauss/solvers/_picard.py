@@ -22,7 +22,7 @@ class Picard:
         """The full update."""
         yield current.step, 1.0, None
 
-    def accepts(self, current: Evaluation, trial: Evaluation, expected: float) -> bool:
+    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
         """Whatever is finite."""
         return True
 
