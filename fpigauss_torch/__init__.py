@@ -1,13 +1,20 @@
-"""Class Gaussians under the latent space of any normalising flow, for PyTorch.
-
-This package will hold the ``torch`` side of fpigauss: the class Gaussians as a module that trains
-beside a flow, refits in place, and reductions of class statistics over several processes. The
-mathematics of the fixed point stays in `fpigauss`.
-
-It is empty for now, and nothing has to wait for it: every function of `fpigauss` already takes
-torch tensors and returns torch tensors, on the same device and in the same floating dtype.
-"""
+"""Class Gaussians under the latent space of any normalizing flow, for PyTorch."""
 
 from fpigauss import __version__
+from fpigauss_torch._errors import RefitRejectedError
+from fpigauss_torch.codecs import Codec, FunctionCodec, codec_for, register_codec
+from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import LatentGaussians
+from fpigauss_torch.prior import LatentPrior
 
-__all__ = ["__version__"]
+__all__ = [
+    "ClassFlow",
+    "Codec",
+    "FunctionCodec",
+    "LatentGaussians",
+    "LatentPrior",
+    "RefitRejectedError",
+    "__version__",
+    "codec_for",
+    "register_codec",
+]

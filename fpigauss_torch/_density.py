@@ -1,0 +1,109 @@
+"""Log-densities and draws of class Gaussians, on tensors.
+
+Apart from the core's: no host synchronisation and no namespace to resolve, so that it can be
+compiled and trained through.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["ClassDensity"]
+
+#: Numbers that one block of a dense family's whitening holds.
+_BLOCK = 2**24
+
+
+class ClassDensity(NamedTuple):
+    """K Gaussians N(mu_y, F_y F_y'), as tensors of any floating dtype.
+
+    ``inverse`` is F^-1: (n, d) or (n, 1) where it is diagonal, (n, d, d) where not; n is 1 where
+    all classes share it. ``log_det`` is log |Sigma| (n,).
+    """
+
+    means: Tensor
+    inverse: Tensor
+    log_det: Tensor
+
+    @property
+    def _dense(self) -> bool:
+        return self.inverse.ndim == 3
+
+    @property
+    def _tied(self) -> bool:
+        return bool(self.inverse.shape[0] == 1)
+
+    def by_class(self, z: Tensor) -> Tensor:
+        """Log N_y(z) (N, K) for ``z`` (N, d), by matrix products about the mean of the means."""
+        with torch.autocast(z.device.type, enabled=False):
+            x, means, inverse = self._centred(z)
+            if self._dense and not self._tied:
+                squared = self._by_blocks_of_classes(x, means, inverse)
+            elif self._tied:
+                white, centres = _whitened(inverse, x), _whitened(inverse, means)
+                far = white.square().sum(-1)[:, None] + centres.square().sum(-1)
+                squared = torch.addmm(far, white, centres.T, alpha=-2.0)
+            else:
+                precisions = inverse.square().expand_as(means)
+                scaled = precisions * means
+                squared = torch.addmm((means * scaled).sum(-1), x.square(), precisions.T)
+                squared = torch.addmm(squared, x, scaled.T, alpha=-2.0)
+            return self._log_normalisers().to(x.dtype) - 0.5 * squared
+
+    def of_labels(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Log N_y(z) (N,) of the class ``labels`` (N,), from differences."""
+        with torch.autocast(z.device.type, enabled=False):
+            dtype = _working(z)
+            own = torch.zeros_like(labels) if self._tied else labels
+            # the difference is taken in the wider dtype: no digits are lost far from the origin
+            difference = (z - self.means[labels]).to(dtype)
+            if not self._dense:
+                white = difference * self.inverse[own].to(dtype)
+            elif self._tied:
+                white = difference @ self.inverse[0].T.to(dtype)
+            else:
+                white = self._by_blocks_of_rows(difference, own)
+            normaliser = self._log_normalisers()[own].to(dtype)
+            return normaliser - 0.5 * white.square().sum(-1)
+
+    def _centred(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents, means and F^-1 in the dtype that densities are worked in."""
+        dtype = _working(z)
+        centre = self.means.detach().mean(0).to(dtype)
+        means = (self.means - centre.to(self.means.dtype)).to(dtype)
+        return z.to(dtype) - centre, means, self.inverse.to(dtype)
+
+    def _log_normalisers(self) -> Tensor:
+        return -0.5 * (self.log_det + self.means.shape[1] * math.log(2.0 * math.pi))
+
+    def _by_blocks_of_classes(self, x: Tensor, means: Tensor, inverse: Tensor) -> Tensor:
+        per_block = max(1, _BLOCK // max(1, x.numel()))
+        columns = []
+        for own_means, own_inverse in zip(
+            means.split(per_block), inverse.split(per_block), strict=True
+        ):
+            white = (x - own_means[:, None, :]) @ own_inverse.mT  # (classes, N, d)
+            columns.append(white.square().sum(-1))
+        return torch.cat(columns).T
+
+    def _by_blocks_of_rows(self, difference: Tensor, own: Tensor) -> Tensor:
+        per_block = max(1, _BLOCK // max(1, self.means.shape[1] ** 2))
+        rows = [
+            self.inverse[classes].to(part.dtype) @ part[:, :, None]  # (rows, d, 1)
+            for part, classes in zip(
+                difference.split(per_block), own.split(per_block), strict=True
+            )
+        ]
+        return torch.cat(rows)[:, :, 0]
+
+
+def _working(z: Tensor) -> torch.dtype:
+    """The dtype that densities are worked in: that of the latents, half in float32."""
+    return z.dtype if z.dtype == torch.float64 else torch.float32
+
+
+def _whitened(inverse: Tensor, x: Tensor) -> Tensor:
+    """F^-1 x of rows (N, d) for the one F^-1 that all classes share."""
+    return x @ inverse[0].T if inverse.ndim == 3 else x * inverse

@@ -1,0 +1,240 @@
+"""A flow with class Gaussians in its latent space, whatever library the flow is from."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fpigauss import InvalidInputError
+from fpigauss_torch.codecs import Codec, FunctionCodec, codec_for
+from fpigauss_torch.prior import LatentPrior
+
+__all__ = ["ClassFlow"]
+
+_Functions = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor], Tensor]]
+
+
+class ClassFlow(nn.Module):
+    r"""A normalizing flow over class Gaussians: log p(x|y) = log N_y(f(x)) + log |det df/dx|.
+
+    Parameters
+    ----------
+    flow : object
+        A flow of normflows, nflows, zuko, FrEIA, torch.distributions or pyro; or anything, with
+        ``codec``. Its own base is not used, nor trained.
+    gaussians : LatentPrior
+        The class densities over flat latents; ``LatentGaussians``, or one of
+        ``fpigauss_torch.priors``.
+    codec : Codec, type of Codec, or pair of functions, optional
+        How to encode and decode: (x -> (z, logdet), z -> x). By default found by the flow's type.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import ClassFlow, LatentGaussians
+    >>> double = (lambda x: (2 * x, torch.full((len(x),), 2 * 0.6931)), lambda z: z / 2)
+    >>> model = ClassFlow(None, LatentGaussians(3, 2), codec=double)
+    >>> x = torch.zeros(4, 2)
+    >>> model(x, torch.tensor([0, 1, 2, 0])).mean()
+    tensor(0.4517)
+    >>> model.sample([0, 1], seed=0).shape
+    torch.Size([2, 2])
+    """
+
+    def __init__(
+        self,
+        flow: Any,
+        gaussians: LatentPrior,
+        codec: Codec | type[Codec] | _Functions | None = None,
+    ) -> None:
+        """Find the codec."""
+        super().__init__()
+        if not isinstance(gaussians, LatentPrior):
+            raise InvalidInputError(
+                f"gaussians is a {type(gaussians).__name__}; pass LatentGaussians or another prior"
+            )
+        self.codec = _resolved(flow, codec)
+        self.gaussians = gaussians
+
+    @property
+    def flow(self) -> Any:
+        """The flow as it was given."""
+        return self.codec.flow
+
+    # -- between samples and latents -------------------------------------------------------
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Flat latents and log-determinants.
+
+        Parameters
+        ----------
+        x : (N, ...) tensor
+            Samples.
+
+        Returns
+        -------
+        z : (N, D) tensor
+        logdet : (N,) tensor
+            log |det dz/dx|, in nats.
+        """
+        z, logdet = self.codec.encode(x)
+        if z.shape[1] != self.gaussians.dim:
+            raise InvalidInputError(
+                f"the flow's latents have {z.shape[1]} dimensions, the Gaussians "
+                f"{self.gaussians.dim}; make LatentGaussians with dim={z.shape[1]}"
+            )
+        return z, logdet
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Samples of flat latents.
+
+        Parameters
+        ----------
+        z : (N, D) tensor
+
+        Returns
+        -------
+        (N, ...) tensor
+        """
+        return self.codec.decode(z)
+
+    # -- densities -------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, y: Any = None) -> Tensor:
+        """The negative log-likelihood of every sample: its mean is the loss to train with.
+
+        Parameters
+        ----------
+        x : (N, ...) tensor
+            Samples.
+        y : (N,) integers or (N, K) floats, optional
+            Classes 0..K-1, -1 for samples without a label, or soft labels; without, the mixture
+            of all classes.
+
+        Returns
+        -------
+        (N,) tensor
+            In nats.
+        """
+        return -self.log_prob(x, y)
+
+    def log_prob(self, x: Tensor, y: Any = None) -> Tensor:
+        """Log p(x|y), or log p(x) without labels.
+
+        Parameters
+        ----------
+        x, y
+            As in ``forward``.
+
+        Returns
+        -------
+        (N,) tensor
+            In nats.
+        """
+        z, logdet = self.encode(x)
+        return self.gaussians.log_prob(z, y) + logdet
+
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        """Log p(x|y) for every class.
+
+        Parameters
+        ----------
+        x : (N, ...) tensor
+
+        Returns
+        -------
+        (N, K) tensor
+            In nats.
+        """
+        z, logdet = self.encode(x)
+        return self.gaussians.class_log_prob(z) + logdet[:, None]
+
+    def bits_per_dim(self, x: Tensor, y: Any = None, *, levels: int = 1) -> Tensor:
+        """The negative log-likelihood in bits a dimension.
+
+        Parameters
+        ----------
+        x, y
+            As in ``forward``.
+        levels : int
+            Where x was scaled down from 0..levels-1 (dequantised) to [0, 1]: 256 for 8-bit images.
+
+        Returns
+        -------
+        (N,) tensor
+        """
+        return self(x, y) / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """The class with the highest density.
+
+        Parameters
+        ----------
+        x : (N, ...) tensor
+
+        Returns
+        -------
+        (N,) int64 tensor
+        """
+        return self.gaussians.predict(self.encode(x)[0])
+
+    @torch.no_grad()
+    def predict_proba(self, x: Tensor, temperature: float = 1.0) -> Tensor:
+        """p(y|x) under equal priors.
+
+        Parameters
+        ----------
+        x : (N, ...) tensor
+        temperature : float
+            Divides the log-densities (see ``calibrate_temperature``).
+
+        Returns
+        -------
+        (N, K) tensor
+        """
+        return self.gaussians.predict_proba(self.encode(x)[0], temperature)
+
+    # -- samples ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(self, labels: Any, temperature: float = 1.0, seed: Any = None) -> Tensor:
+        """Samples of given classes.
+
+        Parameters
+        ----------
+        labels : (N,) integers, or int
+            The classes to sample, in this order; or how many samples of the mixture.
+        temperature : float
+            Multiplies the latents' standard deviations.
+        seed : int or torch.Generator, optional
+            Where the randomness comes from.
+
+        Returns
+        -------
+        (N, ...) tensor
+        """
+        z = self.gaussians.sample(labels, temperature, seed, dtype=self._dtype())
+        return self.decode(z)
+
+    def _dtype(self) -> torch.dtype:
+        """The dtype that the flow works in."""
+        floating = (p.dtype for p in self.codec.parameters() if p.is_floating_point())
+        return next(floating, torch.get_default_dtype())
+
+
+def _resolved(flow: Any, codec: Any) -> Codec:
+    if codec is None:
+        return codec_for(flow)
+    if isinstance(codec, Codec):
+        return codec
+    if inspect.isclass(codec) and issubclass(codec, Codec):
+        return codec(flow)
+    if isinstance(codec, tuple) and len(codec) == 2 and all(map(callable, codec)):
+        return FunctionCodec(flow, *codec)
+    raise InvalidInputError(
+        f"codec is {codec!r}; pass a Codec, or two functions x -> (z, logdet) and z -> x"
+    )

@@ -1,0 +1,200 @@
+"""What every prior over latents offers, whoever sets its Gaussians."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fpigauss import InvalidInputError
+from fpigauss_torch._checks import as_generator, check_latents, hard_labels, soft_labels
+from fpigauss_torch._density import ClassDensity
+
+__all__ = ["LatentPrior"]
+
+
+class LatentPrior(nn.Module, ABC):
+    """K class densities over latents (N, d), of equal prior weight.
+
+    A prior of your own gives its Gaussians (``density``) and how to color noise (``color``).
+
+    Parameters
+    ----------
+    n_classes, dim : int
+        K >= 1 and d >= 1.
+    """
+
+    n_classes: int
+    dim: int
+
+    def __init__(self, n_classes: int, dim: int) -> None:
+        """Check the sizes."""
+        super().__init__()
+        for name, value in (("n_classes", n_classes), ("dim", dim)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidInputError(f"{name} is {value!r}; pass an int >= 1")
+        self.n_classes = n_classes
+        self.dim = dim
+
+    @abstractmethod
+    def density(self) -> ClassDensity:
+        """The Gaussians as they are now; differentiable where they are learned."""
+
+    @abstractmethod
+    def color(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """F_y times standard-normal ``noise`` (N, d), for labels (N,)."""
+
+    def penalty(self) -> Tensor:
+        """What the prior adds to the loss (0-d), besides the likelihood; zero unless it learns."""
+        density = self.density()
+        return density.log_det.new_zeros((), dtype=torch.float32)
+
+    # -- densities -------------------------------------------------------------------------
+
+    def class_log_prob(self, z: Tensor) -> Tensor:
+        r"""Log N_y(z) of every row under every class, as matrix products.
+
+        Worked in the dtype of ``z`` (half precision in float32, outside autocast), about the mean
+        of the means. What is not finite in ``z`` stays so: loss scalers look for it.
+
+        Parameters
+        ----------
+        z : (N, d) tensor
+            Latents.
+
+        Returns
+        -------
+        (N, K) tensor
+            In nats; float32, or float64 for latents in float64.
+
+        Raises
+        ------
+        InvalidInputError
+            If ``z`` is of another width, dtype or device.
+        """
+        density = self.density()
+        check_latents(z, self.dim, density.means.device)
+        return density.by_class(z)
+
+    def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
+        r"""Log N_y(z) of the labels, or log (1/K) sum_y N_y(z) without them.
+
+        Parameters
+        ----------
+        z : (N, d) tensor
+            Latents.
+        labels : (N,) integers or (N, K) floats, optional
+            Classes 0..K-1, or -1 for rows without a label, which get the mixture of all classes;
+            or soft labels w, rows that sum to one, which mix likelihoods, log sum_y w_y N_y(z).
+
+        Returns
+        -------
+        (N,) tensor
+            In nats.
+
+        Raises
+        ------
+        InvalidInputError
+            As ``class_log_prob``; or if a label is out of range, of another dtype, or not one a
+            row. Inside a compiled graph ranges are not checked.
+        """
+        if labels is None:
+            return torch.logsumexp(self.class_log_prob(z), 1) - math.log(self.n_classes)
+        density = self.density()
+        check_latents(z, self.dim, density.means.device)
+        if isinstance(labels, Tensor) and labels.ndim == 2:
+            weights = soft_labels(labels, self.n_classes, device=z.device, rows=z.shape[0])
+            by_class = density.by_class(z)
+            return torch.logsumexp(by_class + weights.to(by_class.dtype).log(), 1)
+        labels, some_unlabelled = hard_labels(
+            labels, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True
+        )
+        if not some_unlabelled:
+            return density.of_labels(z, labels)
+        labelled = density.of_labels(z, labels.clamp_min(0))
+        mixture = torch.logsumexp(density.by_class(z), 1) - math.log(self.n_classes)
+        return torch.where(labels >= 0, labelled, mixture)
+
+    @torch.no_grad()
+    def predict(self, z: Tensor) -> Tensor:
+        """The class with the highest density.
+
+        Parameters
+        ----------
+        z : (N, d) tensor
+            Latents.
+
+        Returns
+        -------
+        (N,) int64 tensor
+        """
+        return self.class_log_prob(z).argmax(1)
+
+    @torch.no_grad()
+    def predict_proba(self, z: Tensor, temperature: float = 1.0) -> Tensor:
+        """p(y|z) under equal priors.
+
+        Parameters
+        ----------
+        z : (N, d) tensor
+            Latents.
+        temperature : float
+            Divides the log-densities: above 1 the posterior is less sure (see
+            ``calibrate_temperature``).
+
+        Returns
+        -------
+        (N, K) tensor
+            Rows that sum to one.
+        """
+        if not temperature > 0.0 or not math.isfinite(temperature):
+            raise InvalidInputError(f"temperature is {temperature!r}; pass a finite number > 0")
+        return torch.softmax(self.class_log_prob(z) / temperature, 1)
+
+    # -- samples ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self,
+        labels: Any,
+        temperature: float = 1.0,
+        seed: Any = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """One draw a label, or ``labels`` draws from the mixture of all classes.
+
+        Parameters
+        ----------
+        labels : (N,) integers, or int
+            The classes to draw from, in this order; or how many draws, each of a class drawn
+            uniformly.
+        temperature : float
+            Multiplies the standard deviations; 0 gives the means.
+        seed : int or torch.Generator, optional
+            Where the randomness comes from. Noise of an int is drawn on the host, the same for
+            every device; without, it comes from torch's own state.
+        dtype : torch.dtype, optional
+            Of the samples; torch's default by default, which flows are made in.
+
+        Returns
+        -------
+        (N, d) tensor
+        """
+        if not temperature >= 0.0 or not math.isfinite(temperature):
+            raise InvalidInputError(f"temperature is {temperature!r}; pass a finite number >= 0")
+        means = self.density().means
+        generator = as_generator(seed)
+        where = means.device if generator is None else generator.device
+        if isinstance(labels, int) and not isinstance(labels, bool):
+            if labels < 0:
+                raise InvalidInputError(f"labels is {labels}; pass labels, or how many draws")
+            labels = torch.randint(self.n_classes, (labels,), generator=generator, device=where)
+        labels, _ = hard_labels(
+            labels, self.n_classes, device=means.device, rows=None, unlabelled=False
+        )
+        shape = (labels.shape[0], self.dim)
+        noise = torch.randn(shape, generator=generator, device=where, dtype=means.dtype)
+        draws = means[labels] + self.color(temperature * noise.to(means.device), labels)
+        return draws.to(torch.get_default_dtype() if dtype is None else dtype)
