@@ -92,9 +92,7 @@ class ClassDensity(NamedTuple):
         per_block = max(1, _BLOCK // max(1, self.means.shape[1] ** 2))
         rows = [
             self.inverse[classes].to(part.dtype) @ part[:, :, None]  # (rows, d, 1)
-            for part, classes in zip(
-                difference.split(per_block), own.split(per_block), strict=True
-            )
+            for part, classes in zip(difference.split(per_block), own.split(per_block), strict=True)
         ]
         return torch.cat(rows)[:, :, 0]
 

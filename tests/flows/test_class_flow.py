@@ -1,0 +1,231 @@
+"""ClassFlow: one wrapper over any flow; here over a small one of our own."""
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from coupling import Coupling, CouplingCodec, coupling_model
+from torch._dynamo.testing import CompileCounter
+
+from fpigauss import InvalidInputError
+from fpigauss_torch import ClassFlow, FunctionCodec, LatentGaussians, register_codec
+
+N_CLASSES, DIM = 3, 4
+
+
+def batch(n=60, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % N_CLASSES
+    return torch.randn(n, DIM, generator=generator, dtype=dtype) + 2.0 * y[:, None], y
+
+
+@pytest.fixture
+def model():
+    model = coupling_model(N_CLASSES, DIM)
+    x, y = batch()
+    with torch.no_grad():
+        model.gaussians.fit_(model.encode(x)[0], y, 1.0)
+    return model
+
+
+def test_densities_are_those_of_the_latents_and_the_jacobian():
+    model = coupling_model(N_CLASSES, DIM, dtype=torch.float64)
+    x, y = batch(12, dtype=torch.float64)
+    z, _ = model.encode(x)
+    model.gaussians.fit_(z, y, 1.0)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: model.encode(row[None])[0][0]))(x)
+    expected = model.gaussians.log_prob(z, y) + torch.linalg.slogdet(jacobian).logabsdet
+    torch.testing.assert_close(model.log_prob(x, y), expected)
+    torch.testing.assert_close(model(x, y), -expected)
+    torch.testing.assert_close(
+        model.class_log_prob(x).gather(1, y[:, None])[:, 0], expected, rtol=1e-9, atol=1e-9
+    )
+    mixture = torch.logsumexp(model.class_log_prob(x), 1) - math.log(N_CLASSES)
+    torch.testing.assert_close(model.log_prob(x), mixture)
+    torch.testing.assert_close(model(x, torch.full_like(y, -1)), -mixture)
+
+
+def test_bits_per_dim():
+    double = (lambda x: (2.0 * x, x.new_full(x.shape[:1], DIM * math.log(2.0))), lambda z: z / 2.0)
+    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=double)
+    x = torch.zeros(2, DIM)
+    # log N(0) + log 2 an axis, in bits
+    expected = 0.5 * math.log2(2.0 * math.pi) - 1.0
+    torch.testing.assert_close(model.bits_per_dim(x), torch.full((2,), expected))
+    torch.testing.assert_close(model.bits_per_dim(x, levels=256), torch.full((2,), expected + 8.0))
+
+
+def test_classifies_and_samples(model):
+    x, y = batch(300)
+    assert float((model.predict(x) == y).float().mean()) > 0.8
+    torch.testing.assert_close(model.predict_proba(x).sum(1), torch.ones(300))
+    assert torch.equal(model.predict_proba(x).argmax(1), model.predict(x))
+    labels = torch.arange(300) % N_CLASSES
+    drawn = model.sample(labels, seed=0)
+    assert drawn.dtype == torch.float32
+    assert torch.equal(drawn, model.sample(labels, seed=0))
+    assert float((model.predict(drawn) == labels).float().mean()) > 0.8
+    means = model.sample([0, 1, 2], temperature=0.0)
+    torch.testing.assert_close(
+        model.encode(means)[0].double(), model.gaussians.means, rtol=1e-4, atol=1e-4
+    )
+    assert model.sample(7, seed=0).shape == (7, DIM)
+
+
+def test_training_lowers_the_loss_and_refits_go_on(model):
+    x, y = batch(300)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    before = float(model(x, y).mean().detach())
+    for step in range(50):
+        optimiser.zero_grad()
+        model(x, y).mean().backward()
+        optimiser.step()
+        if step == 25:
+            model.gaussians.fit_(model.encode(x)[0], y, 1.0)
+    assert float(model(x, y).mean().detach()) < before
+
+
+def test_double_flows_draw_double_samples():
+    model = coupling_model(N_CLASSES, DIM, dtype=torch.float64)
+    x, _ = batch(6, dtype=torch.float64)
+    model.encode(x)
+    assert model.sample([0], seed=0).dtype == torch.float64
+
+
+def test_latents_of_another_width():
+    model = ClassFlow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM + 1), codec=CouplingCodec)
+    with pytest.raises(InvalidInputError, match="make LatentGaussians with dim=4"):
+        model(batch()[0])
+
+
+def test_sampling_needs_the_shapes(model):
+    fresh = coupling_model(N_CLASSES, DIM)
+    with pytest.raises(InvalidInputError, match="encode a batch first"):
+        fresh.sample([0])
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(fresh.sample([0, 1], seed=0), model.sample([0, 1], seed=0))
+    with pytest.raises(InvalidInputError, match=r"\(N, 4\) is needed"):
+        fresh.decode(torch.zeros(2, DIM + 1))
+
+
+def test_a_state_of_another_codec(model):
+    flow = Coupling(DIM)
+    other = ClassFlow(
+        None, LatentGaussians(N_CLASSES, DIM), FunctionCodec(flow, flow, flow.inverse)
+    )
+    with pytest.raises(InvalidInputError, match="the state is of a CouplingCodec"):
+        other.load_state_dict(model.state_dict())
+
+
+def test_a_pair_of_functions_is_a_codec(model):
+    flow = model.flow
+    twin = ClassFlow(flow, model.gaussians, codec=(flow, flow.inverse))
+    x, y = batch()
+    assert torch.equal(twin(x, y), model(x, y))
+    assert {id(p) for p in twin.parameters()} == {id(p) for p in flow.parameters()}
+    assert twin.flow is flow
+
+
+def test_a_registered_codec_is_found():
+    class Own(Coupling):
+        pass
+
+    with pytest.raises(InvalidInputError, match=r"no codec is known for a .*Own"):
+        ClassFlow(Own(DIM), LatentGaussians(N_CLASSES, DIM))
+
+    @register_codec
+    class OwnCodec(CouplingCodec):
+        flow_types = (f"{Own.__module__}.{Own.__qualname__}",)
+
+    model = ClassFlow(Own(DIM), LatentGaussians(N_CLASSES, DIM))
+    assert type(model.codec) is OwnCodec
+    with pytest.raises(InvalidInputError, match="flow_types is empty"):
+        register_codec(CouplingCodec)
+
+
+@pytest.mark.parametrize("codec", ["normflows", (1, 2), (lambda x: x,), Coupling])
+def test_what_is_no_codec(codec):
+    with pytest.raises(InvalidInputError, match="codec is"):
+        ClassFlow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM), codec=codec)
+
+
+def test_what_is_no_prior():
+    with pytest.raises(InvalidInputError, match="gaussians is a Linear"):
+        ClassFlow(Coupling(DIM), torch.nn.Linear(2, 2), codec=CouplingCodec)
+
+
+def test_copies_are_whole(model):
+    x, y = batch()
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin(x, y), model(x, y))
+        assert twin.flow is not model.flow
+        assert twin.flow is twin.codec.module
+        with torch.no_grad():
+            next(twin.parameters()).add_(1.0)
+        assert not torch.equal(twin(x, y), model(x, y))
+
+
+def test_half_modules_keep_the_gaussians(model):
+    x, y = batch()
+    before = model.gaussians.means.clone()
+    low = copy.deepcopy(model).bfloat16()
+    assert torch.equal(low.gaussians.means, before)
+    log_prob = low.log_prob(x.bfloat16(), y)
+    assert log_prob.dtype == torch.float32
+    # bfloat16 latents: eps 2^-8 of values of some tens, squared
+    torch.testing.assert_close(log_prob, model.log_prob(x, y), rtol=0.1, atol=1.0)
+
+
+def test_one_graph_without_a_warning_of_ours(model):
+    torch._dynamo.reset()
+    x, y = batch()
+    counter = CompileCounter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled = torch.compile(model, fullgraph=True, backend=counter)
+        loss = compiled(x, y).mean()
+        loss.backward()
+    torch.testing.assert_close(loss, model(x, y).mean())
+    model.gaussians.fit_(model.encode(x)[0], y, 0.5)
+    torch.testing.assert_close(compiled(x, y), model(x, y))
+    assert counter.frame_count == 1  # a refit recompiles nothing
+    gradients = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    assert all(bool(torch.isfinite(g).all()) for g in gradients)
+
+
+def test_gradients_of_the_traced_graph_agree(model):
+    torch._dynamo.reset()
+    x, y = batch()
+    # the tracing of the default backend, without its C++ compiler
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    gradients = [
+        torch.autograd.grad(loss(x, y).mean(), list(model.parameters()))
+        for loss in (compiled, model)
+    ]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_bf16_autocast_of_a_step(model):
+    x, y = batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model(x, y)
+    assert loss.dtype == torch.float32
+    loss.mean().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters())
+
+
+def test_the_import_brings_no_flow_library_along():
+    code = (
+        "import sys, fpigauss_torch; "
+        "print(sorted({'normflows', 'nflows', 'zuko', 'FrEIA', 'pyro', 'lightning', 'sklearn',"
+        " 'matplotlib', 'pytorch_lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
