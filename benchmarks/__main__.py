@@ -29,6 +29,7 @@ COMPARISONS = (
     "solvers",
     "no_repulsion",
     "growth",
+    "flows",
 )
 
 

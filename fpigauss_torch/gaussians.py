@@ -344,35 +344,17 @@ class LatentGaussians(LatentPrior):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What the tensors of a state do not say."""
-        return {
-            "n_classes": self.n_classes,
-            "dim": self.dim,
-            "covariance": self.family.name,
-            "tied": self.family.tied,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Nothing: it was compared before the first tensor was loaded."""
+        family = {"covariance": self.family.name, "tied": self.family.tied}
+        return super().get_extra_state() | family
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        saved = state_dict.get(f"{prefix}_extra_state")
-        ours = self.get_extra_state()
-        if saved is not None and saved != ours:
-            raise InvalidInputError(
-                f"the state is of Gaussians with {_listed(saved)}, these have {_listed(ours)}; "
-                "make LatentGaussians with those arguments before loading"
-            )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         with torch.no_grad():
             for name, value in self._prepared(self.covariances).items():
                 self._buffers[name] = value.to(self.means)
         self._version += 1
-
-    def extra_repr(self) -> str:
-        """Sizes and family."""
-        return _listed(self.get_extra_state())
 
 
 class _SameGaussians(torch.autograd.Function):
@@ -406,7 +388,3 @@ def _moved(fn: Callable[[Tensor], Tensor], buffer: Tensor) -> Tensor:
 def _described(family: CovarianceFamily, n_classes: int, dim: int) -> str:
     tied = "tied " if family.tied else ""
     return f'{n_classes} {tied}"{family.name}" Gaussians in {dim} dimensions'
-
-
-def _listed(state: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in state.items())

@@ -46,7 +46,11 @@ class LatentPrior(nn.Module, ABC):
         """F_y times standard-normal ``noise`` (N, d), for labels (N,)."""
 
     def penalty(self) -> Tensor:
-        """What the prior adds to the loss (0-d), besides the likelihood; zero unless it learns."""
+        """What training adds to the mean negative log-likelihood (0-d).
+
+        The repulsion of Eq. 4 over K, for priors that are trained with one; else zero. Eq. 4 sums
+        the likelihood over classes, a loss is its mean.
+        """
         density = self.density()
         return density.log_det.new_zeros((), dtype=torch.float32)
 
@@ -152,6 +156,32 @@ class LatentPrior(nn.Module, ABC):
             raise InvalidInputError(f"temperature is {temperature!r}; pass a finite number > 0")
         return torch.softmax(self.class_log_prob(z) / temperature, 1)
 
+    # -- the state -------------------------------------------------------------------------
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What the tensors of a state do not say."""
+        return {"prior": type(self).__name__, "n_classes": self.n_classes, "dim": self.dim}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Nothing: it was compared before the first tensor was loaded."""
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        saved = state_dict.get(f"{prefix}_extra_state")
+        ours = self.get_extra_state()
+        if saved is not None and saved != ours:
+            raise InvalidInputError(
+                f"the state is of a {_listed(saved)}; this is a {_listed(ours)}; "
+                "make that prior with those arguments before loading"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """Sizes, and what else the state says."""
+        state = self.get_extra_state()
+        return ", ".join(f"{n}={v!r}" for n, v in state.items() if n != "prior")
+
     # -- samples ---------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -198,3 +228,9 @@ class LatentPrior(nn.Module, ABC):
         noise = torch.randn(shape, generator=generator, device=where, dtype=means.dtype)
         draws = means[labels] + self.color(temperature * noise.to(means.device), labels)
         return draws.to(torch.get_default_dtype() if dtype is None else dtype)
+
+
+def _listed(state: dict[str, Any]) -> str:
+    """A prior in words, from its extra state."""
+    fields = (f"{name}={value!r}" for name, value in state.items() if name != "prior")
+    return f"{state.get('prior')} with {', '.join(fields)}"

@@ -458,10 +458,10 @@ def test_a_loaded_state_has_factors_of_its_own(assign):
 )
 def test_a_state_of_other_gaussians_is_refused(other):
     gaussians = fitted()
-    with pytest.raises(InvalidInputError, match="the state is of Gaussians with"):
+    with pytest.raises(InvalidInputError, match="the state is of a LatentGaussians with"):
         other.load_state_dict(gaussians.state_dict())
     nested = torch.nn.ModuleDict({"g": other})
-    with pytest.raises(InvalidInputError, match="the state is of Gaussians with"):
+    with pytest.raises(InvalidInputError, match="the state is of a LatentGaussians with"):
         nested.load_state_dict({f"g.{k}": v for k, v in gaussians.state_dict().items()})
 
 

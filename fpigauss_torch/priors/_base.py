@@ -1,0 +1,134 @@
+"""What the priors share that no fixed point is fitted to: class means, and how they start."""
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
+from fpigauss._validation import check_nonnegative
+from fpigauss_torch._checks import (
+    as_generator,
+    check_latents,
+    check_outside_backward,
+    hard_labels,
+)
+from fpigauss_torch._density import ClassDensity
+from fpigauss_torch.prior import LatentPrior
+
+__all__ = ["MeansPrior", "TrainedPrior", "drawn_means"]
+
+
+def drawn_means(n_classes: int, dim: int, scale: float, seed: Any) -> Tensor:
+    """``scale`` times standard-normal means (K, d), in torch's default dtype."""
+    scale = check_nonnegative(scale, "scale")
+    generator = as_generator(seed)
+    device = None if generator is None else generator.device
+    return scale * torch.randn(n_classes, dim, generator=generator, device=device)
+
+
+class MeansPrior(LatentPrior):
+    """N(mu_y, I) for every class; subclasses say where ``means`` (K, d) come from."""
+
+    means: Tensor
+
+    def density(self) -> ClassDensity:
+        """The Gaussians as they are now."""
+        return ClassDensity(self.means, self.means.new_ones(1, 1), self.means.new_zeros(1))
+
+    def color(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """The noise as it is: F_y = I."""
+        return noise
+
+    def class_gaussians(self) -> ClassGaussians:
+        """These as Gaussians of the core, copied: for ``fpigauss.pairwise_kld``, say."""
+        means = self.means.detach().clone()
+        return ClassGaussians(means, means.new_ones(()), covariance="isotropic", tied=True)
+
+
+class TrainedPrior(MeansPrior):
+    """Means that an optimiser trains with the flow: ``init_`` says where they start."""
+
+    def __init__(self, n_classes: int, dim: int, scale: float, seed: Any) -> None:
+        """Draw the means."""
+        super().__init__(n_classes, dim)
+        self.means = nn.Parameter(drawn_means(n_classes, dim, scale, seed))
+
+    def init_(self, z: Tensor, y: Any) -> Self:
+        """Start from the class means (and variances, where they are trained) of latents.
+
+        Call it before the optimiser's first step: momenta know nothing of it.
+
+        Parameters
+        ----------
+        z : (N, d) tensor
+            Latents, of any floating dtype.
+        y : (N,) integers
+            Classes 0..K-1; rows of class -1 (unlabelled) are left out.
+
+        Returns
+        -------
+        TrainedPrior
+            This one.
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument cannot be used, a latent is not finite, or a class has no sample.
+        """
+        check_latents(z, self.dim, self.means.device)
+        labels, some_unlabelled = hard_labels(
+            y, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True
+        )
+        if some_unlabelled:
+            z, labels = z[labels >= 0], labels[labels >= 0]
+        return self.init_from_(
+            ClassStatistics.from_samples(z, labels, classes=range(self.n_classes))
+        )
+
+    def init_from_(self, statistics: ClassStatistics) -> Self:
+        """Start from the statistics of latents, as ``init_`` does.
+
+        Parameters
+        ----------
+        statistics : ClassStatistics
+            Of this width, with as many classes; their order is 0..K-1. Latents that do not fit in
+            memory are streamed by ``gather_statistics``, given a ClassFlow of the same flow with
+            ``DataGaussians``.
+
+        Returns
+        -------
+        TrainedPrior
+            This one.
+
+        Raises
+        ------
+        InvalidInputError
+            If sizes differ, or a class has no sample.
+        """
+        check_outside_backward("starting from statistics")
+        if not isinstance(statistics, ClassStatistics):
+            raise InvalidInputError(
+                f"statistics is a {type(statistics).__name__}; pass a ClassStatistics"
+            )
+        if (statistics.n_classes, statistics.dim) != (self.n_classes, self.dim):
+            raise InvalidInputError(
+                f"statistics are of {statistics.n_classes} classes in {statistics.dim} "
+                f"dimensions, the prior of {self.n_classes} in {self.dim}; gather them with "
+                "classes=range(n_classes) from latents of this width"
+            )
+        empty = (torch.as_tensor(statistics.counts) <= 0).nonzero()
+        if len(empty):
+            raise InvalidInputError(
+                f"statistics hold no sample of class {int(empty[0, 0])}; give every class one"
+            )
+        variances = torch.as_tensor(statistics.covariances)
+        if variances.ndim == 3:
+            variances = variances.diagonal(dim1=-2, dim2=-1)
+        with torch.no_grad():
+            self._start(torch.as_tensor(statistics.means), variances)
+        return self
+
+    def _start(self, means: Tensor, variances: Tensor) -> None:
+        """Take over class means and variances (K, d), in float64."""
+        self.means.copy_(means)

@@ -1,0 +1,92 @@
+"""Baseline 1: the classes' own means and covariances."""
+
+from collections.abc import Collection
+from typing import Any
+
+from torch import Tensor
+
+from fpigauss import ClassStatistics, FixedPointResult
+from fpigauss_torch.gaussians import ACCEPTED, LatentGaussians
+
+__all__ = ["DataGaussians"]
+
+
+class DataGaussians(LatentGaussians):
+    r"""Baseline 1: ``LatentGaussians`` that are always fitted without repulsion, at lam = 0.
+
+    Fits take the ``lam`` that ``refit_`` and schedules pass, so that one schedule runs over all
+    fitted priors, and do not use it. Everything else is as in ``LatentGaussians``.
+
+    Parameters
+    ----------
+    n_classes, dim, covariance, tied
+        As in ``LatentGaussians``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch.priors import DataGaussians
+    >>> prior = DataGaussians(2, 1)
+    >>> z = torch.tensor([[0.0], [2.0], [4.0], [8.0]])
+    >>> prior.fit_(z, [0, 0, 1, 1]).converged
+    True
+    >>> prior.means.tolist(), prior.covariances.tolist()
+    ([[1.0], [6.0]], [[1.0], [4.0]])
+    """
+
+    def fit_(self, z: Tensor, y: Any, lam: float = 0.0, **options: Any) -> FixedPointResult:
+        """Take the class means and covariances of labelled latents that fit in memory.
+
+        Parameters
+        ----------
+        z : (N, d) tensor
+            Latents, of any floating dtype.
+        y : (N,) integers
+            Classes 0..K-1; rows of class -1 (unlabelled) are left out.
+        lam : float
+            Not used: the fit is at lam = 0.
+        **options
+            As in ``LatentGaussians.fit_``; ``shrinkage``, say.
+
+        Returns
+        -------
+        FixedPointResult
+            Of the fit at lam = 0.
+
+        Raises
+        ------
+        InvalidInputError, RefitRejectedError
+            As ``LatentGaussians.fit_``.
+        """
+        return super().fit_(z, y, lam, **options)
+
+    def solve_(
+        self,
+        statistics: ClassStatistics,
+        lam: float = 0.0,
+        *,
+        accept: Collection[str] = ACCEPTED,
+        **options: Any,
+    ) -> FixedPointResult:
+        """Take the means and covariances of statistics.
+
+        Parameters
+        ----------
+        statistics : ClassStatistics
+            Of this width, with as many classes; their order is 0..K-1.
+        lam : float
+            Not used: the fit is at lam = 0.
+        accept, **options
+            As in ``LatentGaussians.fit_``.
+
+        Returns
+        -------
+        FixedPointResult
+            Of the fit at lam = 0.
+
+        Raises
+        ------
+        InvalidInputError, RefitRejectedError
+            As ``LatentGaussians.fit_``.
+        """
+        return super().solve_(statistics, 0.0, accept=accept, **options)

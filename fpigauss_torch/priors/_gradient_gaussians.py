@@ -1,0 +1,171 @@
+"""Baseline 2: Eq. 4 by gradient descent, on means and bounded variances."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fpigauss import ClassGaussians, InvalidInputError, pairwise_kld
+from fpigauss._blocks import MEMORY_LIMIT
+from fpigauss._validation import check_nonnegative, check_positive
+from fpigauss.repulsion import check_pi, resolve_repulsion
+from fpigauss_torch._density import ClassDensity
+from fpigauss_torch.priors._base import TrainedPrior
+
+__all__ = ["GradientGaussians"]
+
+#: Variances start at least this part of the range inside their bounds: there the sigmoid has a
+#: slope left to move by.
+_MARGIN = 1e-3
+
+
+class GradientGaussians(TrainedPrior):
+    r"""Baseline 2: diagonal Gaussians that an optimiser trains on Eq. 4, together with the flow.
+
+    The variances are v = low + (high - low) sigmoid(s), with s trained: positive whatever the
+    optimiser does. ``penalty`` is the repulsion of Eq. 4, as the core computes it,
+
+        lam / (K (K-1)) sum_{y != y'} phi(KLD(N_y || N_y')),
+
+    over K: Eq. 4 as a whole is K times the mean negative log-likelihood (of classes in equal
+    parts) and the penalty together. Train on ``model(x, y).mean() + prior.penalty()``, and give
+    the Gaussians a learning rate of their own, see ``learning_rate_policy``.
+
+    Parameters
+    ----------
+    n_classes, dim : int
+        K >= 2 and d.
+    lam : float
+        The weight of the repulsion, >= 0; an attribute that may be changed.
+    pi : {"forward", "mean"} or float
+        As in ``fpigauss.fit_fixed_point``: each pair's own divergence, so that phi falls with its
+        logarithm; the mean of all as it is, through which no gradient goes; or a positive number,
+        such as the ``pi`` of a fit with "initial".
+    alpha : float
+        The scale of pi, > 0.
+    low, high : float
+        The bounds of the variances, 0 < low < high; by default those of the authors' released
+        configurations.
+    scale, seed
+        Of the means at the start, as in ``LearnedMeans``; variances start halfway between their
+        bounds. ``init_`` starts both from latents.
+
+    Attributes
+    ----------
+    means : (K, d) tensor
+        A parameter.
+    logits : (K, d) tensor
+        s, a parameter.
+    variances : (K, d) tensor
+        v, as it is now.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch.priors import GradientGaussians
+    >>> prior = GradientGaussians(3, 2, lam=1.0, seed=0)
+    >>> prior.variances[0].tolist()
+    [0.75, 0.75]
+    >>> y = torch.arange(60) % 3
+    >>> z = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + y[:, None]
+    >>> prior = prior.init_(z, y)
+    >>> optimiser = torch.optim.Adam(prior.parameters(), lr=0.05)
+    >>> losses = []
+    >>> for _ in range(20):
+    ...     loss = -prior.log_prob(z, y).mean() + prior.penalty()
+    ...     optimiser.zero_grad()
+    ...     loss.backward()
+    ...     optimiser.step()
+    ...     losses.append(loss.item())
+    >>> losses[-1] < losses[0]
+    True
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        dim: int,
+        lam: float,
+        *,
+        pi: str | float = "forward",
+        alpha: float = 1.0,
+        low: float = 0.25,
+        high: float = 1.25,
+        scale: float = 1.0,
+        seed: Any = None,
+    ) -> None:
+        """Draw the means."""
+        super().__init__(n_classes, dim, scale, seed)
+        if n_classes < 2:
+            raise InvalidInputError("n_classes is 1; at least two classes are needed to repel")
+        if (isinstance(pi, str) and pi == "initial") or callable(pi):
+            raise InvalidInputError(
+                f'pi is {pi!r}; pass "forward", "mean" or a positive number, which may be the pi '
+                "of a FixedPointResult"
+            )
+        check_pi(pi)
+        self.lam = check_nonnegative(lam, "lam")
+        self.pi = pi
+        self.alpha = check_positive(alpha, "alpha")
+        self.low, self.high = check_positive(low, "low"), check_positive(high, "high")
+        if not self.low < self.high:
+            raise InvalidInputError(f"low is {low:g} and high {high:g}; pass low < high")
+        self.logits = nn.Parameter(torch.zeros_like(self.means))
+
+    @property
+    def variances(self) -> Tensor:
+        """The variances (K, d), differentiable."""
+        return self.low + (self.high - self.low) * torch.sigmoid(self.logits)
+
+    def density(self) -> ClassDensity:
+        """The Gaussians as they are now; differentiable."""
+        variances = self.variances
+        return ClassDensity(self.means, variances.rsqrt(), variances.log().sum(1))
+
+    def color(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Standard deviations times the noise."""
+        return noise * self.variances.sqrt()[labels]
+
+    def penalty(self) -> Tensor:
+        """The repulsion of Eq. 4 over K (0-d), differentiable.
+
+        Raises
+        ------
+        InvalidInputError
+            If two classes coincide under pi="forward", so that nothing says where to part, or a
+            parameter is not finite.
+        """
+        divergences = pairwise_kld(ClassGaussians(self.means, self.variances))
+        repulsion = resolve_repulsion(self.pi, self.alpha, self.lam, self.n_classes, MEMORY_LIMIT)
+        pi = repulsion.measure([divergences.detach()], self.n_classes)
+        pairs = ~torch.eye(self.n_classes, dtype=torch.bool, device=divergences.device)
+        potential = repulsion.potential(divergences[pairs], pi)
+        lost = ~torch.isfinite(potential.detach())
+        if bool(lost.any()):
+            first, second = pairs.nonzero()[lost][0].tolist()
+            raise InvalidInputError(
+                f"means and variances of classes {first} and {second} have the divergence "
+                f"{divergences[first, second].item():g}, at which pi={self.pi!r} has no finite "
+                "repulsion; start the classes apart, by init_ or scale"
+            )
+        return self.lam * potential.mean() / self.n_classes
+
+    def class_gaussians(self) -> ClassGaussians:
+        """These as Gaussians of the core, copied: for ``fpigauss.pairwise_kld``, say."""
+        return ClassGaussians(self.means.detach().clone(), self.variances.detach())
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What the tensors of a state do not say; the bounds give the logits their meaning."""
+        return super().get_extra_state() | {"low": self.low, "high": self.high}
+
+    def extra_repr(self) -> str:
+        """Sizes and objective."""
+        return (
+            f"{super().extra_repr()}, lam={self.lam:g}, pi={self.pi!r}, alpha={self.alpha:g}, "
+            f"low={self.low:g}, high={self.high:g}"
+        )
+
+    def _start(self, means: Tensor, variances: Tensor) -> None:
+        super()._start(means, variances)
+        inside = (variances - self.low) / (self.high - self.low)
+        self.logits.copy_(torch.logit(inside.clamp(_MARGIN, 1.0 - _MARGIN)))

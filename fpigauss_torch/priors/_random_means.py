@@ -1,0 +1,49 @@
+"""FlowGMM: means drawn once, identity covariances, and a flow that comes to them."""
+
+from typing import Any
+
+from fpigauss_torch.priors._base import MeansPrior, drawn_means
+
+__all__ = ["RandomMeans"]
+
+
+class RandomMeans(MeansPrior):
+    r"""N(mu_y, I) with random means that nothing changes: the prior of FlowGMM [1]_.
+
+    The means are drawn from N(0, scale^2 I) once; two of them are about ``scale * sqrt(2 d)``
+    apart. The flow alone carries the classes to them. They are saved with the state.
+
+    Parameters
+    ----------
+    n_classes, dim : int
+        K and d.
+    scale : float
+        The standard deviation of the means, >= 0.
+    seed : int or torch.Generator, optional
+        Where they come from; torch's own state by default.
+
+    Attributes
+    ----------
+    means : (K, d) tensor
+        A buffer.
+
+    References
+    ----------
+    .. [1] Izmailov, Kirichenko, Finzi, Wilson. Semi-supervised learning with normalizing flows.
+       ICML 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch.priors import RandomMeans
+    >>> prior = RandomMeans(3, 2, scale=5.0, seed=0)
+    >>> prior.predict(prior.means)
+    tensor([0, 1, 2])
+    >>> list(prior.parameters())
+    []
+    """
+
+    def __init__(self, n_classes: int, dim: int, *, scale: float = 1.0, seed: Any = None) -> None:
+        """Draw the means."""
+        super().__init__(n_classes, dim)
+        self.register_buffer("means", drawn_means(n_classes, dim, scale, seed))

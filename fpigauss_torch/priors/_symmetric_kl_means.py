@@ -1,0 +1,73 @@
+"""KLJ: learned means that the symmetrised KL divergence, as it is, drives apart."""
+
+from typing import Any
+
+from torch import Tensor
+
+from fpigauss import InvalidInputError
+from fpigauss._validation import check_nonnegative
+from fpigauss_torch.priors._base import TrainedPrior
+
+__all__ = ["SymmetricKLMeans"]
+
+
+class SymmetricKLMeans(TrainedPrior):
+    r"""N(mu_y, I) with trained means, and minus their symmetrised KL divergence as the penalty.
+
+    This is Eq. 4 with phi(D) = -D, in the same units as the other repulsions (over K):
+
+        penalty = -lam / (K^2 (K-1)) sum_{y < y'} J_yy',    J = KLD(N_y||N_y') + KLD(N_y'||N_y)
+
+    where J_yy' is the squared distance of the two means. It is the standard separation that
+    Section 4 compares Eq. 3 with, and the reading taken here of "KLJ" in Table 4, whose row has
+    IB-INN with it: combine it with ``information_bottleneck_loss``. The paper does not define KLJ.
+    It may mean the regularisation of the flow's Jacobian by Song et al. (AAAI 2024) instead, which
+    is among its references; that is no prior, and not offered here.
+
+    The penalty has no lower bound, and does not fade as classes part, which is what the
+    exponential of Eq. 3 mends. On fixed latents the likelihood holds the means while
+    lam < (K-1)/2, at m + (m_y - m) / (1 - 2 lam / (K-1)), m the mean of the class means m_y. A
+    flow that carries the classes along with their means can follow them without end for every
+    lam > 0: keep training short, or clip the means.
+
+    Parameters
+    ----------
+    n_classes, dim : int
+        K >= 2 and d.
+    lam : float
+        The weight of the repulsion, >= 0; an attribute that may be changed.
+    scale, seed
+        Of the means at the start, as in ``LearnedMeans``.
+
+    Attributes
+    ----------
+    means : (K, d) tensor
+        A parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch.priors import SymmetricKLMeans
+    >>> prior = SymmetricKLMeans(2, 1, lam=3.0).init_(torch.tensor([[0.0], [2.0]]), [0, 1])
+    >>> prior.penalty().item()
+    -3.0
+    """
+
+    def __init__(
+        self, n_classes: int, dim: int, lam: float, *, scale: float = 1.0, seed: Any = None
+    ) -> None:
+        """Draw the means."""
+        super().__init__(n_classes, dim, scale, seed)
+        if n_classes < 2:
+            raise InvalidInputError("n_classes is 1; at least two classes are needed to repel")
+        self.lam = check_nonnegative(lam, "lam")
+
+    def penalty(self) -> Tensor:
+        """Minus lam/(K^2(K-1)) times the symmetrised divergences of all pairs (0-d)."""
+        # sum_{y < y'} |mu_y - mu_y'|^2 = K sum_y |mu_y - mean|^2
+        spread = (self.means - self.means.mean(0)).square().sum()
+        return -self.lam / (self.n_classes * (self.n_classes - 1)) * spread
+
+    def extra_repr(self) -> str:
+        """Sizes and weight."""
+        return f"{super().extra_repr()}, lam={self.lam:g}"
