@@ -24,7 +24,7 @@ class ClassFlow(nn.Module):
     ----------
     flow : object
         A flow of normflows, nflows, zuko, FrEIA, torch.distributions or pyro; or anything, with
-        ``codec``. Its own base is not used, nor trained.
+        ``codec``. Its own base is neither used nor trained, nor moved by ``.to(device)``.
     gaussians : LatentPrior
         The class densities over flat latents; ``LatentGaussians``, or one of
         ``fpigauss_torch.priors``.
@@ -81,6 +81,11 @@ class ClassFlow(nn.Module):
             log |det dz/dx|, in nats.
         """
         z, logdet = self.codec.encode(x)
+        if logdet.shape != z.shape[:1]:
+            raise InvalidInputError(
+                f"the codec gives log-determinants of shape {tuple(logdet.shape)} for "
+                f"{z.shape[0]} samples; give one number a sample"
+            )
         if z.shape[1] != self.gaussians.dim:
             raise InvalidInputError(
                 f"the flow's latents have {z.shape[1]} dimensions, the Gaussians "

@@ -1,5 +1,21 @@
 """Codecs: one a flow library, found by the flow's type; none imports its library by itself."""
 
 from fpigauss_torch.codecs._codec import Codec, FunctionCodec, codec_for, register_codec
+from fpigauss_torch.codecs._distributions import DistributionCodec
+from fpigauss_torch.codecs._freia import FreiaCodec
+from fpigauss_torch.codecs._nflows import NflowsCodec
+from fpigauss_torch.codecs._normflows import NormflowsCodec, NormflowsMultiscaleCodec
+from fpigauss_torch.codecs._zuko import ZukoCodec
 
-__all__ = ["Codec", "FunctionCodec", "codec_for", "register_codec"]
+__all__ = [
+    "Codec",
+    "DistributionCodec",
+    "FreiaCodec",
+    "FunctionCodec",
+    "NflowsCodec",
+    "NormflowsCodec",
+    "NormflowsMultiscaleCodec",
+    "ZukoCodec",
+    "codec_for",
+    "register_codec",
+]

@@ -1,9 +1,11 @@
 """What stands between a flow's samples and its latents as one flat vector."""
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from types import FunctionType
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -103,9 +105,7 @@ class Codec(nn.Module, ABC):
                 f"shapes {self.shapes}"
             )
         parts = z.split(sizes, 1)
-        return [
-            part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)
-        ]
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def get_extra_state(self) -> dict[str, Any]:
         """The latents' shapes, so that a loaded flow can sample at once."""
@@ -119,12 +119,15 @@ class Codec(nn.Module, ABC):
                 f"the state is of a {state['codec']}, this is a {type(self).__name__}; "
                 "load it into a ClassFlow over the same kind of flow"
             )
-        shapes = state["shapes"]
-        self.shapes = None if shapes is None else [tuple(shape) for shape in shapes]
+        if state["shapes"] is not None:  # a state from before any encode has nothing to tell
+            self.shapes = [tuple(shape) for shape in state["shapes"]]
 
 
 class FunctionCodec(Codec):
     """Two functions as a codec.
+
+    Functions that reach the flow through their closure cannot be copied with it: pass methods of
+    the flow (``flow.encode``) where it shall be deep-copied, as for an average of its weights.
 
     Parameters
     ----------
@@ -134,6 +137,16 @@ class FunctionCodec(Codec):
         x (N, ...) -> (z (N, ...), logdet (N,)).
     decode : callable
         z, in the shape that ``encode`` gave -> x.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import FunctionCodec
+    >>> codec = FunctionCodec(None, lambda x: (-x, torch.zeros(len(x))), lambda z: -z)
+    >>> codec.encode(torch.ones(2, 1, 3))[0].shape
+    torch.Size([2, 3])
+    >>> codec.decode(torch.ones(5, 3)).shape
+    torch.Size([5, 1, 3])
     """
 
     def __init__(
@@ -151,11 +164,52 @@ class FunctionCodec(Codec):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """By the function."""
         z, logdet = self._functions[0](x)
+        if logdet.shape != x.shape[:1]:  # (N, 1) would broadcast to (N, N) further on
+            raise InvalidInputError(
+                f"codec gives logdet of shape {tuple(logdet.shape)} for {x.shape[0]} samples; "
+                "give one number a sample, summed over its dimensions"
+            )
         return self.flattened(z), logdet
 
     def decode(self, z: Tensor) -> Tensor:
         """By the function."""
         return self._functions[1](self.unflattened(z)[0])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if isinstance(self.flow, nn.Module):
+            for function in self._functions:
+                if isinstance(function, FunctionType):
+                    raise InvalidInputError(
+                        f"codec cannot be copied: the copy of {function.__qualname__} would go on "
+                        "using the original flow; pass methods of the flow, or a Codec of your own"
+                    )
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return new
+
+
+def summed(logdet: Any, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Log-determinants over a batch (N, ...) of ``shape``, summed to one a sample (N,).
+
+    Libraries give the same number for every sample as one number, a 0-d tensor or even an int:
+    those are repeated, in the dtype and on the device of ``like`` if they are no tensor.
+    """
+    if not isinstance(logdet, Tensor):
+        logdet = torch.as_tensor(logdet, dtype=like.dtype, device=like.device)
+    expanded: Tensor = logdet.expand(shape)
+    return expanded.flatten(1).sum(1) if expanded.ndim > 1 else expanded
+
+
+def refuse_context(part: nn.Module) -> None:
+    """An error if a network within ``part`` takes a context, as normflows and nflows call it."""
+    names = ("context_features", "context_channels", "context_layer")
+    for path, module in part.named_modules():
+        if any(getattr(module, name, None) is not None for name in names):
+            raise InvalidInputError(
+                f"flow is conditional: {path or type(module).__name__} takes a context, and none "
+                "is passed; the labels belong to the Gaussians, so build it without a context"
+            )
 
 
 def register_codec(codec: type[Codec]) -> type[Codec]:

@@ -103,6 +103,12 @@ def test_latents_of_another_width():
         model(batch()[0])
 
 
+def test_one_log_determinant_a_sample():
+    column = (lambda x: (x, x.new_zeros(len(x), 1)), lambda z: z)
+    with pytest.raises(InvalidInputError, match=r"\(60, 1\)"):
+        ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=column)(*batch())
+
+
 def test_sampling_needs_the_shapes(model):
     fresh = coupling_model(N_CLASSES, DIM)
     with pytest.raises(InvalidInputError, match="encode a batch first"):

@@ -1,0 +1,102 @@
+"""How sure a posterior may be: a temperature from held-out samples."""
+
+import warnings
+from typing import Any
+
+import torch
+from scipy.optimize import brentq
+
+from fpigauss import ConvergenceWarning, InvalidInputError
+from fpigauss_torch._checks import hard_labels
+
+__all__ = ["calibrate_temperature"]
+
+#: Times the largest difference of log-densities: a temperature that makes posteriors uniform.
+_UNIFORM = 1e3
+
+
+def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
+    r"""The temperature T that makes the posteriors of held-out samples most likely.
+
+    It minimises NLL(T) = -mean_i log softmax(log p(x_i|.) / T) at y_i, which is convex in 1/T, so
+    that its one stationary point is found to rounding, in float64. Densities in many dimensions
+    differ by many nats: T is often far above 1. Predictions do not change.
+
+    Parameters
+    ----------
+    class_log_prob : (N, K) tensor or array-like
+        ``model.class_log_prob(x)`` of samples that were not trained on.
+    labels : (N,) integers
+        Their classes 0..K-1; rows of class -1 (unlabelled) are left out.
+
+    Returns
+    -------
+    float
+        For ``predict_proba(x, temperature=T)``.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is one class only, no labelled row, or a log-density that is not finite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If NLL has no minimum: all rows are classified right and it falls down to T = 0 (then 1 is
+        returned, which leaves posteriors as they are); or chance does better and it falls up to
+        infinity (then a T that makes them uniform to 1e-3).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch.calibration import calibrate_temperature
+    >>> log_prob = torch.tensor([[0.0, -8.0], [0.0, -8.0], [0.0, -8.0], [0.0, -8.0]])
+    >>> calibrate_temperature(log_prob, torch.tensor([0, 0, 0, 1]))  # 8 / log 3: sure to 3/4
+    7.28
+    """
+    values = torch.as_tensor(class_log_prob).detach()
+    if values.ndim != 2 or values.shape[1] < 2 or not values.is_floating_point():
+        raise InvalidInputError(
+            f"class_log_prob has shape {tuple(values.shape)} and dtype {values.dtype}; pass "
+            "log-densities (N, K) of at least two classes"
+        )
+    values = values.cpu().double()
+    codes, _ = hard_labels(
+        labels, values.shape[1], device=values.device, rows=values.shape[0], unlabelled=True
+    )
+    values, codes = values[codes >= 0], codes[codes >= 0]
+    if codes.numel() == 0:
+        raise InvalidInputError("labels holds no labelled row; pass held-out samples with labels")
+    finite = values.isfinite().all(1)
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0, 0])
+        raise InvalidInputError(
+            f"class_log_prob is not finite in labelled row {row}; look at that sample's latents"
+        )
+    values = values - values.amax(1, keepdim=True)
+    own = values.gather(1, codes[:, None])[:, 0]
+
+    def slope(inverse: float) -> float:
+        """Of NLL in 1/T."""
+        posterior = torch.softmax(inverse * values, 1)
+        return float(((posterior * values).sum(1) - own).mean())
+
+    scale = float(-values.min())
+    if bool((own == 0.0).all()):
+        return _without_minimum(1.0, "all rows are classified right")
+    if slope(0.0) >= 0.0:
+        return _without_minimum(_UNIFORM * scale, "chance does better")
+    above = 1.0 / scale
+    while slope(above) <= 0.0:  # positive in the end, since a row is classified wrong
+        above *= 2.0
+    return float(1.0 / brentq(slope, 0.0, above, xtol=1e-300))
+
+
+def _without_minimum(instead: float, why: str) -> float:
+    warnings.warn(
+        f"class_log_prob has no best temperature: {why}; {instead:g} is returned, calibrate on "
+        "more held-out rows",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
+    return instead

@@ -1,0 +1,148 @@
+"""Transformed distributions of torch and pyro."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import (
+    ComposeTransform,
+    Independent,
+    Transform,
+    TransformedDistribution,
+)
+from torch.distributions.transforms import _InverseTransform
+
+from fpigauss import InvalidInputError
+from fpigauss_torch.codecs._codec import Codec, register_codec, summed
+
+__all__ = ["DistributionCodec"]
+
+
+@register_codec
+class DistributionCodec(Codec):
+    """``TransformedDistribution`` of torch or pyro, also within an ``Independent``.
+
+    All dimensions of x but the first belong to a sample, whatever the distribution calls an event.
+    Only the transforms are used. What is trained is found where it is a module or a
+    ``nn.Parameter`` in a transform's attributes; these are what ``.to(device)`` moves.
+
+    pyro's transforms remember their last argument by identity, and would give old latents for it
+    after an optimiser step: they get a view of it, never the tensor itself.
+
+    Parameters
+    ----------
+    flow : TransformedDistribution
+        Its transforms must be bijections, with inverses that can be computed.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is conditional, or a transform is not bijective.
+    """
+
+    flow_types = (
+        "torch.distributions.transformed_distribution.TransformedDistribution",
+        "torch.distributions.independent.Independent",
+        "pyro.distributions.conditional.ConditionalDistribution",
+    )
+
+    def __init__(self, flow: Any) -> None:
+        """Register what the transforms train, not the base."""
+        super().__init__(flow)
+        # taken apart: torch cannot copy or pickle an inverse
+        self._steps = list(_steps(_transforms(flow)))
+        for step, _ in self._steps:
+            if not step.bijective:
+                raise InvalidInputError(
+                    f"flow has a {type(step).__name__}, which is not bijective; leave it out"
+                )
+        held = [part for step, _ in self._steps for part in _held(step)]
+        self.parts = nn.ModuleList(part for part in held if isinstance(part, nn.Module))
+        self.learned = nn.ParameterList(part for part in held if isinstance(part, nn.Parameter))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """By the inverses of the transforms, last one first."""
+        value = x.view_as(x)
+        logdet = x.new_zeros(x.shape[0])
+        for step, inverted in reversed(self._steps):
+            given = value
+            value = step(given) if inverted else _inverse(step, given)
+            source, target = (given, value) if inverted else (value, given)
+            batch = source.shape[: source.ndim - step.domain.event_dim]
+            change = summed(step.log_abs_det_jacobian(source, target), batch, source)
+            logdet = logdet + change if inverted else logdet - change
+        return self.flattened(value), logdet
+
+    def decode(self, z: Tensor) -> Tensor:
+        """By the transforms."""
+        (value,) = self.unflattened(z)
+        for step, inverted in self._steps:
+            value = _inverse(step, value) if inverted else step(value)
+        return value
+
+    def __getstate__(self) -> Any:
+        # what pyro remembers hangs on a graph, which can neither be copied nor pickled
+        for part in (part for step, _ in self._steps for part in _held(step)):
+            for owner in part.modules() if isinstance(part, nn.Module) else (part,):
+                for name, value in list(vars(owner).items()):
+                    if name == "_cached_x_y":
+                        owner._cached_x_y = None, None
+                    elif name.startswith("_cache") and isinstance(value, Tensor):
+                        setattr(owner, name, None)
+        return super().__getstate__()
+
+
+def _transforms(flow: Any) -> list[Transform]:
+    while isinstance(flow, Independent):
+        flow = flow.base_dist
+    if isinstance(flow, TransformedDistribution):
+        return list(flow.transforms)
+    if hasattr(flow, "condition"):
+        raise InvalidInputError(
+            f"flow is a {type(flow).__name__}, which needs a context; the labels belong to the "
+            "Gaussians, so build it without"
+        )
+    raise InvalidInputError(
+        f"flow is a {type(flow).__name__} without transforms; pass a TransformedDistribution"
+    )
+
+
+def _steps(transforms: list[Transform]) -> Iterator[tuple[Transform, bool]]:
+    """Transforms from z to x, and whether it is their inverse that is applied."""
+    for transform in transforms:
+        if isinstance(transform, _InverseTransform):
+            inner = list(_steps([transform.inv]))
+            yield from ((step, not inverted) for step, inverted in reversed(inner))
+        elif isinstance(transform, ComposeTransform):
+            yield from _steps(transform.parts)
+        else:
+            yield transform, False
+
+
+def _held(part: Any) -> Iterator[Any]:
+    """The modules, parameters and transforms that a transform is made of, itself the first.
+
+    Modules are not looked into, since they register what they hold.
+    """
+    if isinstance(part, nn.Module | nn.Parameter):
+        yield part
+    elif isinstance(part, _InverseTransform):
+        yield from _held(part.inv)
+    elif isinstance(part, Transform):
+        yield part
+        for name, value in vars(part).items():
+            if name != "_inv" and not name.startswith("_cache"):
+                yield from _held(value)
+    elif isinstance(part, list | tuple):
+        for value in part:
+            yield from _held(value)
+
+
+def _inverse(step: Transform, value: Tensor) -> Tensor:
+    try:
+        return step.inv(value)
+    except (KeyError, NotImplementedError) as error:  # pyro's own for those without an inverse
+        raise InvalidInputError(
+            f"flow has a {type(step).__name__} whose inverse cannot be computed; samples and "
+            "latents need both directions, so take another transform"
+        ) from error

@@ -1,0 +1,154 @@
+"""A class added to Gaussians that are fitted already, from its latents alone."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fpigauss import ClassGaussians, ClassStatistics, FixedPointResult, InvalidInputError
+from fpigauss.covariance import shrunk
+from fpigauss_torch._checks import check_latents
+from fpigauss_torch.gaussians import LatentGaussians
+
+__all__ = ["Extended", "add_class"]
+
+
+class Extended(NamedTuple):
+    """What ``add_class`` gives."""
+
+    #: Of K+1 classes.
+    gaussians: LatentGaussians
+    #: Of the samples of all K+1 classes, for the next class or refit.
+    statistics: ClassStatistics
+    #: The fit.
+    result: FixedPointResult
+
+
+@torch.no_grad()
+def add_class(
+    gaussians: LatentGaussians,
+    statistics: ClassStatistics,
+    z_new: Tensor,
+    lam: float,
+    **options: Any,
+) -> Extended:
+    """Fit a new class K beside the classes 0..K-1, without their samples.
+
+    The statistics are merged, and the fit starts from the Gaussians as they are and from the data
+    of the new class; a tied covariance is pooled anew, each class weighing the same. The old
+    Gaussians stay as they are: put the new ones into the flow by ``model.gaussians = ...``.
+
+    Parameters
+    ----------
+    gaussians : LatentGaussians
+        Of K classes.
+    statistics : ClassStatistics
+        Of the latents of the classes 0..K-1, under the flow as it is now.
+    z_new : (N, d) tensor
+        Latents of samples of the new class.
+    lam : float
+        The weight of the repulsion, >= 0.
+    **options
+        Of ``LatentGaussians.solve_``, but ``init``. Under ``pi="initial"`` give the number of the
+        first fit instead (its ``result.pi``): the start is another one here.
+
+    Returns
+    -------
+    Extended
+        The named tuple (gaussians, statistics, result).
+
+    Raises
+    ------
+    InvalidInputError
+        If ``statistics`` are of other classes or dimensions, or ``z_new`` has too few rows for a
+        covariance.
+    RefitRejectedError
+        If the fit ends otherwise than ``accept`` says.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss import ClassStatistics
+    >>> from fpigauss_torch import LatentGaussians
+    >>> from fpigauss_torch.new_class import add_class
+    >>> y = torch.arange(90) % 3
+    >>> z = torch.randn(90, 2, generator=torch.Generator().manual_seed(0)) + y[:, None]
+    >>> old = ClassStatistics.from_samples(z[y < 2], y[y < 2])
+    >>> gaussians = LatentGaussians(2, 2, tied=True)
+    >>> result = gaussians.solve_(old, lam=5.0)
+    >>> extended = add_class(gaussians, old, z[y == 2], lam=5.0)
+    >>> extended.gaussians.n_classes, extended.result.converged
+    (3, True)
+    """
+    _check_statistics(gaussians, statistics)
+    check_latents(z_new, gaussians.dim, gaussians.means.device)
+    if z_new.shape[0] == 0:
+        raise InvalidInputError("z_new has no row; pass latents of the new class")
+    n_classes, family = gaussians.n_classes, gaussians.family
+    own = ClassStatistics.from_samples(
+        z_new.detach().to(gaussians.means.dtype),
+        np.full(z_new.shape[0], n_classes),
+        covariance=gaussians.statistics_kind,
+    )
+    merged = replace(statistics, closed=False).merge(own)
+    start = _start(gaussians, own, options.get("shrinkage", 0.0))
+    extended = LatentGaussians(n_classes + 1, gaussians.dim, family, family.tied)
+    extended.to(gaussians.means.device)
+    result = extended.solve_(merged, lam, init=start, **options)
+    return Extended(extended, replace(merged, closed=statistics.closed), result)
+
+
+def _start(gaussians: LatentGaussians, own: ClassStatistics, shrinkage: Any) -> ClassGaussians:
+    """The Gaussians as they are, and the new class as its data are."""
+    family, n_classes = gaussians.family, gaussians.n_classes
+    data = family.average(
+        family.moments(shrunk(own.covariances, own.counts, shrinkage)), gaussians.dim
+    )
+    old = family.unpack(gaussians.covariances)
+    if family.tied:
+        values = (n_classes * old + data) / (n_classes + 1)
+    else:
+        if family.first_not_positive(data) is not None:
+            raise InvalidInputError(
+                f"z_new has {int(own.counts[0])} rows in {gaussians.dim} dimensions and no "
+                f'variance in some direction, so its "{family.name}" covariance is singular; '
+                "pass more rows, or shrinkage"
+            )
+        values = torch.cat([old, data])
+    return ClassGaussians(
+        torch.cat([gaussians.means, own.means]),
+        family.pack(values),
+        covariance=family,
+        tied=family.tied,
+    )
+
+
+def _check_statistics(gaussians: Any, statistics: Any) -> None:
+    if not isinstance(gaussians, LatentGaussians):
+        raise InvalidInputError(
+            f"gaussians is a {type(gaussians).__name__}; pass fitted LatentGaussians"
+        )
+    if not isinstance(statistics, ClassStatistics):
+        raise InvalidInputError(
+            f"statistics is a {type(statistics).__name__}; pass the ClassStatistics of the classes "
+            "that are fitted"
+        )
+    if statistics.dim != gaussians.dim:
+        raise InvalidInputError(
+            f"statistics are of {statistics.dim} dimensions, the Gaussians of {gaussians.dim}; "
+            "gather them from latents of the same flow"
+        )
+    expected = list(range(gaussians.n_classes))
+    if statistics.classes.tolist() != expected:
+        raise InvalidInputError(
+            f"statistics are of the classes {statistics.classes.tolist()}, the Gaussians of "
+            f"{expected}; gather them from the classes that are fitted"
+        )
+    if statistics.covariance != gaussians.statistics_kind:
+        raise InvalidInputError(
+            f"statistics holds {statistics.covariance} covariances, the Gaussians need "
+            f'{gaussians.statistics_kind} ones; gather it with covariance="'
+            f'{gaussians.statistics_kind}"'
+        )

@@ -1,0 +1,198 @@
+"""Moves of latents within their classes: mixing, and noise along the principal axes."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fpigauss import ClassGaussians, InvalidInputError
+from fpigauss_torch._checks import as_generator, check_latents, hard_labels
+from fpigauss_torch.principal_axes import PrincipalAxes, check_n_axes, prior_of
+from fpigauss_torch.prior import LatentPrior
+
+__all__ = ["check_strength", "mix_within_class", "noise_along_axes"]
+
+_Gaussians = LatentPrior | ClassGaussians | PrincipalAxes
+
+
+def mix_within_class(
+    z: Tensor,
+    labels: Any,
+    gaussians: _Gaussians,
+    *,
+    strength: float = 0.5,
+    n_axes: int | None = None,
+    seed: Any = None,
+) -> Tensor:
+    r"""Move every latent towards another one of its class, along the class's principal axes.
+
+    z' = z + w P_y (z_partner - z), with P_y the projection onto the axes and w uniform in
+    [0, strength], one a row: with all axes a point between the two. The partner is drawn uniformly
+    among the other rows of the class in the batch, each of them for one row; a row that is alone
+    in its class stays as it is. Class means stay the same in expectation; variances along the
+    axes shrink by 1 - s + 2 s^2 / 3, since mixed rows lie inside the class.
+
+    Parameters
+    ----------
+    z : (N, d) tensor
+        Latents.
+    labels : (N,) integers
+        Classes 0..K-1; rows of class -1 (unlabelled) stay as they are.
+    gaussians : LatentPrior, ClassGaussians or PrincipalAxes
+        The class Gaussians, or their axes prepared (dense families: once, and not every call).
+    strength : float
+        The largest share of the way to the partner, 0..1.
+    n_axes : int, optional
+        How many axes of the largest variances; all by default.
+    seed : int or torch.Generator, optional
+        Where the randomness comes from.
+
+    Returns
+    -------
+    (N, d) tensor
+        In the dtype of ``z``; differentiable in it.
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument cannot be used.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import LatentGaussians
+    >>> from fpigauss_torch.perturbation import mix_within_class
+    >>> z, y = torch.tensor([[0.0, 0.0], [8.0, 4.0], [1.0, 1.0]]), torch.tensor([0, 0, 1])
+    >>> mixed = mix_within_class(z, y, LatentGaussians(2, 2), n_axes=1, seed=0)
+    >>> mixed[:, 1], mixed[2]
+    (tensor([0., 4., 1.]), tensor([1., 1.]))
+    """
+    check_strength(strength, most=1.0)
+    span = _span(gaussians, n_axes)
+    labels = _checked(z, labels, span)
+    generator = as_generator(seed)
+    partner = _partners(labels, generator)
+    where = z.device if generator is None else generator.device
+    share = strength * torch.rand((z.shape[0], 1), generator=generator, device=where)
+    with torch.autocast(z.device.type, enabled=False):
+        x = z.to(_working(z))
+        step = share.to(x) * (x[partner] - x)
+        if isinstance(span, PrincipalAxes):
+            step = span.project(step, labels.clamp_min(0))
+        return (x + step).to(z.dtype)
+
+
+def noise_along_axes(
+    z: Tensor,
+    labels: Any,
+    gaussians: _Gaussians,
+    *,
+    strength: float = 0.5,
+    n_axes: int | None = None,
+    seed: Any = None,
+) -> Tensor:
+    r"""Add noise to every latent along its class's principal axes, in proportion to their scales.
+
+    z' = z + strength sum_a sigma_a e_a u_a with standard-normal u: with all axes a draw of
+    N(z, strength^2 Sigma_y). Class means stay the same in expectation; variances along the axes
+    grow by 1 + strength^2.
+
+    Parameters
+    ----------
+    z, labels, gaussians
+        As in ``mix_within_class``.
+    strength : float
+        In standard deviations of the class, >= 0.
+    n_axes, seed
+        As in ``mix_within_class``.
+
+    Returns
+    -------
+    (N, d) tensor
+        In the dtype of ``z``; differentiable in it.
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument cannot be used.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import LatentGaussians
+    >>> from fpigauss_torch.perturbation import noise_along_axes
+    >>> z, y = torch.zeros(3, 2), torch.tensor([0, 1, -1])
+    >>> noise_along_axes(z, y, LatentGaussians(2, 2), seed=0).ne(0).all(1)
+    tensor([ True,  True, False])
+    """
+    check_strength(strength, most=math.inf)
+    span = _span(gaussians, n_axes)
+    labels = _checked(z, labels, span)
+    generator = as_generator(seed)
+    where = z.device if generator is None else generator.device
+    n_noise = span.n_axes if isinstance(span, PrincipalAxes) else span.dim
+    noise = torch.randn((z.shape[0], n_noise), generator=generator, device=where)
+    with torch.autocast(z.device.type, enabled=False):
+        x = z.to(_working(z))
+        scaled = strength * noise.to(x) * (labels >= 0)[:, None]
+        with torch.no_grad():  # the Gaussians of other priors are trained, but not by this
+            if isinstance(span, LatentPrior):
+                scaled = scaled.to(span.density().means.dtype)
+            step = span.color(scaled, labels.clamp_min(0)).to(x.dtype)
+        return (x + step).to(z.dtype)
+
+
+# -- inside --------------------------------------------------------------------------------
+
+
+def _span(gaussians: _Gaussians, n_axes: int | None) -> LatentPrior | PrincipalAxes:
+    """Prepared axes; or the prior itself, where all of its axes are asked for."""
+    if isinstance(gaussians, PrincipalAxes):
+        if n_axes is not None and n_axes != gaussians.n_axes:
+            raise InvalidInputError(
+                f"n_axes is {n_axes!r}, but {gaussians.n_axes} axes were prepared; leave it out"
+            )
+        return gaussians
+    prior = prior_of(gaussians)
+    if n_axes is None:
+        return prior
+    check_n_axes(n_axes, prior.dim)
+    return prior if n_axes == prior.dim else PrincipalAxes.of(prior, n_axes)
+
+
+def _checked(z: Tensor, labels: Any, span: LatentPrior | PrincipalAxes) -> Tensor:
+    """Labels as int64, after a look at the latents."""
+    device = span.device if isinstance(span, PrincipalAxes) else span.density().means.device
+    check_latents(z, span.dim, device)
+    codes, _ = hard_labels(labels, span.n_classes, device=device, rows=z.shape[0], unlabelled=True)
+    return codes
+
+
+def check_strength(strength: Any, most: float) -> None:
+    """``strength`` is a finite number, 0..``most``."""
+    number = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if not number or not math.isfinite(strength) or not 0.0 <= strength <= most:
+        needed = "a finite number >= 0" if math.isinf(most) else f"a number from 0 to {most:g}"
+        raise InvalidInputError(f"strength is {strength!r}; pass {needed}")
+
+
+def _partners(labels: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The row that every row is mixed with: the next of its class in random order, (N,)."""
+    n_rows = labels.shape[0]
+    where = labels.device if generator is None else generator.device
+    shuffled = torch.randperm(n_rows, generator=generator, device=where).to(labels.device)
+    order = shuffled[labels[shuffled].argsort(stable=True)]  # class by class, each at random
+    in_order = labels[order]
+    first = torch.searchsorted(in_order, in_order)
+    last = torch.searchsorted(in_order, in_order, right=True) - 1
+    place = torch.arange(n_rows, device=labels.device)
+    following = torch.where(place == last, first, place + 1)
+    partner = torch.empty_like(order)
+    partner[order] = order[following]
+    return torch.where(labels >= 0, partner, place)
+
+
+def _working(z: Tensor) -> torch.dtype:
+    """The dtype that latents are moved in: their own, half in float32."""
+    return z.dtype if z.dtype == torch.float64 else torch.float32

@@ -1,0 +1,138 @@
+"""Samples that belong to none of the classes: scores, and the threshold to reject by."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fpigauss import InvalidInputError
+from fpigauss_torch._encoding import modes_restored
+from fpigauss_torch.flow import ClassFlow
+
+__all__ = ["rejection_score", "rejection_threshold", "typicality_score"]
+
+
+@torch.no_grad()
+def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
+    """-log p(x) under the mixture of all classes: the higher, the less like them.
+
+    The log-determinant is part of it. Flows are known to give some foreign data more likelihood
+    than their own, smooth images most of all (Nalisnick et al. 2019): compare
+    ``typicality_score``, and try both on data that you want rejected.
+
+    Parameters
+    ----------
+    model : ClassFlow
+    x : (N, ...) tensor
+        Samples; scored in evaluation mode, without gradients.
+
+    Returns
+    -------
+    (N,) tensor
+        In nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import ClassFlow, LatentGaussians
+    >>> from fpigauss_torch.rejection import rejection_score, rejection_threshold
+    >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
+    >>> model = ClassFlow(None, LatentGaussians(2, 3), codec=same)
+    >>> known = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    >>> threshold = rejection_threshold(rejection_score(model, known), rate=0.05)
+    >>> rejection_score(model, torch.tensor([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]])) > threshold
+    tensor([False,  True])
+    """
+    with modes_restored(model):
+        model.eval()
+        return model(x)
+
+
+@torch.no_grad()
+def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
+    r"""How untypical the latents are of the class that they would be given.
+
+    The squared Mahalanobis distance of a draw of a class to its mean is chi-square with d degrees
+    of freedom: about d, and hardly ever much less. The score is the distance of m from there, in
+    standard deviations, once the chi-square is made normal by a cube root (Wilson & Hilferty):
+    \|(m/d)^(1/3) - 1 + 2/(9d)\| / sqrt(2/(9d)). So it is high for latents too near to the mean
+    too, where the likelihood is highest; and it does not see the log-determinant, through which
+    a flow favours smooth data. No score rejects everything foreign: a flow may send it to typical
+    latents.
+
+    Parameters
+    ----------
+    model : ClassFlow
+    x : (N, ...) tensor
+        Samples; scored in evaluation mode, without gradients.
+
+    Returns
+    -------
+    (N,) tensor
+        >= 0; about half-normal for samples of the model itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import ClassFlow, LatentGaussians
+    >>> from fpigauss_torch.rejection import rejection_score, typicality_score
+    >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
+    >>> model = ClassFlow(None, LatentGaussians(2, 100), codec=same)
+    >>> x = torch.stack([torch.ones(100), torch.zeros(100)])  # a typical length, and none
+    >>> rejection_score(model, x).argmin(), typicality_score(model, x).argmin()
+    (tensor(1), tensor(0))
+    """
+    with modes_restored(model):
+        model.eval()
+        z, _ = model.encode(x)
+        by_class = model.gaussians.class_log_prob(z)
+        log_det = model.gaussians.density().log_det.to(by_class.dtype)
+    best, codes = by_class.max(1)
+    dim = model.gaussians.dim
+    own_log_det = log_det.expand(by_class.shape[1])[codes]
+    squared = (-2.0 * best - own_log_det - dim * math.log(2.0 * math.pi)).clamp_min(0.0)
+    spread = 2.0 / (9.0 * dim)
+    deviation: Tensor = ((squared / dim) ** (1.0 / 3.0) - 1.0 + spread) / math.sqrt(spread)
+    return deviation.abs()
+
+
+def rejection_threshold(scores: Any, rate: float) -> float:
+    """The score above which a given part of known samples is rejected.
+
+    Parameters
+    ----------
+    scores : (N,) tensor or array-like
+        Scores of held-out samples of the known classes.
+    rate : float
+        The part of them to be rejected, 0 <= rate < 1: no more than that have a higher score, and
+        without ties just that, rounded down to whole samples.
+
+    Returns
+    -------
+    float
+        Reject where ``score > threshold``.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are no scores, one is NaN, or ``rate`` is out of range.
+
+    Examples
+    --------
+    >>> from fpigauss_torch.rejection import rejection_threshold
+    >>> rejection_threshold([3.0, 1.0, 2.0, 10.0], rate=0.25)
+    3.0
+    """
+    values = torch.as_tensor(scores).detach()
+    if values.ndim != 1 or values.numel() == 0:
+        raise InvalidInputError(
+            f"scores has shape {tuple(values.shape)}; pass the scores (N,) of at least one sample"
+        )
+    if bool(values.isnan().any()):
+        row = int(values.isnan().nonzero()[0, 0])
+        raise InvalidInputError(f"scores is NaN in row {row}; look at that sample's latents")
+    if not 0.0 <= rate < 1.0:
+        raise InvalidInputError(f"rate is {rate!r}; pass a number, 0 <= rate < 1")
+    n_rejected = math.floor(rate * values.numel() + 1e-9)  # 0.29 * 100 is below 29
+    return float(values.sort().values[values.numel() - 1 - n_rejected])

@@ -1,0 +1,103 @@
+"""Codecs that users write for flows of their own, and pairs of functions."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+from fpigauss import InvalidInputError
+from fpigauss_torch import ClassFlow, Codec, LatentGaussians, register_codec
+
+N_CLASSES, DIM = 3, 4
+
+
+def samples(n=8, *shape, seed=0):
+    return torch.randn(n, *(shape or (DIM,)), generator=torch.Generator().manual_seed(seed))
+
+
+class Doubling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(2.0)))
+
+    def encode(self, x):
+        return x * self.log_scale.exp(), self.log_scale.expand(x.shape[0]) * x[0].numel()
+
+    def decode(self, z):
+        return z * (-self.log_scale).exp()
+
+
+def test_a_codec_for_a_flow_of_ones_own():
+    class Own(Doubling):
+        pass
+
+    @register_codec
+    class OwnCodec(Codec):
+        flow_types = (f"{Own.__module__}.{Own.__qualname__}",)
+
+        def __init__(self, flow):
+            super().__init__(flow)
+            self.scaling = flow
+
+        def encode(self, x):
+            z, logdet = self.scaling.encode(x)
+            return self.flattened([z[:, :1], z[:, 1:]]), logdet
+
+        def decode(self, z):
+            return self.scaling.decode(torch.cat(self.unflattened(z), 1))
+
+    class Derived(Own):  # found by what it inherits from
+        pass
+
+    model = ClassFlow(Derived(), LatentGaussians(N_CLASSES, DIM))
+    assert type(model.codec) is OwnCodec
+    x = samples()
+    normal = Normal(0.0, 0.5).log_prob(x).sum(1)
+    torch.testing.assert_close(model.log_prob(x), normal)
+    torch.testing.assert_close(model.decode(model.encode(x)[0]), x)
+
+
+def test_registering_needs_types():
+    class Nameless(Codec):
+        pass
+
+    with pytest.raises(InvalidInputError, match="flow_types is empty; name the"):
+        register_codec(Nameless)
+
+
+def test_functions_of_images_go_back_to_their_shape():
+    flow = Doubling()
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, 12), codec=(flow.encode, flow.decode))
+    x = samples(5, 3, 2, 2)
+    torch.testing.assert_close(model.log_prob(x), Normal(0.0, 0.5).log_prob(x).flatten(1).sum(1))
+    assert model.sample([0, 2], seed=0).shape == (2, 3, 2, 2)
+    assert dict(model.named_parameters()).keys() == {"codec.module.log_scale"}
+
+
+def test_functions_must_give_a_log_determinant_a_sample():
+    flow = Doubling()
+    column = (lambda x: (flow.encode(x)[0], x.new_zeros(len(x), 1)), flow.decode)
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=column)
+    with pytest.raises(InvalidInputError, match=r"logdet of shape \(8, 1\) for 8 samples"):
+        model(samples())
+
+
+def test_methods_are_copied_with_their_flow_and_closures_are_refused():
+    flow = Doubling()
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=(flow.encode, flow.decode))
+    duplicate = copy.deepcopy(model)
+    x = samples()
+    expected = model(x).detach()
+    with torch.no_grad():
+        flow.log_scale.zero_()
+    torch.testing.assert_close(duplicate(x).detach(), expected)
+    assert duplicate.flow is duplicate.codec.module is not flow
+
+    closures = (lambda x: flow.encode(x), lambda z: flow.decode(z))
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=closures)
+    with pytest.raises(InvalidInputError, match="would go on using the original flow"):
+        copy.deepcopy(model)
+    copy.deepcopy(ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=closures))

@@ -1,0 +1,206 @@
+"""A class added to fitted Gaussians."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from coupling import coupling_model
+from problems import gaussian_classes
+
+from fpigauss import ClassStatistics, InvalidInputError, critical_lam
+from fpigauss_torch import LatentGaussians, RefitRejectedError
+from fpigauss_torch.new_class import add_class
+
+N_OLD, DIM = 4, 3
+FAMILIES = [
+    (covariance, tied)
+    for covariance in ("diagonal", "dense", "isotropic")
+    for tied in (False, True)
+]
+
+
+def data(seed=0):
+    z, y = gaussian_classes(seed, N_OLD + 1, DIM, 40)
+    return torch.from_numpy(z), torch.from_numpy(y)
+
+
+def fitted(covariance="diagonal", tied=False, lam=1.0, *, numpy=False, **options):
+    """Gaussians of the classes but the last, their statistics, and all the data."""
+    z, y = data()
+    old = y < N_OLD
+    gaussians = LatentGaussians(N_OLD, DIM, covariance, tied)
+    arrays = (z[old].numpy(), y[old].numpy()) if numpy else (z[old], y[old])
+    statistics = ClassStatistics.from_samples(
+        *arrays, covariance=gaussians.statistics_kind, classes=range(N_OLD)
+    )
+    gaussians.solve_(statistics, lam, **options)
+    return gaussians, statistics, z, y
+
+
+@pytest.mark.parametrize("numpy", [False, True])
+@pytest.mark.parametrize("covariance", ["diagonal", "dense"])
+def test_merged_statistics_are_those_of_all_data(covariance, numpy):
+    gaussians, statistics, z, y = fitted(covariance, numpy=numpy)
+    _, merged, _ = add_class(gaussians, statistics, z[y == N_OLD], 1.0)
+    whole = ClassStatistics.from_samples(z, y, covariance=covariance)
+    assert merged.classes.tolist() == list(range(N_OLD + 1))
+    assert merged.closed
+    for name in ("counts", "means", "covariances"):
+        got = torch.as_tensor(getattr(merged, name))
+        torch.testing.assert_close(got, getattr(whole, name), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+def test_it_ends_where_a_fit_to_all_data_ends(covariance, tied):
+    # below lam*, or tied: a minimum is there, and both starts lie in its basin
+    lam = 20.0
+    if not tied:
+        lam = 0.5 * critical_lam(N_OLD + 1, covariance=covariance, dim=DIM)
+    gaussians, statistics, z, y = fitted(covariance, tied, lam)
+    extended, merged, result = add_class(gaussians, statistics, z[y == N_OLD], lam, tol=1e-9)
+    cold = LatentGaussians(N_OLD + 1, DIM, covariance, tied)
+    expected = cold.solve_(merged, lam, tol=1e-9)
+    assert result.converged and expected.converged
+    assert result.objective == pytest.approx(expected.objective, rel=1e-8)
+    # residual 1e-9: the solution is some hundred times as far at most
+    torch.testing.assert_close(extended.means, cold.means, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(extended.covariances, cold.covariances, rtol=1e-6, atol=1e-6)
+
+
+def test_it_takes_fewer_evaluations_than_a_fit_from_the_start():
+    n_old, dim, total = 20, 8, np.zeros(2, dtype=int)
+    z, y = (torch.from_numpy(part) for part in gaussian_classes(0, n_old + 1, dim, 40))
+    old = y < n_old
+    for covariance, tied in FAMILIES:
+        gaussians = LatentGaussians(n_old, dim, covariance, tied)
+        statistics = ClassStatistics.from_samples(
+            z[old], y[old], covariance=gaussians.statistics_kind
+        )
+        lam = 100.0 if tied else 0.9 * critical_lam(n_old + 1, covariance=covariance, dim=dim)
+        gaussians.solve_(statistics, lam)
+        _, merged, warm = add_class(gaussians, statistics, z[~old], lam)
+        cold = LatentGaussians(n_old + 1, dim, covariance, tied).solve_(merged, lam)
+        assert warm.objective == pytest.approx(cold.objective, rel=1e-8)
+        total += warm.n_iter, cold.n_iter
+    assert total[0] < 0.95 * total[1]  # 72 against 86 when this was written
+
+
+def test_the_old_gaussians_stay_as_they_are():
+    gaussians, statistics, z, y = fitted()
+    before = {name: value.clone() for name, value in gaussians.named_buffers()}
+    counts = statistics.counts.clone()
+    add_class(gaussians, statistics, z[y == N_OLD], 1.0)
+    assert all(torch.equal(value, before[name]) for name, value in gaussians.named_buffers())
+    assert statistics.n_classes == N_OLD and torch.equal(statistics.counts, counts)
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+def test_it_starts_from_the_old_gaussians_and_the_data_of_the_new_class(covariance, tied):
+    gaussians, statistics, z, y = fitted(covariance, tied, 5.0)
+    new = z[y == N_OLD]
+    started = []
+
+    def stop(running):
+        started.append(running)
+        raise StopIteration
+
+    # no update of the covariances or of the means: what is not updated is the start
+    for update in ("means", "covariances"):
+        extended, _, _ = add_class(
+            gaussians, statistics, new, 5.0, update=update, callback=stop, accept=("stopped",)
+        )
+        if update == "covariances":
+            torch.testing.assert_close(extended.means[:N_OLD], gaussians.means)
+            torch.testing.assert_close(extended.means[N_OLD], new.mean(0))
+            continue
+        own = torch.cov(new.T, correction=0)
+        if covariance == "diagonal":
+            own = own.diagonal()
+        elif covariance == "isotropic":
+            own = own.diagonal().mean()
+        if tied:
+            expected = (N_OLD * gaussians.covariances + own) / (N_OLD + 1)
+            torch.testing.assert_close(extended.covariances, expected)
+        else:
+            torch.testing.assert_close(extended.covariances[:N_OLD], gaussians.covariances)
+            torch.testing.assert_close(extended.covariances[N_OLD], own)
+    assert len(started) == 2
+
+
+def test_classes_can_be_added_one_after_the_other():
+    gaussians, statistics, z, y = fitted(tied=True, lam=5.0)
+    first = add_class(gaussians, statistics, z[y == N_OLD], 5.0)
+    second = add_class(first.gaussians, first.statistics, z[y == 0] - 9.0, 5.0)
+    assert second.gaussians.n_classes == N_OLD + 2
+    assert second.result.converged
+    near = second.gaussians.sample(torch.full((50,), N_OLD + 1), 0.1, seed=0, dtype=torch.float64)
+    assert (second.gaussians.predict(near) == N_OLD + 1).all()
+
+
+def test_a_flow_goes_on_with_the_new_class():
+    model = coupling_model(N_OLD, DIM)
+    z, y = data()
+    x = z.float()
+    old = y < N_OLD
+    with torch.no_grad():
+        latents = model.encode(x)[0]
+    statistics = ClassStatistics.from_samples(latents[old], y[old])
+    model.gaussians.solve_(statistics, 1.0)
+    before = model(x[old], y[old])
+    model.gaussians = add_class(model.gaussians, statistics, latents[~old], 0.0).gaussians
+    assert model.class_log_prob(x).shape == (len(x), N_OLD + 1)
+    assert model.predict(x[~old]).eq(N_OLD).double().mean() > 0.5
+    assert model.sample([N_OLD], seed=0).shape == (1, DIM)
+    # lam = 1 against 0: the old classes have hardly changed
+    assert (model(x[old], y[old]) - before).mean().abs() < 0.2
+
+
+def test_few_samples_are_enough_where_shrunk_or_tied():
+    for options, tied in (({"shrinkage": 0.3}, False), ({}, True)):
+        gaussians, statistics, z, y = fitted("dense", tied)
+        extended, _, result = add_class(gaussians, statistics, z[y == N_OLD][:2], 1.0, **options)
+        assert result.converged and extended.n_classes == N_OLD + 1
+
+
+def test_statistics_of_other_data_and_too_few_samples_are_refused():
+    gaussians, statistics, z, y = fitted()
+    new = z[y == N_OLD]
+    old = y < N_OLD
+
+    def refused(message, *arguments):
+        with pytest.raises(InvalidInputError, match=message):
+            add_class(*arguments, 1.0)
+
+    refused("gaussians is a ClassGaussians", gaussians.class_gaussians(), statistics, new)
+    refused("statistics is a Tensor", gaussians, z, new)
+    wider = ClassStatistics.from_samples(torch.cat([z, z], 1)[old], y[old])
+    refused("statistics are of 6 dimensions, the Gaussians of 3", gaussians, wider, new)
+    whole = ClassStatistics.from_samples(z, y)
+    refused(r"of the classes \[0, 1, 2, 3, 4\]", gaussians, whole, new)
+    shifted = ClassStatistics.from_samples(z[old], y[old] + 1)
+    refused(r"of the classes \[1, 2, 3, 4\]", gaussians, shifted, new)
+    named = ClassStatistics.from_samples(z[old], np.array(list("abcd"))[y[old]])
+    refused(r"of the classes \['a', 'b', 'c', 'd'\]", gaussians, named, new)
+    dense = ClassStatistics.from_samples(z[old], y[old], covariance="dense")
+    refused("statistics holds dense covariances", gaussians, dense, new)
+
+    refused(r"z_new has no row", gaussians, statistics, new[:0])
+    refused(r"z has shape \(40, 2\), \(N, 3\) is needed", gaussians, statistics, new[:, :2])
+    refused("z_new has 1 rows in 3 dimensions", gaussians, statistics, new[:1])
+    constant = torch.cat([new[:, :2], torch.ones(40, 1)], 1)
+    refused("z_new has 40 rows in 3 dimensions", gaussians, statistics, constant)
+    new[3, 1] = math.nan
+    refused("row 3", gaussians, statistics, new)
+    dense_gaussians, dense_statistics, z, y = fitted("dense")
+    refused("has 3 (rows|samples) in 3 dim", dense_gaussians, dense_statistics, z[y == N_OLD][:3])
+
+
+def test_a_fit_that_ends_otherwise_is_rejected():
+    gaussians, statistics, z, y = fitted()
+
+    def stop(running):
+        raise StopIteration
+
+    with pytest.raises(RefitRejectedError, match='the fit ended "stopped"'):
+        add_class(gaussians, statistics, z[y == N_OLD], 1.0, callback=stop)
