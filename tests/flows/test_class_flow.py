@@ -12,6 +12,7 @@ import torch
 from coupling import Coupling, CouplingCodec, coupling_model
 from torch._dynamo.testing import CompileCounter
 
+import fpigauss_torch
 from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow, FunctionCodec, LatentGaussians, register_codec
 
@@ -235,3 +236,23 @@ def test_the_import_brings_no_flow_library_along():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_names():
+    names = set(fpigauss_torch.__all__)
+    assert len(fpigauss_torch.__all__) == len(names)
+    assert names == {
+        *("ClassFlow", "Codec", "FixedPointSchedule", "FunctionCodec", "LatentAugmentation"),
+        *("LatentGaussians", "LatentPrior", "PrincipalAxes", "RefitRejectedError", "__version__"),
+        *("add_class", "as_base", "calibrate_temperature", "class_preservation", "codec_for"),
+        *("gather_statistics", "mix_within_class", "noise_along_axes", "refit_"),
+        *(
+            "register_codec",
+            "rejection_score",
+            "rejection_threshold",
+            "typicality_score",
+            "without_context",
+        ),
+    }
+    for name in names:
+        assert getattr(fpigauss_torch, name).__doc__, name

@@ -1,0 +1,84 @@
+"""What the examples share: the digits as numbers that a flow can fit, a report, a picture."""
+
+import argparse
+
+import matplotlib
+
+matplotlib.use("Agg")  # the picture goes to a file
+
+import matplotlib.pyplot as plt
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch.utils.data import DataLoader, TensorDataset
+
+from fpigauss_torch import class_preservation
+
+
+def arguments(doc, name, epochs):
+    """The command line of an example."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--out", default=f"{name}.png", help="where the picture goes")
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # the flows are small: threads would only wait for each other
+    return parser.parse_args()
+
+
+class Digits:
+    """Scikit-learn's 1,797 digits of 8x8 pixels in 17 grey levels, four fifths to train on.
+
+    A flow needs a density: noise within a grey level makes the pixels continuous, fresh in every
+    batch. Then every pixel is standardised.
+    """
+
+    def __init__(self, batch_size=64):
+        """Split, and measure every pixel."""
+        grey, y = load_digits(return_X_y=True)
+        grey, y = torch.tensor(grey, dtype=torch.float32), torch.tensor(y)
+        train, test = train_test_split(range(len(y)), test_size=0.2, stratify=y, random_state=0)
+        self.mean = grey[train].mean(0) + 0.5
+        self.scale = (grey[train].var(0) + 1.0 / 12.0).sqrt()
+        self.loader = DataLoader(
+            TensorDataset(grey[train], y[train]), batch_size, shuffle=True, collate_fn=self._collate
+        )
+        self.x_test, self.y_test = self._dequantised(grey[test]), y[test]
+
+    def _dequantised(self, grey):
+        return (grey + torch.rand_like(grey) - self.mean) / self.scale
+
+    def _collate(self, samples):
+        grey, y = (torch.stack(parts) for parts in zip(*samples, strict=True))
+        return self._dequantised(grey), y
+
+    def report(self, model, when):
+        """Accuracy on the held-out digits, and bits a pixel, of grey levels."""
+        model.eval()
+        accuracy = (model.predict(self.x_test) == self.y_test).float().mean()
+        with torch.no_grad():
+            bits = model.bits_per_dim(self.x_test, self.y_test).mean() + self.scale.log2().mean()
+        model.train()
+        print(f"{when}: accuracy {accuracy:.3f}, {bits:.2f} bits/dim on held-out digits")
+
+    def picture(self, model, augment, path):
+        """A row a class: eight samples, then three held-out digits beside their augmentations."""
+        model.eval()
+        samples = model.sample(torch.arange(10).repeat_interleave(8), temperature=0.7, seed=0)
+        augmented, _ = augment(self.x_test, self.y_test)
+        kept = class_preservation(model, self.x_test, augmented, self.y_test)
+        print(f"augmented: {kept:.3f} of the digits that were recognised keep their class")
+        first = torch.stack([(self.y_test == k).nonzero()[:3, 0] for k in range(10)])
+        pairs = torch.stack([self.x_test[first], augmented[first]], 2)  # (10, 3, 2, 64)
+        rows = torch.cat([samples.reshape(10, 8, 64), pairs.reshape(10, 6, 64)], 1)
+        grey = (rows * self.scale + self.mean).reshape(10, 14, 8, 8)
+        tiles = torch.nn.functional.pad(grey, (1, 1, 1, 1))  # (10, 14, 10, 10)
+        figure, axis = plt.subplots(figsize=(7, 5.4), layout="constrained")
+        canvas = tiles.permute(0, 2, 1, 3).reshape(100, 140)
+        axis.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
+        for left in (80, 100, 120):
+            axis.axvline(left - 0.5, color="C0", linewidth=2 if left == 80 else 0.5)
+        axis.set(xticks=[39.5, 109.5], yticks=[])
+        axis.set_xticklabels(["samples of each class", "held-out digits, augmented"])
+        axis.tick_params(length=0)
+        figure.savefig(path, dpi=150)
+        print(f"wrote {path}")

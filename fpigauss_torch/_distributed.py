@@ -1,0 +1,113 @@
+"""Several processes that act as one: statistics summed, errors shared, tensors taken over.
+
+Every function is the identity in a process that is alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
+
+__all__ = ["combined", "is_first", "of_first", "raised_together", "take_over_first"]
+
+
+def _are_many() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that shows progress."""
+    return not _are_many() or dist.get_rank() == 0
+
+
+@contextmanager
+def raised_together() -> Iterator[None]:
+    """What one process raises in this block, every process raises at its end.
+
+    None may wait for another inside of it: the one at fault would not come.
+    """
+    if not _are_many():
+        yield
+        return
+    own: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        own = error
+    told: list[tuple[bool, str] | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(told, None if own is None else _described(own))
+    if own is not None:
+        own.add_note(f"Raised on rank {dist.get_rank()} of {dist.get_world_size()}.")
+        raise own
+    for rank, description in enumerate(told):
+        if description is not None:
+            of_input, message = description
+            kind = InvalidInputError if of_input else RuntimeError
+            raise kind(f"rank {rank}: {message}")
+
+
+def _described(error: Exception) -> tuple[bool, str]:
+    """Whether it is one of bad input, and what it says: the error itself may not be pickled."""
+    if isinstance(error, InvalidInputError):
+        return True, str(error)
+    return False, f"{type(error).__name__}: {error}"
+
+
+def combined(statistics: ClassStatistics) -> ClassStatistics:
+    """The statistics of all processes' samples together, from those of each, of like classes.
+
+    Sums are taken of differences from a common centre: far from the origin, sums of the latents
+    themselves, or of their squares, would lose the digits of their spread.
+    """
+    if not _are_many():
+        return statistics
+    counts, means = statistics.counts, statistics.means
+    sums = _summed(torch.cat([counts[:, None], counts[:, None] * means], 1))  # (K, 1 + d)
+    total = sums[:, :1]
+    weight = counts[:, None] / total.clamp_min(1.0)  # (K, 1); zeros where no process has a sample
+    centre = sums[:, 1:] / total.clamp_min(1.0)  # the mean, but for the rounding of large sums
+    mean = centre + _summed(weight * (means - centre))
+    offset = means - mean
+    if statistics.covariance == "dense":
+        between = offset[:, :, None] * offset[:, None, :]
+        scatter = _summed(weight[:, :, None] * (statistics.covariances + between))
+        scatter = (scatter + scatter.mT) / 2.0  # two places may be summed in different orders
+    else:
+        scatter = _summed(weight * (statistics.covariances + offset.square()))
+    return ClassStatistics(
+        total[:, 0], mean, scatter, classes=statistics.classes, closed=statistics.closed
+    )
+
+
+def _summed(part: Tensor) -> Tensor:
+    """The sum over all processes."""
+    total: Tensor = part.contiguous()
+    dist.all_reduce(total)
+    return total
+
+
+def of_first(gaussians: ClassGaussians) -> ClassGaussians:
+    """The first process's Gaussians: processors may round differently."""
+    if not _are_many():
+        return gaussians
+    fields: dict[str, Any] = {}
+    for name in ("means", "covariances"):
+        fields[name] = getattr(gaussians, name).contiguous().clone()
+        dist.broadcast(fields[name], 0)
+    return replace(gaussians, **fields)
+
+
+@torch.no_grad()
+def take_over_first(module: nn.Module) -> None:
+    """Make parameters and buffers those of the first process."""
+    if _are_many():
+        for tensor in (*module.parameters(), *module.buffers()):
+            value = tensor.detach().contiguous()
+            dist.broadcast(value, 0)
+            tensor.copy_(value)

@@ -1,0 +1,143 @@
+"""Class Gaussians as the base of a library's own flow, for users who keep the library's loop."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from fpigauss import InvalidInputError
+from fpigauss_torch.prior import LatentPrior
+
+__all__ = ["as_base", "without_context"]
+
+#: Module and class of every library's base; the module is imported when it is asked for.
+_BASES = {
+    "normflows": ("_normflows", "NormflowsBase"),
+    "nflows": ("_nflows", "NflowsBase"),
+    "zuko": ("_zuko", "ZukoBase"),
+    "torch": ("_distributions", "TorchBase"),
+    "pyro": ("_pyro", "PyroBase"),
+}
+
+
+def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = None) -> Any:
+    """Class Gaussians as the base distribution of a flow library.
+
+    The base holds the same Gaussians as a submodule, not a copy: a refit in place is seen by the
+    flow, and the flow's state carries them. To refit, wrap the flow's transform and the same
+    Gaussians in a ``ClassFlow``. Priors that learn their Gaussians have a ``penalty()`` that the
+    library's loss does not know of: add it.
+
+    =========== ==================================== =============================================
+    library     the base goes into                   labels
+    =========== ==================================== =============================================
+    "normflows" ``ClassCondFlow(base, flows)``, or   ``y`` (N,) integers, or (N, K) weights, which
+                ``NormalizingFlow`` for the mixture  mix likelihoods
+    "nflows"    ``Flow(transform, base)``            ``context`` (N,) or (N, 1), or (N, K) weights
+    "zuko"      ``Flow(transform, base)``            ``c`` (N, 1), or (N, K) weights
+    "torch"     ``TransformedDistribution(base,      batch shape (K,): x (N, 1, D) is scored under
+                transforms)``                        all classes, (N, K); ``base.condition(y)`` has
+                                                     batch shape (N,)
+    "pyro"      ``ConditionalTransformedDistribution ``.condition(y)`` (N,), or (N, K) weights
+                (base, transforms)``
+    =========== ==================================== =============================================
+
+    A label -1, or no labels at all, means the mixture of all classes. nflows and zuko hand the
+    labels to the transform as well: where it has no use for them, wrap it in ``without_context``.
+    A flow with several latents a sample (``normflows.MultiscaleFlow``) has a base a level, which
+    one joint Gaussian a class cannot be: use ``ClassFlow``. Labels of normflows belong in a
+    ``ClassCondFlow``: a ``ConditionalNormalizingFlow`` feeds its context to every layer.
+
+    Parameters
+    ----------
+    gaussians : LatentPrior
+        The class densities.
+    library : {"normflows", "nflows", "zuko", "torch", "pyro"}
+        Whose interface the base shall have.
+    shape : sequence of int, optional
+        Of one sample's latents in the flow, (C, H, W) say; (dim,) by default.
+
+    Returns
+    -------
+    torch.nn.Module
+        Also a base distribution of the library. Its samples have the dtype that the module was
+        cast to, at first torch's default. Attribute ``gaussians`` is the prior.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such library here (FrEIA's flows have no base: use ``ClassFlow``), or
+        ``shape`` does not have ``gaussians.dim`` elements.
+    ImportError
+        If the library is not installed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch.distributions import AffineTransform, TransformedDistribution
+    >>> from fpigauss_torch import LatentGaussians
+    >>> from fpigauss_torch.bases import as_base
+    >>> base = as_base(LatentGaussians(n_classes=3, dim=2), "torch")
+    >>> flow = TransformedDistribution(base, [AffineTransform(0.0, 2.0, event_dim=1)])
+    >>> flow.log_prob(torch.zeros(5, 1, 2)).shape  # of every sample under every class
+    torch.Size([5, 3])
+    """
+    if not isinstance(gaussians, LatentPrior):
+        raise InvalidInputError(
+            f"gaussians is a {type(gaussians).__name__}; pass LatentGaussians or another prior"
+        )
+    if library == "FrEIA":
+        raise InvalidInputError(
+            'library is "FrEIA", whose flows have no base; use ClassFlow(flow, gaussians)'
+        )
+    if library not in _BASES:
+        raise InvalidInputError(f"library is {library!r}; pass one of {', '.join(_BASES)}")
+    module, name = _BASES[library]
+    return getattr(_imported(module, library), name)(gaussians, shape)
+
+
+def without_context(transform: Any) -> Any:
+    """A transform of nflows or zuko that is not given the labels meant for the base.
+
+    Parameters
+    ----------
+    transform : nflows.transforms.Transform or zuko.lazy.LazyTransform
+        One that takes no context.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same transform, of the same library, that ignores a context.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is of neither library.
+
+    Examples
+    --------
+    >>> import nflows.flows, nflows.transforms, torch
+    >>> from fpigauss_torch import LatentGaussians
+    >>> from fpigauss_torch.bases import as_base, without_context
+    >>> transform = without_context(nflows.transforms.ReversePermutation(2))
+    >>> flow = nflows.flows.Flow(transform, as_base(LatentGaussians(3, 2), "nflows"))
+    >>> flow.log_prob(torch.zeros(4, 2), context=torch.tensor([0, 1, 2, 0])).shape
+    torch.Size([4])
+    """
+    libraries = {ancestor.__module__.partition(".")[0] for ancestor in type(transform).__mro__}
+    for library in ("nflows", "zuko"):
+        if library in libraries:
+            return _imported(_BASES[library][0], library).WithoutContext(transform)
+    raise InvalidInputError(
+        f"transform is a {type(transform).__name__}; pass a transform of nflows or zuko"
+    )
+
+
+def _imported(module: str, library: str) -> Any:
+    try:
+        return importlib.import_module(f"{__name__}.{module}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != library:
+            raise
+        raise ImportError(
+            f'{library} is not installed; pip install "fpigauss[{library}]"', name=library
+        ) from error

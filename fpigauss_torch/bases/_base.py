@@ -1,0 +1,116 @@
+"""What the bases of all libraries share: the Gaussians, the latents' shape, draws, labels."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fpigauss import InvalidInputError
+from fpigauss_torch._checks import hard_labels, soft_labels
+from fpigauss_torch.prior import LatentPrior
+
+__all__ = ["LatentBase", "class_labels", "drawn", "flattened"]
+
+
+class LatentBase(nn.Module):
+    """Holds a prior under a flow whose latents have some shape, and follows the flow's dtype.
+
+    Parameters
+    ----------
+    gaussians : LatentPrior
+        Registered, so that the flow's state carries it.
+    shape : sequence of int, optional
+        Of one sample's latents; (dim,) by default.
+    """
+
+    _like: Tensor
+
+    def __init__(self, gaussians: LatentPrior, shape: Sequence[int] | None = None) -> None:
+        """Check the shape."""
+        super().__init__()
+        self.shape = (gaussians.dim,) if shape is None else tuple(int(size) for size in shape)
+        if math.prod(self.shape) != gaussians.dim or not self.shape:
+            raise InvalidInputError(
+                f"shape is {self.shape}, of {math.prod(self.shape)} elements, the Gaussians have "
+                f"{gaussians.dim} dimensions; they must agree"
+            )
+        self.gaussians = gaussians
+        # the Gaussians stay float64 whatever the flow is cast to: this shows what it was cast to
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    def _draw(self, labels: Tensor | int, temperature: float = 1.0) -> Tensor:
+        """A draw (N, *shape) a label, or so many of the mixture."""
+        z = drawn(self.gaussians, labels, self._like.dtype, temperature)
+        return z.reshape(-1, *self.shape)
+
+
+def flattened(z: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Latents (N, *shape) as (N, D)."""
+    if tuple(z.shape[1:]) != shape:
+        raise InvalidInputError(
+            f"z has shape {tuple(z.shape)}, (N, {', '.join(map(str, shape))}) is needed; pass "
+            "as_base the shape of one sample's latents"
+        )
+    return z.flatten(1)
+
+
+def class_labels(context: Any, n_classes: int) -> Tensor:
+    """Labels as libraries hand them on: integers (...), or floating-point weights (..., K).
+
+    ``context`` is integers (N,); (..., 1), of integral floats as well; or (..., K), weights of
+    likelihoods, or one-hot in any dtype.
+    """
+    labels = torch.as_tensor(context)
+    if labels.ndim < 2:
+        if labels.is_floating_point():
+            raise InvalidInputError(
+                f"labels has dtype {labels.dtype}; pass integers 0..{n_classes - 1} (N,)"
+            )
+        return labels
+    if labels.shape[-1] == 1:
+        labels = labels[..., 0]
+        if not labels.is_floating_point():
+            return labels
+        codes = labels.to(torch.int64)
+        if not torch.compiler.is_compiling() and bool((codes != labels).any()):
+            row = int((codes != labels).flatten().nonzero()[0, 0])
+            raise InvalidInputError(
+                f"labels is {float(labels.flatten()[row]):g} in row {row}; pass integers "
+                f"0..{n_classes - 1}"
+            )
+        return codes
+    if labels.shape[-1] == n_classes:
+        return labels if labels.is_floating_point() else labels.to(torch.get_default_dtype())
+    raise InvalidInputError(
+        f"labels has shape {tuple(labels.shape)}; pass one label a row, (N, 1), or weights "
+        f"(N, {n_classes})"
+    )
+
+
+def drawn(
+    gaussians: LatentPrior, labels: Tensor | int, dtype: torch.dtype, temperature: float = 1.0
+) -> Tensor:
+    """Draws (N, D), differentiable by the Gaussians where these are learned.
+
+    ``labels`` is how many, (N,) integers, or (N, K) weights that a class is drawn by; the class of
+    -1 is drawn uniformly.
+    """
+    means = gaussians.density().means
+    n_classes, device = gaussians.n_classes, means.device
+    if isinstance(labels, int):
+        labels = torch.randint(n_classes, (labels,), device=device)
+    elif labels.is_floating_point():
+        rows = labels.shape[0]
+        weights = soft_labels(labels, n_classes, device=device, rows=rows)
+        labels = torch.multinomial(weights, 1)[:, 0] if rows else weights.new_zeros(0).long()
+    else:
+        labels, some_unlabelled = hard_labels(
+            labels, n_classes, device=device, rows=None, unlabelled=True
+        )
+        if some_unlabelled:
+            uniform = torch.randint(n_classes, labels.shape, device=device)
+            labels = torch.where(labels < 0, uniform, labels)
+    noise = torch.randn(labels.shape[0], gaussians.dim, dtype=means.dtype, device=device)
+    return (means[labels] + gaussians.color(temperature * noise, labels)).to(dtype)

@@ -1,0 +1,45 @@
+"""A base of nflows, and a transform of nflows without context."""
+
+from typing import Any
+
+from nflows.distributions import Distribution
+from nflows.transforms import Transform
+from torch import Tensor
+
+from fpigauss_torch.bases._base import LatentBase, class_labels, flattened
+
+__all__ = ["NflowsBase", "WithoutContext"]
+
+
+class NflowsBase(LatentBase, Distribution):
+    """An ``nflows`` distribution; see ``as_base``. Labels come as the context."""
+
+    def _log_prob(self, inputs: Tensor, context: Tensor | None) -> Tensor:
+        return self.gaussians.log_prob(flattened(inputs, self.shape), self._labels(context))
+
+    def _sample(self, num_samples: int, context: Tensor | None) -> Tensor:
+        labels = self._labels(context)
+        if labels is None:
+            return self._draw(num_samples)
+        draws = self._draw(labels.repeat_interleave(num_samples, 0))
+        return draws.reshape(-1, num_samples, *self.shape)
+
+    def _labels(self, context: Tensor | None) -> Tensor | None:
+        return None if context is None else class_labels(context, self.gaussians.n_classes)
+
+
+class WithoutContext(Transform):
+    """An ``nflows`` transform that drops the context; see ``without_context``."""
+
+    def __init__(self, transform: Transform) -> None:
+        """Register the transform."""
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        """The transform's, without context."""
+        return self.transform(inputs)
+
+    def inverse(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        """The transform's, without context."""
+        return self.transform.inverse(inputs)

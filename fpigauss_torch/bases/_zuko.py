@@ -1,0 +1,46 @@
+"""A base of zuko, and a transform of zuko without context."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Distribution, Transform
+from zuko.lazy import LazyDistribution, LazyTransform
+
+from fpigauss import InvalidInputError
+from fpigauss_torch.bases._base import LatentBase
+from fpigauss_torch.bases._distributions import conditioned
+
+__all__ = ["WithoutContext", "ZukoBase"]
+
+
+class ZukoBase(LatentBase, LazyDistribution):
+    """A ``zuko`` lazy distribution; see ``as_base``. Labels come as the context c."""
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """The distributions of the labels ``c`` (..., 1) or weights (..., K); the mixture of none.
+
+        Raises
+        ------
+        InvalidInputError
+            If ``c`` is one vector of labels: zuko takes that as the context of a single sample,
+            and would score every row under its first label.
+        """
+        if c is not None and c.ndim < 2:
+            raise InvalidInputError(
+                f"c has shape {tuple(c.shape)}, (N, 1) is needed: zuko takes one vector as the "
+                "context of a single sample; pass c[:, None]"
+            )
+        return conditioned(self, c)
+
+
+class WithoutContext(LazyTransform):
+    """A ``zuko`` transform that drops the context; see ``without_context``."""
+
+    def __init__(self, transform: LazyTransform) -> None:
+        """Register the transform."""
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, c: Any = None) -> Transform:
+        """The transform's, without context."""
+        return self.transform()

@@ -1,0 +1,259 @@
+"""Refits of a flow's class Gaussians to the latents of a data set, a batch at a time."""
+
+import copy
+import inspect
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from fpigauss import ClassStatistics, FixedPointResult, InvalidInputError, Status, solve_fixed_point
+from fpigauss._options import Options
+from fpigauss.covariance import CovarianceFamily, Diagonal
+from fpigauss_torch._checks import check_outside_backward
+from fpigauss_torch._distributed import combined, is_first, of_first, raised_together
+from fpigauss_torch._encoding import Latents, own_statistics, unlike_training
+from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import ACCEPTED, LatentGaussians
+
+__all__ = ["check_loader", "check_options", "coincide", "flow_of", "gather_statistics", "refit_"]
+
+
+def refit_(
+    model: nn.Module,
+    loader: Iterable[Any],
+    lam: float,
+    *,
+    accept: Collection[str] = ACCEPTED,
+    copies: Sequence[nn.Module] = (),
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> FixedPointResult:
+    r"""Refit the class Gaussians of a flow to the latents of labelled data, in place.
+
+    One pass in eval mode without gradients, in the precision that is set around the call; latents
+    are added up in float64, a batch at a time. Every module's train or eval mode is restored.
+    Nothing is replaced until all fits, of the model and of its copies, have been accepted, and
+    after any error the old Gaussians stay. Refit between optimiser steps.
+
+    In several processes (an initialised ``torch.distributed``) every one calls this with its own
+    shard of the data, as a ``DistributedSampler`` gives it; what that repeats to make the shards
+    even counts twice. The statistics are summed exactly, all processes end with the same bits, and
+    what one of them raises, all raise.
+
+    Gaussians are buffers: a ``state_dict()`` aliases them, so copy one that shall survive a refit
+    (``copy.deepcopy(model.state_dict())``).
+
+    Parameters
+    ----------
+    model : ClassFlow
+        With ``LatentGaussians``; bare, or in DistributedDataParallel, AveragedModel or
+        ``torch.compile``.
+    loader : iterable of (x, y)
+        Batches: x (N, ...) tensors; y (N,) integers 0..K-1, or -1 for rows to leave out.
+        Without augmentation, or with the one that is trained with.
+    lam : float
+        The weight of the repulsion, >= 0.
+    accept : collection of str
+        Statuses that replace the old Gaussians.
+    copies : sequence of ClassFlow or AveragedModel
+        Averaged weights (EMA, SWA) encode to other latents: each copy is refitted to its own, by
+        another pass over ``loader``. ``AveragedModel.update_parameters`` overwrites, or averages,
+        its Gaussians again: refit a copy right before it is evaluated or saved.
+    device : torch.device or str, optional
+        Where batches are moved to; where the Gaussians are, by default.
+    progress : bool
+        Show progress bars (of the first process).
+    **options
+        Of ``fpigauss.solve_fixed_point``: update, init, pi, alpha, equations, solver, max_iter,
+        tol, shrinkage, memory_limit, callback. Besides, ``init="current"`` starts from the present
+        Gaussians of each model (from the data while all its means coincide, as they do at first).
+
+    Returns
+    -------
+    FixedPointResult
+        Of ``model``, Gaussians included.
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument cannot be used (before any work), a batch cannot (its position is named,
+        and the class if a latent is not finite), or a class has no sample.
+    RefitRejectedError
+        If a fit ends otherwise than ``accept`` says.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import ClassFlow, LatentGaussians, refit_
+    >>> double = (lambda x: (2 * x, torch.full((len(x),), 2 * 0.6931)), lambda z: z / 2)
+    >>> model = ClassFlow(None, LatentGaussians(3, 2), codec=double)
+    >>> y = torch.arange(60) % 3
+    >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + 3 * y[:, None]
+    >>> batches = list(zip(x.split(16), y.split(16)))
+    >>> refit_(model, batches, lam=0.5).converged
+    True
+    >>> bool((model.predict(x) == y).float().mean() > 0.9)
+    True
+    """
+    with raised_together():
+        check_outside_backward("refit_")
+        if isinstance(copies, nn.Module) and not isinstance(copies, Iterable):
+            raise InvalidInputError("copies is one module; pass a sequence, copies=[module]")
+        flows = [flow_of(model), *(flow_of(other, "copies") for other in copies)]
+        check_loader(loader, n_passes=len(flows))
+        for flow in flows:
+            check_options(lam, options, accept, flow.gaussians.family)
+    progress = progress and is_first()
+    gathered = [gather_statistics(flow, loader, device=device, progress=progress) for flow in flows]
+    with raised_together(), unlike_training():
+        results = [
+            _solved(flow.gaussians, statistics, lam, accept, {**options, "progress": progress})
+            for flow, statistics in zip(flows, gathered, strict=True)
+        ]
+    results = [replace(result, gaussians=of_first(result.gaussians)) for result in results]
+    with unlike_training():
+        for flow, result in zip(flows, results, strict=True):
+            flow.gaussians.assign_(result.gaussians)
+    return results[0]
+
+
+def gather_statistics(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> ClassStatistics:
+    """The class statistics of a data set's latents, of all processes together.
+
+    What ``refit_`` fits to; to keep, to merge with others, and to fit at several ``lam``.
+
+    Parameters
+    ----------
+    model, loader, device, progress
+        As in ``refit_``.
+
+    Returns
+    -------
+    ClassStatistics
+        Of classes 0..K-1, in float64 tensors where the Gaussians are; "dense" if these need it.
+
+    Raises
+    ------
+    InvalidInputError
+        As ``refit_``. Its ``statistics`` are those of this process's batches before the fault. A
+        class without a sample is an error only when solving.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import ClassFlow, LatentGaussians, gather_statistics
+    >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
+    >>> model = ClassFlow(None, LatentGaussians(2, 1), codec=same)
+    >>> batches = [(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1]))]
+    >>> gather_statistics(model, batches).means
+    tensor([[0.],
+            [2.]], dtype=torch.float64)
+    """
+    with raised_together():
+        flow = flow_of(model)
+        check_loader(loader, n_passes=1)
+        place = flow.gaussians.means.device if device is None else torch.device(device)
+        own = own_statistics(flow, Latents(flow, loader, place), progress and is_first())
+    statistics = combined(own)
+    if not bool(statistics.counts.any()):
+        raise InvalidInputError(
+            "loader gives no labelled sample; give it batches (x, y) with classes 0..K-1 in y"
+        )
+    return statistics
+
+
+def flow_of(model: Any, name: str = "model") -> ClassFlow:
+    """The ``ClassFlow`` with ``LatentGaussians`` in a model, whatever it is wrapped in."""
+    flow = model
+    while not isinstance(flow, ClassFlow):
+        if isinstance(flow, nn.Module) and "_orig_mod" in flow._modules:  # torch.compile
+            flow = flow._modules["_orig_mod"]
+        elif isinstance(flow, AveragedModel | DistributedDataParallel):
+            flow = flow.module
+        else:
+            raise InvalidInputError(
+                f"{name} is, or wraps, a {type(flow).__name__}; pass a ClassFlow, bare or in "
+                "DistributedDataParallel, AveragedModel or torch.compile"
+            )
+    if not isinstance(flow.gaussians, LatentGaussians):
+        raise InvalidInputError(
+            f"{name} has a {type(flow.gaussians).__name__} as its Gaussians, which the fixed point "
+            "does not fit; make the ClassFlow with LatentGaussians"
+        )
+    return flow
+
+
+def coincide(gaussians: LatentGaussians) -> bool:
+    """Whether all means are one, as before the first fit: nothing tells the classes apart."""
+    means = gaussians.means
+    return bool((means == means[:1]).all())
+
+
+def check_options(
+    lam: Any,
+    options: Mapping[str, Any],
+    accept: Collection[str] = ACCEPTED,
+    family: CovarianceFamily | None = None,
+) -> None:
+    """What a fit is asked for, before the pass over the data that it needs."""
+    known = {status.value for status in Status}
+    if (
+        isinstance(accept, str)
+        or not isinstance(accept, Collection)
+        or not known.issuperset(accept)
+    ):
+        raise InvalidInputError(f"accept is {accept!r}; pass a collection of {sorted(known)}")
+    for name in ("covariance", "tied"):
+        if name in options:
+            raise InvalidInputError(
+                f"{name} is not an option of a refit; make LatentGaussians with {name}="
+            )
+    if options.get("init") == "current":
+        options = {**options, "init": "data"}
+    call = inspect.signature(solve_fixed_point).bind(
+        None, lam, covariance=family or Diagonal(tied=False), **options
+    )
+    call.apply_defaults()
+    del call.arguments["statistics"]
+    Options.checked(**call.arguments)
+
+
+def check_loader(loader: Any, n_passes: int) -> None:
+    """An iterable, one that can be gone through again if it must be."""
+    if not isinstance(loader, Iterable):
+        raise InvalidInputError(
+            f"loader is a {type(loader).__name__}; pass an iterable of batches (x, y)"
+        )
+    if n_passes > 1 and isinstance(loader, Iterator):
+        raise InvalidInputError(
+            f"loader is a {type(loader).__name__}, which can be gone through once, and copies "
+            "and warm_up need passes of their own; pass a DataLoader or a list"
+        )
+
+
+def _solved(
+    gaussians: LatentGaussians,
+    statistics: ClassStatistics,
+    lam: float,
+    accept: Collection[str],
+    options: dict[str, Any],
+) -> FixedPointResult:
+    """A fit that is accepted, without replacing the Gaussians yet."""
+    if options.get("init") == "current":
+        options = {
+            **options,
+            "init": "data" if coincide(gaussians) else gaussians.class_gaussians(),
+        }
+    return copy.deepcopy(gaussians).solve_(statistics, lam, accept=accept, **options)

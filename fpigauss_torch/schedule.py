@@ -1,0 +1,219 @@
+"""When the Gaussians are refitted during training, and how."""
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from fpigauss import FixedPointResult, InvalidInputError
+from fpigauss._validation import check_whole
+from fpigauss_torch._checks import check_outside_backward
+from fpigauss_torch._distributed import raised_together, take_over_first
+from fpigauss_torch._encoding import modes_restored, unlike_training, unpacked
+from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.refit import check_loader, check_options, coincide, flow_of, refit_
+
+__all__ = ["FixedPointSchedule"]
+
+#: One step of the fixed point, from the Gaussians as they are.
+_SINGLE = {"init": "current", "solver": "picard", "max_iter": 1, "tol": 0.0}
+
+
+@dataclass(frozen=True)
+class FixedPointSchedule:
+    """Refits before chosen epochs: by default the first two, after which the Gaussians are frozen.
+
+    Early refits let the flow train towards targets that stay.
+
+    Parameters
+    ----------
+    lam : float or callable
+        The weight of the repulsion, >= 0; or a function of the epoch that gives it.
+    epochs : collection of int or callable
+        The epochs (from 0) before which to refit; or a function that says whether one is:
+        ``lambda epoch: epoch % 5 == 0``.
+    single_iteration : bool
+        One step of the fixed point from the present Gaussians (the first time from the data), as
+        a flow in training will move the optimum anyway; otherwise every refit starts from the data
+        and goes on until it converges.
+    warm_up : int
+        Batches that are encoded in train mode, without gradients, before the first refit: layers
+        that are initialised by data (ActNorm) must have seen some. Whatever else train mode does,
+        running statistics of batch normalisation, say, it does here too.
+    options : mapping
+        Further options of ``refit_``: accept, update, pi, alpha, max_iter, ...
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument cannot be used.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians
+    >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
+    >>> model = ClassFlow(None, LatentGaussians(3, 2), codec=same)
+    >>> y = torch.arange(60) % 3
+    >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + 3 * y[:, None]
+    >>> schedule = FixedPointSchedule(lam=lambda epoch: 0.1 * (epoch + 1), epochs=(0, 2))
+    >>> for epoch in range(3):
+    ...     result = schedule.step(model, [(x, y)], epoch)
+    ...     print(epoch, "frozen" if result is None else result.status)
+    ...     # then train an epoch
+    0 converged
+    1 frozen
+    2 converged
+    """
+
+    lam: float | Callable[[int], float]
+    epochs: Collection[int] | Callable[[int], bool] = (0, 1)
+    single_iteration: bool = False
+    warm_up: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before there is a model."""
+        if not callable(self.epochs):
+            object.__setattr__(self, "epochs", _as_epochs(self.epochs))
+        if not isinstance(self.single_iteration, bool):
+            raise InvalidInputError(
+                f"single_iteration is {self.single_iteration!r}; pass True or False"
+            )
+        object.__setattr__(self, "warm_up", check_whole(self.warm_up, "warm_up"))
+        if not isinstance(self.options, Mapping):
+            raise InvalidInputError(
+                f"options is a {type(self.options).__name__}; pass a dict of options of refit_"
+            )
+        object.__setattr__(self, "options", dict(self.options))
+        for name in ("copies", "device", "progress"):
+            if name in self.options:
+                raise InvalidInputError(f"options holds {name!r}; pass that to step() instead")
+        for name in _SINGLE:
+            if self.single_iteration and name in self.options:
+                raise InvalidInputError(
+                    f"options holds {name!r}, which single_iteration sets; leave one of them out"
+                )
+        check_options(0.0 if callable(self.lam) else self.lam, **_split(self.options))
+
+    def due(self, epoch: int) -> bool:
+        """Whether to refit before ``epoch``.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        bool
+        """
+        return bool(self.epochs(epoch)) if callable(self.epochs) else epoch in self.epochs
+
+    def step(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        epoch: int,
+        *,
+        copies: Sequence[nn.Module] = (),
+        device: torch.device | str | None = None,
+        progress: bool = False,
+    ) -> FixedPointResult | None:
+        """Refit if ``epoch`` is due: call it at the start of every epoch.
+
+        Parameters
+        ----------
+        model, loader, copies, device, progress
+            As in ``refit_``.
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        FixedPointResult or None
+            None if nothing was due.
+
+        Raises
+        ------
+        InvalidInputError, RefitRejectedError
+            As ``refit_``.
+        """
+        if not self.due(epoch):
+            return None
+        return self.refit_(model, loader, epoch, copies=copies, device=device, progress=progress)
+
+    def refit_(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        epoch: int,
+        *,
+        copies: Sequence[nn.Module] = (),
+        device: torch.device | str | None = None,
+        progress: bool = False,
+    ) -> FixedPointResult:
+        """Refit as the schedule says for ``epoch``, whether it is due or not.
+
+        Parameters
+        ----------
+        model, loader, copies, epoch, device, progress
+            As in ``step``.
+
+        Returns
+        -------
+        FixedPointResult
+
+        Raises
+        ------
+        InvalidInputError, RefitRejectedError
+            As ``refit_``.
+        """
+        lam = self.lam(epoch) if callable(self.lam) else self.lam
+        options = {**self.options, **(_SINGLE if self.single_iteration else {})}
+        with raised_together():
+            check_outside_backward("a refit")
+            check_options(lam, **_split(options))
+            flow = flow_of(model)
+            warms_up = self.warm_up > 0 and coincide(flow.gaussians)
+            if warms_up:
+                _warmed_up(flow, loader, self.warm_up, device)
+        if warms_up:
+            take_over_first(flow)  # each process has initialised its layers by its own batches
+        return refit_(
+            model, loader, lam, copies=copies, device=device, progress=progress, **options
+        )
+
+
+def _as_epochs(epochs: Any) -> tuple[int, ...]:
+    if not isinstance(epochs, Collection) or isinstance(epochs, str):
+        raise InvalidInputError(
+            f"epochs is {epochs!r}; pass a collection of ints >= 0, or a function epoch -> bool"
+        )
+    numbers = tuple(sorted({check_whole(epoch, "epochs") for epoch in epochs}))
+    if not numbers:
+        raise InvalidInputError("epochs is empty; name an epoch, or the Gaussians stay N(0, I)")
+    return numbers
+
+
+def _split(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments for ``check_options``: what the solver does not know is apart."""
+    apart = {name: options[name] for name in ("accept",) if name in options}
+    return {**apart, "options": {n: o for n, o in options.items() if n not in apart}}
+
+
+def _warmed_up(
+    flow: ClassFlow, loader: Iterable[Any], n_batches: int, device: torch.device | str | None
+) -> None:
+    """Encode batches in train mode; parts frozen within a model that is in train mode stay so."""
+    check_loader(loader, n_passes=2)
+    place = flow.gaussians.means.device if device is None else device
+    with unlike_training(), modes_restored(flow):
+        if not flow.training:
+            flow.train()
+        for batch in itertools.islice(loader, n_batches):
+            x, _ = unpacked(batch)
+            flow.encode(x.to(place))

@@ -1,0 +1,322 @@
+"""Refits by a Lightning trainer, of both packages."""
+
+import copy
+import importlib
+import subprocess
+import sys
+
+import pytest
+import torch
+from coupling import Coupling, CouplingCodec, coupling_model
+from helpers import blobs
+from torch.optim.swa_utils import get_ema_avg_fn
+from torch.utils.data import DataLoader, TensorDataset
+
+from fpigauss import InvalidInputError, Status
+from fpigauss_torch import ClassFlow, LatentGaussians
+from fpigauss_torch.refit import refit_
+from fpigauss_torch.schedule import FixedPointSchedule
+
+pytest.importorskip("lightning", reason='pip install "fpigauss[lightning]"')
+
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+
+from fpigauss_torch.lightning import FixedPointCallback
+
+N_CLASSES, DIM = 3, 4
+
+pytestmark = [
+    # Lightning's own use of a pytree class that torch has deprecated
+    pytest.mark.filterwarnings(
+        r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning"
+    ),
+    # its advice on machines with more cores
+    pytest.mark.filterwarnings(r"ignore:The '\w+' does not have many workers:UserWarning"),
+]
+
+
+def data(seed=0):
+    x, y = blobs(N_CLASSES, DIM, 40, seed=seed, spread=2.0)
+    return torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(y)
+
+
+def loader(seed=0, shuffle=False):
+    return DataLoader(TensorDataset(*data(seed)), batch_size=32, shuffle=shuffle)
+
+
+def module_class(package):
+    lightning_module = importlib.import_module(package).LightningModule
+
+    class Module(lightning_module):
+        """A flow to train; remembers with which Gaussians it trained and validated."""
+
+        def __init__(self, attribute="model"):
+            super().__init__()
+            setattr(self, attribute, coupling_model(N_CLASSES, DIM))
+            self.held = attribute
+            self.trained, self.validated = [], []
+
+        @property
+        def flow(self):
+            return getattr(self, self.held)
+
+        def training_step(self, batch, _):
+            self.trained.append((self.current_epoch, self.flow.gaussians.means.clone()))
+            return self.flow(*batch).mean()
+
+        def validation_step(self, batch, _):
+            self.validated.append((self.current_epoch, self.flow.gaussians.means.clone()))
+            self.log("loss", self.flow(*batch).mean())
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    return Module
+
+
+def fitted(
+    package, callback, *, validated=True, module=None, max_epochs=2, ckpt_path=None, **options
+):
+    """A trainer and its module after training."""
+    module = module_class(package)() if module is None else module
+    trainer = importlib.import_module(package).Trainer(
+        max_epochs=max_epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=1.0 if validated else 0,
+        **{"enable_checkpointing": False, **options},
+        callbacks=callback,
+    )
+    trainer.fit(module, loader(shuffle=True), loader(seed=1), ckpt_path=ckpt_path)
+    return trainer, module
+
+
+def distinct(seen):
+    """(epoch, means) without repetitions."""
+    kept = []
+    for epoch, means in seen:
+        if not kept or kept[-1][0] != epoch or not torch.equal(kept[-1][1], means):
+            kept.append((epoch, means))
+    return kept
+
+
+PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_refits_as_the_first_epoch_starts_and_then_before_validation(package):
+    callback = FixedPointCallback(FixedPointSchedule(0.5, (0, 1)), loader())
+    trainer, module = fitted(package, callback)
+    sanity, *validated = distinct(module.validated)
+    assert not sanity[1].any()  # N(0, I): nothing is refitted for the sanity check
+    trained = distinct(module.trained)
+    assert [epoch for epoch, _ in trained] == [0, 1]  # no refit within an epoch
+    assert [epoch for epoch, _ in validated] == [0, 1]
+    (_, first), (_, second) = trained
+    assert not torch.equal(first, second)
+    assert torch.equal(validated[0][1], second)  # epoch 0 is judged by what epoch 1 trains with
+    assert torch.equal(validated[1][1], second)  # and frozen
+    assert torch.equal(callback.result.gaussians.means, second)
+    logged = trainer.callback_metrics
+    assert float(logged["fixed_point/n_iter"]) == callback.result.n_iter
+    assert float(logged["fixed_point/objective"]) == pytest.approx(callback.result.objective)
+    assert float(logged["fixed_point/residual"]) == pytest.approx(callback.result.residual)
+    assert float(logged["fixed_point/converged"]) == 1.0
+    assert callback.result.status is Status.CONVERGED
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_refits_as_epochs_start_where_there_is_no_validation(package):
+    callback = FixedPointCallback(FixedPointSchedule(0.5, (0, 2)), loader())
+    _, module = fitted(package, callback, validated=False, max_epochs=3)
+    trained = distinct(module.trained)
+    assert [epoch for epoch, _ in trained] == [0, 1, 2]
+    assert torch.equal(trained[0][1], trained[1][1])
+    assert not torch.equal(trained[1][1], trained[2][1])
+
+
+def test_refits_as_epochs_start_where_validations_are_rarer():
+    callback = FixedPointCallback(FixedPointSchedule(0.5, range(3)), loader())
+    options = {"check_val_every_n_epoch": 2, "num_sanity_val_steps": 0}
+    _, module = fitted(PACKAGES[0], callback, max_epochs=3, **options)
+    assert len(distinct(module.trained)) == 3
+    ((epoch, means),) = distinct(module.validated)
+    assert epoch == 1
+    assert torch.equal(means, distinct(module.trained)[2][1])
+
+
+def test_does_not_refit_within_an_epoch_that_is_validated_often():
+    callback = FixedPointCallback(FixedPointSchedule(0.5, range(5)), loader())
+    _, module = fitted(PACKAGES[0], callback, val_check_interval=1, num_sanity_val_steps=0)
+    assert [epoch for epoch, _ in distinct(module.trained)] == [0, 1]
+    assert [epoch for epoch, _ in distinct(module.validated)] == [0, 0, 1, 1]
+
+
+def test_a_validation_on_its_own_refits_nothing():
+    callback = FixedPointCallback(FixedPointSchedule(0.5, range(9)), loader())
+    trainer, module = fitted(PACKAGES[0], callback)
+    before = callback.result
+    trainer.validate(module, loader(seed=1), verbose=False)
+    assert callback.result is before
+
+
+def test_the_sanity_check_of_a_second_run_refits_nothing():
+    module = module_class(PACKAGES[0])()
+    refits = []
+
+    def lam(epoch):
+        refits.append((epoch, module.trainer.sanity_checking))
+        return 0.5
+
+    callback = FixedPointCallback(FixedPointSchedule(lam, range(9)), loader())
+    trainer, _ = fitted(PACKAGES[0], callback, module=module)
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module, loader(), loader(seed=1))
+    assert refits == [(epoch, False) for epoch in range(4)]
+
+
+def test_a_checkpoint_has_the_gaussians_that_its_metric_is_of(tmp_path):
+    callback = FixedPointCallback(FixedPointSchedule(0.5, range(4)))
+    checkpoint = ModelCheckpoint(tmp_path, monitor="loss", mode="min", save_top_k=1)
+    trainer, module = fitted(
+        PACKAGES[0], [callback, checkpoint], max_epochs=3, enable_checkpointing=True
+    )
+    saved = torch.load(checkpoint.best_model_path, weights_only=True)
+    by_epoch = {epoch: means for epoch, means in module.validated}  # not of the sanity check
+    assert torch.equal(saved["state_dict"]["model.gaussians.means"], by_epoch[saved["epoch"]])
+    fresh = module_class(PACKAGES[0])()
+    fresh.load_state_dict(saved["state_dict"])
+    with torch.no_grad():
+        losses = [fresh.model(x, y).sum() for x, y in loader(seed=1)]
+    # float32 sums of 120 terms
+    assert float(sum(losses) / 120) == pytest.approx(float(checkpoint.best_model_score), rel=1e-5)
+    assert trainer.current_epoch == 3
+
+
+def test_a_run_that_goes_on_does_not_refit_again(tmp_path):
+    schedule = FixedPointSchedule(0.5, (0, 1))
+    trainer, module = fitted(PACKAGES[0], FixedPointCallback(schedule), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    callback, again = FixedPointCallback(schedule), module_class(PACKAGES[0])()
+    fitted(PACKAGES[0], callback, module=again, ckpt_path=tmp_path / "run.ckpt")
+    assert [epoch for epoch, _ in distinct(again.trained)] == [1]
+    assert callback.result is None
+    assert torch.equal(again.model.gaussians.means, module.model.gaussians.means)
+
+
+def test_warms_up_and_uses_the_trainers_loader_and_other_attributes():
+    module = module_class(PACKAGES[0])("density")
+    modes = []
+    module.density.codec.module.register_forward_pre_hook(
+        lambda coupling, _: modes.append(coupling.training)
+    )
+    callback = FixedPointCallback(FixedPointSchedule(0.5, warm_up=2), attribute="density")
+    fitted(PACKAGES[0], callback, module=module, validated=False, max_epochs=1)
+    # four batches: two of the warm-up, the pass, the epoch
+    assert modes == [True] * 2 + [False] * 4 + [True] * 4
+
+
+def test_a_module_that_is_the_flow():
+    lightning_module = importlib.import_module(PACKAGES[0]).LightningModule
+
+    class Flow(ClassFlow, lightning_module):
+        def training_step(self, batch, _):
+            return self(*batch).mean()
+
+        validation_step = training_step
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    module = Flow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM), codec=CouplingCodec)
+    callback = FixedPointCallback(FixedPointSchedule(0.5))
+    fitted(PACKAGES[0], callback, module=module, validated=False, max_epochs=1)
+    assert torch.equal(module.gaussians.means, callback.result.gaussians.means)
+
+
+def test_bfloat16_flows_keep_their_gaussians_in_float64():
+    callback = FixedPointCallback(FixedPointSchedule(0.5))
+    _, module = fitted(PACKAGES[0], callback, precision="bf16-true", max_epochs=2)
+    assert callback.result.converged
+    assert next(module.model.codec.parameters()).dtype == torch.bfloat16
+    assert module.model.gaussians.means.dtype == torch.float64
+
+
+# -- averaged weights ----------------------------------------------------------------------
+
+
+class Compared(Callback):
+    """Whether the Gaussians that are validated are those of the validated weights' own latents."""
+
+    def __init__(self):
+        self.own = []
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0 and not trainer.sanity_checking:
+            alone = copy.deepcopy(pl_module.model)
+            refit_(alone, loader(), 0.5)
+            self.own.append(torch.equal(alone.gaussians.means, pl_module.model.gaussians.means))
+
+
+@pytest.mark.parametrize("use_buffers", [False, True])
+@pytest.mark.parametrize("refits_copies", [False, True])
+def test_averaged_weights_are_validated_with_gaussians_of_their_own(use_buffers, refits_copies):
+    averaging = WeightAveraging(avg_fn=get_ema_avg_fn(0.9), use_buffers=use_buffers)
+    compared = Compared()
+    callback = FixedPointCallback(
+        FixedPointSchedule(0.5, range(3)),
+        loader(),
+        copies=(lambda trainer, module: [averaging._average_model]) if refits_copies else (),
+    )
+    fitted(PACKAGES[0], [callback, averaging, compared])
+    assert compared.own == [refits_copies] * 2
+
+
+@pytest.mark.parametrize("use_buffers", [False, True])
+def test_refits_at_the_end_to_the_averaged_weights(use_buffers):
+    averaging = WeightAveraging(avg_fn=get_ema_avg_fn(0.9), use_buffers=use_buffers)
+    callback = FixedPointCallback(FixedPointSchedule(0.5), loader(), at_end=True)
+    _, module = fitted(PACKAGES[0], [averaging, callback], validated=False)
+    ours = module.model.gaussians.means.clone()
+    refit_(module.model, loader(), 0.5)
+    assert torch.equal(module.model.gaussians.means, ours)
+
+
+def test_refits_at_the_end_with_the_last_lam():
+    epochs = []
+
+    def lam(epoch):
+        epochs.append(epoch)
+        return 0.5
+
+    callback = FixedPointCallback(FixedPointSchedule(lam, [0]), loader(), at_end=True)
+    fitted(PACKAGES[0], callback, validated=False, max_epochs=3)
+    assert epochs == [0, 2]
+
+
+# -- bad input -----------------------------------------------------------------------------
+
+
+def test_refuses_what_is_no_schedule():
+    with pytest.raises(InvalidInputError, match=r"^schedule is a float; pass a FixedPointSchedule"):
+        FixedPointCallback(0.5)
+
+
+def test_names_an_attribute_that_is_missing():
+    callback = FixedPointCallback(FixedPointSchedule(0.5), attribute="flow_model")
+    with pytest.raises(InvalidInputError, match=r"^attribute is 'flow_model', which a Module does"):
+        fitted(PACKAGES[0], callback, validated=False)
+
+
+def test_names_the_extra_where_lightning_is_missing():
+    code = (
+        "import sys\n"
+        "sys.modules['lightning'] = sys.modules['pytorch_lightning'] = None\n"
+        "import fpigauss_torch.lightning\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode != 0
+    assert "ImportError: neither lightning nor pytorch_lightning is installed" in ended.stderr
+    assert "fpigauss[lightning]" in ended.stderr

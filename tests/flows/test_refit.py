@@ -1,0 +1,439 @@
+"""Refits through a flow in one process."""
+
+import copy
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from coupling import Coupling, CouplingCodec, coupling_model
+from helpers import FAMILIES, FAMILY_IDS, blobs
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+from torch.utils.data import DataLoader, TensorDataset
+
+from fpigauss import (
+    ClassStatistics,
+    InvalidInputError,
+    Status,
+    UnboundedObjectiveWarning,
+    fit_fixed_point,
+    solve_fixed_point,
+)
+from fpigauss_torch import ClassFlow, LatentGaussians, LatentPrior, RefitRejectedError
+from fpigauss_torch.refit import gather_statistics, refit_
+
+N_CLASSES, DIM = 3, 4
+
+
+def data(dtype=torch.float32, seed=0):
+    """Samples (120, 4) of three classes, in mixed order."""
+    x, y = blobs(N_CLASSES, DIM, 40, seed=seed, spread=2.0)
+    return torch.as_tensor(x, dtype=dtype), torch.as_tensor(y)
+
+
+def batches(x, y, size=32):
+    return list(zip(x.split(size), y.split(size), strict=True))
+
+
+def buffers_of(model):
+    return {name: buffer.clone() for name, buffer in model.gaussians.named_buffers()}
+
+
+def assert_same(before, after):
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def latents(model, x):
+    with torch.no_grad():
+        return model.encode(x)[0]
+
+
+def assert_close(ours, theirs, spread):
+    """To 1e-9 of the latents' standard deviation, as rounding allows at any offset."""
+    np.testing.assert_allclose(ours.means, theirs.means, rtol=0, atol=1e-9 * spread)
+    scale = np.abs(np.asarray(theirs.covariances)).max()
+    np.testing.assert_allclose(ours.covariances, theirs.covariances, rtol=0, atol=1e-9 * scale)
+
+
+# -- what is fitted ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_equals_the_core_on_all_latents_at_once(covariance, tied, offset):
+    x, y = data(torch.float64)
+    model = coupling_model(N_CLASSES, DIM, covariance, tied, offset=offset, dtype=torch.float64)
+    result = refit_(model, batches(x, y), 0.2)
+    z = latents(model, x)
+    settings = {"lam": 0.2, "covariance": covariance, "tied": tied}
+    assert result.status is Status.CONVERGED
+    assert_close(result.gaussians, fit_fixed_point(z.numpy(), y.numpy(), **settings).gaussians, 1.0)
+    assert_close(result.gaussians, fit_fixed_point(z, y, **settings).gaussians, 1.0)
+    assert torch.equal(model.gaussians.means, result.gaussians.means)
+    assert torch.equal(model.gaussians.covariances, result.gaussians.covariances)
+
+
+def test_a_data_loader_and_lists_of_labels_will_do():
+    x, y = data()
+    loader = DataLoader(TensorDataset(x, y), batch_size=32, shuffle=True)
+    a, b, c = (coupling_model(N_CLASSES, DIM) for _ in range(3))
+    refit_(a, batches(x, y), 0.5)
+    refit_(b, loader, 0.5)
+    refit_(c, ([part, labels.tolist()] for part, labels in batches(x, y)), 0.5)
+    # float32 products round otherwise in batches of other rows
+    torch.testing.assert_close(a.gaussians.means, b.gaussians.means, rtol=0, atol=1e-5)
+    assert torch.equal(a.gaussians.means, c.gaussians.means)
+
+
+def test_rows_without_a_label_are_left_out():
+    x, y = data()
+    kept = torch.arange(len(y)) % 5 != 0
+    kept[32:64] = False  # a batch without any label
+    some, only = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    refit_(some, batches(x, torch.where(kept, y, -1)), 0.5)
+    refit_(only, batches(x[kept], y[kept]), 0.5)
+    torch.testing.assert_close(some.gaussians.means, only.gaussians.means, rtol=0, atol=1e-5)
+
+
+def test_statistics_can_be_kept_and_fitted_at_several_lam():
+    x, y = data()
+    model, direct = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    statistics = gather_statistics(model, batches(x, y))
+    assert statistics.means.dtype == torch.float64
+    for lam in (0.0, 1.0):
+        model.gaussians.solve_(statistics, lam)
+        refit_(direct, batches(x, y), lam)
+        assert_same(buffers_of(model), buffers_of(direct))
+
+
+def test_dense_gaussians_gather_dense_statistics():
+    x, y = data()
+    assert gather_statistics(coupling_model(N_CLASSES, DIM, "dense"), batches(x, y)).covariance == (
+        "dense"
+    )
+
+
+def test_starts_from_the_present_gaussians_if_asked():
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    first = refit_(model, batches(x, y), 1.0, init="current")  # N(0, I) thrice: from the data
+    assert first.n_iter > 1
+    again = refit_(model, batches(x, y), 1.0, init="current")
+    assert again.converged and again.n_iter < first.n_iter
+
+
+@pytest.mark.parametrize("wrap", ["averaged", "compiled", "both"])
+def test_unwraps(wrap):
+    x, y = data()
+    bare = coupling_model(N_CLASSES, DIM)
+    model = bare
+    if wrap != "averaged":
+        model = torch.compile(model, backend="eager")
+    if wrap != "compiled":
+        model = AveragedModel(model)
+    refit_(bare, batches(x, y), 1.0)
+    refit_(model, batches(x, y), 1.0)
+    inner = model.module if wrap != "compiled" else model
+    inner = inner if wrap == "averaged" else inner._orig_mod
+    assert_same(buffers_of(inner), buffers_of(bare))
+
+
+def test_shows_a_bar_of_all_batches(capsys):
+    x, y = data()
+    refit_(coupling_model(N_CLASSES, DIM), batches(x, y), 1.0, progress=True)
+    shown = capsys.readouterr().err
+    assert "4/4" in shown and "fixed point" in shown
+
+
+# -- what is left as it was ----------------------------------------------------------------
+
+
+class Failing:
+    """Two batches, and then the disk is gone."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __iter__(self):
+        yield from self.parts[:2]
+        raise OSError("disk gone")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_every_part_keeps_its_mode(fails):
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    model.codec.module.drop = torch.nn.Dropout()
+    model.train()
+    model.codec.module.outer[1].eval()  # frozen by hand
+    modes = [part.training for part in model.modules()]
+    seen = []
+    model.codec.module.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    if fails:
+        with pytest.raises(OSError, match="disk gone") as caught:
+            refit_(model, Failing(batches(x, y)), 1.0)
+        assert float(caught.value.statistics.counts.sum()) == 64  # of the batches before
+    else:
+        refit_(model, batches(x, y), 1.0)
+    assert seen and not any(seen)
+    assert [part.training for part in model.modules()] == modes
+
+
+def train_step(model, x, y):
+    model.zero_grad()
+    model(x, y).mean().backward()
+    return [parameter.grad for parameter in model.parameters()]
+
+
+def test_training_goes_on_after_a_refit_in_inference_mode():
+    x, y = data()
+    model, plain = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    encoded = []  # as a flow may keep what it computes
+    hook = model.codec.module.register_forward_hook(lambda *arguments: encoded.append(arguments[2]))
+    with torch.inference_mode():
+        result = refit_(model, batches(x, y), 1.0)
+    hook.remove()
+    refit_(plain, batches(x, y), 1.0)
+    for kept in (encoded[0][0], result.gaussians.means, *model.buffers()):
+        (torch.ones_like(kept, requires_grad=True) * kept).sum().backward()
+    for ours, theirs in zip(train_step(model, x, y), train_step(plain, x, y), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_training_goes_on_in_the_same_autocast_region():
+    x, y = data()
+    model, plain = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    with torch.autocast("cpu", torch.bfloat16):
+        refit_(model, batches(x, y), 1.0)
+        ours = train_step(model, x, y)
+    plain.gaussians.load_state_dict(model.gaussians.state_dict())
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = train_step(plain, x, y)
+    for gradient, expected in zip(ours, theirs, strict=True):
+        assert gradient is not None and torch.equal(gradient, expected)
+
+
+def test_encodes_in_the_precision_around_the_call_and_sums_in_float64():
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    with torch.autocast("cpu", torch.bfloat16):
+        gathered = gather_statistics(model, [(x, y)])
+        z = latents(model, x)
+    expected = ClassStatistics.from_samples(z.double(), y)
+    full = ClassStatistics.from_samples(latents(model, x).double(), y)
+    assert torch.equal(gathered.means, expected.means)
+    assert torch.equal(gathered.covariances, expected.covariances)
+    assert (gathered.means - full.means).abs().max() > 1e-4  # bfloat16 has 8 bits
+
+
+def test_works_with_gradients_on_and_leaves_none():
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    x.requires_grad_()
+    result = refit_(model, batches(x, y), 1.0)
+    assert torch.is_grad_enabled()
+    assert not any(buffer.requires_grad for buffer in model.buffers())
+    assert not result.gaussians.means.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_buffers_are_replaced_in_place_and_a_kept_state_must_be_copied():
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    places = [buffer.data_ptr() for buffer in model.buffers()]
+    aliased, kept = model.state_dict(), copy.deepcopy(model.state_dict())
+    twin = copy.deepcopy(model)
+    refit_(model, batches(x, y), 1.0)
+    assert [buffer.data_ptr() for buffer in model.buffers()] == places
+    assert torch.equal(aliased["gaussians.means"], model.gaussians.means)
+    assert not kept["gaussians.means"].any()
+    assert not twin.gaussians.means.any()
+    refit_(twin, batches(x, y), 1.0)
+    assert_same(buffers_of(twin), buffers_of(model))
+
+
+# -- copies --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use_buffers", [False, True])
+def test_copies_are_refitted_to_their_own_latents(use_buffers):
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    averaged = AveragedModel(model, avg_fn=get_ema_avg_fn(0.5), use_buffers=use_buffers)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(3):
+        train_step(model, x, y)
+        optimizer.step()
+        averaged.update_parameters(model)
+    result = refit_(model, batches(x, y), 1.0, copies=[averaged])
+    alone = copy.deepcopy(averaged.module)
+    refit_(alone, batches(x, y), 1.0)
+    assert_same(buffers_of(averaged.module), buffers_of(alone))
+    assert torch.equal(result.gaussians.means, model.gaussians.means)
+    assert not torch.equal(averaged.module.gaussians.means, model.gaussians.means)
+
+
+def test_nothing_is_replaced_if_one_of_the_fits_fails():
+    x, y = data()
+    model, other = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM, seed=1)
+    with torch.no_grad():
+        other.codec.module.outer[0].bias.fill_(torch.nan)
+    before = buffers_of(model)
+    with pytest.raises(InvalidInputError, match="NaN or infinity"):
+        refit_(model, batches(x, y), 1.0, copies=[other])
+    assert_same(before, buffers_of(model))
+
+
+# -- what is refused -----------------------------------------------------------------------
+
+
+def test_an_unbounded_fit_keeps_the_old_gaussians_unless_accepted():
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    refit_(model, batches(x, y), 0.5)
+    before = buffers_of(model)
+    with (
+        pytest.warns(UnboundedObjectiveWarning),
+        pytest.raises(RefitRejectedError, match='ended "unbounded"') as caught,
+    ):
+        refit_(model, batches(x, y), 1e4)
+    assert caught.value.result.status is Status.UNBOUNDED
+    assert_same(before, buffers_of(model))
+    with pytest.warns(UnboundedObjectiveWarning):
+        result = refit_(model, batches(x, y), 1e4, accept=["unbounded"])
+    assert torch.equal(model.gaussians.means, result.gaussians.means)
+
+
+def test_latents_that_are_not_finite_are_named():
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    refit_(model, batches(x, y), 1.0)
+    before = buffers_of(model)
+    x, y = x.clone(), y.clone()
+    y[0:32] = -1  # a batch that is left out still counts
+    y[64:67] = -1
+    x[64 + 5] = torch.inf
+    label = int(y[64 + 5])
+    with pytest.raises(
+        InvalidInputError, match=rf"^batch 2: the latents .* in row 5, of class {label}; "
+    ) as caught:
+        refit_(model, batches(x, y), 1.0)
+    assert_same(before, buffers_of(model))
+    assert float(caught.value.statistics.counts.sum()) == 32
+    assert "The statistics of the batches before" in caught.value.__notes__[0]
+
+
+def test_an_empty_class_is_an_error_and_keeps_the_old_gaussians():
+    x, y = data()
+    model = coupling_model(N_CLASSES, DIM)
+    before = buffers_of(model)
+    with pytest.raises(InvalidInputError, match="holds no sample of class 1"):
+        refit_(model, batches(x[y != 1], y[y != 1]), 1.0)
+    assert_same(before, buffers_of(model))
+
+
+X, Y = data()
+
+FAULTS = {
+    "no batches": ([], "^loader gives no labelled sample; "),
+    "no label": ([(X, torch.full_like(Y, -1))], "^loader gives no labelled sample; "),
+    "not iterable": (7, "^loader is a int; "),
+    "samples only": ([(X, Y), X], r"^batch 1: loader yields a Tensor here; .* of \(x, y\)"),
+    "three things": ([(X, Y, Y)], r"^batch 0: loader yields a tuple .* not of 3 things"),
+    "no tensor": ([(X.numpy(), Y)], "^batch 0: x is a ndarray; "),
+    "label out of range": ([(X, Y + 1)], r"^batch 0: labels is 3 in row \d+; the classes are 0..2"),
+    "label below -1": ([(X, Y - 2)], "^batch 0: labels is -2 in row "),
+    "float labels": ([(X, Y.float())], "^batch 0: labels has dtype torch.float32"),
+    "one-hot labels": ([(X, torch.eye(3)[Y].long())], r"^batch 0: labels has shape \(120, 3\)"),
+    "too few labels": ([(X, Y), (X, Y[:5])], r"^batch 1: labels has shape \(5,\), \(120,\) is"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_names_the_batch_at_fault(fault):
+    loader, message = FAULTS[fault]
+    model = coupling_model(N_CLASSES, DIM)
+    before = buffers_of(model)
+    with pytest.raises(InvalidInputError, match=message):
+        refit_(model, loader, 1.0)
+    assert_same(before, buffers_of(model))
+
+
+def test_names_the_batch_whose_latents_have_another_width():
+    model = ClassFlow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM + 1), codec=CouplingCodec)
+    with pytest.raises(InvalidInputError, match=r"^batch 0: the flow's latents have 4 dimensions"):
+        refit_(model, [(X, Y)], 1.0)
+
+
+OPTIONS = {
+    "lam": ({"lam": -1.0}, InvalidInputError, "^lam is -1"),
+    "option": ({"alpha": 0.0}, InvalidInputError, "^alpha is 0"),
+    "solver": ({"solver": "newton"}, InvalidInputError, "^solver is 'newton'"),
+    "init": ({"init": "old"}, InvalidInputError, "^init is 'old'"),
+    "family": ({"tied": True}, InvalidInputError, "^tied is not an option of a refit"),
+    "unknown": ({"alfa": 1.0}, TypeError, "alfa"),
+    "status": ({"accept": ["unbound"]}, InvalidInputError, r"^accept is \['unbound'\]; "),
+    "one status": ({"accept": "converged"}, InvalidInputError, "^accept is 'converged'; "),
+    "one copy": ({"copies": coupling_model(3, 4)}, InvalidInputError, "^copies is one module"),
+    "no copy": ({"copies": [3]}, InvalidInputError, "^copies is, or wraps, a int"),
+}
+
+
+@pytest.mark.parametrize("fault", OPTIONS)
+def test_options_are_checked_before_any_batch(fault):
+    given, kind, message = OPTIONS[fault]
+
+    def untouched():
+        raise AssertionError("the loader was read")
+        yield
+
+    with pytest.raises(kind, match=message):
+        refit_(coupling_model(3, 4), untouched(), **{"lam": 1.0, **given})
+
+
+def test_copies_need_a_loader_that_can_be_read_again():
+    model = coupling_model(N_CLASSES, DIM)
+    with pytest.raises(InvalidInputError, match=r"^loader is a list_iterator, which can be gone"):
+        refit_(model, iter(batches(X, Y)), 1.0, copies=[copy.deepcopy(model)])
+
+
+class Standard(LatentPrior):
+    """N(0, I) whatever the class."""
+
+    def density(self):
+        return LatentGaussians(self.n_classes, self.dim).density()
+
+    def color(self, noise, labels):
+        return noise
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Coupling(4), "^model is, or wraps, a Coupling; "),
+        (AveragedModel(Coupling(4)), "^model is, or wraps, a Coupling; "),
+        (ClassFlow(Coupling(4), Standard(3, 4), codec=CouplingCodec), "^model has a Standard as"),
+    ],
+    ids=["no ClassFlow", "none within", "another prior"],
+)
+def test_refuses_models_without_gaussians_to_fit(model, message):
+    with pytest.raises(InvalidInputError, match=message):
+        refit_(model, [(X, Y)], 1.0)
+
+
+def test_refuses_to_refit_in_a_backward_pass():
+    model = coupling_model(N_CLASSES, DIM)
+    before = buffers_of(model)
+    loss = model(X, Y).mean()
+    loss.register_hook(lambda _: refit_(model, [(X, Y)], 1.0) and None)
+    with pytest.raises(InvalidInputError, match=r"^refit_ inside a backward pass"):
+        loss.backward()
+    assert_same(before, buffers_of(model))
+
+
+def test_documents_every_option_of_the_solver():
+    documented = inspect.getdoc(refit_)
+    passed = set(inspect.signature(solve_fixed_point).parameters)
+    for name in passed - {"statistics", "covariance", "tied"}:
+        assert name in documented, name
