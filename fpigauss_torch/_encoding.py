@@ -1,95 +1,83 @@
 """One pass of a data set through a flow: the statistics of its latents."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fpigauss import ClassStatistics, InvalidInputError
+from fpigauss._progress import progress_bar
 from fpigauss_torch._checks import hard_labels
 from fpigauss_torch.flow import ClassFlow
 
-__all__ = ["Latents", "modes_restored", "own_statistics", "unlike_training", "unpacked"]
+__all__ = ["modes_restored", "own_statistics", "unlike_training", "unpacked"]
+
+#: Numbers of latents that are held until they are added up: a class at a time, in few batches most
+#: classes have a row or two, and adding them up would cost more than encoding them.
+_HELD = 2**22
 
 
-@contextmanager
-def unlike_training() -> Iterator[None]:
-    """No gradients, but no inference tensors either: training could not go on with those.
+class _Encoded(NamedTuple):
+    """The labelled rows of one batch of the loader."""
 
-    Autocast stays as it is, except that it keeps no weights it has cast: older versions of torch
-    would use them, which have no gradients, for training in the same autocast region.
+    batch: int
+    rows: Tensor  # their places in the batch, on the host as the labels are
+    labels: Tensor
+    z: Tensor
+
+
+def own_statistics(
+    flow: ClassFlow, loader: Iterable[Any], device: torch.device, progress: bool
+) -> ClassStatistics:
+    """The statistics of this process's samples; zeros if it has none.
+
+    Whatever ends the pass early leaves with the statistics of the batches before it as its
+    attribute ``statistics``, as from ``ClassStatistics.from_batches``.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        cached = torch.is_autocast_cache_enabled()
-        torch.set_autocast_cache_enabled(False)
+    total, held, n_held = _of_nothing(flow), list[_Encoded](), 0
+    with (
+        unlike_training(),
+        modes_restored(flow),
+        progress_bar(loader, progress, "statistics") as batches,
+    ):
+        flow.eval()
         try:
-            yield
-        finally:
-            torch.set_autocast_cache_enabled(cached)
+            for place, batch in enumerate(batches):
+                try:
+                    held.append(_encoded(flow, place, batch, device))
+                except InvalidInputError as error:
+                    raise InvalidInputError(f"batch {place}: {error}") from error
+                n_held += held[-1].z.numel()
+                if n_held >= _HELD:
+                    # one assignment: an interrupt finds all of it, or nothing
+                    total, held, n_held = _added(total, held), [], 0
+            return _added(total, held)
+        except BaseException as error:
+            before = list(takewhile(lambda part: bool(part.z.isfinite().all()), held))
+            with suppress(InvalidInputError):  # sums that overflow: without what is held, then
+                total = _added(total, before)
+            _carry(error, total)
+            raise
 
 
-class Latents:
-    """The labelled rows of a loader's batches, encoded; the last batch is kept for messages."""
-
-    def __init__(self, flow: ClassFlow, loader: Iterable[Any], device: torch.device) -> None:
-        self.flow = flow
-        self.loader = loader
-        self.device = device
-        self.ended = False
-        self._batch = 0
-        self._rows = self._labels = self._z = torch.empty(0)
-
-    def __len__(self) -> int:
-        """For progress bars; loaders without a length raise TypeError, as they should."""
-        return len(self.loader)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(z, y) of every batch with a labelled row."""
-        for place, batch in enumerate(self.loader):
-            self._batch = place
-            try:
-                if self._encode(batch) == 0:
-                    continue
-            except InvalidInputError as error:
-                raise InvalidInputError(f"batch {self._batch}: {error}") from error
-            yield self._z, self._labels
-        self.ended = True
-
-    def _encode(self, batch: Any) -> int:
-        """Take a batch in; how many rows of it are labelled."""
-        gaussians = self.flow.gaussians
-        x, y = unpacked(batch)
-        y, _ = hard_labels(
-            y, gaussians.n_classes, device=torch.device("cpu"), rows=len(x), unlabelled=True
-        )
-        self._rows = (y >= 0).nonzero()[:, 0]
-        self._labels = y[self._rows]
-        n_rows = len(self._rows)
-        if 0 < n_rows < len(x):
-            x = x[self._rows.to(x.device)]
-        if n_rows > 0:
-            z, _ = self.flow.encode(x.to(self.device, non_blocking=True))
-            self._z = z.detach().to(gaussians.means)
-        return n_rows
-
-    def explained(self, error: InvalidInputError) -> InvalidInputError:
-        """The error, with the class if a latent of the last batch is to blame."""
-        faulty = (~self._z.isfinite()).any(1) if self._z.ndim == 2 else self._z
-        if not bool(faulty.any()):
-            return error
-        first = int(faulty.nonzero()[0, 0])
-        better = InvalidInputError(
-            f"batch {self._batch}: the latents hold NaN or infinity in row "
-            f"{int(self._rows[first])}, of class {int(self._labels[first])}; drop that sample, or "
-            "go back to weights that encode it"
-        )
-        better.statistics = error.statistics
-        for note in getattr(error, "__notes__", ()):
-            better.add_note(note)
-        return better
+def _encoded(flow: ClassFlow, place: int, batch: Any, device: torch.device) -> _Encoded:
+    """A batch in latents of the Gaussians' dtype."""
+    gaussians = flow.gaussians
+    x, y = unpacked(batch)
+    y, _ = hard_labels(
+        y, gaussians.n_classes, device=torch.device("cpu"), rows=len(x), unlabelled=True
+    )
+    rows = (y >= 0).nonzero()[:, 0]
+    if len(rows) == 0:
+        return _Encoded(place, rows, y[rows], gaussians.means[:0])
+    if len(rows) < len(x):
+        x = x[rows.to(x.device)]
+    z, _ = flow.encode(x.to(device, non_blocking=True))
+    return _Encoded(place, rows, y[rows], z.detach().to(gaussians.means))
 
 
 def unpacked(batch: Any) -> tuple[Tensor, Any]:
@@ -107,27 +95,73 @@ def unpacked(batch: Any) -> tuple[Tensor, Any]:
     return x, y
 
 
-def own_statistics(flow: ClassFlow, latents: Latents, progress: bool) -> ClassStatistics:
-    """The statistics of this process's samples; zeros if it has none."""
+# -- statistics ----------------------------------------------------------------------------
+
+
+def _of_nothing(flow: ClassFlow) -> ClassStatistics:
     gaussians = flow.gaussians
-    with unlike_training(), modes_restored(flow):
-        flow.eval()
-        try:
-            return ClassStatistics.from_batches(
-                latents,
-                covariance=gaussians.statistics_kind,
-                classes=range(gaussians.n_classes),
-                progress=progress,
+    means = torch.zeros_like(gaussians.means)
+    covariances = means
+    if gaussians.statistics_kind == "dense":
+        covariances = means.new_zeros(*means.shape, gaussians.dim)
+    classes = np.arange(gaussians.n_classes)
+    return ClassStatistics(means[:, 0], means, covariances, classes=classes, closed=True)
+
+
+def _added(total: ClassStatistics, parts: Sequence[_Encoded]) -> ClassStatistics:
+    """The statistics with those of more batches."""
+    if sum(len(part.rows) for part in parts) == 0:
+        return total
+    try:
+        return total.update(
+            torch.cat([part.z for part in parts]), torch.cat([part.labels for part in parts])
+        )
+    except InvalidInputError:
+        _check_finite(parts)
+        raise
+
+
+def _check_finite(parts: Sequence[_Encoded]) -> None:
+    """An error that names batch, row and class of the first latent that is not finite."""
+    for part in parts:
+        faulty = (~part.z.isfinite()).any(1)
+        if bool(faulty.any()):
+            first = int(faulty.nonzero()[0, 0])
+            raise InvalidInputError(
+                f"batch {part.batch}: the latents hold NaN or infinity in row "
+                f"{int(part.rows[first])}, of class {int(part.labels[first])}; drop that sample, "
+                "or go back to weights that encode it"
             )
-        except InvalidInputError as error:
-            if not latents.ended:
-                raise latents.explained(error) from error
-        means = torch.zeros_like(gaussians.means)
-        covariances = means
-        if gaussians.statistics_kind == "dense":
-            covariances = means.new_zeros(*means.shape, gaussians.dim)
-        counts, classes = means[:, 0], np.arange(gaussians.n_classes)
-        return ClassStatistics(counts, means, covariances, classes=classes, closed=True)
+
+
+def _carry(error: BaseException, statistics: ClassStatistics) -> None:
+    """Hang the statistics on an exception, and say so where its traceback is shown."""
+    if bool(statistics.counts.any()):
+        with suppress(AttributeError, TypeError):  # an exception may refuse new attributes
+            error.statistics = statistics  # type: ignore[attr-defined]
+            error.add_note(
+                "The statistics of the batches before are the attribute `statistics` of this "
+                "exception."
+            )
+
+
+# -- around it -----------------------------------------------------------------------------
+
+
+@contextmanager
+def unlike_training() -> Iterator[None]:
+    """No gradients, but no inference tensors either: training could not go on with those.
+
+    Autocast stays as it is, except that it keeps no weights it has cast: older versions of torch
+    would use them, which have no gradients, for training in the same autocast region.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        cached = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)
+        try:
+            yield
+        finally:
+            torch.set_autocast_cache_enabled(cached)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ _Functions = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor],
 
 
 class ClassFlow(nn.Module):
-    r"""A normalizing flow over class Gaussians: log p(x|y) = log N_y(f(x)) + log |det df/dx|.
+    r"""A normalizing flow over class Gaussians: log p(x|y) = log N_y(f(x)) + log abs(det df/dx).
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class ClassFlow(nn.Module):
         -------
         z : (N, D) tensor
         logdet : (N,) tensor
-            log |det dz/dx|, in nats.
+            log abs(det dz/dx), in nats.
         """
         z, logdet = self.codec.encode(x)
         if logdet.shape != z.shape[:1]:

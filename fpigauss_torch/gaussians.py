@@ -27,7 +27,7 @@ ACCEPTED = ("converged", "max_iter", "stalled")
 
 
 class LatentGaussians(LatentPrior):
-    r"""One Gaussian a class under a flow, fitted by the fixed point of `fpigauss`.
+    r"""One Gaussian a class under a flow, fitted by the fixed point of fpigauss.
 
     Means and covariances are float64 buffers, N(0, I) for every class until the first fit; their
     dtype stays whatever the module is cast to (float32 where the device has no float64). Nothing

@@ -16,7 +16,7 @@ from fpigauss._options import Options
 from fpigauss.covariance import CovarianceFamily, Diagonal
 from fpigauss_torch._checks import check_outside_backward
 from fpigauss_torch._distributed import combined, is_first, of_first, raised_together
-from fpigauss_torch._encoding import Latents, own_statistics, unlike_training
+from fpigauss_torch._encoding import own_statistics, unlike_training
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import ACCEPTED, LatentGaussians
 
@@ -165,7 +165,7 @@ def gather_statistics(
         flow = flow_of(model)
         check_loader(loader, n_passes=1)
         place = flow.gaussians.means.device if device is None else torch.device(device)
-        own = own_statistics(flow, Latents(flow, loader, place), progress and is_first())
+        own = own_statistics(flow, loader, place, progress and is_first())
     statistics = combined(own)
     if not bool(statistics.counts.any()):
         raise InvalidInputError(

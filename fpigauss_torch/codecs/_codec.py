@@ -77,7 +77,7 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Flat latents (N, D), and log |det dz/dx| (N,), of samples (N, ...)."""
+        """Flat latents (N, D), and log abs(det dz/dx) (N,), of samples (N, ...)."""
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:

@@ -149,6 +149,12 @@ def test_shows_a_bar_of_all_batches(capsys):
 # -- what is left as it was ----------------------------------------------------------------
 
 
+@pytest.fixture(params=[1, 2**22], ids=["a batch at a time", "many batches at once"])
+def held(request, monkeypatch):
+    """Whether latents of several batches are added up together."""
+    monkeypatch.setattr("fpigauss_torch._encoding._HELD", request.param)
+
+
 class Failing:
     """Two batches, and then the disk is gone."""
 
@@ -161,7 +167,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_every_part_keeps_its_mode(fails):
+def test_every_part_keeps_its_mode(fails, held):
     x, y = data()
     model = coupling_model(N_CLASSES, DIM)
     model.codec.module.drop = torch.nn.Dropout()
@@ -305,7 +311,7 @@ def test_an_unbounded_fit_keeps_the_old_gaussians_unless_accepted():
     assert torch.equal(model.gaussians.means, result.gaussians.means)
 
 
-def test_latents_that_are_not_finite_are_named():
+def test_latents_that_are_not_finite_are_named(held):
     x, y = data()
     model = coupling_model(N_CLASSES, DIM)
     refit_(model, batches(x, y), 1.0)
@@ -396,6 +402,14 @@ def test_copies_need_a_loader_that_can_be_read_again():
     model = coupling_model(N_CLASSES, DIM)
     with pytest.raises(InvalidInputError, match=r"^loader is a list_iterator, which can be gone"):
         refit_(model, iter(batches(X, Y)), 1.0, copies=[copy.deepcopy(model)])
+
+
+def test_latents_whose_sums_overflow_keep_the_old_gaussians(held):
+    codec = (lambda x: (x.double() * 1e200, x.sum(1)), lambda z: z)
+    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=codec)
+    with pytest.raises(InvalidInputError, match="its sums overflow; rescale it"):
+        refit_(model, batches(X, Y), 1.0)
+    assert not model.gaussians.means.any()
 
 
 class Standard(LatentPrior):
