@@ -26,7 +26,7 @@ NOTE = """
 class_log_prob is compared with the broadcast ((z[:, None] - means)^2 / variances).sum(-1); memory
 is what a process of its own held at most beyond what it held before the call. The flow is a Glow
 of normflows for 3x16x16 images (two levels, four steps each, 64 channels; 1 x 1 convolutions and
-affine couplings). Its refit (K=10, 1,024 images) is compared with an encode pass over the same
+affine couplings). Its refit (K=10, 4,096 images) is compared with an encode pass over the same
 batches, and a training step (batches of 64: forward, backward, Adam) with the same step on a
 standard-normal base, log N(z; 0, I). The two kinds of step take turns.
 """
@@ -138,8 +138,8 @@ def conv_flow() -> list[Row]:
     torch.manual_seed(0)
     n_classes, dim = 10, 3 * 16 * 16
     model = ClassFlow(glow(3, 16, 2, 4, 64), LatentGaussians(n_classes, dim))
-    x = torch.rand(1024, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(1024) % n_classes
+    x = torch.rand(4096, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(4096) % n_classes
     batches = list(zip(x.split(64), y.split(64), strict=True))
     model(x[:64])  # data-dependent layers start from a batch
     model.eval()
@@ -174,7 +174,7 @@ def conv_flow() -> list[Row]:
     )
     return [
         Row(
-            "refit of a Glow, N=1,024: time, of its encode pass's",
+            "refit of a Glow, N=4,096: time, of its encode pass's",
             duration(refits.median("refit")),
             f"encode: {duration(refits.median('encode'))}",
             refits.ratio("refit", "encode"),
