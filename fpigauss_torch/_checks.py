@@ -7,11 +7,24 @@ from torch import Tensor
 
 from fpigauss import InvalidInputError
 
-__all__ = ["as_generator", "check_latents", "check_outside_backward", "hard_labels", "soft_labels"]
+__all__ = [
+    "as_generator",
+    "check_latents",
+    "check_outside_backward",
+    "checked_encoding",
+    "hard_labels",
+    "label_tensor",
+    "soft_labels",
+]
 
 
 def check_latents(z: Any, dim: int, device: torch.device) -> None:
     """``z`` is a floating (N, dim) tensor on ``device``; its numbers are not looked at."""
+    if device.type == "meta":
+        raise InvalidInputError(
+            "the Gaussians lie on the meta device, without numbers; to_empty(device=...) the "
+            "model, then load a state"
+        )
     if not isinstance(z, Tensor):
         raise InvalidInputError(f"z is a {type(z).__name__}; pass a tensor")
     if z.ndim != 2 or z.shape[1] != dim:
@@ -27,28 +40,34 @@ def check_latents(z: Any, dim: int, device: torch.device) -> None:
 
 
 def hard_labels(
-    labels: Any, n_classes: int, *, device: torch.device, rows: int | None, unlabelled: bool
+    labels: Any,
+    n_classes: int,
+    *,
+    device: torch.device,
+    rows: int | None,
+    unlabelled: bool,
+    name: str = "labels",
+    soft: bool = False,
 ) -> tuple[Tensor, bool]:
     """Integer labels (N,) as int64 on ``device``, and whether -1 (unlabelled) may be among them.
 
-    Their range is checked, which waits for the device, except inside a compiled graph.
+    Their range is checked, which waits for the device, except inside a compiled graph. ``soft``
+    is whether the caller takes weights (N, K) too, for the message.
     """
-    if not isinstance(labels, Tensor):
-        try:
-            labels = torch.as_tensor(labels)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise InvalidInputError(
-                f"labels cannot be made a tensor ({error}); pass integers 0..{n_classes - 1}"
-            ) from None
+    labels = label_tensor(labels, n_classes, name)
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+        weights = f", or weights ({'N' if rows is None else rows}, {n_classes})" if soft else ""
+        remedy = "argmax(1)" if labels.ndim == 2 else "long()"
         raise InvalidInputError(
-            f"labels has dtype {labels.dtype}; pass integers 0..{n_classes - 1} (N,)"
-            f"{', or likelihood weights (N, K)' if unlabelled else ''}"
+            f"{name} has dtype {labels.dtype}; pass integers 0..{n_classes - 1}, one a row"
+            f"{weights}: {name}.{remedy}"
         )
     if labels.ndim != 1 or (rows is not None and labels.shape[0] != rows):
         needed = "(N,)" if rows is None else f"({rows},)"
+        one_hot = f": {name}.argmax(1) of one-hot rows" if labels.ndim == 2 else ""
         raise InvalidInputError(
-            f"labels has shape {tuple(labels.shape)}, {needed} is needed; give one label a row"
+            f"{name} has shape {tuple(labels.shape)}, {needed} is needed; "
+            f"give one label a row{one_hot}"
         )
     labels = labels.to(device=device, dtype=torch.int64)
     if torch.compiler.is_compiling():
@@ -60,10 +79,23 @@ def hard_labels(
     if low < lowest or high >= n_classes:
         row = int(((labels < lowest) | (labels >= n_classes)).nonzero()[0, 0])
         raise InvalidInputError(
-            f"labels is {int(labels[row])} in row {row}; the classes are 0..{n_classes - 1}"
+            f"{name} is {int(labels[row])} in row {row}; the classes are 0..{n_classes - 1}"
             f"{', and -1 says unlabelled' if unlabelled else ''}"
         )
     return labels, low < 0
+
+
+def label_tensor(labels: Any, n_classes: int, name: str = "labels") -> Tensor:
+    """Labels of any kind as a tensor, unchecked."""
+    if isinstance(labels, Tensor):
+        return labels
+    try:
+        tensor = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(
+            f"{name} cannot be made a tensor ({error}); pass integers 0..{n_classes - 1}"
+        ) from None
+    return tensor.long() if tensor.shape == (0,) else tensor  # an empty list has become floating
 
 
 def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: int) -> Tensor:
@@ -87,12 +119,33 @@ def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: i
     return labels
 
 
+def checked_encoding(encoded: Any, n_rows: int) -> tuple[Tensor, Tensor]:
+    """What a codec gave for ``n_rows`` samples: latents (N, ...) and log-determinants (N,)."""
+    parts = encoded if isinstance(encoded, tuple | list) else (encoded,)
+    if len(parts) != 2 or not all(isinstance(part, Tensor) for part in parts):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        raise InvalidInputError(
+            f"codec encodes to ({kinds}); return the tensors (z, logdet), of shapes (N, ...) and "
+            "(N,)"
+        )
+    z, logdet = parts
+    # (N, 1) would broadcast to (N, N) further on
+    if z.shape[:1] != (n_rows,) or logdet.shape != (n_rows,):
+        raise InvalidInputError(
+            f"codec gives z of shape {tuple(z.shape)} and logdet of shape {tuple(logdet.shape)} "
+            f"for {n_rows} samples; give a row and a number, summed over dimensions, a sample"
+        )
+    return z, logdet
+
+
 def as_generator(seed: Any) -> torch.Generator | None:
     """A generator of ``seed``: an int makes one on the host, so that devices agree."""
     if seed is None or isinstance(seed, torch.Generator):
         return seed
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InvalidInputError(f"seed is {seed!r}; pass an int >= 0, a torch.Generator or None")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InvalidInputError(
+            f"seed is {seed!r}; pass an int from 0 to 2**63 - 1, a torch.Generator or None"
+        )
     return torch.Generator().manual_seed(seed)
 
 

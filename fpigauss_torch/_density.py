@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ClassDensity"]
+__all__ = ["ClassDensity", "mixture", "working_dtype"]
 
 #: Numbers that one block of a dense family's whitening holds.
 _BLOCK = 2**24
@@ -55,7 +55,10 @@ class ClassDensity(NamedTuple):
     def of_labels(self, z: Tensor, labels: Tensor) -> Tensor:
         """Log N_y(z) (N,) of the class ``labels`` (N,), from differences."""
         with torch.autocast(z.device.type, enabled=False):
-            dtype = _working(z)
+            if self._dense and not self._tied and torch.compiler.is_compiling():
+                # rows cannot be sorted by class within one graph
+                return self.by_class(z).gather(1, labels[:, None])[:, 0]
+            dtype = working_dtype(z)
             own = torch.zeros_like(labels) if self._tied else labels
             # the difference is taken in the wider dtype: no digits are lost far from the origin
             difference = (z - self.means[labels]).to(dtype)
@@ -64,19 +67,20 @@ class ClassDensity(NamedTuple):
             elif self._tied:
                 white = difference @ self.inverse[0].T.to(dtype)
             else:
-                white = self._by_blocks_of_rows(difference, own)
+                white = self._whitened_by_class(difference, labels)
             normaliser = self._log_normalisers()[own].to(dtype)
             return normaliser - 0.5 * white.square().sum(-1)
 
     def _centred(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Latents, means and F^-1 in the dtype that densities are worked in."""
-        dtype = _working(z)
+        dtype = working_dtype(z)
         centre = self.means.detach().mean(0).to(dtype)
         means = (self.means - centre.to(self.means.dtype)).to(dtype)
         return z.to(dtype) - centre, means, self.inverse.to(dtype)
 
     def _log_normalisers(self) -> Tensor:
-        return -0.5 * (self.log_det + self.means.shape[1] * math.log(2.0 * math.pi))
+        log_det = self.log_det.to(working_dtype(self.log_det))
+        return -0.5 * (log_det + self.means.shape[1] * math.log(2.0 * math.pi))
 
     def _by_blocks_of_classes(self, x: Tensor, means: Tensor, inverse: Tensor) -> Tensor:
         per_block = max(1, _BLOCK // max(1, x.numel()))
@@ -88,16 +92,25 @@ class ClassDensity(NamedTuple):
             columns.append(white.square().sum(-1))
         return torch.cat(columns).T
 
-    def _by_blocks_of_rows(self, difference: Tensor, own: Tensor) -> Tensor:
-        per_block = max(1, _BLOCK // max(1, self.means.shape[1] ** 2))
-        rows = [
-            self.inverse[classes].to(part.dtype) @ part[:, :, None]  # (rows, d, 1)
-            for part, classes in zip(difference.split(per_block), own.split(per_block), strict=True)
+    def _whitened_by_class(self, difference: Tensor, labels: Tensor) -> Tensor:
+        """F_y^-1 x of rows (N, d), a product a class: a (d, d) matrix a row would be far larger."""
+        order = labels.argsort(stable=True)
+        sizes = torch.bincount(labels, minlength=self.means.shape[0]).tolist()
+        parts = difference[order].split(sizes)
+        white = [
+            part @ self.inverse[code].T.to(part.dtype)
+            for code, part in enumerate(parts)
+            if part.shape[0] > 0
         ]
-        return torch.cat(rows)[:, :, 0]
+        return torch.cat(white)[order.argsort()] if white else difference
 
 
-def _working(z: Tensor) -> torch.dtype:
+def mixture(by_class: Tensor) -> Tensor:
+    """Log (1/K) sum_y N_y(z) (N,) from log N_y(z) (N, K)."""
+    return torch.logsumexp(by_class, 1) - math.log(by_class.shape[1])
+
+
+def working_dtype(z: Tensor) -> torch.dtype:
     """The dtype that densities are worked in: that of the latents, half in float32."""
     return z.dtype if z.dtype == torch.float64 else torch.float32
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
 
-__all__ = ["combined", "is_first", "of_first", "raised_together", "take_over_first"]
+__all__ = ["check_alike", "combined", "is_first", "of_first", "raised_together", "take_over_first"]
 
 
 def _are_many() -> bool:
@@ -50,6 +50,23 @@ def raised_together() -> Iterator[None]:
             of_input, message = description
             kind = InvalidInputError if of_input else RuntimeError
             raise kind(f"rank {rank}: {message}")
+
+
+def check_alike(what: str, own: Any) -> None:
+    """An error unless ``own`` is the same in all processes.
+
+    All have to call it: it waits for the others.
+    """
+    if not _are_many():
+        return
+    told: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(told, own)
+    for rank, theirs in enumerate(told):
+        if theirs != told[0]:
+            raise InvalidInputError(
+                f"{what} are {theirs} on rank {rank} and {told[0]} on rank 0; "
+                "call it with the same models and copies in all processes"
+            )
 
 
 def _described(error: Exception) -> tuple[bool, str]:

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fpigauss import ClassStatistics, InvalidInputError
 from fpigauss._progress import progress_bar
 from fpigauss_torch._checks import hard_labels
+from fpigauss_torch._modes import evaluating
 from fpigauss_torch.flow import ClassFlow
 
-__all__ = ["modes_restored", "own_statistics", "unlike_training", "unpacked"]
+__all__ = ["own_statistics", "unlike_training", "unpacked"]
 
 #: Numbers of latents that are held until they are added up: a class at a time, in few batches most
 #: classes have a row or two, and adding them up would cost more than encoding them.
@@ -41,10 +42,9 @@ def own_statistics(
     total, held, n_held = _of_nothing(flow), list[_Encoded](), 0
     with (
         unlike_training(),
-        modes_restored(flow),
+        evaluating(flow),
         progress_bar(loader, progress, "statistics") as batches,
     ):
-        flow.eval()
         try:
             for place, batch in enumerate(batches):
                 try:
@@ -69,7 +69,7 @@ def _encoded(flow: ClassFlow, place: int, batch: Any, device: torch.device) -> _
     gaussians = flow.gaussians
     x, y = unpacked(batch)
     y, _ = hard_labels(
-        y, gaussians.n_classes, device=torch.device("cpu"), rows=len(x), unlabelled=True
+        y, gaussians.n_classes, device=torch.device("cpu"), rows=len(x), unlabelled=True, name="y"
     )
     rows = (y >= 0).nonzero()[:, 0]
     if len(rows) == 0:
@@ -84,8 +84,9 @@ def unpacked(batch: Any) -> tuple[Tensor, Any]:
     """Samples and labels of a batch."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InvalidInputError(
-            f"loader yields a {type(batch).__name__} here; wrap it in a generator of (x, y)"
-            + (f", not of {len(batch)} things" if isinstance(batch, tuple | list) else "")
+            f"loader yields a {type(batch).__name__} here"
+            + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
+            + "; wrap it in an object whose __iter__ yields (x, y), or pass a list of them"
         )
     x, y = batch
     if not isinstance(x, Tensor) or x.ndim == 0:
@@ -162,14 +163,3 @@ def unlike_training() -> Iterator[None]:
             yield
         finally:
             torch.set_autocast_cache_enabled(cached)
-
-
-@contextmanager
-def modes_restored(module: nn.Module) -> Iterator[None]:
-    """Train or eval mode of each part as it was: frozen parts may differ from the rest."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate, get_worker_info
 
 from fpigauss import InvalidInputError
 from fpigauss_torch._checks import as_generator
-from fpigauss_torch._encoding import modes_restored
+from fpigauss_torch._modes import evaluating
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.perturbation import check_strength, mix_within_class, noise_along_axes
 from fpigauss_torch.principal_axes import PrincipalAxes, check_n_axes
@@ -113,8 +113,7 @@ class LatentAugmentation:
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InvalidInputError(f"x is of {kind}; pass a floating-point tensor (N, ...)")
         move = mix_within_class if self.method == "mix" else noise_along_axes
-        with modes_restored(self.model), torch.autocast(x.device.type, enabled=False):
-            self.model.eval()
+        with evaluating(self.model), torch.autocast(x.device.type, enabled=False):
             z, _ = self.model.encode(x)
             moved = move(
                 z, y, self._gaussians(), strength=self.strength, seed=self._next_generator()
@@ -212,8 +211,7 @@ def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> floa
             f"y has shape {tuple(truth.shape)}, ({x.shape[0]},) is needed; give one label a row"
         )
     judge = model if isinstance(model, nn.Module) else nn.Module()
-    with modes_restored(judge):
-        judge.eval()
+    with evaluating(judge):
         before, after = (torch.as_tensor(model.predict(samples)) for samples in (x, augmented))
     right = (before == truth.to(before.device)) & (truth >= 0).to(before.device)
     if not bool(right.any()):

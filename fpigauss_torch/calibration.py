@@ -37,7 +37,8 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
     Raises
     ------
     InvalidInputError
-        If there is one class only, no labelled row, or a log-density that is not finite.
+        If there is one class only, no labelled row, a log-density that is not finite, or no
+        difference between classes.
 
     Warns
     -----
@@ -82,6 +83,10 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
         return float(((posterior * values).sum(1) - own).mean())
 
     scale = float(-values.min())
+    if scale == 0.0:
+        raise InvalidInputError(
+            "class_log_prob is the same for all classes in every row; fit the Gaussians first"
+        )
     if bool((own == 0.0).all()):
         return _without_minimum(1.0, "all rows are classified right")
     if slope(0.0) >= 0.0:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
+from fpigauss_torch._checks import checked_encoding
+from fpigauss_torch._modes import evaluating
 from fpigauss_torch.codecs import Codec, FunctionCodec, codec_for
 from fpigauss_torch.prior import LatentPrior
 
@@ -56,8 +58,8 @@ class ClassFlow(nn.Module):
             raise InvalidInputError(
                 f"gaussians is a {type(gaussians).__name__}; pass LatentGaussians or another prior"
             )
+        self.gaussians = gaussians  # first: a state of other sizes is refused before any is loaded
         self.codec = _resolved(flow, codec)
-        self.gaussians = gaussians
 
     @property
     def flow(self) -> Any:
@@ -80,12 +82,7 @@ class ClassFlow(nn.Module):
         logdet : (N,) tensor
             log abs(det dz/dx), in nats.
         """
-        z, logdet = self.codec.encode(x)
-        if logdet.shape != z.shape[:1]:
-            raise InvalidInputError(
-                f"the codec gives log-determinants of shape {tuple(logdet.shape)} for "
-                f"{z.shape[0]} samples; give one number a sample"
-            )
+        z, logdet = checked_encoding(self.codec.encode(x), x.shape[0])
         if z.shape[1] != self.gaussians.dim:
             raise InvalidInputError(
                 f"the flow's latents have {z.shape[1]} dimensions, the Gaussians "
@@ -104,7 +101,12 @@ class ClassFlow(nn.Module):
         -------
         (N, ...) tensor
         """
-        return self.codec.decode(z)
+        x = self.codec.decode(z)
+        if not isinstance(x, Tensor):
+            raise InvalidInputError(
+                f"codec decodes to a {type(x).__name__}; return a tensor (N, ...)"
+            )
+        return x
 
     # -- densities -------------------------------------------------------------------------
 
@@ -171,11 +173,13 @@ class ClassFlow(nn.Module):
         -------
         (N,) tensor
         """
+        if not levels >= 1:
+            raise InvalidInputError(f"levels is {levels!r}; pass how many there are, >= 1")
         return self(x, y) / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """The class with the highest density.
+        """The class with the highest density, in evaluation mode.
 
         Parameters
         ----------
@@ -185,11 +189,14 @@ class ClassFlow(nn.Module):
         -------
         (N,) int64 tensor
         """
-        return self.gaussians.predict(self.encode(x)[0])
+        with evaluating(self):
+            return self.gaussians.predict(self.encode(x)[0])
 
     @torch.no_grad()
     def predict_proba(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        """p(y|x) under equal priors.
+        """p(y|x) under equal priors, in evaluation mode.
+
+        For other priors, add their logarithms to ``class_log_prob(x)`` and take the softmax.
 
         Parameters
         ----------
@@ -201,13 +208,16 @@ class ClassFlow(nn.Module):
         -------
         (N, K) tensor
         """
-        return self.gaussians.predict_proba(self.encode(x)[0], temperature)
+        with evaluating(self):
+            return self.gaussians.predict_proba(self.encode(x)[0], temperature)
 
     # -- samples ---------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(self, labels: Any, temperature: float = 1.0, seed: Any = None) -> Tensor:
-        """Samples of given classes.
+        """Samples of given classes, in evaluation mode.
+
+        A flow decodes once the shapes of its latents are known: after one encode, or from a state.
 
         Parameters
         ----------
@@ -223,7 +233,8 @@ class ClassFlow(nn.Module):
         (N, ...) tensor
         """
         z = self.gaussians.sample(labels, temperature, seed, dtype=self._dtype())
-        return self.decode(z)
+        with evaluating(self):
+            return self.decode(z)
 
     def _dtype(self) -> torch.dtype:
         """The dtype that the flow works in."""

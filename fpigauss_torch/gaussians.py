@@ -1,6 +1,7 @@
 """The class Gaussians as a module beside a flow: buffers that are refitted in place."""
 
-import weakref
+import math
+import warnings
 from collections.abc import Callable, Collection
 from typing import Any, Self
 
@@ -12,18 +13,19 @@ from fpigauss import (
     ClassStatistics,
     FixedPointResult,
     InvalidInputError,
+    critical_lam,
     solve_fixed_point,
 )
-from fpigauss.covariance import CovarianceFamily, Diagonal, resolve_family
+from fpigauss._validation import check_sample_weight
+from fpigauss.covariance import FAMILIES, CovarianceFamily, Diagonal, resolve_family
 from fpigauss_torch._checks import check_latents, check_outside_backward, hard_labels
 from fpigauss_torch._density import ClassDensity
 from fpigauss_torch._errors import RefitRejectedError
+from fpigauss_torch._guard import guarded
+from fpigauss_torch._options import ACCEPTED, check_options
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["ACCEPTED", "LatentGaussians"]
-
-#: How a fit may end for its Gaussians to be taken over.
-ACCEPTED = ("converged", "max_iter", "stalled")
 
 
 class LatentGaussians(LatentPrior):
@@ -81,7 +83,8 @@ class LatentGaussians(LatentPrior):
         """Start from N(0, I) for every class."""
         super().__init__(n_classes, dim)
         self.family = resolve_family(covariance, tied)
-        self._version = 0
+        #: How often the Gaussians were replaced.
+        self.n_swaps = 0
         zero = torch.zeros(n_classes, dim, dtype=torch.float64)
         # the shape's own average of the identity: ones, however the family stores them
         unit = self.family.average(self.family.unit(dim, zero), dim)
@@ -110,17 +113,11 @@ class LatentGaussians(LatentPrior):
 
     def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
         """As every prior's; a backward pass after a refit in between is an error of its own."""
-        return self._guarded(super().log_prob(z, labels))
+        return guarded(super().log_prob(z, labels), self, self.n_swaps)
 
     def class_log_prob(self, z: Tensor) -> Tensor:
         """As every prior's; a backward pass after a refit in between is an error of its own."""
-        return self._guarded(super().class_log_prob(z))
-
-    def _guarded(self, log_prob: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or not log_prob.requires_grad:
-            return log_prob
-        guarded: Tensor = _SameGaussians.apply(log_prob, weakref.ref(self), self._version)
-        return guarded
+        return guarded(super().class_log_prob(z), self, self.n_swaps)
 
     # -- fits ------------------------------------------------------------------------------
 
@@ -166,14 +163,15 @@ class LatentGaussians(LatentPrior):
         """
         check_latents(z, self.dim, self.means.device)
         labels, some_unlabelled = hard_labels(
-            y, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True
+            y, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True, name="y"
         )
         z = z.detach().to(self.means.dtype)
         if some_unlabelled:
             kept = labels >= 0
             z, labels = z[kept], labels[kept]
             if sample_weight is not None:
-                sample_weight = torch.as_tensor(sample_weight, device=z.device)[kept]
+                weight = check_sample_weight(sample_weight, len(kept))
+                sample_weight = torch.as_tensor(weight, device=z.device)[kept]
         statistics = ClassStatistics.from_samples(
             z,
             labels,
@@ -210,18 +208,34 @@ class LatentGaussians(LatentPrior):
             As ``fit_``.
         """
         check_outside_backward("a refit")
+        check_options(lam, options, accept, self.family)
         self._check_statistics(statistics)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             result = solve_fixed_point(statistics, lam, covariance=self.family, **options)
-        if result.status not in accept:
+        if result.status not in accept:  # what it warned of is what is raised
             raise RefitRejectedError(
                 f'the fit ended "{result.status}" ({result.status.message}), which is not among '
-                f"accept={tuple(accept)}; the old Gaussians were kept. Lower lam, pass tied=True, "
-                "or accept it",
+                f"accept={tuple(accept)}; the old Gaussians were kept. {self._remedies(lam)}",
                 result,
             )
+        for warning in caught:
+            warnings.warn(warning.message, stacklevel=2)
         self.assign_(result.gaussians)
         return result
+
+    def _remedies(self, lam: float) -> str:
+        bound = critical_lam(
+            self.n_classes,
+            covariance=self.family if type(self.family) in FAMILIES.values() else "diagonal",
+            tied=self.family.tied,
+            dim=self.dim,
+        )
+        below = f' (with pi="forward" a minimum is certain below {bound:.3g})'
+        return (
+            f"Lower lam={lam:g}{below if math.isfinite(bound) else ''}, make LatentGaussians with "
+            'tied=True, pass update="means" or pi="initial", or accept it'
+        )
 
     @property
     def statistics_kind(self) -> str:
@@ -238,6 +252,13 @@ class LatentGaussians(LatentPrior):
                 f"statistics are of {statistics.n_classes} classes in {statistics.dim} "
                 f"dimensions, the Gaussians of {self.n_classes} in {self.dim}; gather them with "
                 "classes=range(n_classes) from latents of this width"
+            )
+        empty = (torch.as_tensor(statistics.counts) <= 0.0).nonzero()[:, 0].tolist()
+        if empty:
+            named = ", ".join(map(str, empty[:6])) + (", ..." if len(empty) > 6 else "")
+            raise InvalidInputError(
+                f"statistics hold no sample of class {named}; give every class 0.."
+                f"{self.n_classes - 1} samples, or make LatentGaussians with fewer classes"
             )
 
     # -- conversion ------------------------------------------------------------------------
@@ -269,15 +290,21 @@ class LatentGaussians(LatentPrior):
         theirs = _described(gaussians.family, gaussians.n_classes, gaussians.dim)
         if ours != theirs:
             raise InvalidInputError(f"gaussians are {theirs}, these are {ours}; they must agree")
-        converted = gaussians.to(self.means)
-        with torch.no_grad():
-            values = {"means": converted.means, "covariances": converted.covariances}
-            values |= self._prepared(converted.covariances)
-            for name, value in values.items():
-                # in place: optimisers, compiled graphs and DDP hold on to the buffers
-                getattr(self, name).copy_(value)
-        self._version += 1
+        self._swap(gaussians.to(self.means))
         return self
+
+    def _swap(self, gaussians: ClassGaussians) -> None:
+        """Replace all buffers, or none."""
+        with torch.inference_mode(False), torch.no_grad():
+            values = {"means": gaussians.means, "covariances": gaussians.covariances}
+            values |= self._prepared(gaussians.covariances)
+            for name, value in values.items():
+                buffer = self._buffers[name]
+                if buffer.is_inference():  # made under inference_mode: it cannot be written to
+                    self._buffers[name] = value.clone()
+                else:  # in place: compiled graphs and DDP hold on to the buffers
+                    buffer.copy_(value)
+        self.n_swaps += 1
 
     def class_gaussians(self, classes: Any = None) -> ClassGaussians:
         """These as Gaussians of the core, copied, in float64 tensors.
@@ -323,6 +350,11 @@ class LatentGaussians(LatentPrior):
 
     # -- the state -------------------------------------------------------------------------
 
+    def reset_parameters(self) -> None:
+        """N(0, I) for every class again; modules that were made on the meta device need it."""
+        identity = type(self)(self.n_classes, self.dim, self.family, self.family.tied)
+        self.assign_(identity.class_gaussians())
+
     def _prepared(self, covariances: Tensor) -> dict[str, Tensor]:
         """Factors, as buffers by name."""
         family = self.family
@@ -350,30 +382,19 @@ class LatentGaussians(LatentPrior):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
+        dtype = self.means.dtype
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        with torch.no_grad():
-            for name, value in self._prepared(self.covariances).items():
-                self._buffers[name] = value.to(self.means)
-        self._version += 1
-
-
-class _SameGaussians(torch.autograd.Function):
-    """The identity, whose backward pass fails if the Gaussians have changed since."""
-
-    @staticmethod
-    def forward(ctx: Any, log_prob: Tensor, module: Any, version: int) -> Tensor:
-        ctx.module, ctx.version = module, version
-        return log_prob.view_as(log_prob)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        module = ctx.module()
-        if module is not None and module._version != ctx.version:
-            raise InvalidInputError(
-                "the Gaussians were refitted between forward and backward; "
-                "refit between optimiser steps, after backward and before the next forward"
-            )
-        return gradient, None, None
+        loaded = ClassGaussians(  # checks them
+            self.means.to(dtype),
+            self.covariances.to(dtype),
+            covariance=self.family,
+            tied=self.family.tied,
+        )
+        for name in ("means", "covariances"):
+            self._buffers[name] = self._buffers[name].to(dtype)
+        for name in ("_root", "_inverse", "_log_det"):
+            self._buffers[name] = self._buffers[name].to(self.means)
+        self._swap(loaded)
 
 
 def _moved(fn: Callable[[Tensor], Tensor], buffer: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def add_class(
     )
     merged = replace(statistics, closed=False).merge(own)
     start = _start(gaussians, own, options.get("shrinkage", 0.0))
-    extended = LatentGaussians(n_classes + 1, gaussians.dim, family, family.tied)
+    extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
     extended.to(gaussians.means.device)
     result = extended.solve_(merged, lam, init=start, **options)
     return Extended(extended, replace(merged, closed=statistics.closed), result)

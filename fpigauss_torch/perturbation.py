@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fpigauss import ClassGaussians, InvalidInputError
 from fpigauss_torch._checks import as_generator, check_latents, hard_labels
+from fpigauss_torch._density import working_dtype
 from fpigauss_torch.principal_axes import PrincipalAxes, check_n_axes, prior_of
 from fpigauss_torch.prior import LatentPrior
 
@@ -76,7 +77,7 @@ def mix_within_class(
     where = z.device if generator is None else generator.device
     share = strength * torch.rand((z.shape[0], 1), generator=generator, device=where)
     with torch.autocast(z.device.type, enabled=False):
-        x = z.to(_working(z))
+        x = z.to(working_dtype(z))
         step = share.to(x) * (x[partner] - x)
         if isinstance(span, PrincipalAxes):
             step = span.project(step, labels.clamp_min(0))
@@ -134,7 +135,7 @@ def noise_along_axes(
     n_noise = span.n_axes if isinstance(span, PrincipalAxes) else span.dim
     noise = torch.randn((z.shape[0], n_noise), generator=generator, device=where)
     with torch.autocast(z.device.type, enabled=False):
-        x = z.to(_working(z))
+        x = z.to(working_dtype(z))
         scaled = strength * noise.to(x) * (labels >= 0)[:, None]
         with torch.no_grad():  # the Gaussians of other priors are trained, but not by this
             if isinstance(span, LatentPrior):
@@ -191,8 +192,3 @@ def _partners(labels: Tensor, generator: torch.Generator | None) -> Tensor:
     partner = torch.empty_like(order)
     partner[order] = order[following]
     return torch.where(labels >= 0, partner, place)
-
-
-def _working(z: Tensor) -> torch.dtype:
-    """The dtype that latents are moved in: their own, half in float32."""
-    return z.dtype if z.dtype == torch.float64 else torch.float32

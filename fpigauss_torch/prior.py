@@ -1,6 +1,5 @@
 """What every prior over latents offers, whoever sets its Gaussians."""
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -8,8 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._checks import as_generator, check_latents, hard_labels, soft_labels
-from fpigauss_torch._density import ClassDensity
+from fpigauss._validation import check_nonnegative, check_positive
+from fpigauss_torch._checks import (
+    as_generator,
+    check_latents,
+    hard_labels,
+    label_tensor,
+    soft_labels,
+)
+from fpigauss_torch._density import ClassDensity, mixture
 
 __all__ = ["LatentPrior"]
 
@@ -101,24 +107,30 @@ class LatentPrior(nn.Module, ABC):
         ------
         InvalidInputError
             As ``class_log_prob``; or if a label is out of range, of another dtype, or not one a
-            row. Inside a compiled graph ranges are not checked.
+            row. A compiled graph does not check ranges, and works the mixture out for all rows,
+            since any may be without a label.
         """
         if labels is None:
-            return torch.logsumexp(self.class_log_prob(z), 1) - math.log(self.n_classes)
+            return mixture(self.class_log_prob(z))
         density = self.density()
         check_latents(z, self.dim, density.means.device)
-        if isinstance(labels, Tensor) and labels.ndim == 2:
+        labels = label_tensor(labels, self.n_classes)
+        if labels.ndim == 2:
             weights = soft_labels(labels, self.n_classes, device=z.device, rows=z.shape[0])
             by_class = density.by_class(z)
             return torch.logsumexp(by_class + weights.to(by_class.dtype).log(), 1)
         labels, some_unlabelled = hard_labels(
-            labels, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True
+            labels,
+            self.n_classes,
+            device=z.device,
+            rows=z.shape[0],
+            unlabelled=True,
+            soft=True,
         )
         if not some_unlabelled:
             return density.of_labels(z, labels)
         labelled = density.of_labels(z, labels.clamp_min(0))
-        mixture = torch.logsumexp(density.by_class(z), 1) - math.log(self.n_classes)
-        return torch.where(labels >= 0, labelled, mixture)
+        return torch.where(labels >= 0, labelled, mixture(density.by_class(z)))
 
     @torch.no_grad()
     def predict(self, z: Tensor) -> Tensor:
@@ -152,8 +164,7 @@ class LatentPrior(nn.Module, ABC):
         (N, K) tensor
             Rows that sum to one.
         """
-        if not temperature > 0.0 or not math.isfinite(temperature):
-            raise InvalidInputError(f"temperature is {temperature!r}; pass a finite number > 0")
+        temperature = check_positive(temperature, "temperature")
         return torch.softmax(self.class_log_prob(z) / temperature, 1)
 
     # -- the state -------------------------------------------------------------------------
@@ -212,9 +223,11 @@ class LatentPrior(nn.Module, ABC):
         -------
         (N, d) tensor
         """
-        if not temperature >= 0.0 or not math.isfinite(temperature):
-            raise InvalidInputError(f"temperature is {temperature!r}; pass a finite number >= 0")
+        temperature = check_nonnegative(temperature, "temperature")
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise InvalidInputError(f"dtype is {dtype!r}; pass a floating-point torch.dtype")
         means = self.density().means
+        check_latents(means, self.dim, means.device)
         generator = as_generator(seed)
         where = means.device if generator is None else generator.device
         if isinstance(labels, int) and not isinstance(labels, bool):

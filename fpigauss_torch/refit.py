@@ -1,8 +1,7 @@
 """Refits of a flow's class Gaussians to the latents of a data set, a batch at a time."""
 
 import copy
-import inspect
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +10,21 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from fpigauss import ClassStatistics, FixedPointResult, InvalidInputError, Status, solve_fixed_point
-from fpigauss._options import Options
-from fpigauss.covariance import CovarianceFamily, Diagonal
+from fpigauss import ClassStatistics, FixedPointResult, InvalidInputError
 from fpigauss_torch._checks import check_outside_backward
-from fpigauss_torch._distributed import combined, is_first, of_first, raised_together
+from fpigauss_torch._distributed import (
+    check_alike,
+    combined,
+    is_first,
+    of_first,
+    raised_together,
+)
 from fpigauss_torch._encoding import own_statistics, unlike_training
+from fpigauss_torch._options import ACCEPTED, check_options
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.gaussians import ACCEPTED, LatentGaussians
+from fpigauss_torch.gaussians import LatentGaussians
 
-__all__ = ["check_loader", "check_options", "coincide", "flow_of", "gather_statistics", "refit_"]
+__all__ = ["check_loader", "coincide", "flow_of", "gather_statistics", "refit_"]
 
 
 def refit_(
@@ -109,6 +113,8 @@ def refit_(
         check_loader(loader, n_passes=len(flows))
         for flow in flows:
             check_options(lam, options, accept, flow.gaussians.family)
+            check_initialised(flow)
+    check_alike("model and copies", [_signature(flow) for flow in flows])
     progress = progress and is_first()
     gathered = [gather_statistics(flow, loader, device=device, progress=progress) for flow in flows]
     with raised_together(), unlike_training():
@@ -169,7 +175,8 @@ def gather_statistics(
     statistics = combined(own)
     if not bool(statistics.counts.any()):
         raise InvalidInputError(
-            "loader gives no labelled sample; give it batches (x, y) with classes 0..K-1 in y"
+            "loader gives no labelled sample: it is empty, or a generator that has been gone "
+            "through already, or all y are -1; give it batches (x, y), as often as it is asked"
         )
     return statistics
 
@@ -189,45 +196,34 @@ def flow_of(model: Any, name: str = "model") -> ClassFlow:
             )
     if not isinstance(flow.gaussians, LatentGaussians):
         raise InvalidInputError(
-            f"{name} has a {type(flow.gaussians).__name__} as its Gaussians, which the fixed point "
-            "does not fit; make the ClassFlow with LatentGaussians"
+            f"{name} has {type(flow.gaussians).__name__}, which nothing refits: they are trained, "
+            "or stay as they are; leave the refit out, or make the ClassFlow with LatentGaussians"
         )
     return flow
+
+
+def check_initialised(flow: nn.Module) -> None:
+    """No layer waits for a batch in train mode to start from: its latents would mean nothing."""
+    for name, part in flow.named_modules():
+        initialised = getattr(part, "initialized", True)
+        if isinstance(initialised, bool | torch.Tensor) and not bool(initialised):
+            raise InvalidInputError(
+                f"model has a layer that starts from data and has seen none, {name} "
+                f"({type(part).__name__}); encode a batch in train mode first, or pass "
+                "FixedPointSchedule(..., warm_up=1)"
+            )
+
+
+def _signature(flow: ClassFlow) -> tuple[int, int, str, bool]:
+    """What the statistics of a flow look like."""
+    gaussians = flow.gaussians
+    return gaussians.n_classes, gaussians.dim, gaussians.family.name, gaussians.family.tied
 
 
 def coincide(gaussians: LatentGaussians) -> bool:
     """Whether all means are one, as before the first fit: nothing tells the classes apart."""
     means = gaussians.means
     return bool((means == means[:1]).all())
-
-
-def check_options(
-    lam: Any,
-    options: Mapping[str, Any],
-    accept: Collection[str] = ACCEPTED,
-    family: CovarianceFamily | None = None,
-) -> None:
-    """What a fit is asked for, before the pass over the data that it needs."""
-    known = {status.value for status in Status}
-    if (
-        isinstance(accept, str)
-        or not isinstance(accept, Collection)
-        or not known.issuperset(accept)
-    ):
-        raise InvalidInputError(f"accept is {accept!r}; pass a collection of {sorted(known)}")
-    for name in ("covariance", "tied"):
-        if name in options:
-            raise InvalidInputError(
-                f"{name} is not an option of a refit; make LatentGaussians with {name}="
-            )
-    if options.get("init") == "current":
-        options = {**options, "init": "data"}
-    call = inspect.signature(solve_fixed_point).bind(
-        None, lam, covariance=family or Diagonal(tied=False), **options
-    )
-    call.apply_defaults()
-    del call.arguments["statistics"]
-    Options.checked(**call.arguments)
 
 
 def check_loader(loader: Any, n_passes: int) -> None:
@@ -251,9 +247,8 @@ def _solved(
     options: dict[str, Any],
 ) -> FixedPointResult:
     """A fit that is accepted, without replacing the Gaussians yet."""
-    if options.get("init") == "current":
-        options = {
-            **options,
-            "init": "data" if coincide(gaussians) else gaussians.class_gaussians(),
-        }
+    init = options.get("init")
+    if isinstance(init, str) and init == "current":
+        start = "data" if coincide(gaussians) else gaussians.class_gaussians()
+        options = {**options, "init": start}
     return copy.deepcopy(gaussians).solve_(statistics, lam, accept=accept, **options)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._encoding import modes_restored
+from fpigauss_torch._modes import evaluating
 from fpigauss_torch.flow import ClassFlow
 
 __all__ = ["rejection_score", "rejection_threshold", "typicality_score"]
@@ -44,8 +44,8 @@ def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
     >>> rejection_score(model, torch.tensor([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]])) > threshold
     tensor([False,  True])
     """
-    with modes_restored(model):
-        model.eval()
+    _check_model(model)
+    with evaluating(model):
         return model(x)
 
 
@@ -83,8 +83,8 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
     >>> rejection_score(model, x).argmin(), typicality_score(model, x).argmin()
     (tensor(1), tensor(0))
     """
-    with modes_restored(model):
-        model.eval()
+    _check_model(model)
+    with evaluating(model):
         z, _ = model.encode(x)
         by_class = model.gaussians.class_log_prob(z)
         log_det = model.gaussians.density().log_det.to(by_class.dtype)
@@ -136,3 +136,10 @@ def rejection_threshold(scores: Any, rate: float) -> float:
         raise InvalidInputError(f"rate is {rate!r}; pass a number, 0 <= rate < 1")
     n_rejected = math.floor(rate * values.numel() + 1e-9)  # 0.29 * 100 is below 29
     return float(values.sort().values[values.numel() - 1 - n_rejected])
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, ClassFlow):
+        raise InvalidInputError(
+            f"model is a {type(model).__name__}; pass a ClassFlow (ClassFlow(flow, gaussians))"
+        )

@@ -12,9 +12,11 @@ from fpigauss import FixedPointResult, InvalidInputError
 from fpigauss._validation import check_whole
 from fpigauss_torch._checks import check_outside_backward
 from fpigauss_torch._distributed import raised_together, take_over_first
-from fpigauss_torch._encoding import modes_restored, unlike_training, unpacked
+from fpigauss_torch._encoding import unlike_training, unpacked
+from fpigauss_torch._modes import modes_restored
+from fpigauss_torch._options import check_options
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.refit import check_loader, check_options, coincide, flow_of, refit_
+from fpigauss_torch.refit import check_loader, coincide, flow_of, refit_
 
 __all__ = ["FixedPointSchedule"]
 
@@ -111,6 +113,7 @@ class FixedPointSchedule:
         -------
         bool
         """
+        epoch = check_whole(epoch, "epoch")
         return bool(self.epochs(epoch)) if callable(self.epochs) else epoch in self.epochs
 
     def step(

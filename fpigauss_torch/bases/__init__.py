@@ -23,8 +23,8 @@ def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = 
     """Class Gaussians as the base distribution of a flow library.
 
     The base holds the same Gaussians as a submodule, not a copy: a refit in place is seen by the
-    flow, and the flow's state carries them. To refit, wrap the flow's transform and the same
-    Gaussians in a ``ClassFlow``. Priors that learn their Gaussians have a ``penalty()`` that the
+    flow, and the state of the flow carries them. To refit, make ``ClassFlow(flow, gaussians)`` of
+    the flow and the same Gaussians. Priors that learn theirs have a ``penalty()`` that the
     library's loss does not know of: add it.
 
     =========== ==================================== =============================================
@@ -89,7 +89,7 @@ def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = 
         raise InvalidInputError(
             'library is "FrEIA", whose flows have no base; use ClassFlow(flow, gaussians)'
         )
-    if library not in _BASES:
+    if not isinstance(library, str) or library not in _BASES:
         raise InvalidInputError(f"library is {library!r}; pass one of {', '.join(_BASES)}")
     module, name = _BASES[library]
     return getattr(_imported(module, library), name)(gaussians, shape)

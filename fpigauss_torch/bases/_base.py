@@ -30,8 +30,8 @@ class LatentBase(nn.Module):
     def __init__(self, gaussians: LatentPrior, shape: Sequence[int] | None = None) -> None:
         """Check the shape."""
         super().__init__()
-        self.shape = (gaussians.dim,) if shape is None else tuple(int(size) for size in shape)
-        if math.prod(self.shape) != gaussians.dim or not self.shape:
+        self.shape = (gaussians.dim,) if shape is None else _checked_shape(shape)
+        if math.prod(self.shape) != gaussians.dim:
             raise InvalidInputError(
                 f"shape is {self.shape}, of {math.prod(self.shape)} elements, the Gaussians have "
                 f"{gaussians.dim} dimensions; they must agree"
@@ -44,6 +44,13 @@ class LatentBase(nn.Module):
         """A draw (N, *shape) a label, or so many of the mixture."""
         z = drawn(self.gaussians, labels, self._like.dtype, temperature)
         return z.reshape(-1, *self.shape)
+
+
+def _checked_shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else ()
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise InvalidInputError(f"shape is {shape!r}; pass a sequence of ints > 0, (C, H, W) say")
+    return sizes
 
 
 def flattened(z: Tensor, shape: tuple[int, ...]) -> Tensor:

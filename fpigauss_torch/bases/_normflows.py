@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fpigauss import InvalidInputError
 from fpigauss_torch._checks import hard_labels, soft_labels
+from fpigauss_torch._density import mixture
 from fpigauss_torch.bases._base import LatentBase, class_labels, flattened
 from fpigauss_torch.prior import LatentPrior
 
@@ -88,7 +89,7 @@ class NormflowsBase(LatentBase, BaseDistribution):
         peak = (-0.5 * (log_det + dim * math.log(2.0 * math.pi))).to(by_class)  # at the means
         by_class = peak - dim * math.log(temperature) + (by_class - peak) / temperature**2
         if labels is None:
-            return torch.logsumexp(by_class, 1) - math.log(n_classes)
+            return mixture(by_class)
         if labels.is_floating_point():
             weights = soft_labels(labels, n_classes, device=z.device, rows=z.shape[0])
         else:

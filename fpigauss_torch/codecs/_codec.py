@@ -4,13 +4,14 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from types import FunctionType
+from types import MethodType
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
+from fpigauss_torch._checks import checked_encoding
 
 __all__ = ["Codec", "FunctionCodec", "codec_for", "register_codec"]
 
@@ -163,12 +164,7 @@ class FunctionCodec(Codec):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """By the function."""
-        z, logdet = self._functions[0](x)
-        if logdet.shape != x.shape[:1]:  # (N, 1) would broadcast to (N, N) further on
-            raise InvalidInputError(
-                f"codec gives logdet of shape {tuple(logdet.shape)} for {x.shape[0]} samples; "
-                "give one number a sample, summed over its dimensions"
-            )
+        z, logdet = checked_encoding(self._functions[0](x), x.shape[0])
         return self.flattened(z), logdet
 
     def decode(self, z: Tensor) -> Tensor:
@@ -178,10 +174,12 @@ class FunctionCodec(Codec):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if isinstance(self.flow, nn.Module):
             for function in self._functions:
-                if isinstance(function, FunctionType):
+                # the copy of a method is one of the copied flow, and so of a module's call
+                if not isinstance(function, MethodType | nn.Module):
+                    name = getattr(function, "__qualname__", type(function).__name__)
                     raise InvalidInputError(
-                        f"codec cannot be copied: the copy of {function.__qualname__} would go on "
-                        "using the original flow; pass methods of the flow, or a Codec of your own"
+                        f"codec cannot be copied: the copy of {name} might go on using the "
+                        "original flow; pass methods of the flow, or a Codec of your own"
                     )
         new = type(self).__new__(type(self))
         memo[id(self)] = new
@@ -218,14 +216,21 @@ def register_codec(codec: type[Codec]) -> type[Codec]:
     Parameters
     ----------
     codec : type
-        A subclass of ``Codec`` that takes the flow as its one argument.
+        A subclass of ``Codec`` that takes the flow as its one argument; its ``flow_types`` are
+        names such as "package.module.Class".
 
     Returns
     -------
     type
         The same, so that it can be used as a decorator.
     """
-    if not codec.flow_types:
+    names = codec.flow_types
+    if not isinstance(names, tuple) or not all(isinstance(n, str) and "." in n for n in names):
+        raise InvalidInputError(
+            f"{codec.__name__}.flow_types is {names!r}; pass a tuple of qualified names, "
+            '("package.module.Class",)'
+        )
+    if not names:
         raise InvalidInputError(
             f"{codec.__name__}.flow_types is empty; name the flow classes that it is for"
         )

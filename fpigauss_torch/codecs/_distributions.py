@@ -80,6 +80,21 @@ class DistributionCodec(Codec):
             value = _inverse(step, value) if inverted else step(value)
         return value
 
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if local_metadata.get("assign_to_params_buffers", False) and len(self.learned) > 0:
+            raise InvalidInputError(
+                "assign=True would part the flow's transforms from their parameters; "
+                "load the state with assign=False"
+            )
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
+
     def __getstate__(self) -> Any:
         # what pyro remembers hangs on a graph, which can neither be copied nor pickled
         for part in (part for step, _ in self._steps for part in _held(step)):

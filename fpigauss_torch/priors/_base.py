@@ -78,7 +78,7 @@ class TrainedPrior(MeansPrior):
         """
         check_latents(z, self.dim, self.means.device)
         labels, some_unlabelled = hard_labels(
-            y, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True
+            y, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True, name="y"
         )
         if some_unlabelled:
             z, labels = z[labels >= 0], labels[labels >= 0]

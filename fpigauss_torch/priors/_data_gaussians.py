@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from fpigauss import ClassStatistics, FixedPointResult
-from fpigauss_torch.gaussians import ACCEPTED, LatentGaussians
+from fpigauss_torch._options import ACCEPTED
+from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = ["DataGaussians"]
 

@@ -1,6 +1,5 @@
 """The loss of IB-INN: a mixture's likelihood, and the classes' cross-entropy."""
 
-import math
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from fpigauss._validation import check_nonnegative
 from fpigauss_torch._checks import hard_labels
+from fpigauss_torch._density import mixture
 from fpigauss_torch.flow import ClassFlow
 
 __all__ = ["information_bottleneck_loss"]
@@ -62,6 +62,5 @@ def information_bottleneck_loss(model: ClassFlow, x: Tensor, y: Any, beta: float
     labels, _ = hard_labels(
         y, by_class.shape[1], device=by_class.device, rows=by_class.shape[0], unlabelled=True
     )
-    mixture = torch.logsumexp(by_class, 1) - math.log(by_class.shape[1])
     entropy = torch.nn.functional.cross_entropy(by_class, labels, ignore_index=-1, reduction="none")
-    return beta * entropy - mixture
+    return beta * entropy - mixture(by_class)

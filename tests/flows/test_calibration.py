@@ -119,3 +119,8 @@ def test_where_there_is_no_best_temperature_a_finite_one_comes_with_a_warning():
 def test_bad_input(class_log_prob, labels, message):
     with pytest.raises(InvalidInputError, match=message):
         calibrate_temperature(class_log_prob, labels)
+
+
+def test_gaussians_that_are_not_fitted_are_told():
+    with pytest.raises(InvalidInputError, match="fit the Gaussians first"):
+        calibrate_temperature(torch.zeros(4, 2), [0, 1, 0, 1])

@@ -59,6 +59,9 @@ def test_bits_per_dim():
     expected = 0.5 * math.log2(2.0 * math.pi) - 1.0
     torch.testing.assert_close(model.bits_per_dim(x), torch.full((2,), expected))
     torch.testing.assert_close(model.bits_per_dim(x, levels=256), torch.full((2,), expected + 8.0))
+    for levels in (0, -1, math.nan):
+        with pytest.raises(InvalidInputError, match="levels"):
+            model.bits_per_dim(x, levels=levels)
 
 
 def test_classifies_and_samples(model):
@@ -104,10 +107,60 @@ def test_latents_of_another_width():
         model(batch()[0])
 
 
-def test_one_log_determinant_a_sample():
-    column = (lambda x: (x, x.new_zeros(len(x), 1)), lambda z: z)
-    with pytest.raises(InvalidInputError, match=r"\(60, 1\)"):
-        ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=column)(*batch())
+@pytest.mark.parametrize(
+    ("encode", "message"),
+    [
+        (lambda x: (x, x.new_zeros(len(x), 1)), r"logdet of shape \(60, 1\)"),
+        (lambda x: (x[1:], x.new_zeros(len(x) - 1)), r"z of shape \(59, 4\)"),
+        (lambda x: (x, 0.0), r"encodes to \(Tensor, float\)"),
+        (lambda x: x, r"encodes to \(Tensor\)"),
+        (lambda x: ([x[:, :1], x[:, 1:]], x.new_zeros(len(x))), r"encodes to \(list, Tensor\)"),
+        (lambda x: None, r"encodes to \(NoneType\)"),
+    ],
+)
+def test_what_a_codec_has_to_give(encode, message):
+    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=(encode, lambda z: z))
+    with pytest.raises(InvalidInputError, match=message):
+        model(*batch())
+
+
+def test_decoding_gives_a_tensor():
+    same = (lambda x: (x, x.new_zeros(len(x))), lambda z: (z, 0.0))
+    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=same)
+    model(*batch())
+    with pytest.raises(InvalidInputError, match="decodes to a tuple"):
+        model.sample([0])
+
+
+def test_prediction_and_sampling_are_in_evaluation_mode(model):
+    class Noted(torch.nn.Module):
+        modes = ()
+
+        def forward(self, x):
+            self.modes = (*self.modes, self.training)
+            return x, x.new_zeros(len(x))
+
+        def decode(self, z):
+            self.modes = (*self.modes, self.training)
+            return z
+
+    flow = Noted()
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=(flow, flow.decode))
+    x, _ = batch()
+    model.predict(x), model.predict_proba(x), model.sample([0])
+    assert flow.modes == (False, False, False)
+    assert flow.training
+    model(x)
+    assert flow.modes[-1]
+
+
+def test_a_state_of_other_sizes_is_refused_before_any_is_loaded(model):
+    other = coupling_model(N_CLASSES + 1, DIM, seed=1)
+    before = copy.deepcopy(other.codec.state_dict())
+    with pytest.raises(InvalidInputError, match="the state is of a LatentGaussians with"):
+        other.load_state_dict(model.state_dict())
+    for name, value in other.codec.state_dict().items():
+        assert name.endswith("_extra_state") or torch.equal(value, before[name])
 
 
 def test_sampling_needs_the_shapes(model):
@@ -153,6 +206,10 @@ def test_a_registered_codec_is_found():
     assert type(model.codec) is OwnCodec
     with pytest.raises(InvalidInputError, match="flow_types is empty"):
         register_codec(CouplingCodec)
+    for names in ((Own,), "own.Own", ("Own",)):
+        codec = type("OtherCodec", (CouplingCodec,), {"flow_types": names})
+        with pytest.raises(InvalidInputError, match="pass a tuple of qualified names"):
+            register_codec(codec)
 
 
 @pytest.mark.parametrize("codec", ["normflows", (1, 2), (lambda x: x,), Coupling])

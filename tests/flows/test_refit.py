@@ -299,10 +299,7 @@ def test_an_unbounded_fit_keeps_the_old_gaussians_unless_accepted():
     model = coupling_model(N_CLASSES, DIM)
     refit_(model, batches(x, y), 0.5)
     before = buffers_of(model)
-    with (
-        pytest.warns(UnboundedObjectiveWarning),
-        pytest.raises(RefitRejectedError, match='ended "unbounded"') as caught,
-    ):
+    with pytest.raises(RefitRejectedError, match='ended "unbounded".* below 4.08') as caught:
         refit_(model, batches(x, y), 1e4)
     assert caught.value.result.status is Status.UNBOUNDED
     assert_same(before, buffers_of(model))
@@ -334,7 +331,7 @@ def test_an_empty_class_is_an_error_and_keeps_the_old_gaussians():
     x, y = data()
     model = coupling_model(N_CLASSES, DIM)
     before = buffers_of(model)
-    with pytest.raises(InvalidInputError, match="holds no sample of class 1"):
+    with pytest.raises(InvalidInputError, match="hold no sample of class 1"):
         refit_(model, batches(x[y != 1], y[y != 1]), 1.0)
     assert_same(before, buffers_of(model))
 
@@ -342,17 +339,17 @@ def test_an_empty_class_is_an_error_and_keeps_the_old_gaussians():
 X, Y = data()
 
 FAULTS = {
-    "no batches": ([], "^loader gives no labelled sample; "),
-    "no label": ([(X, torch.full_like(Y, -1))], "^loader gives no labelled sample; "),
+    "no batches": ([], "^loader gives no labelled sample: "),
+    "no label": ([(X, torch.full_like(Y, -1))], "^loader gives no labelled sample: "),
     "not iterable": (7, "^loader is a int; "),
-    "samples only": ([(X, Y), X], r"^batch 1: loader yields a Tensor here; .* of \(x, y\)"),
-    "three things": ([(X, Y, Y)], r"^batch 0: loader yields a tuple .* not of 3 things"),
+    "samples only": ([(X, Y), X], r"^batch 1: loader yields a Tensor here; .*yields \(x, y\)"),
+    "three things": ([(X, Y, Y)], r"^batch 0: loader yields a tuple here of 3;"),
     "no tensor": ([(X.numpy(), Y)], "^batch 0: x is a ndarray; "),
-    "label out of range": ([(X, Y + 1)], r"^batch 0: labels is 3 in row \d+; the classes are 0..2"),
-    "label below -1": ([(X, Y - 2)], "^batch 0: labels is -2 in row "),
-    "float labels": ([(X, Y.float())], "^batch 0: labels has dtype torch.float32"),
-    "one-hot labels": ([(X, torch.eye(3)[Y].long())], r"^batch 0: labels has shape \(120, 3\)"),
-    "too few labels": ([(X, Y), (X, Y[:5])], r"^batch 1: labels has shape \(5,\), \(120,\) is"),
+    "label out of range": ([(X, Y + 1)], r"^batch 0: y is 3 in row \d+; the classes are 0..2"),
+    "label below -1": ([(X, Y - 2)], "^batch 0: y is -2 in row "),
+    "float labels": ([(X, Y.float())], "^batch 0: y has dtype torch.float32"),
+    "one-hot labels": ([(X, torch.eye(3)[Y].long())], r"^batch 0: y has shape \(120, 3\)"),
+    "too few labels": ([(X, Y), (X, Y[:5])], r"^batch 1: y has shape \(5,\), \(120,\) is"),
 }
 
 
@@ -378,7 +375,7 @@ OPTIONS = {
     "solver": ({"solver": "newton"}, InvalidInputError, "^solver is 'newton'"),
     "init": ({"init": "old"}, InvalidInputError, "^init is 'old'"),
     "family": ({"tied": True}, InvalidInputError, "^tied is not an option of a refit"),
-    "unknown": ({"alfa": 1.0}, TypeError, "alfa"),
+    "unknown": ({"alfa": 1.0}, InvalidInputError, "^alfa is not an option of a refit; these are"),
     "status": ({"accept": ["unbound"]}, InvalidInputError, r"^accept is \['unbound'\]; "),
     "one status": ({"accept": "converged"}, InvalidInputError, "^accept is 'converged'; "),
     "one copy": ({"copies": coupling_model(3, 4)}, InvalidInputError, "^copies is one module"),
@@ -427,7 +424,10 @@ class Standard(LatentPrior):
     [
         (Coupling(4), "^model is, or wraps, a Coupling; "),
         (AveragedModel(Coupling(4)), "^model is, or wraps, a Coupling; "),
-        (ClassFlow(Coupling(4), Standard(3, 4), codec=CouplingCodec), "^model has a Standard as"),
+        (
+            ClassFlow(Coupling(4), Standard(3, 4), codec=CouplingCodec),
+            "^model has Standard, which nothing refits",
+        ),
     ],
     ids=["no ClassFlow", "none within", "another prior"],
 )
@@ -451,3 +451,11 @@ def test_documents_every_option_of_the_solver():
     passed = set(inspect.signature(solve_fixed_point).parameters)
     for name in passed - {"statistics", "covariance", "tied"}:
         assert name in documented, name
+
+
+def test_a_layer_that_has_seen_no_data_is_named():
+    model = coupling_model(3, 4)
+    model.codec.module.inner[0].initialized = torch.tensor(False)  # as nflows' ActNorm says it
+    x, y = data()
+    with pytest.raises(InvalidInputError, match=r"codec\.module\.inner\.0 .*warm_up=1"):
+        refit_(model, batches(x, y), 1.0)

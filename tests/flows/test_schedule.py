@@ -233,3 +233,9 @@ def test_a_lam_that_follows_the_epoch_is_checked_before_any_batch():
     model = coupling_model(N_CLASSES, DIM)
     with pytest.raises(InvalidInputError, match=r"^lam is -1"):
         FixedPointSchedule(lambda epoch: -1.0, warm_up=1).step(model, None, 0)
+
+
+@pytest.mark.parametrize("epoch", ["0", -1, 0.5, None, []])
+def test_an_epoch_is_a_whole_number(epoch):
+    with pytest.raises(InvalidInputError, match="epoch"):
+        FixedPointSchedule(lam=1.0).step(coupling_model(3, 4), [], epoch)
