@@ -142,6 +142,16 @@ def a_fit_rejected_by_one(rank, world):
     return raised(model_of("diagonal", False), shard(rank, world), accept=accept)
 
 
+def a_copy_in_one(rank, world):
+    copies = [model_of("diagonal", False, seed=1)] if rank == 0 else []
+    return raised(model_of("diagonal", False), shard(rank, world), copies=copies)
+
+
+def sizes_that_differ(rank, world):
+    model = model_of("dense" if rank == 2 else "diagonal", False)
+    return raised(model, shard(rank, world))
+
+
 def training(rank, world):
     model = model_of("diagonal", False)
     wrapped = DistributedDataParallel(model)
@@ -197,6 +207,8 @@ OF_FOUR = [
     an_option_at_fault,
     an_unbounded_fit,
     a_fit_rejected_by_one,
+    a_copy_in_one,
+    sizes_that_differ,
     warm_up,
 ]
 OF_TWO = [fits, statistics, training]  # DDP and optimisers take seconds to import

@@ -149,6 +149,14 @@ def test_no_process_takes_over_what_another_rejects(seen):
     assert all(own["message"].startswith("rank 0: RefitRejected") for own in told[1:])
 
 
+@pytest.mark.parametrize(("task", "rank"), [("a_copy_in_one", 1), ("sizes_that_differ", 2)])
+def test_models_that_differ_between_processes_are_an_error_in_all(seen, task, rank):
+    told = [process[task] for process in seen[4]]
+    assert {own["type"] for own in told} == {"InvalidInputError"}
+    assert all(own["kept"] for own in told)
+    assert all(f"on rank {rank} and" in own["message"] for own in told)
+
+
 def test_training_in_ddp_gives_one_set_of_gaussians_and_copies(seen):
     own = [process["training"] for process in seen[2]]
     assert_all_same(own)

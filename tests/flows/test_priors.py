@@ -488,7 +488,7 @@ def test_a_start_that_cannot_be_used_changes_nothing(make):
         prior.init_(torch.zeros(300, 3), y)
     with pytest.raises(InvalidInputError, match="class 2"):
         prior.init_(z, y.clamp_max(1))
-    with pytest.raises(InvalidInputError, match="(labels|y) is 3 in row 0"):
+    with pytest.raises(InvalidInputError, match=r"(labels|y) is 3 in row 0"):
         prior.init_(z, y + 3)
     with pytest.raises(InvalidInputError, match=r"z .*row 7"):
         prior.init_(torch.where(torch.arange(300)[:, None] == 7, torch.nan, z), y)
@@ -577,7 +577,7 @@ def test_arguments_of_the_bottleneck():
     model, (x, y) = bottleneck_model(), bottleneck_samples()
     with pytest.raises(InvalidInputError, match="beta is -1"):
         information_bottleneck_loss(model, x, y, -1.0)
-    with pytest.raises(InvalidInputError, match="(labels|y) is 3 in row 0"):
+    with pytest.raises(InvalidInputError, match=r"(labels|y) is 3 in row 0"):
         information_bottleneck_loss(model, x, y + 3, 1.0)
 
 

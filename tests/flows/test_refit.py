@@ -299,7 +299,7 @@ def test_an_unbounded_fit_keeps_the_old_gaussians_unless_accepted():
     model = coupling_model(N_CLASSES, DIM)
     refit_(model, batches(x, y), 0.5)
     before = buffers_of(model)
-    with pytest.raises(RefitRejectedError, match='ended "unbounded".* below 4.08') as caught:
+    with pytest.raises(RefitRejectedError, match=r'ended "unbounded".* below 4.08') as caught:
         refit_(model, batches(x, y), 1e4)
     assert caught.value.result.status is Status.UNBOUNDED
     assert_same(before, buffers_of(model))
