@@ -1,0 +1,96 @@
+"""Where a classifier's training stands, in a file that a killed run goes on from."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fpigauss import InvalidInputError
+from nfpi.checkpoints import write_atomically
+
+__all__ = ["fingerprint", "restore_progress", "save_progress"]
+
+_FORMAT = "nfpi classifier 1"
+
+
+def fingerprint(*tensors: Tensor) -> int:
+    """A number that differs where tensors do, but for one time in four thousand million."""
+    number = 0
+    for tensor in tensors:
+        memory = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        number = zlib.crc32(memory.numpy(), number)
+    return number
+
+
+def save_progress(
+    path: Path,
+    settings: dict[str, Any],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write what training needs to go on; a file of the same path is replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made if need be.
+    settings : dict
+        What JSON can hold: only a run of the same can go on from it.
+    model, optimiser
+        Their states are kept.
+    history : list of dict
+        One an epoch.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "format": _FORMAT,
+        "settings": json.dumps(settings),
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "history": history,
+    }
+    write_atomically(path, lambda at: torch.save(content, at))
+
+
+def restore_progress(
+    path: Path, settings: dict[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer
+) -> list[dict[str, Any]]:
+    """The history so far, once model and optimiser are as they were.
+
+    Parameters
+    ----------
+    path, settings, model, optimiser
+        As in ``save_progress``; model and optimiser are changed in place.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, or is of other settings.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file has the unpickler raise errors of any kind
+        raise InvalidInputError(
+            f"checkpoint {str(path)!r} cannot be read ({type(error).__name__}); delete it to start "
+            "anew"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise InvalidInputError(f"checkpoint {str(path)!r} is no classifier's; give another path")
+    saved, ours = json.loads(content["settings"]), json.loads(json.dumps(settings))
+    differing = [name for name in ours if saved.get(name) != ours[name]]
+    if differing:
+        was = "; ".join(f"{name} was {saved.get(name)}, is {ours[name]}" for name in differing)
+        raise InvalidInputError(
+            f"checkpoint {str(path)!r} is of another run: {was}; give another path, or delete it"
+        )
+    model.load_state_dict(content["model"])
+    optimiser.load_state_dict(content["optimiser"])
+    return list(content["history"])

@@ -1,0 +1,303 @@
+"""Training a classifier, on real images or on generated ones: CNN-Acc."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from fpigauss import InvalidInputError
+from fpigauss_torch import ClassFlow, LatentPrior
+from nfpi.batches import Batches, make_augment
+from nfpi.checkpoints import write_atomically
+from nfpi.classifier_checkpoints import fingerprint, restore_progress, save_progress
+from nfpi.classifiers import make_classifier, n_parameters
+from nfpi.data import ImageSet
+from nfpi.generation import evaluating, generate_images
+from nfpi.mixing import FlowAugmentation, make_pipeline, split_names
+from nfpi.recipes import RECIPES, Recipe
+
+__all__ = [
+    "ClassifierRun",
+    "cnn_accuracy",
+    "judge",
+    "train_classifier",
+]
+
+#: Images at once, where there are no gradients.
+_AT_ONCE = 500
+
+#: Images of more pixels a side are augmented as ImageNet's, those up to it as CIFAR's.
+_SMALL = 64
+
+
+@dataclass(frozen=True)
+class ClassifierRun:
+    """What became of a classifier.
+
+    Attributes
+    ----------
+    accuracy : float
+        The part of the test images that is classified right, after the last epoch.
+    top5 : float
+        The part whose class is among the five likeliest.
+    history : list of dict
+        epoch, loss (its mean over the epoch's batches) and seconds.
+    """
+
+    accuracy: float
+    top5: float
+    history: list[dict[str, Any]]
+
+    @property
+    def seconds(self) -> float:
+        """Of training."""
+        return sum(entry["seconds"] for entry in self.history)
+
+
+def train_classifier(
+    model: nn.Module,
+    training: ImageSet,
+    test: ImageSet,
+    recipe: Recipe,
+    *,
+    augment: Sequence[str] = (),
+    flow: FlowAugmentation | None = None,
+    seed: int = 0,
+    amp: bool = False,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+) -> ClassifierRun:
+    """Train a classifier in place, where it is, and test it once, after the last epoch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Images in [0, 1] to logits; of ``make_classifier``.
+    training, test : ImageSet
+        Images of the same shape and classes.
+    recipe : Recipe
+        How.
+    augment : sequence of str
+        Of ``make_augment`` and ``nfpi.mixing``: "flip", "crop", "rotate", "jitter", "auto", "rand",
+        "erase", "cutmix", "mixup".
+    flow : FlowAugmentation, optional
+        Augments in the latent space of a flow.
+    seed : int
+        Of order, augmentation and dropout, together with the epoch's number.
+    amp : bool
+        Run the model in bfloat16 autocast.
+    checkpoint : Path, optional
+        A file that is written after every epoch; if it exists, training goes on from it, to the
+        result of an unbroken run.
+    progress : bool
+        Show a bar of epochs.
+
+    Returns
+    -------
+    ClassifierRun
+
+    Raises
+    ------
+    InvalidInputError
+        If the images do not fit together, or the checkpoint is of other settings.
+    FloatingPointError
+        If the loss is no longer finite; the batch is saved beside the checkpoint.
+    """
+    _check_alike(training, test)
+    device = next(model.parameters()).device
+    imagewise, batchwise = split_names(augment)
+    changed = make_augment(imagewise) if imagewise else None
+    batches = Batches(training, recipe.batch_size, seed=seed, augment=changed)
+    small = max(training.image_shape[1:]) <= _SMALL
+    pipeline = make_pipeline(batchwise, training.n_classes, flow=flow, small=small)
+    optimiser = _optimiser(model, recipe)
+    settings: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    if checkpoint is not None:
+        settings = {
+            "recipe": asdict(recipe),
+            "augment": list(augment),
+            "flow": None if flow is None else flow.settings(),
+            "flow's weights": None if flow is None else fingerprint(*_tensors(flow.model)),
+            "seed": seed,
+            "images": fingerprint(training.images, training.labels),
+            "classifier": n_parameters(model),
+        }
+        if checkpoint.exists():
+            history = restore_progress(checkpoint, settings, model, optimiser)
+    n_steps = recipe.epochs * len(batches)
+    for epoch in tqdm(range(len(history), recipe.epochs), "epochs", disable=not progress):
+        start = time.perf_counter()
+        losses = []
+        with _seeded(device, seed, epoch):
+            model.train()
+            for step, (x, y) in enumerate(batches.epoch(epoch), epoch * len(batches)):
+                if len(x) == 1 < len(training):
+                    continue  # batch normalisation needs two
+                x, y = pipeline(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
+                for group in optimiser.param_groups:
+                    group["lr"] = recipe.rate(step, n_steps)
+                with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+                    loss = F.cross_entropy(model(x), y)
+                losses.append(float(loss.detach()))
+                if not math.isfinite(losses[-1]):
+                    raise _nonfinite(losses[-1], step, epoch, checkpoint, x, y)
+                optimiser.zero_grad()
+                loss.backward()
+                if recipe.clip is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+                optimiser.step()
+        seconds = time.perf_counter() - start
+        history.append({"epoch": epoch, "loss": sum(losses) / len(losses), "seconds": seconds})
+        if checkpoint is not None:
+            save_progress(checkpoint, settings, model, optimiser, history)
+    accuracy, top5 = judge(model, test)
+    return ClassifierRun(accuracy, top5, history)
+
+
+@torch.no_grad()
+def judge(model: nn.Module, test: ImageSet) -> tuple[float, float]:
+    """Accuracy of a classifier, by the likeliest class and by the five likeliest.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Images in [0, 1] to logits.
+    test : ImageSet
+        Images, each grey level at its middle.
+
+    Returns
+    -------
+    tuple of float
+    """
+    device = next(model.parameters()).device
+    right, among = 0, 0
+    with evaluating(model):
+        for images, labels in zip(
+            test.images.split(_AT_ONCE), test.labels.split(_AT_ONCE), strict=True
+        ):
+            logits = model((images.to(device).float() + 0.5) / 256.0)
+            best = logits.topk(min(5, test.n_classes)).indices == labels.to(device)[:, None]
+            right += int(best[:, 0].sum())
+            among += int(best.any(1).sum())
+    return right / len(test), among / len(test)
+
+
+def cnn_accuracy(
+    model: ClassFlow,
+    n_generated: int,
+    temperature: float,
+    test: ImageSet,
+    *,
+    seed: int,
+    epochs: int | None = None,
+    sample: LatentPrior | None = None,
+    classifier: str = "small_cnn",
+    batch_size: int | None = None,
+    augment: Sequence[str] = (),
+    progress: bool = False,
+) -> float:
+    """CNN-Acc: the accuracy on real images of a classifier that was trained on generated ones.
+
+    Parameters
+    ----------
+    model : ClassFlow
+        Of images (C, H, W) in [0, 1).
+    n_generated : int
+        How many images to train on, the classes in equal shares.
+    temperature : float
+        Multiplies the latents' standard deviations.
+    test : ImageSet
+        Real images.
+    seed : int
+        Of the latents, the classifier's weights and its training.
+    epochs, batch_size : int, optional
+        Other than the classifier's recipe has.
+    sample : LatentPrior, optional
+        Where latents are drawn from instead of the model's own Gaussians; such as Gaussians that
+        are estimated anew after training.
+    classifier : str
+        A key of ``CLASSIFIERS``.
+    augment : sequence of str
+        As in ``train_classifier``.
+    progress : bool
+        Show a bar of epochs.
+
+    Returns
+    -------
+    float
+        0..1.
+    """
+    judged = make_classifier(classifier, test.n_classes, test.image_shape, seed=seed)
+    judged.to(model.gaussians.density().means.device)
+    others = {"epochs": epochs, "batch_size": batch_size}
+    recipe = replace(
+        RECIPES[classifier], **{name: n for name, n in others.items() if n is not None}
+    )
+    generated = generate_images(model, n_generated, temperature, seed=seed, sample=sample)
+    run = train_classifier(
+        judged, generated, test, recipe, augment=augment, seed=seed, progress=progress
+    )
+    return run.accuracy
+
+
+# -- inside --------------------------------------------------------------------------------
+
+
+def _check_alike(training: ImageSet, test: ImageSet) -> None:
+    ours, theirs = (
+        (*images.image_shape, images.n_classes, images.name) for images in (training, test)
+    )
+    if ours[:-1] != theirs[:-1]:
+        raise InvalidInputError(
+            f"{ours[-1]}: {ours[3]} classes of images {ours[:3]}, but {theirs[-1]}: {theirs[3]} "
+            f"of {theirs[:3]}; give both one size and the same classes"
+        )
+
+
+def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(),
+        recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [value for value in model.state_dict().values() if isinstance(value, Tensor)]
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
+    """Torch's own generators seeded for an epoch, and afterwards as they were before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        yield
+
+
+def _nonfinite(
+    loss: float, step: int, epoch: int, checkpoint: Path | None, x: Tensor, y: Tensor
+) -> FloatingPointError:
+    """The error to raise, once the batch is saved."""
+    place = "give a checkpoint to have its batch saved"
+    if checkpoint is not None:
+        path = checkpoint.with_name("nonfinite_batch.pt")
+        batch = {"x": x.cpu(), "y": y.cpu(), "step": step}
+        write_atomically(path, lambda at: torch.save(batch, at))
+        place = f"its batch is saved as {str(path)!r}"
+    return FloatingPointError(
+        f"the loss is {loss} at step {step} (epoch {epoch}); {place}. Lower the learning rate, or "
+        "set clip"
+    )

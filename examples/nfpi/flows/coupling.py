@@ -1,0 +1,120 @@
+"""The small flow for runs on a CPU: affine couplings of pixels, with fully connected networks."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nfpi.flows.base import ImageFlow, Shape
+from nfpi.flows.preprocessing import make_preprocessing
+
+__all__ = ["AffineCoupling", "CouplingFlow"]
+
+
+class AffineCoupling(nn.Module):
+    """Half of a vector as it is, the other half scaled and shifted by what a network makes of it.
+
+    Parameters
+    ----------
+    dim : int
+        Of the vector.
+    hidden : int
+        Units of each hidden layer.
+    n_hidden : int
+        Hidden layers.
+    bound : float
+        The logarithm of a scale stays within (-bound, bound).
+    """
+
+    def __init__(self, dim: int, hidden: int, n_hidden: int, bound: float = 2.0) -> None:
+        """Start at the identity: the last layer is zero."""
+        super().__init__()
+        self.n_kept = dim // 2
+        self.bound = bound
+        layers: list[nn.Module] = []
+        width = self.n_kept
+        for _ in range(n_hidden):
+            layers += [nn.Linear(width, hidden), nn.ReLU(inplace=True)]
+            width = hidden
+        last = nn.Linear(width, 2 * (dim - self.n_kept))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.net = nn.Sequential(*layers, last)
+
+    def _parameters_from(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = self.net(kept).to(kept.dtype).chunk(2, 1)
+        return self.bound * torch.tanh(raw / self.bound), shift
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The vector (N, dim), and the log-determinant (N,)."""
+        kept, changed = x[:, : self.n_kept], x[:, self.n_kept :]
+        log_scale, shift = self._parameters_from(kept)
+        return torch.cat([kept, changed * log_scale.exp() + shift], 1), log_scale.sum(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The inverse."""
+        kept, changed = z[:, : self.n_kept], z[:, self.n_kept :]
+        log_scale, shift = self._parameters_from(kept)
+        return torch.cat([kept, (changed - shift) * (-log_scale).exp()], 1)
+
+
+class CouplingFlow(ImageFlow):
+    """Affine couplings with random permutations of the pixels in between.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (C, H, W).
+    n_couplings, hidden, n_hidden : int
+        Couplings; units of a hidden layer of theirs, and hidden layers.
+    preprocessing : str
+        "logit" or "scale".
+    alpha, extent : float
+        Of the preprocessing that is used.
+    seed : int
+        Of the permutations, which are saved with the state.
+    """
+
+    def __init__(
+        self,
+        image_shape: Shape,
+        *,
+        n_couplings: int = 10,
+        hidden: int = 256,
+        n_hidden: int = 2,
+        preprocessing: str = "logit",
+        alpha: float = 0.05,
+        extent: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """Build the couplings."""
+        dim = math.prod(image_shape)
+        super().__init__(image_shape, [(dim,)])
+        option = {"alpha": alpha} if preprocessing == "logit" else {"extent": extent}
+        self.preprocessing = make_preprocessing(preprocessing, **option)
+        self.couplings = nn.ModuleList(
+            AffineCoupling(dim, hidden, n_hidden) for _ in range(n_couplings)
+        )
+        generator = torch.Generator().manual_seed(seed)
+        orders = torch.stack([torch.randperm(dim, generator=generator) for _ in self.couplings])
+        self.register_buffer("orders", orders)
+        self.register_buffer("inverses", orders.argsort(1))
+
+    def encode(self, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """Of one part: a vector."""
+        z, logdet = self.preprocessing.encode(x)
+        z = z.flatten(1)
+        for order, coupling in zip(self.orders, self.couplings, strict=True):
+            z, change = coupling.encode(z.index_select(1, order))
+            logdet = logdet + change
+        return [z], logdet
+
+    def decode(self, latents: Sequence[Tensor]) -> Tensor:
+        """The inverse."""
+        (z,) = latents
+        for inverse, coupling in zip(
+            reversed(self.inverses), reversed(self.couplings), strict=True
+        ):
+            z = coupling.decode(z).index_select(1, inverse)
+        return self.preprocessing.decode(z.unflatten(1, self.image_shape))

@@ -1,0 +1,153 @@
+"""Layers of the matrix-exponential flow: each encodes, decodes, and knows its log-determinant."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nfpi.flows.base import Shape
+from nfpi.flows.matrix_exp import exp_action, squashed, trace
+from nfpi.flows.nets import ResidualNet
+
+__all__ = ["ActNorm", "MatrixExpConv", "MatrixExpCoupling"]
+
+#: Channels up to which a coupling's matrices are full, and the rank of larger ones.
+_LARGEST_FULL, _RANK = 24, 3
+
+#: Of the norm of a coupling's matrix: what it scales by lies between exp(-2) and exp(2).
+_BOUND = 2.0
+
+
+class ActNorm(nn.Module):
+    """softplus(raw_scale) x + shift, elementwise; the first batch leaves with mean 0, deviation 1.
+
+    Elements that hardly vary in the first batch, as at the border of centred images, are divided
+    by no less than a tenth of what is usual in their channel: others may vary there.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (C, H, W).
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        """Start at the identity."""
+        super().__init__()
+        self.raw_scale = nn.Parameter(_inverse_softplus(torch.ones(shape)))
+        self.shift = nn.Parameter(torch.zeros(shape))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set scale and shift by a batch."""
+        std, mean = torch.std_mean(x, 0, correction=0)
+        usual = std.square().mean((1, 2), keepdim=True).sqrt()
+        scale = 1.0 / std.maximum(0.1 * usual).clamp(min=1e-6)
+        self.raw_scale.copy_(_inverse_softplus(scale))
+        self.shift.copy_(-mean * scale)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) scaled and shifted, and log abs(det), the same for all."""
+        scale = functional.softplus(self.raw_scale)
+        return x * scale + self.shift, scale.log().sum()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The inverse."""
+        return (z - self.shift) / functional.softplus(self.raw_scale)
+
+
+def _inverse_softplus(scale: Tensor) -> Tensor:
+    return scale + torch.log(-torch.expm1(-scale))
+
+
+class MatrixExpConv(nn.Module):
+    """An invertible 1x1 convolution with the matrix exp(M), whose log-determinant is tr M a pixel.
+
+    Parameters
+    ----------
+    channels : int
+    """
+
+    def __init__(self, channels: int) -> None:
+        """Start at a random rotation."""
+        super().__init__()
+        self.log_matrix = nn.Parameter(log_rotation(channels).to(torch.get_default_dtype()))
+
+    def _convolved(self, x: Tensor, sign: float) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # rounded, it would not be inverted
+            matrix = torch.linalg.matrix_exp(sign * self.log_matrix)
+            return functional.conv2d(x, matrix[:, :, None, None])
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) with its channels mixed, and log abs(det), the same for all."""
+        return self._convolved(x, 1.0), self.log_matrix.trace() * (x.shape[2] * x.shape[3])
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The inverse."""
+        return self._convolved(z, -1.0)
+
+
+def log_rotation(n: int) -> Tensor:
+    """A skew-symmetric M in float64 whose exp(M) is a random rotation of n dimensions."""
+    q, r = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))
+    q = q * r.diagonal().sign()
+    if torch.linalg.det(q) < 0:
+        q[:, 0] = -q[:, 0]
+    # an orthogonal matrix is normal: its logarithm has its eigenvectors, and i times its angles
+    angles, vectors = torch.linalg.eig(q)
+    logarithm = (vectors * (1j * angles.angle()) @ torch.linalg.inv(vectors)).real
+    return (logarithm - logarithm.T) / 2.0
+
+
+class MatrixExpCoupling(nn.Module):
+    """y1 = x1; y2 = exp(S(x1)) x2 + t(x1) at every pixel, log-determinant the sum of tr S.
+
+    S is a full matrix, or of rank 3 where the channels are many.
+
+    Parameters
+    ----------
+    channels : int
+        Of x, even.
+    hidden : int
+        Channels of the network's residual blocks.
+    n_blocks : int
+    """
+
+    def __init__(self, channels: int, hidden: int, n_blocks: int) -> None:
+        """Start at the identity."""
+        super().__init__()
+        self.half = channels // 2
+        if self.half <= _LARGEST_FULL:
+            self.shapes = [(self.half, self.half)]
+            self.register_parameter("left", None)
+        else:
+            self.shapes = [(self.half, _RANK), (_RANK, self.half)]
+            # S = A B starts at A 0: were both zero, neither would ever have a gradient
+            self.left = nn.Parameter(torch.randn(self.half, _RANK) / self.half**0.5)
+        n_out = self.half + sum(i * j for i, j in self.shapes)
+        self.net = ResidualNet(self.half, hidden, n_out, n_blocks)
+
+    def _matrices_and_shift(self, kept: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The factors of S, (N, I, J, H, W) each, and t (N, half, H, W)."""
+        out = self.net(kept).to(kept.dtype)
+        shift, *raw = out.split([self.half, *(i * j for i, j in self.shapes)], 1)
+        factors = [part.unflatten(1, shape) for part, shape in zip(raw, self.shapes, strict=True)]
+        if self.left is not None:
+            factors[0] = factors[0] + self.left[:, :, None, None]
+        bound = _BOUND ** (1.0 / len(factors))
+        return tuple(squashed(factor, bound) for factor in factors), shift
+
+    def initialise(self, x: Tensor) -> None:
+        """Set the network by a batch."""
+        self.net.initialise(x[:, : self.half])
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, channels, H, W), and the log-determinant (N,)."""
+        kept, changed = x.chunk(2, 1)
+        factors, shift = self._matrices_and_shift(kept)
+        changed = exp_action(factors, changed, _BOUND) + shift
+        return torch.cat([kept, changed], 1), trace(factors)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The inverse."""
+        kept, changed = z.chunk(2, 1)
+        factors, shift = self._matrices_and_shift(kept)
+        return torch.cat([kept, exp_action(factors, changed - shift, _BOUND, -1.0)], 1)

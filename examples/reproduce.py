@@ -1,0 +1,169 @@
+"""The paper's tables and figures, run again at a chosen scale.
+
+    python examples/reproduce.py all --scale tiny
+    python examples/reproduce.py all --scale cpu --data fashion_mnist.npz --mnist mnist.npz \
+        --embedding tsne_cifar10.npz --workers 2
+    python examples/reproduce.py table1 --scale paper --data CIFAR10_FOLDER --workers 1
+
+The runs of a scale are listed in results/grid_SCALE.json. A run that has a record in
+results/SCALE/records is not run again, so that a call goes on where an earlier one ended or was
+killed, on this machine or another. Tables and figures are made of the records that there are.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nfpi.figures import figure1, figure2, load_embedding, plot_levels, plot_trade_off
+from nfpi.grid import Grid, read_grid, write_grid
+from nfpi.grid_of_scale import make_grid
+from nfpi.paper_figures import PAPER
+from nfpi.records import read_records
+from nfpi.runner import Outcome, finished_records, run_grid
+from nfpi.scales import SCALES
+from nfpi.tables import claims_table, paper_table, runs_table, tuning_table
+
+from fpigauss import InvalidInputError
+
+TABLES = (*PAPER, "families", "demonstration")
+FIGURES = ("fig1", "fig2")
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, then write tables and figures; 0 if nothing is missing."""
+    options = _parser().parse_args(arguments)
+    grid_path = options.grid or RESULTS / f"grid_{options.scale}.json"
+    folder = options.results / options.scale
+    try:
+        if options.write_grid:
+            return _write_grid(grid_path, options.scale, folder)
+        grid = read_grid(grid_path)
+        if grid.scale != options.scale:
+            raise InvalidInputError(
+                f"{grid_path} is the grid of scale {grid.scale!r}; pass --scale {grid.scale}"
+            )
+        outcome = _run(grid, folder, options)
+        records = finished_records(grid, folder)
+        _write_tables(options.what, grid, records, folder / "tables")
+        _draw(options.what, grid, records, folder, options.embedding)
+    except InvalidInputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name, why in outcome.waiting.items():
+        print(f"not run: {name}: {why}", file=sys.stderr)
+    for name, why in outcome.lost.items():
+        print(f"lost: {name}: {why}", file=sys.stderr)
+    return 1 if outcome.waiting or outcome.lost else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("all", *TABLES, *FIGURES), nargs="?", default="all")
+    parser.add_argument("--scale", choices=tuple(SCALES), required=True)
+    parser.add_argument("--data", help="images: Fashion-MNIST for cpu, CIFAR-10 for paper")
+    parser.add_argument("--mnist", help="MNIST, for cpu")
+    parser.add_argument("--cifar100", help="CIFAR-100, for paper")
+    parser.add_argument("--embedding", type=Path, help="npz of z (N, 2) and y (N,), for fig1")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where everything goes")
+    parser.add_argument("--grid", type=Path, help="another grid than the committed one")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes, one a core or a GPU (default: 1)"
+    )
+    parser.add_argument("--no-runs", action="store_true", help="only tables and figures")
+    parser.add_argument(
+        "--write-grid", action="store_true", help="write the grid, before the first run"
+    )
+    return parser
+
+
+def _write_grid(path: Path, scale: str, folder: Path) -> int:
+    grid = make_grid(scale)
+    if path.exists() and read_grid(path) != grid and read_records(folder / "records"):
+        raise InvalidInputError(
+            f"{path} has runs already, in {folder}, and would change; a grid is fixed before them"
+        )
+    write_grid(path, grid)
+    print(f"{path}: {len(grid.runs)} runs")
+    return 0
+
+
+def _run(grid: Grid, folder: Path, options: argparse.Namespace) -> Outcome:
+    """What is missing of the tables asked for."""
+    if options.no_runs or options.what == "fig1":
+        return Outcome()
+    if options.what == "fig2":
+        drawn = [run for run in grid.runs if run.options.get("pictures")]
+        names = {name for run in drawn for name in (run.name, *run.tuned_by)}
+        runs = [run for run in grid.runs if run.name in names]
+    else:
+        runs = list(grid.of_table(options.what))
+    paths = {
+        {"cpu": "fashion_mnist", "paper": "cifar10", "tiny": "digits"}[grid.scale]: options.data,
+        "mnist": options.mnist,
+        "cifar100": options.cifar100,
+    }
+    sources = {name: path for name, path in paths.items() if path is not None}
+    for name, path in sources.items():
+        if not Path(path).exists():
+            raise InvalidInputError(f"{name}: {path} does not exist; pass the path of its images")
+    return run_grid(grid, runs, folder, sources, workers=options.workers, report=_say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _write_tables(
+    what: str, grid: Grid, records: Mapping[str, Mapping[str, Any]], folder: Path
+) -> None:
+    texts = {
+        name: paper_table(name, grid, records)
+        for name in grid.tables
+        if what in ("all", name) and (name in PAPER or grid.tables[name].rows)
+    }
+    if what == "all":
+        texts |= {
+            "claims": claims_table(grid, records),
+            "tuning": tuning_table(grid, records),
+            "runs": runs_table(grid, records),
+        }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        path = folder / f"{name}.md"
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path}")
+
+
+def _draw(
+    what: str,
+    grid: Grid,
+    records: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    embedding: Path | None,
+) -> None:
+    figures = folder / "figures"
+    if what in ("all", "fig1"):
+        if embedding is not None or grid.scale == "tiny":
+            figure1(figures / "fig1.png", *load_embedding(embedding))
+            print(f"wrote {figures / 'fig1.png'}")
+        elif what == "fig1":
+            raise InvalidInputError("fig1 needs --embedding, an npz of z (N, 2) and y (N,)")
+    if what in ("all", "fig2"):
+        for run in grid.runs:
+            pictures = folder / "images" / f"{run.name}.npz"
+            if run.options.get("pictures") and pictures.exists():
+                figure2(figures / "fig2.png", pictures)
+                print(f"wrote {figures / 'fig2.png'}")
+    if what in ("all", "table2") and plot_levels(figures / "table2.png", grid, records):
+        print(f"wrote {figures / 'table2.png'}")
+    if what in ("all", "families") and plot_trade_off(figures / "families.png", grid, records):
+        print(f"wrote {figures / 'families.png'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
