@@ -10,7 +10,7 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test docs lint format bare bench bench-full clean
+.PHONY: help demo test reproduce docs lint format bare bench bench-full clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,11 @@ test: export MKL_NUM_THREADS := 1
 test: export MPLBACKEND := Agg
 test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and the like are passed on.
 	@$(call run,test) -m pytest -n 2 $(PYTEST_ARGS)
+
+reproduce: export OMP_NUM_THREADS := 1
+reproduce: export MPLBACKEND := Agg
+reproduce: .venvs/paper/.stamp  ## Run the paper's tables and figures at the smallest scale, on digits, for a minute.
+	@$(call run,paper) examples/reproduce.py all --scale tiny --workers 2
 
 docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors.
 	@rm -rf docs/generated

@@ -47,8 +47,9 @@ class Claim:
         "greater": every left side lies above its right side. A pair holds if its interval lies
         above 0, and fails if all of it lies at or below. "at_least": it holds if its interval lies
         above ``-margin``, and fails if all of it lies below. "hump": ``pairs`` is one tuple of
-        levels in order; the best inner level lies above both ends by more than ``margin``: it
-        holds if both intervals lie above that, and fails if one lies below.
+        levels in order, of which those without a value are left out; the best inner level lies
+        above both ends by more than ``margin``: it holds if both intervals lie above that, and
+        fails if one lies below.
     pairs : tuple of tuples of Side
         The comparisons, or the levels.
     margin : float
@@ -134,11 +135,12 @@ def _verdict(interval: Interval | None, sign: float, least: float) -> Verdict:
 def _best_against_ends(
     levels: tuple[Side, ...], values: Values, sign: float
 ) -> tuple[tuple[Side, ...], ...]:
-    """The inner level with the best mean, beside the first and the last."""
-    means = {}
-    for side in levels[1:-1]:
-        found = values(side)
-        if found:
-            means[side] = sign * sum(found.values()) / len(found)
-    best = max(means, key=lambda side: means[side]) if means else levels[1]
-    return (best, levels[0]), (best, levels[-1])
+    """The inner level with the best mean, beside the first and the last; none of fewer than 3."""
+    means = {
+        side: sign * sum(found.values()) / len(found) for side in levels if (found := values(side))
+    }
+    if len(means) < 3:
+        return ()
+    first, *inner, last = means
+    best = max(inner, key=lambda side: means[side])
+    return (best, first), (best, last)

@@ -187,7 +187,7 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
     """NF-Acc against NLL of every family: accuracy is paid for in likelihood."""
     figure = _figure(6.4, 4.4)
     axis = figure.subplots()
-    points: dict[str, list[tuple[float, float, str]]] = {}
+    points: dict[str, list[tuple[float, float]]] = {}
     rows = [*grid.tables["families"].rows, *grid.tables["table1"].rows]
     for row in rows:
         means = [
@@ -197,13 +197,16 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
         ]
         if len(means) == 2 and ":" not in row.label:
             name = row.label.split(", lam")[0]
-            points.setdefault(name, []).append((*means, row.label))
+            points.setdefault(name, []).append((means[0], means[1]))
     markers = "os^vDP*X<>hp"
+    best = min((nll for found in points.values() for nll, _ in found), default=0.0)
     for i, (name, found) in enumerate(points.items()):
-        nll, accuracy, _ = zip(*found, strict=True)
-        axis.scatter(nll, accuracy, marker=markers[i % len(markers)], label=name, s=36)
+        nll, accuracy = zip(*found, strict=True)
+        axis.scatter(
+            1.0 + np.array(nll) - best, accuracy, marker=markers[i % len(markers)], label=name, s=36
+        )
     if points:
-        axis.set(xlabel="NLL (nats), lower is better", ylabel="NF-Acc")
+        axis.set(xscale="log", xlabel=f"NLL, from {best:.1f} nats upwards, plus 1", ylabel="NF-Acc")
         axis.grid(alpha=0.3)
         figure.legend(loc="outside right center", frameon=False, fontsize=8)
         _save(figure, path)

@@ -245,8 +245,11 @@ def _in_others(
                     finish(task.run.name, f"its process ended with exit code {process.exitcode}")
                     free.append(place)
     finally:
-        for process in [part[0] for part in (*busy.values(), *idle)]:
+        for process, _, _ in busy.values():
             process.terminate()
+            process.join()
+        for process, connection, _ in idle:
+            connection.close()  # it leaves by itself
             process.join()
         if before is None:
             del os.environ["OMP_NUM_THREADS"]

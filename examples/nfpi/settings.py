@@ -39,14 +39,16 @@ POLICIES = {
 
 #: Baseline 1: Gaussians estimated from the latents, lam = 0.
 DATA: Config = {"scheme": "data", "covariance": "diagonal", "tied": False}
+#: Of the authors' configurations, and here of everything: so that one lam means one repulsion.
+ALPHA = 10.0
 #: The exact equations, one variance for all classes.
-TIED: Config = {"covariance": "isotropic", "tied": True, "equations": "stationary", "alpha": 1.0}
-#: What the authors' code computes: alpha and tol are those of its configurations.
+TIED: Config = {"covariance": "isotropic", "tied": True, "equations": "stationary", "alpha": ALPHA}
+#: What the authors' code computes; tol is that of its configurations.
 RELEASED: Config = {
     "covariance": "diagonal",
     "tied": False,
     "equations": "released",
-    "alpha": 10.0,
+    "alpha": ALPHA,
     "tol": 0.1,
 }
 #: Fixed identity covariances: only the means are pushed apart.
@@ -72,7 +74,7 @@ def fixed_point(lam: float, *parts: Config, **others: Any) -> Config:
 def gradient(policy: str, lam: float) -> Config:
     """The config of Baseline 2: the same objective by gradient descent."""
     learning_rate_policy(policy, 1)  # refuses names that it does not know
-    return {"gaussians": {"scheme": "gradient", "policy": policy, "lam": lam, "alpha": 1.0}}
+    return {"gaussians": {"scheme": "gradient", "policy": policy, "lam": lam, "alpha": ALPHA}}
 
 
 def family(name: str, lam: float, pi: str = "forward") -> Config:

@@ -165,6 +165,21 @@ def test_a_hump_rises_and_falls(levels, expected):
     assert decide(claim, values.__getitem__).verdict is expected
 
 
+def test_a_hump_is_among_the_levels_that_ran():
+    sides = tuple(Side(f"lam-{i}", "cnn") for i in range(4))
+    values = {side: {} for side in sides}
+    claim = Claim("hump", "Hump.", "hump", (sides,), margin=0.01)
+    assert decide(claim, values.__getitem__).verdict is Verdict.NOT_DECIDED
+    for side, level in zip(sides[:3], (0.3, 0.5, 0.4), strict=True):
+        values[side] = {0: level, 1: level + 1e-3}
+    finding = decide(claim, values.__getitem__)
+    assert finding.verdict is Verdict.HOLDS
+    assert [pair[:2] for pair in finding.differences] == [
+        (sides[1], sides[0]),
+        (sides[1], sides[2]),
+    ]
+
+
 # -- the grids -----------------------------------------------------------------------------
 
 
