@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InvalidInputError(
                 f"{grid_path} is the grid of scale {grid.scale!r}; pass --scale {grid.scale}"
             )
+        for name in _empty(options.what, grid):
+            print(f"{name}: nothing is run for it at scale {grid.scale}; see docs/paper.rst")
         outcome = _run(grid, folder, options)
         records = finished_records(grid, folder)
         _write_tables(options.what, grid, records, folder / "tables")
@@ -90,6 +92,11 @@ def _write_grid(path: Path, scale: str, folder: Path) -> int:
     write_grid(path, grid)
     print(f"{path}: {len(grid.runs)} runs")
     return 0
+
+
+def _empty(what: str, grid: Grid) -> list[str]:
+    """The tables asked for that no run of the grid is of."""
+    return [name for name in grid.tables if what in ("all", name) and not grid.tables[name].rows]
 
 
 def _run(grid: Grid, folder: Path, options: argparse.Namespace) -> Outcome:

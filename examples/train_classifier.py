@@ -17,19 +17,22 @@ import hashlib
 import json
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
+from nfpi.checkpoints import identity
 from nfpi.classifier_training import train_classifier
 from nfpi.classifiers import CLASSIFIERS, make_classifier, n_parameters
 from nfpi.config import canonical, load_config
 from nfpi.data import ImageSet, load_images
 from nfpi.generation import generate_images
+from nfpi.measure import FAILURES
 from nfpi.mixing import BATCHWISE, IMAGEWISE, FlowAugmentation
 from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.records import environment, write_record
-from nfpi.training import NonFiniteLossError, load_data, train
+from nfpi.run import chosen_device
+from nfpi.training import load_data, train
 
 from fpigauss import InvalidInputError
 
@@ -39,8 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options)
-    except (InvalidInputError, ImportError, NonFiniteLossError, FloatingPointError) as error:
-        print(f"train_classifier.py: {error}", file=sys.stderr)
+    except (InvalidInputError, ImportError, *FAILURES) as error:
+        print("train_classifier.py:", *str(error).split(), file=sys.stderr)  # on one line
         return 1
     return 0
 
@@ -86,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     """One classifier, from the command line to its record."""
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if options.seed < 0:
+        raise InvalidInputError(f"--seed is {options.seed}; pass an int >= 0")
+    device = chosen_device(options.device)
     recipe = RECIPES[options.classifier]
     if options.epochs is not None:
         recipe = replace(recipe, epochs=options.epochs)
@@ -120,6 +125,7 @@ def _run(options: argparse.Namespace) -> None:
         "augment": augment,
         "images": len(training),
         "seed": options.seed,
+        "amp": options.amp,
         **about,
     }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
@@ -133,6 +139,7 @@ def _run(options: argparse.Namespace) -> None:
         {
             "key": f"{options.classifier}-{digest[:12]}",
             "config": config,
+            "data": {"training": identity(training), "test": identity(test)},
             "metrics": metrics,
             "seconds": run.seconds,
             "history": run.history,
@@ -143,21 +150,23 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _images(
-    options: argparse.Namespace, device: str
+    options: argparse.Namespace, device: torch.device
 ) -> tuple[ImageSet, ImageSet, FlowAugmentation | None, dict[str, Any]]:
     """Images to train and to test on, what a flow does to them, and all that in words."""
     if options.flow is None:
         if options.data is None or options.generate is not None:
             raise InvalidInputError("give --data; or --flow, whose config says which images")
-        training, test = load_images(options.data, size=options.size)
-        return training, test, None, {"data": {"source": options.data, "size": options.size}}
+        training, test = load_images(options.data, size=options.size, progress=True)
+        # as in a flow's config: a record's key is the same on every machine
+        source = PurePath(options.data).name
+        return training, test, None, {"data": {"source": source, "size": options.size}}
     if options.flow_folder is None or options.data is not None or options.size is not None:
         raise InvalidInputError(
             "--flow needs --flow-folder, and goes without --data and --size; change the config by "
             "--set data.source=... or --set data.size=..."
         )
     config = load_config(options.flow, options.set)
-    training, test = load_data(config)
+    training, test = load_data(config, progress=True)
     trained = train(
         config, folder=options.flow_folder, progress=True, data=(training, test), device=device
     )

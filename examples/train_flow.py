@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from nfpi.checkpoints import write_atomically
+from nfpi.checkpoints import identity, write_atomically
 from nfpi.config import RunConfig, canonical, config_key, load_config
 from nfpi.data import ImageSet
 from nfpi.evaluation import sample_grid
-from nfpi.measure import generated_accuracies
+from nfpi.measure import FAILURES, generated_accuracies
 from nfpi.records import environment, write_record
-from nfpi.training import NonFiniteLossError, TrainedFlow, load_data, train
+from nfpi.run import chosen_device
+from nfpi.training import TrainedFlow, load_data, train
 
 from fpigauss import InvalidInputError
 
@@ -35,21 +36,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_config(options.config, options.set)
         with _processes() as first, _tensorboard(options) as callback:
-            data = load_data(config)
+            device = chosen_device(options.device)
+            data = load_data(config, progress=first)
             trained = train(
                 config,
                 folder=options.folder,
                 resume=not options.restart,
                 progress=True,
                 data=data,
-                device=options.device,
+                device=device,
                 evaluate_every=options.evaluate_every,
                 callback=callback,
             )
             if first:
-                _write(config, trained, data[1], options.folder)
-    except (InvalidInputError, NonFiniteLossError) as error:
-        print(f"train_flow.py: {error}", file=sys.stderr)
+                _write(config, trained, data, options.folder)
+    except (InvalidInputError, ImportError, *FAILURES) as error:
+        print("train_flow.py:", *str(error).split(), file=sys.stderr)  # on one line
         return 1
     return 0
 
@@ -74,10 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write(config: RunConfig, trained: TrainedFlow, test: ImageSet, folder: Path) -> None:
+def _write(
+    config: RunConfig, trained: TrainedFlow, data: tuple[ImageSet, ImageSet], folder: Path
+) -> None:
     """The picture and the record; the figures on the terminal."""
     from PIL import Image  # of the extra "paper"
 
+    training, test = data
     temperature = config.evaluation.temperatures[0]
     picture = Image.fromarray(sample_grid(trained.judged, temperature=temperature))
     factor = math.ceil(28 / test.image_shape[1])  # the smallest images would hardly be seen
@@ -91,6 +96,7 @@ def _write(config: RunConfig, trained: TrainedFlow, test: ImageSet, folder: Path
         {
             "key": config_key(config),
             "config": canonical(config),
+            "data": {"training": identity(training), "test": identity(test)},
             "metrics": metrics,
             "seconds": metrics["seconds"],
             "history": trained.history,

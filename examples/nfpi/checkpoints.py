@@ -3,21 +3,24 @@
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fpigauss import InvalidInputError
 from nfpi.config import RunConfig, canonical
+from nfpi.data import ImageSet
 
-__all__ = ["load_checkpoint", "save_checkpoint", "write_atomically"]
+__all__ = ["fingerprint", "identity", "load_checkpoint", "save_checkpoint", "write_atomically"]
 
 _FORMAT = "nfpi checkpoint 1"
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a temporary file, which then takes the place of ``path``.
 
     Parameters
@@ -42,7 +45,37 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
-def save_checkpoint(path: Path, config: RunConfig, state: Mapping[str, Any]) -> None:
+def fingerprint(*tensors: Tensor) -> int:
+    """A number that differs where tensors do, but for one time in four thousand million."""
+    number = 0
+    for tensor in tensors:
+        memory = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        number = zlib.crc32(memory.numpy(), number)
+    return number
+
+
+def identity(images: ImageSet) -> dict[str, Any]:
+    """What tells a set of images from others, wherever it lies.
+
+    Parameters
+    ----------
+    images : ImageSet
+
+    Returns
+    -------
+    dict
+        fingerprint, of images and labels; shape, (N, C, H, W); n_classes.
+    """
+    return {
+        "fingerprint": fingerprint(images.images, images.labels),
+        "shape": list(images.images.shape),
+        "n_classes": images.n_classes,
+    }
+
+
+def save_checkpoint(
+    path: Path, config: RunConfig, state: Mapping[str, Any], data: Mapping[str, Any] | None = None
+) -> None:
     """Write what a run needs to go on.
 
     Parameters
@@ -53,12 +86,21 @@ def save_checkpoint(path: Path, config: RunConfig, state: Mapping[str, Any]) -> 
         The run's: only a run of the same one can load it, but for what is evaluated.
     state : mapping
         Tensors, numbers, strings, and dicts, lists and tuples of them.
+    data : mapping, optional
+        The ``identity`` of the images that it trains on: no other images can load it.
     """
-    content = {"format": _FORMAT, "config": json.dumps(_trained(config)), "state": dict(state)}
+    content = {
+        "format": _FORMAT,
+        "config": json.dumps(_trained(config)),
+        "data": None if data is None else dict(data),
+        "state": dict(state),
+    }
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
-def load_checkpoint(path: Path, config: RunConfig) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, config: RunConfig, data: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The state that ``save_checkpoint`` wrote, on the host.
 
     Parameters
@@ -67,6 +109,8 @@ def load_checkpoint(path: Path, config: RunConfig) -> dict[str, Any]:
         The file.
     config : RunConfig
         Of the run that is to go on.
+    data : mapping, optional
+        The ``identity`` of its images; a checkpoint without one goes with any.
 
     Returns
     -------
@@ -75,7 +119,7 @@ def load_checkpoint(path: Path, config: RunConfig) -> dict[str, Any]:
     Raises
     ------
     InvalidInputError
-        If the file is no checkpoint, is damaged, or is of another config.
+        If the file is no checkpoint, is damaged, or is of another config or of other images.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -95,6 +139,12 @@ def load_checkpoint(path: Path, config: RunConfig) -> dict[str, Any]:
         raise InvalidInputError(
             f"checkpoint {str(path)!r} is of another config: {_difference(saved, ours)}; give "
             "another folder, or delete the checkpoint to start anew"
+        )
+    images = content.get("data")  # files of earlier versions have none
+    if images is not None and data is not None and images != dict(data):
+        raise InvalidInputError(
+            f"checkpoint {str(path)!r} is of other images: {_difference(images, dict(data))}; "
+            "give those again, another folder, or delete the checkpoint to start anew"
         )
     state: dict[str, Any] = content["state"]
     return state

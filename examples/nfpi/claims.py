@@ -7,10 +7,7 @@ from enum import StrEnum
 from fpigauss import InvalidInputError
 from nfpi.statistics import Interval, paired_interval
 
-__all__ = ["Claim", "Finding", "Side", "Verdict", "decide"]
-
-#: Setting and metric to values by seed.
-Values = Callable[["Side"], Mapping[int, float]]
+__all__ = ["Claim", "Finding", "Measured", "Side", "Verdict", "decide"]
 
 RULES = ("greater", "at_least", "hump")
 
@@ -32,10 +29,33 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What the grid's runs of a side gave.
+
+    Parameters
+    ----------
+    values : mapping of seed to value
+        Of the runs that gave one.
+    failed, missing : frozenset of int
+        Seeds of runs that came to none: they failed, or have no record (or no such metric).
+    """
+
+    values: Mapping[int, float]
+    failed: frozenset[int] = frozenset()
+    missing: frozenset[int] = frozenset()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every run gave a value."""
+        return bool(self.values) and not self.failed and not self.missing
+
+
+@dataclass(frozen=True)
 class Claim:
     """A claim, and the rule that decides it, stated before the runs.
 
-    Every comparison is of a difference paired by seed and its 95 % t-interval.
+    Every comparison is of a difference paired by seed and its 95 % t-interval. It decides nothing
+    unless every run of the grid has a value, on both sides: which seeds fail is no accident.
 
     Parameters
     ----------
@@ -47,7 +67,7 @@ class Claim:
         "greater": every left side lies above its right side. A pair holds if its interval lies
         above 0, and fails if all of it lies at or below. "at_least": it holds if its interval lies
         above ``-margin``, and fails if all of it lies below. "hump": ``pairs`` is one tuple of
-        levels in order, of which those without a value are left out; the best inner level lies
+        levels in order, of which those with a failed run are left out; the best inner level lies
         above both ends by more than ``margin``: it holds if both intervals lie above that, and
         fails if one lies below.
     pairs : tuple of tuples of Side
@@ -79,15 +99,18 @@ class Claim:
 class Finding:
     """A claim's verdict, with the differences that it rests on (None: no seed in common).
 
-    Differences are left minus right, of the metric as it is.
+    Differences are left minus right, of the metric as it is. Of the ``n_values`` values that
+    the claim is about, a side and a run each, ``n_without`` are lacking.
     """
 
     claim: Claim
     verdict: Verdict
     differences: tuple[tuple[Side, Side, Interval | None], ...]
+    n_without: int
+    n_values: int
 
 
-def decide(claim: Claim, values: Values) -> Finding:
+def decide(claim: Claim, measured: Callable[[Side], Measured]) -> Finding:
     """Apply the rule of a claim.
 
     All pairs must hold for the claim to hold; it does not hold if any pair fails.
@@ -95,30 +118,39 @@ def decide(claim: Claim, values: Values) -> Finding:
     Parameters
     ----------
     claim : Claim
-    values : callable
-        Of a side, its values by seed; empty where there are no runs.
+    measured : callable
+        Of a side, what its runs gave.
 
     Returns
     -------
     Finding
     """
     sign = -1.0 if claim.lower_is_better else 1.0
-
-    pairs = claim.pairs
+    found = {side: measured(side) for pair in claim.pairs for side in pair}
+    pairs, open_ = claim.pairs, False
     if claim.rule == "hump":
-        pairs = _best_against_ends(claim.pairs[0], values, sign)
+        pairs = _best_against_ends(found, sign)
+        open_ = any(one.missing for one in found.values())  # a level to come may be the best
     least = {"greater": 0.0, "at_least": -claim.margin, "hump": claim.margin}[claim.rule]
     differences = tuple(
-        (left, right, paired_interval(values(left), values(right))) for left, right in pairs
+        (left, right, paired_interval(found[left].values, found[right].values))
+        for left, right in pairs
     )
-    verdicts = [_verdict(interval, sign, least) for _, _, interval in differences]
+    verdicts = [
+        _verdict(interval, sign, least)
+        if found[left].is_whole and found[right].is_whole and not open_
+        else Verdict.NOT_DECIDED
+        for left, right, interval in differences
+    ]
     if Verdict.DOES_NOT_HOLD in verdicts:
         verdict = Verdict.DOES_NOT_HOLD
     elif verdicts and all(one is Verdict.HOLDS for one in verdicts):
         verdict = Verdict.HOLDS
     else:
         verdict = Verdict.NOT_DECIDED
-    return Finding(claim, verdict, differences)
+    n_without = sum(len(one.failed | one.missing) for one in found.values())
+    n_values = n_without + sum(len(one.values) for one in found.values())
+    return Finding(claim, verdict, differences, n_without, n_values)
 
 
 def _verdict(interval: Interval | None, sign: float, least: float) -> Verdict:
@@ -133,11 +165,13 @@ def _verdict(interval: Interval | None, sign: float, least: float) -> Verdict:
 
 
 def _best_against_ends(
-    levels: tuple[Side, ...], values: Values, sign: float
-) -> tuple[tuple[Side, ...], ...]:
+    levels: Mapping[Side, Measured], sign: float
+) -> tuple[tuple[Side, Side], ...]:
     """The inner level with the best mean, beside the first and the last; none of fewer than 3."""
     means = {
-        side: sign * sum(found.values()) / len(found) for side in levels if (found := values(side))
+        side: sign * sum(one.values.values()) / len(one.values)
+        for side, one in levels.items()
+        if one.is_whole
     }
     if len(means) < 3:
         return ()

@@ -1,28 +1,18 @@
 """Where a classifier's training stands, in a file that a killed run goes on from."""
 
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fpigauss import InvalidInputError
 from nfpi.checkpoints import write_atomically
 
-__all__ = ["fingerprint", "restore_progress", "save_progress"]
+__all__ = ["restore_progress", "save_progress"]
 
 _FORMAT = "nfpi classifier 1"
-
-
-def fingerprint(*tensors: Tensor) -> int:
-    """A number that differs where tensors do, but for one time in four thousand million."""
-    number = 0
-    for tensor in tensors:
-        memory = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        number = zlib.crc32(memory.numpy(), number)
-    return number
 
 
 def save_progress(
@@ -85,7 +75,8 @@ def restore_progress(
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InvalidInputError(f"checkpoint {str(path)!r} is no classifier's; give another path")
     saved, ours = json.loads(content["settings"]), json.loads(json.dumps(settings))
-    differing = [name for name in ours if saved.get(name) != ours[name]]
+    # files of earlier versions lack settings that were added since
+    differing = [name for name in ours if saved.get(name, ours[name]) != ours[name]]
     if differing:
         was = "; ".join(f"{name} was {saved.get(name)}, is {ours[name]}" for name in differing)
         raise InvalidInputError(

@@ -16,13 +16,14 @@ from tqdm.auto import tqdm
 
 from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow, LatentPrior
-from nfpi.batches import Batches, make_augment
-from nfpi.checkpoints import write_atomically
-from nfpi.classifier_checkpoints import fingerprint, restore_progress, save_progress
+from nfpi.batches import Batches
+from nfpi.checkpoints import fingerprint, write_atomically
+from nfpi.classifier_checkpoints import restore_progress, save_progress
 from nfpi.classifiers import make_classifier, n_parameters
 from nfpi.data import ImageSet
 from nfpi.generation import evaluating, generate_images
-from nfpi.mixing import FlowAugmentation, make_pipeline, split_names
+from nfpi.mixing import FlowAugmentation, make_pipeline
+from nfpi.optimisation import largest_gradient
 from nfpi.recipes import RECIPES, Recipe
 
 __all__ = [
@@ -90,7 +91,7 @@ def train_classifier(
         Of ``make_augment`` and ``nfpi.mixing``: "flip", "crop", "rotate", "jitter", "auto", "rand",
         "erase", "cutmix", "mixup".
     flow : FlowAugmentation, optional
-        Augments in the latent space of a flow.
+        Augments in the latent space of a flow, before all else.
     seed : int
         Of order, augmentation and dropout, together with the epoch's number.
     amp : bool
@@ -108,17 +109,18 @@ def train_classifier(
     Raises
     ------
     InvalidInputError
-        If the images do not fit together, or the checkpoint is of other settings.
+        If the images do not fit together or come one by one, or the checkpoint is of other
+        settings.
     FloatingPointError
-        If the loss is no longer finite; the batch is saved beside the checkpoint.
+        If the loss or a gradient is no longer finite; the batch is saved beside the checkpoint.
     """
     _check_alike(training, test)
+    if recipe.batch_size == 1:
+        raise InvalidInputError("batch_size is 1; pass at least 2, as batch normalisation needs")
     device = next(model.parameters()).device
-    imagewise, batchwise = split_names(augment)
-    changed = make_augment(imagewise) if imagewise else None
-    batches = Batches(training, recipe.batch_size, seed=seed, augment=changed)
+    batches = Batches(training, recipe.batch_size, seed=seed)
     small = max(training.image_shape[1:]) <= _SMALL
-    pipeline = make_pipeline(batchwise, training.n_classes, flow=flow, small=small)
+    pipeline = make_pipeline(augment, training.n_classes, flow=flow, small=small)
     optimiser = _optimiser(model, recipe)
     settings: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
@@ -126,9 +128,9 @@ def train_classifier(
         settings = {
             "recipe": asdict(recipe),
             "augment": list(augment),
-            "flow": None if flow is None else flow.settings(),
-            "flow's weights": None if flow is None else fingerprint(*_tensors(flow.model)),
+            "flow": None if flow is None else flow.identity(),
             "seed": seed,
+            "amp": amp,
             "images": fingerprint(training.images, training.labels),
             "classifier": n_parameters(model),
         }
@@ -150,11 +152,16 @@ def train_classifier(
                     loss = F.cross_entropy(model(x), y)
                 losses.append(float(loss.detach()))
                 if not math.isfinite(losses[-1]):
-                    raise _nonfinite(losses[-1], step, epoch, checkpoint, x, y)
+                    raise _nonfinite(f"the loss is {losses[-1]}", step, epoch, checkpoint, x, y)
                 optimiser.zero_grad()
                 loss.backward()
-                if recipe.clip is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+                if recipe.clip is None:
+                    size = largest_gradient(model.parameters())
+                else:
+                    size = float(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip))
+                if not math.isfinite(size):
+                    what = f"the gradient's size is {size}"
+                    raise _nonfinite(what, step, epoch, checkpoint, x, y)
                 optimiser.step()
         seconds = time.perf_counter() - start
         history.append({"epoch": epoch, "loss": sum(losses) / len(losses), "seconds": seconds})
@@ -275,10 +282,6 @@ def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _tensors(model: nn.Module) -> list[Tensor]:
-    return [value for value in model.state_dict().values() if isinstance(value, Tensor)]
-
-
 @contextmanager
 def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
     """Torch's own generators seeded for an epoch, and afterwards as they were before."""
@@ -288,7 +291,7 @@ def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
 
 
 def _nonfinite(
-    loss: float, step: int, epoch: int, checkpoint: Path | None, x: Tensor, y: Tensor
+    what: str, step: int, epoch: int, checkpoint: Path | None, x: Tensor, y: Tensor
 ) -> FloatingPointError:
     """The error to raise, once the batch is saved."""
     place = "give a checkpoint to have its batch saved"
@@ -298,6 +301,5 @@ def _nonfinite(
         write_atomically(path, lambda at: torch.save(batch, at))
         place = f"its batch is saved as {str(path)!r}"
     return FloatingPointError(
-        f"the loss is {loss} at step {step} (epoch {epoch}); {place}. Lower the learning rate, or "
-        "set clip"
+        f"{what} at step {step} (epoch {epoch}); {place}. Lower the learning rate, or set clip"
     )

@@ -138,10 +138,15 @@ def reestimated(
     """The same flow over Gaussians estimated (lam = 0) from its latents as they are now.
 
     A flow that underfits leaves a class beside its Gaussian, not within: these are where the
-    latents are. Parameters are shared with ``model``; the statistics are those of the latents.
+    latents are. They are of the covariance family that the prior is of; those with fixed identity
+    covariances get a variance a class and dimension, as do those of gradient descent. Parameters
+    are shared with ``model``; the statistics are those of the latents.
     """
     prior = model.gaussians
-    fresh = LatentGaussians(prior.n_classes, prior.dim, config.covariance, config.tied)
+    # the config's family is of these two schemes alone
+    fitted = config.scheme in ("fixed_point", "data")
+    family = (config.covariance, config.tied) if fitted else ("diagonal", False)
+    fresh = LatentGaussians(prior.n_classes, prior.dim, *family)
     again = over(model, fresh.to(next(iter(model.parameters())).device))
     statistics = gather_statistics(again, batches)
     fresh.solve_(statistics, lam=0.0)

@@ -87,11 +87,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: what is asked, its rows and columns."""
+    """A table: what is asked, its rows and columns, and what its readers have to know."""
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,7 @@ def _table(entry: dict[str, Any]) -> Table:
         entry["title"],
         tuple(Column(**column) for column in entry["columns"]),
         tuple(Row(**row) for row in entry["rows"]),
+        entry.get("note", ""),
     )
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fpigauss import NotPositiveDefiniteError
+from fpigauss import InvalidInputError, NotPositiveDefiniteError
 from fpigauss_torch import LatentAugmentation, RefitRejectedError
-from nfpi.checkpoints import write_atomically
+from nfpi.checkpoints import identity, write_atomically
 from nfpi.classifier_training import cnn_accuracy, train_classifier
 from nfpi.classifiers import make_classifier
 from nfpi.config import RunConfig, canonical
@@ -25,10 +25,10 @@ from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.records import environment, write_record
 from nfpi.training import NonFiniteLossError, TrainedFlow, train
 
-__all__ = ["Task", "generated_accuracies", "perform", "record_config"]
+__all__ = ["FAILURES", "Task", "generated_accuracies", "perform", "record_config"]
 
-#: What a setting may come to: its record says so. Other errors are the machine's or the caller's,
-#: and leave none.
+#: What a setting may come to: its record, or the script's last line, says so. Other errors are the
+#: machine's or the caller's, and leave none.
 FAILURES = (NonFiniteLossError, RefitRejectedError, NotPositiveDefiniteError, FloatingPointError)
 
 #: Variants of an image in Fig. 2, as in the paper, and images a class.
@@ -47,12 +47,15 @@ class Task:
         Of the scale's results.
     chosen_by : str or None
         The tuning run that decided the config.
+    data : mapping or None
+        What a record has of the same data set: the images have to be these.
     """
 
     run: Run
     config: RunConfig
     folder: Path
     chosen_by: str | None
+    data: Mapping[str, Any] | None = None
 
 
 def record_config(config: RunConfig, dataset: str) -> dict[str, Any]:
@@ -65,11 +68,18 @@ def record_config(config: RunConfig, dataset: str) -> dict[str, Any]:
 def perform(task: Task, device: str | None = None) -> None:
     """Run, or go on with a run that was killed, and write its record.
 
+    A run that fails keeps what was measured before.
+
     Parameters
     ----------
     task : Task
     device : str, optional
         Where; a GPU by default, if there is one.
+
+    Raises
+    ------
+    InvalidInputError
+        If the images are others than the task's.
     """
     run, config = task.run, task.config
     work = task.folder / "work" / run.name
@@ -77,6 +87,14 @@ def perform(task: Task, device: str | None = None) -> None:
     metrics: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     failure = None
+    data = _identities(config.data.source, config.data.size)
+    if task.data is not None and data != task.data:
+        raise InvalidInputError(
+            f"{run.dataset}: the images are not those of the records that are there "
+            f"(fingerprint {data['training']['fingerprint']} and {data['test']['fingerprint']}, "
+            f"not {task.data['training']['fingerprint']} and "
+            f"{task.data['test']['fingerprint']}); give the same images, or another folder"
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         training, test = _images(run, config)
@@ -101,7 +119,8 @@ def perform(task: Task, device: str | None = None) -> None:
             "options": run.options,
             "chosen_by": task.chosen_by,
             "failure": failure,
-            "metrics": metrics if failure is None else {},
+            "data": data,
+            "metrics": metrics,
             "warnings": sorted({str(one.message) for one in caught}),
             # of this process: a run that was killed and resumed took longer
             "seconds": time.perf_counter() - started,
@@ -116,6 +135,13 @@ def perform(task: Task, device: str | None = None) -> None:
 @lru_cache(maxsize=2)
 def _loaded(source: str, size: int | None) -> tuple[ImageSet, ImageSet]:
     return load_images(source, size=size)
+
+
+@lru_cache(maxsize=2)
+def _identities(source: str, size: int | None) -> dict[str, Any]:
+    """Which images a data set has, whatever a run then takes of them."""
+    training, test = _loaded(source, size)
+    return {"training": identity(training), "test": identity(test)}
 
 
 def _images(run: Run, config: RunConfig) -> tuple[ImageSet, ImageSet]:

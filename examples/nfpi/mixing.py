@@ -1,4 +1,4 @@
-"""What a batch goes through on its way to a classifier, beyond flips and crops.
+"""What a batch goes through on its way to a classifier.
 
 Mixing (cutmix, mixup) changes labels too; auto-augment, rand-augment and erasing are kornia's
 (extra ``fpigauss[paper]``, imported when they are asked for); a flow moves images in its latent
@@ -16,6 +16,8 @@ from torch.distributions import Beta
 
 from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow, LatentAugmentation
+from nfpi.batches import make_augment
+from nfpi.checkpoints import fingerprint
 from nfpi.extras import import_extra
 
 __all__ = [
@@ -35,7 +37,7 @@ Pipeline = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 #: Names that ``make_augment`` knows: an image at a time.
 IMAGEWISE = ("flip", "crop", "rotate", "jitter")
 
-#: Names that ``make_pipeline`` knows, in the order in which they are applied.
+#: Names that ``make_pipeline`` knows besides, in the order in which they are applied.
 BATCHWISE = ("auto", "rand", "erase", "cutmix", "mixup")
 
 #: Concentrations of the beta distributions, the usual ones of transformers' training.
@@ -203,6 +205,20 @@ class FlowAugmentation:
         """The arguments, but for the flow."""
         return {name: getattr(self, name) for name in ("method", "strength", "n_axes", "share")}
 
+    def identity(self) -> dict[str, Any]:
+        """The settings, and what tells the flow from others.
+
+        That is what was trained alone: Gaussians that are estimated afterwards follow from it, but
+        not to the last bit on every device.
+        """
+        gaussians = self.model.gaussians
+        return {
+            **self.settings(),
+            "gaussians": type(gaussians).__name__,
+            "covariances": list(gaussians.class_gaussians().covariances.shape),
+            "weights": fingerprint(*self.model.codec.parameters()),
+        }
+
 
 def make_pipeline(
     names: Collection[str],
@@ -213,13 +229,14 @@ def make_pipeline(
 ) -> Pipeline:
     """Augmentations as one function of a batch.
 
-    The flow comes first, then the policies, erasing, and last cutmix or mixup: one of them for
-    every batch at random, if both are named.
+    The flow comes first, as it was trained on images that nothing has changed; then flips, crops
+    and the like, in the order of ``names``; the policies, erasing, and last cutmix or mixup: one
+    of them for every batch at random, if both are named.
 
     Parameters
     ----------
     names : collection of str
-        Of ``BATCHWISE``.
+        Of ``IMAGEWISE`` and ``BATCHWISE``.
     n_classes : int
         K.
     flow : FlowAugmentation, optional
@@ -231,13 +248,21 @@ def make_pipeline(
     -------
     callable
         (x, y) to (x, y); soft labels (B, K) after a mix.
+
+    Raises
+    ------
+    InvalidInputError
+        If a name is unknown.
     """
+    imagewise, _ = split_names(names)
+    changed = make_augment(imagewise)
     policies = [policy(name, small=small) for name in ("auto", "rand", "erase") if name in names]
     mixes = [mix for name, mix in (("cutmix", cutmix), ("mixup", mixup)) if name in names]
 
     def pipeline(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if flow is not None:
             x, y = flow(x, y)
+        x = changed(x, torch.default_generator)
         for augmented in policies:
             x = augmented(x)
         if mixes:
@@ -249,7 +274,7 @@ def make_pipeline(
 
 
 def split_names(names: Collection[str]) -> tuple[list[str], list[str]]:
-    """Names of augmentations as those of ``make_augment`` and those of ``make_pipeline``.
+    """Names of augmentations as those of ``make_augment`` and the others.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """What moves the weights: the optimiser with its learning rates, and an average of the weights."""
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from fpigauss_torch import ClassFlow
 from fpigauss_torch.priors import learning_rate_policy
 from nfpi.config import RunConfig
 
-__all__ = ["WeightAverage", "make_optimiser"]
+__all__ = ["WeightAverage", "largest_gradient", "make_optimiser"]
 
 _OPTIMISERS = {"adamax": torch.optim.Adamax, "adam": torch.optim.Adam}
 
@@ -51,6 +52,23 @@ def make_optimiser(
         groups.append({"params": own})
         rates.append(lambda step: gaussians.lr * factor(step))
     return _OPTIMISERS[training.optimiser](groups, lr=training.lr), rates
+
+
+def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:
+    """The largest absolute value in the gradients; not finite if any value is not.
+
+    Parameters
+    ----------
+    parameters : iterable of nn.Parameter
+        After a backward pass.
+
+    Returns
+    -------
+    float
+    """
+    gradients = [weight.grad for weight in parameters if weight.grad is not None]
+    # not the 2-norm, whose squares may overflow where no gradient does
+    return float(torch.stack(torch._foreach_norm(gradients, math.inf)).max())
 
 
 class WeightAverage:

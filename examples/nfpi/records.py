@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 
 import fpigauss
 from fpigauss import InvalidInputError
+from nfpi.checkpoints import write_atomically
 
 __all__ = ["environment", "read_records", "write_record"]
 
@@ -50,17 +50,7 @@ def write_record(folder: str | Path, record: Mapping[str, Any]) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.json"
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{key}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # a machine that goes down must not leave an empty record
-        os.chmod(temporary, 0o644)  # records are committed; temporary files are private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, lambda at: at.write_text(text, encoding="utf-8"))
     return path
 
 
@@ -82,6 +72,8 @@ def read_records(folder: str | Path) -> list[dict[str, Any]]:
     """
     records = []
     for path in sorted(Path(folder).glob("*.json")):
+        if path.name.startswith("."):
+            continue  # what a writer that was killed has left
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:  # JSON's, and of text that is no UTF-8

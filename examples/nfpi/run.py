@@ -1,6 +1,7 @@
 """A run between two epochs: the model, its optimiser, and how both go on."""
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,9 @@ from nfpi.config import RunConfig
 from nfpi.data import ImageSet
 from nfpi.flows import latent_dim, make_flow
 from nfpi.gaussians import Objective, make_prior, make_schedule, start_
-from nfpi.optimisation import WeightAverage, make_optimiser
+from nfpi.optimisation import WeightAverage, largest_gradient, make_optimiser
 
-__all__ = ["NonFiniteLossError", "Run", "place_among_processes", "seeded"]
+__all__ = ["NonFiniteLossError", "Run", "chosen_device", "place_among_processes", "seeded"]
 
 
 class NonFiniteLossError(RuntimeError):
@@ -164,10 +165,12 @@ class Run:
             raise self._nonfinite(f"the loss is {value}", step, x, y)
         self.optimiser.zero_grad()
         loss.backward()
-        if training.clip is not None:
-            norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), training.clip))
-            if not math.isfinite(norm):
-                raise self._nonfinite(f"the gradient's norm is {norm}", step, x, y)
+        if training.clip is None:
+            size = largest_gradient(self.model.parameters())
+        else:
+            size = float(nn.utils.clip_grad_norm_(self.model.parameters(), training.clip))
+        if not math.isfinite(size):
+            raise self._nonfinite(f"the gradient's size is {size}", step, x, y)
         self.optimiser.step()
         if self.average is not None:
             self.average.follow(step)
@@ -215,6 +218,37 @@ def seeded(device: torch.device, *key: int) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(before)  # noqa: NPY002
+
+
+def chosen_device(device: torch.device | str | None = None) -> torch.device:
+    """The device to train on.
+
+    Parameters
+    ----------
+    device : torch.device or str, optional
+        By default a GPU if there is one: with torchrun, one a process.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such device here.
+    """
+    if device is None:
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
+        raise InvalidInputError(
+            f'device {str(device)!r} cannot be used here; pass "cpu", or a GPU that torch sees '
+            f"({torch.cuda.device_count()} of CUDA)"
+        ) from error
+    return torch.device(device)
 
 
 def place_among_processes() -> tuple[int, int]:

@@ -132,7 +132,7 @@ def run_grid(
                 continue
             queue.remove(run)
             if copied is None:
-                return Task(run, config, folder, chosen_by)
+                return Task(run, config, folder, chosen_by, _data_of(run, config, records))
             write_record(folder / "records", copied)
             finish(run.name, None)
             return next_task()
@@ -192,6 +192,16 @@ def _copied(
                 "chosen_by": chosen_by,
                 "same_as": record["key"],
             }
+    return None
+
+
+def _data_of(run: Run, config: RunConfig, records: Records) -> dict[str, Any] | None:
+    """Which images the records have of a run's data set; None if none of them says."""
+    for record in records.values():
+        data = record["config"]["data"]
+        if "data" in record and (data["source"], data["size"]) == (run.dataset, config.data.size):
+            found: dict[str, Any] = record["data"]
+            return found
     return None
 
 

@@ -7,6 +7,7 @@ from fpigauss_torch.priors import learning_rate_policy
 __all__ = [
     "ARMS",
     "DATA",
+    "DATA_TIED",
     "IDENTITY",
     "POLICIES",
     "PRIORS",
@@ -39,6 +40,8 @@ POLICIES = {
 
 #: Baseline 1: Gaussians estimated from the latents, lam = 0.
 DATA: Config = {"scheme": "data", "covariance": "diagonal", "tied": False}
+#: The same with the one variance of the exact equations: what they add is the repulsion alone.
+DATA_TIED: Config = {"scheme": "data", "covariance": "isotropic", "tied": True}
 #: Of the authors' configurations, and here of everything: so that one lam means one repulsion.
 ALPHA = 10.0
 #: The exact equations, one variance for all classes.

@@ -1,9 +1,10 @@
 """Records to Markdown: tables beside the paper's figures, verdicts, tuning runs, all runs."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from nfpi.claims import Claim, Finding, Side, decide
+from nfpi.claims import Claim, Finding, Measured, Side, Verdict, decide
 from nfpi.grid import Column, Grid, Row, Run
 from nfpi.paper_figures import PAPER
 from nfpi.statistics import Interval, t_interval
@@ -11,6 +12,7 @@ from nfpi.statistics import Interval, t_interval
 __all__ = [
     "chosen",
     "claims_table",
+    "measured",
     "paper_table",
     "runs_table",
     "tuning_table",
@@ -24,13 +26,25 @@ Records = Mapping[str, Mapping[str, Any]]
 def values_by_seed(grid: Grid, records: Records, side: Side) -> dict[int, float]:
     """A metric of a setting's finished runs, by seed.
 
-    Runs that failed, or have no such metric, are left out.
+    Runs without such a metric, or of which it is no finite number, are left out.
     """
-    return {
-        run.seed: float(records[run.name]["metrics"][side.metric])
+    found = {
+        run.seed: records.get(run.name, {}).get("metrics", {}).get(side.metric)
         for run in _runs_of(grid, side.setting)
-        if side.metric in records.get(run.name, {}).get("metrics", {})
     }
+    return {
+        seed: float(value)
+        for seed, value in found.items()
+        if value is not None and math.isfinite(value)
+    }
+
+
+def measured(grid: Grid, records: Records, side: Side) -> Measured:
+    """A metric of all runs of a setting: its values, and the seeds that have none."""
+    values = values_by_seed(grid, records, side)
+    without = [run for run in _runs_of(grid, side.setting) if run.seed not in values]
+    failed = {run.seed for run in without if records.get(run.name, {}).get("failure")}
+    return Measured(values, frozenset(failed), frozenset({run.seed for run in without} - failed))
 
 
 def chosen(run: Run, grid: Grid, records: Records) -> Run | None:
@@ -44,7 +58,7 @@ def chosen(run: Run, grid: Grid, records: Records) -> Run | None:
     scores = {
         name: records[name]["metrics"]["nf_acc"]
         for name in run.tuned_by
-        if "nf_acc" in records[name]["metrics"]
+        if records[name]["failure"] is None and "nf_acc" in records[name]["metrics"]
     }
     if not scores:
         return None
@@ -86,6 +100,8 @@ def paper_table(name: str, grid: Grid, records: Records) -> str:
         if printed
         else "Means over seeds, with 95 % intervals of Student's t; a single run has none.",
     ]
+    if table.note:
+        parts.append(table.note)
     if not table.rows:
         parts.append("Nothing is run for this table at this scale.")
     parts += [_made_by(name, grid), _failures(grid.of_table(name), records)]
@@ -94,10 +110,9 @@ def paper_table(name: str, grid: Grid, records: Records) -> str:
 
 def claims_table(grid: Grid, records: Records) -> str:
     """Every claim with its verdict, rule and differences."""
-    findings = [decide(claim, lambda side: values_by_seed(grid, records, side))
-                for claim in grid.claims]  # fmt: skip
+    findings = [decide(claim, lambda side: measured(grid, records, side)) for claim in grid.claims]
     lines = [
-        [finding.claim.text, f"**{finding.verdict}**", _rule(finding.claim), _differences(finding)]
+        [finding.claim.text, _verdict(finding), _rule(finding.claim), _differences(finding)]
         for finding in findings
     ]
     return (
@@ -108,7 +123,9 @@ def claims_table(grid: Grid, records: Records) -> str:
                 f"{grid.note} The rules were committed with the grid, before the first run. "
                 "Differences are paired by seed; in brackets their 95 % intervals and the number "
                 "of seeds. A claim with several differences holds if all do, and does not hold if "
-                "one fails.",
+                "one fails. A difference decides nothing unless every run of the grid gave a value "
+                "on both its sides; a hump is sought among the lam at which no run failed, once "
+                "all are run.",
                 _made_by("all", grid),
             ]
         )
@@ -206,6 +223,13 @@ def _with_interval(interval: Interval, digits: int) -> str:
 
 def _printed(row: Mapping[str, float], columns: Sequence[str]) -> list[str]:
     return [f"{row[column]:g}" if column in row else "" for column in columns]
+
+
+def _verdict(finding: Finding) -> str:
+    text = f"**{finding.verdict}**"
+    if finding.verdict is Verdict.NOT_DECIDED and finding.n_without:
+        text += f" ({finding.n_without} of {finding.n_values} values failed or missing)"
+    return text
 
 
 def _rule(claim: Claim) -> str:

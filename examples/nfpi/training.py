@@ -1,7 +1,6 @@
 """Train a flow and its class Gaussians, from a config to figures."""
 
 import csv
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow
 from nfpi.batches import Batches
-from nfpi.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from nfpi.checkpoints import identity, load_checkpoint, save_checkpoint, write_atomically
 from nfpi.config import RunConfig
 from nfpi.data import ImageSet, load_images
 from nfpi.evaluation import calibration, class_scores, evaluate, latent_shift, smallest_kld
 from nfpi.gaussians import reestimated
-from nfpi.run import NonFiniteLossError, Run, place_among_processes, seeded
+from nfpi.run import NonFiniteLossError, Run, chosen_device, place_among_processes, seeded
 
 __all__ = ["NonFiniteLossError", "TrainedFlow", "load_data", "train"]
 
@@ -84,7 +84,7 @@ def train(
     resume : bool
         Go on from the folder's checkpoint, if there is one.
     progress : bool
-        Show a bar of epochs.
+        Show a bar of epochs, and one of images where they are read one by one.
     data : (ImageSet, ImageSet), optional
         What ``load_data(config)`` gives, where it is loaded already.
     device : torch.device or str, optional
@@ -101,20 +101,25 @@ def train(
     Raises
     ------
     InvalidInputError
-        If a setting cannot be used, before any training; or the checkpoint is of another config.
+        If a setting cannot be used, before any training; or the checkpoint is of another config or
+        of other images.
     NonFiniteLossError
         Names the step; its batch is saved in ``folder`` as nonfinite_batch.pt.
     """
+    if evaluate_every is not None and evaluate_every < 1:
+        raise InvalidInputError(f"evaluate_every is {evaluate_every}; pass an int >= 1, or None")
+    where = chosen_device(device)
     first = place_among_processes()[0] == 0
+    images, test_images = data or load_data(config, progress=progress and first)
+    about = identity(images)
     checkpoint = None if folder is None else Path(folder) / "checkpoint.pt"
     saved = None
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         if resume and checkpoint.exists():
-            saved = load_checkpoint(checkpoint, config)
-    images, test_images = data or load_data(config)
+            saved = load_checkpoint(checkpoint, config, about)
     test = Batches(test_images, _JUDGED, seed=config.training.seed, shuffle=False)
-    run = Run(config, images, _chosen(device), checkpoint and checkpoint.parent)
+    run = Run(config, images, where, checkpoint and checkpoint.parent)
     history: list[dict[str, Any]] = []
     if saved is not None:
         history = saved.pop("history")
@@ -128,25 +133,27 @@ def train(
             history.append(entry)
             bar.set_postfix(loss=f"{entry['loss']:.2f}")
             if checkpoint is not None and first:
-                save_checkpoint(checkpoint, config, run.state() | {"history": history})
+                save_checkpoint(checkpoint, config, run.state() | {"history": history}, about)
                 _write_log(checkpoint.with_name("log.csv"), history)
             if callback is not None:
                 callback(entry)
     return _finished(run, test, history)
 
 
-def load_data(config: RunConfig) -> tuple[ImageSet, ImageSet]:
+def load_data(config: RunConfig, *, progress: bool = False) -> tuple[ImageSet, ImageSet]:
     """The training and test images of a run, as its config limits them.
 
     Parameters
     ----------
     config : RunConfig
+    progress : bool
+        Show a bar where images are read one by one.
 
     Returns
     -------
     tuple of ImageSet
     """
-    images, test = load_images(config.data.source, size=config.data.size)
+    images, test = load_images(config.data.source, size=config.data.size, progress=progress)
     if config.data.limit is not None:
         images = images.limited(config.data.limit, config.training.seed)
     return images, test
@@ -185,14 +192,6 @@ def _finished(run: Run, test: Batches, history: list[dict[str, Any]]) -> Trained
     metrics["seconds"] = sum(entry["seconds"] for entry in history)
     ema = None if run.average is None else run.average.model
     return TrainedFlow(run.model, ema, again, metrics, history)
-
-
-def _chosen(device: torch.device | str | None) -> torch.device:
-    if device is not None:
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("cpu")
 
 
 def _write_log(path: Path, history: list[dict[str, Any]]) -> None:

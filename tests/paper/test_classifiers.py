@@ -1,6 +1,7 @@
 """Classifiers, how they are trained, what augments their images, and CNN-Acc."""
 
 import json
+import math
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,10 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason='torch is not installed: pip install "fpigauss[torch]"')
 
+import numpy as np  # noqa: E402
 import train_classifier as script  # noqa: E402  (they import torch)
 from nfpi.classifier_training import cnn_accuracy, judge, train_classifier  # noqa: E402
 from nfpi.classifiers import CLASSIFIERS, Classifier, make_classifier, n_parameters  # noqa: E402
 from nfpi.data import ImageSet  # noqa: E402
+from nfpi.flows import make_flow  # noqa: E402
 from nfpi.generation import generate_images  # noqa: E402
 from nfpi.mixing import (  # noqa: E402
     BATCHWISE,
@@ -321,6 +324,22 @@ def test_a_pipeline_takes_one_mix_a_batch():
     assert make_pipeline([], 2)(x, y) == (x, y)
 
 
+def test_the_flow_sees_images_as_they_are():
+    x, y = torch.rand(64, *SHAPE), torch.arange(64) % 2
+
+    class Darker:
+        def __call__(self, given, labels):
+            assert torch.equal(given, x)
+            return given / 2, labels
+
+    torch.manual_seed(0)
+    moved, same = make_pipeline(["flip"], 2, flow=Darker())(x, y)
+    kept, flipped = ((moved == half / 2).flatten(1).all(1) for half in (x, x.flip(-1)))
+    assert torch.equal(kept, ~flipped)
+    assert kept.any() and flipped.any()
+    assert torch.equal(same, y)
+
+
 # -- training ------------------------------------------------------------------------------
 
 
@@ -341,10 +360,30 @@ def test_training_learns_and_follows_from_the_seed():
     assert judge(model, test) == (run.accuracy, run.top5)
 
 
+def test_flips_follow_the_flow_in_training():
+    training = stripes(40)
+    known = {picture.numpy().tobytes() for picture in training.images}
+
+    class Watching(FlowAugmentation):
+        def __call__(self, x, y):
+            assert {p.numpy().tobytes() for p in (256 * x).to(torch.uint8)} <= known
+            return super().__call__(x, y)
+
+    model = make_classifier("small_cnn", N_CLASSES, SHAPE, **TINY["small_cnn"])
+    flow = Watching(stripe_flow())
+    train_classifier(model, training, stripes(9), SHORT, augment=["flip", "crop"], flow=flow)
+
+
 def test_a_last_batch_of_one_image_is_left_out():
     model = make_classifier("small_cnn", N_CLASSES, SHAPE, **TINY["small_cnn"])
     run = train_classifier(model, stripes(41), stripes(9), replace(SHORT, epochs=1))
     assert len(run.history) == 1
+
+
+def test_batches_of_one_image_are_refused():
+    model = make_classifier("small_cnn", N_CLASSES, SHAPE, **TINY["small_cnn"])
+    with pytest.raises(InvalidInputError, match="batch_size is 1; pass at least 2"):
+        train_classifier(model, stripes(41), stripes(9), replace(SHORT, batch_size=1))
 
 
 class Killed(Exception):
@@ -396,6 +435,7 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         ({"augment": ["flip"]}, "augment was"),
         ({"training": stripes(40, seed=1)}, "images was"),
         ({"flow": FlowAugmentation(stripe_flow())}, "flow was"),
+        ({"amp": True}, "amp was False, is True"),
     ):
         with pytest.raises(InvalidInputError, match=f"of another run: {words}"):
             run(**options)
@@ -405,6 +445,54 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
     path.write_bytes(b"broken")
     with pytest.raises(InvalidInputError, match="cannot be read"):
         run()
+
+
+def test_a_checkpoint_from_before_a_setting_was_kept_is_read(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+
+    def run():
+        model = make_classifier("small_cnn", N_CLASSES, SHAPE, **TINY["small_cnn"])
+        return train_classifier(model, stripes(40), stripes(9), SHORT, checkpoint=path)
+
+    first = run()
+    content = torch.load(path, weights_only=True)
+    settings = json.loads(content["settings"])
+    del settings["amp"]
+    torch.save(content | {"settings": json.dumps(settings)}, path)
+    assert run().history == first.history
+
+
+def test_a_flow_is_known_by_what_was_trained(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    flow = ClassFlow(make_flow("coupling", SHAPE, hidden=8), LatentGaussians(N_CLASSES, 64))
+    flow.encode(torch.rand(2, *SHAPE))
+
+    def run():
+        model = make_classifier("small_cnn", N_CLASSES, SHAPE, **TINY["small_cnn"])
+        mover = FlowAugmentation(flow)
+        return train_classifier(model, stripes(40), stripes(9), SHORT, flow=mover, checkpoint=path)
+
+    first = run()
+    flow.gaussians.means.add_(1e-12)  # estimated once more, by sums in another order
+    assert run().history == first.history
+    with torch.no_grad():
+        next(flow.codec.parameters()).add_(1e-3)
+    with pytest.raises(InvalidInputError, match="flow was"):
+        run()
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_not_finite_stops_even_the_last_step(clip):
+    model = make_classifier("small_cnn", N_CLASSES, SHAPE, **TINY["small_cnn"])
+    seen = []
+
+    def spoil_the_last(gradient):
+        seen.append(gradient)
+        return gradient * (math.nan if len(seen) == 6 else 1.0)
+
+    next(model.parameters()).register_hook(spoil_the_last)
+    with pytest.raises(FloatingPointError, match=r"gradient's size is nan at step 5 \(epoch 2\)"):
+        train_classifier(model, stripes(40), stripes(9), replace(SHORT, clip=clip))
 
 
 def test_a_loss_that_is_not_finite_stops_and_its_batch_is_saved(tmp_path):
@@ -509,6 +597,43 @@ def test_the_script_says_what_is_wrong(tmp_path, capsys):
     assert "--flow needs --flow-folder" in capsys.readouterr().err
     assert script.main([*start, "--data", str(tmp_path / "none.npz")]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--seed", "-1"], "--seed is -1; pass an int >= 0"),
+        (["--batch-size", "1"], "batch_size is 1; pass at least 2"),
+        (["--device", "meta"], "device 'meta' cannot be used here"),
+    ],
+)
+def test_the_script_refuses_options(given, words, tmp_path, capsys):
+    command = ["small_cnn", "--data", "digits", "--limit", "100", "--folder", str(tmp_path)]
+    assert script.main([*command, *given]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"train_classifier.py: {words}")
+    assert said.count("\n") == 1
+
+
+def test_records_tell_settings_and_images_apart_and_name_no_folder(tmp_path):
+    def record(name, *options, bright=0):
+        place = tmp_path / name
+        place.mkdir()
+        x = stripes(40).images[:, 0].numpy() + np.uint8(bright)
+        y = stripes(40).labels.numpy()
+        np.savez(place / "images.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+        command = ["small_cnn", "--data", str(place / "images.npz"), "--epochs", "1"]
+        assert script.main([*command, "--folder", str(place / "run"), *options]) == 0
+        (path,) = (place / "run").glob("small_cnn-*.json")
+        return json.loads(path.read_text())
+
+    first, again, other = record("a"), record("b"), record("c", bright=1)
+    assert first["config"] == again["config"]
+    assert first["config"]["data"] == {"source": "images.npz", "size": None}
+    assert first["key"] == again["key"] != record("d", "--amp")["key"]
+    assert first["data"] == again["data"]
+    assert first["data"]["training"]["fingerprint"] != other["data"]["training"]["fingerprint"]
+    assert str(tmp_path) not in json.dumps(first)
 
 
 def test_the_script_trains_on_images_of_a_flow_and_on_augmented_ones(tmp_path):

@@ -76,6 +76,12 @@ def test_a_write_that_breaks_off_leaves_the_old_record(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_what_a_killed_writer_left_is_no_record(tmp_path):
+    write_record(tmp_path, {"key": "a", "seconds": 1})
+    (tmp_path / ".a.x1.json").write_text('{"key": "a", "sec')
+    assert read_records(tmp_path) == [{"key": "a", "seconds": 1}]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="modes are of POSIX")
 def test_others_may_read_records(tmp_path):
     assert write_record(tmp_path, {"key": "a"}).stat().st_mode & 0o777 == 0o644

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reproduce
 from nfpi import measure, runner
-from nfpi.claims import Claim, Side, Verdict, decide
+from nfpi.claims import Claim, Measured, Side, Verdict, decide
 from nfpi.config import from_dict
 from nfpi.figures import figure1, figure2, load_embedding
 from nfpi.grid import Row, Table, merged, read_grid, write_grid
@@ -20,7 +20,7 @@ from nfpi.records import read_records, write_record
 from nfpi.runner import finished_records, run_grid
 from nfpi.scales import SCALES
 from nfpi.statistics import paired_interval, t_interval
-from nfpi.tables import claims_table, paper_table, runs_table, tuning_table
+from nfpi.tables import chosen, claims_table, measured, paper_table, runs_table, tuning_table
 
 from fpigauss import InvalidInputError
 
@@ -107,8 +107,8 @@ A, B = Side("a", "m"), Side("b", "m")
 
 
 def verdict(rule, left, right, **options):
-    values = {A: dict(enumerate(left)), B: dict(enumerate(right))}
-    return decide(Claim("c", "C.", rule, ((A, B),), **options), values.__getitem__).verdict
+    found = {A: Measured(dict(enumerate(left))), B: Measured(dict(enumerate(right)))}
+    return decide(Claim("c", "C.", rule, ((A, B),), **options), found.__getitem__).verdict
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,31 @@ def test_one_seed_or_none_decides_nothing():
 
 
 def test_a_claim_of_several_pairs_needs_all_of_them():
-    values = {Side(s, "m"): {i: v + 1e-3 * i * v for i in range(3)}
-              for s, v in {"low": 0.1, "mid": 0.5, "high": 0.9}.items()}  # fmt: skip
-    low, mid, high = values
+    found = {Side(s, "m"): Measured({i: v + 1e-3 * i * v for i in range(3)})
+             for s, v in {"low": 0.1, "mid": 0.5, "high": 0.9}.items()}  # fmt: skip
+    low, mid, high = found
     both = Claim("c", "C.", "greater", ((high, mid), (mid, low)))
-    assert decide(both, values.__getitem__).verdict is Verdict.HOLDS
+    assert decide(both, found.__getitem__).verdict is Verdict.HOLDS
     broken = replace(both, pairs=((high, mid), (low, mid)))
-    assert decide(broken, values.__getitem__).verdict is Verdict.DOES_NOT_HOLD
+    assert decide(broken, found.__getitem__).verdict is Verdict.DOES_NOT_HOLD
+
+
+@pytest.mark.parametrize("side", [A, B])
+@pytest.mark.parametrize("shift", [0.02, -0.02])
+@pytest.mark.parametrize("how", ["failed", "missing"])
+def test_seeds_without_a_value_decide_nothing(side, shift, how):
+    right = {0: 0.7, 1: 0.8, 2: 0.9}
+    found = {A: Measured({seed: v + shift for seed, v in right.items()}), B: Measured(right)}
+    claim = Claim("c", "C.", "greater", ((A, B),))
+    whole = decide(claim, found.__getitem__)
+    assert whole.verdict is (Verdict.HOLDS if shift > 0 else Verdict.DOES_NOT_HOLD)
+    assert (whole.n_without, whole.n_values) == (0, 6)
+    kept = {seed: v for seed, v in found[side].values.items() if seed != 2}
+    found[side] = Measured(kept, **{how: frozenset({2})})
+    finding = decide(claim, found.__getitem__)
+    assert finding.verdict is Verdict.NOT_DECIDED
+    assert (finding.n_without, finding.n_values) == (1, 6)
+    assert finding.differences[0][2].n == 2  # shown nevertheless
 
 
 @pytest.mark.parametrize(
@@ -157,27 +175,30 @@ def test_a_claim_of_several_pairs_needs_all_of_them():
 def test_a_hump_rises_and_falls(levels, expected):
     noise = [0.0, 1e-3, 3e-3]  # of a seed, which all levels share
     sides = tuple(Side(f"lam-{i}", "cnn") for i in range(len(levels)))
-    values = {
-        side: {seed: level + extra for seed, extra in enumerate(noise)}
+    found = {
+        side: Measured({seed: level + extra for seed, extra in enumerate(noise)})
         for side, level in zip(sides, levels, strict=True)
     }
     claim = Claim("hump", "Hump.", "hump", (sides,), margin=0.01)
-    assert decide(claim, values.__getitem__).verdict is expected
+    assert decide(claim, found.__getitem__).verdict is expected
 
 
-def test_a_hump_is_among_the_levels_that_ran():
+def test_a_hump_is_among_the_levels_at_which_no_run_failed():
     sides = tuple(Side(f"lam-{i}", "cnn") for i in range(4))
-    values = {side: {} for side in sides}
+    found = {side: Measured({}, failed=frozenset({0, 1})) for side in sides}
     claim = Claim("hump", "Hump.", "hump", (sides,), margin=0.01)
-    assert decide(claim, values.__getitem__).verdict is Verdict.NOT_DECIDED
+    assert decide(claim, found.__getitem__).verdict is Verdict.NOT_DECIDED
     for side, level in zip(sides[:3], (0.3, 0.5, 0.4), strict=True):
-        values[side] = {0: level, 1: level + 1e-3}
-    finding = decide(claim, values.__getitem__)
+        found[side] = Measured({0: level, 1: level + 1e-3})
+    found[sides[3]] = Measured({0: 0.9}, failed=frozenset({1}))  # the other seed was lucky
+    finding = decide(claim, found.__getitem__)
     assert finding.verdict is Verdict.HOLDS
     assert [pair[:2] for pair in finding.differences] == [
         (sides[1], sides[0]),
         (sides[1], sides[2]),
     ]
+    found[sides[3]] = Measured({0: 0.9}, missing=frozenset({1}))  # still to be run
+    assert decide(claim, found.__getitem__).verdict is Verdict.NOT_DECIDED
 
 
 # -- the grids -----------------------------------------------------------------------------
@@ -209,6 +230,19 @@ def test_baselines_get_as_many_tuning_runs_as_the_fixed_point(scale):
     tuned = {run.setting: len(run.tuned_by) for run in grid.runs if run.tuned_by}
     assert set(tuned.values()) == {3}
     assert {"exact", "released", "gd-linear", "gd-superlinear-v2", "ib-inn"} <= tuned.keys()
+
+
+def test_claims_compare_what_was_tuned_alike():
+    for grid in map(make_grid, SCALES):
+        tuned = {run.setting: run.tuned_by for run in grid.runs if not run.is_tuning}
+        assert tuned["released-means"] == tuned["released-covariances"] == tuned["released"] != ()
+        (claim,) = (one for one in grid.claims if one.name == "exact-above-data-tied")
+        exact, data = (
+            next(run for run in grid.runs if run.setting == side.setting) for side in claim.pairs[0]
+        )
+        for run in (exact, data):
+            gaussians = from_dict(merged(grid.base, run.config)).gaussians
+            assert (gaussians.covariance, gaussians.tied) == ("isotropic", True)
 
 
 def test_tuning_seeds_are_in_no_table():
@@ -263,7 +297,9 @@ def test_tables_are_complete_against_the_grid(scale):
     assert all(f"| {run.name} |" in runs_table(grid, records) for run in grid.runs)
     tuning = tuning_table(grid, records)
     assert all(f"| {run.name} |" in tuning for run in grid.runs if run.is_tuning)
-    assert claims_table(grid, records).count("| Table") + 2 == len(grid.claims)
+    claims = claims_table(grid, records)
+    assert claims.count("| Table") + 2 == len(grid.claims)
+    assert "failed or missing" not in claims
 
 
 def test_tables_say_what_is_missing_and_what_failed():
@@ -279,6 +315,40 @@ def test_tables_say_what_is_missing_and_what_failed():
     assert cells["fixed point, released"] == ["2, 2 failed", "failed"]
     assert cells["data initialisation"] == ["1 of 2", "0.500"]
     assert "- released failed: NonFiniteLossError: the loss is nan at step 3" in text
+
+
+def test_a_run_that_failed_late_counts_where_it_has_figures():
+    grid = make_grid("tiny")
+    records = synthetic(grid, lambda setting, seed: {"cnn_acc_1": None, "nll": math.nan})
+    late = {"metrics": {"nf_acc": 0.9}, "failure": "NonFiniteLossError: of the classifier"}
+    records |= {"released-s0": records["released-s0"] | late}
+    del records["released-s1"]
+    accuracy = measured(grid, records, Side("released", "nf_acc"))
+    assert (accuracy.values, accuracy.failed, accuracy.missing) == ({0: 0.9}, set(), {1})
+    generated = measured(grid, records, Side("released", "cnn_acc_1"))
+    assert (generated.values, generated.failed, generated.missing) == ({}, {0}, {1})
+    assert measured(grid, records, Side("data", "cnn_acc_1")).missing == {0, 1}
+    assert not measured(grid, records, Side("data", "nll")).values
+    text = claims_table(grid, records)
+    (line,) = (one for one in text.splitlines() if "(released) classifies better" in one)
+    assert "**not decided at this scale** (1 of 4 values failed or missing)" in line
+
+
+def test_failed_tuning_runs_cannot_win():
+    grid = make_grid("tiny")
+    run = next(run for run in grid.runs if run.setting == "exact")
+    records = synthetic(grid, lambda setting, seed: {})
+    first, second = run.tuned_by
+    records[first] |= {"metrics": {"nf_acc": 0.9}, "failure": "NonFiniteLossError: late"}
+    assert chosen(run, grid, records).name == second
+
+
+def test_tables_carry_their_notes(tmp_path):
+    grid = grid_as_read(make_grid("paper"), tmp_path)
+    text = paper_table("table1", grid, {})
+    assert "Lam was not tuned for them" in text
+    assert "On cifar100 all rows are at lam = 3e+06" in text
+    assert "chosen for #4" in paper_table("table3", grid, {})
 
 
 # -- runs ----------------------------------------------------------------------------------
@@ -425,6 +495,12 @@ def test_the_command_runs_and_writes_tables(unbroken, tmp_path, capsys):
     text = (tmp_path / "tiny" / "tables" / "table1.md").read_text()
     assert "| data | 1 |" in text and "not run" not in text
     assert "[1/1]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("what", "scale"), [("table6", "cpu"), ("demonstration", "tiny")])
+def test_the_command_says_that_nothing_is_run(what, scale, tmp_path, capsys):
+    assert reproduce.main([what, "--scale", scale, "--results", str(tmp_path)]) == 0
+    assert f"{what}: nothing is run for it at scale {scale}" in capsys.readouterr().out
 
 
 def test_the_command_names_a_path_that_does_not_exist(tmp_path, capsys):

@@ -22,14 +22,14 @@ from nfpi.evaluation import (
     latent_shift,
     sample_grid,
 )
-from nfpi.gaussians import make_prior, make_schedule
-from nfpi.optimisation import WeightAverage, make_optimiser
+from nfpi.gaussians import make_prior, make_schedule, reestimated
+from nfpi.optimisation import WeightAverage, largest_gradient, make_optimiser
 from nfpi.records import read_records
-from nfpi.run import Run
+from nfpi.run import Run, chosen_device
 from nfpi.training import NonFiniteLossError, load_data, train
 
-from fpigauss import ClassStatistics, InvalidInputError
-from fpigauss_torch import ClassFlow, LatentGaussians
+from fpigauss import ClassStatistics, InvalidInputError, NotPositiveDefiniteError
+from fpigauss_torch import ClassFlow, LatentGaussians, RefitRejectedError
 from fpigauss_torch.priors import DataGaussians, LearnedMeans, RandomMeans, SymmetricKLMeans
 
 ROOT = Path(__file__).parents[2]
@@ -243,6 +243,27 @@ def test_a_checkpoint_of_another_config_is_refused(data, tmp_path):
         train(config_of(lam=200.0), data=data, folder=tmp_path)
 
 
+def test_a_checkpoint_of_other_images_is_refused(data, tmp_path):
+    train(config_of(), data=data, folder=tmp_path)
+    training, test = data
+    turned = ImageSet(training.images.flip(-1), training.labels, 10, "turned")
+    with pytest.raises(InvalidInputError, match="of other images: fingerprint was"):
+        train(config_of(), data=(turned, test), folder=tmp_path)
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_epochs_between_evaluations_are_at_least_one(n, data):
+    with pytest.raises(InvalidInputError, match=rf"evaluate_every is {n}; pass"):
+        train(config_of(), data=data, evaluate_every=n)
+
+
+@pytest.mark.parametrize("device", ["meta", "no device", "cuda:99"])
+def test_devices_that_are_not_there_are_refused(device):
+    with pytest.raises(InvalidInputError, match=f"device '{device}' cannot be used here"):
+        chosen_device(device)
+    assert chosen_device("cpu") == torch.device("cpu")
+
+
 # -- what is not finite --------------------------------------------------------------------
 
 
@@ -267,6 +288,32 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(data, tmp_path, monkeypat
     assert saved["x"].isnan().all()
     assert saved["y"].shape == (64,)
     assert len(entries) == 1  # the checkpoint is that of epoch 0: nothing poisoned was saved
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_not_finite_stops_at_its_own_step(clip, data, tmp_path):
+    config = config_of(training={"clip": clip, "epochs": 1, "optimiser": "adam"})
+    run = Run(config, data[0], CPU, tmp_path)
+    seen = []
+
+    def spoil_the_last(gradient):
+        seen.append(gradient)
+        return gradient * (math.nan if len(seen) == 10 else 1.0)
+
+    next(run.model.parameters()).register_hook(spoil_the_last)
+    with pytest.raises(NonFiniteLossError, match=r"gradient's size is nan at step 9 \(epoch 0\)"):
+        run.epoch(0)
+    assert all(weight.isfinite().all() for weight in run.model.parameters())
+    assert torch.load(tmp_path / "nonfinite_batch.pt", weights_only=True)["step"] == 9
+
+
+def test_large_gradients_are_finite_all_the_same():
+    weights = [torch.nn.Parameter(torch.zeros(n)) for n in (2, 3, 1)]
+    weights[0].grad = torch.tensor([1.0, -1e30])  # its square is none in float32
+    weights[1].grad = torch.ones(3)
+    assert largest_gradient(weights) == pytest.approx(1e30)
+    weights[1].grad[1] = math.nan
+    assert math.isnan(largest_gradient(weights))
 
 
 def test_weights_that_are_not_finite_stop_a_prior_with_a_penalty(data):
@@ -393,6 +440,30 @@ def test_gaussians_estimated_after_training_are_at_the_latents(data):
     assert figures["nll"] < beside["nll"]  # of the training images: the best Gaussians there are
 
 
+@pytest.mark.parametrize(
+    ("scheme", "shape"),
+    [
+        ("fixed_point", ()),  # the config's family: here one variance for all
+        ("data", ()),
+        *((scheme, (10, 64)) for scheme in SCHEMES[2:]),
+    ],
+)
+def test_gaussians_are_estimated_anew_in_the_priors_own_family(data, scheme, shape):
+    run = Run(config_of(scheme, covariance="isotropic", tied=True), data[0], CPU, None)
+    again, _ = reestimated(run.model, run.batches, run.config.gaussians)
+    with torch.no_grad():
+        pairs = [(run.model.encode(x)[0].double(), y) for x, y in run.batches]
+    z, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    centred = torch.stack([(z[y == k] - z[y == k].mean(0)).square().mean(0) for k in range(10)])
+    variances = centred
+    if shape == ():  # of all dimensions and classes, each class counting alike
+        variances = centred.mean()
+    found = again.gaussians.class_gaussians().covariances
+    assert found.shape == shape
+    # float32 latents of size 3 in either sum
+    torch.testing.assert_close(found.double(), variances, rtol=1e-5, atol=1e-5)
+
+
 class _Identity(torch.nn.Module):
     """Images of 2x2 as they are."""
 
@@ -453,6 +524,7 @@ def test_two_processes_train_as_one_does(toml, tmp_path):
     assert record["metrics"]["latent_shift"] == pytest.approx(
         alone.metrics["latent_shift"], rel=1e-2
     )
+    assert record["data"]["training"]["shape"] == [640, 1, 8, 8]
     assert record["history"][0]["fit_n_iter"] == alone.history[0]["fit_n_iter"]
     assert (tmp_path / "two" / "samples.png").stat().st_size > 0
     assert (tmp_path / "two" / "log.csv").read_text().count("\n") == 3
@@ -463,6 +535,34 @@ def test_the_script_says_what_is_wrong(toml, tmp_path, capsys):
     assert train_flow.main(given) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith('train_flow.py: equations is "released"')
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RefitRejectedError("the fit is rejected", None),
+        NotPositiveDefiniteError(0, 3.0, "printed"),
+        FloatingPointError("the loss is nan\nat step 3"),
+        ImportError("classifier 'swin' needs transformers"),
+    ],
+)
+def test_known_failures_take_one_line(error, toml, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(train_flow, "train", fail)
+    assert train_flow.main([str(toml), "--folder", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert said == f"train_flow.py: {' '.join(str(error).split())}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [(["--device", "meta"], "device 'meta'"), (["--evaluate-every", "-1"], "evaluate_every is -1")],
+)
+def test_the_script_refuses_options(given, words, toml, tmp_path, capsys):
+    assert train_flow.main([str(toml), "--folder", str(tmp_path / "run"), *given]) == 1
+    assert capsys.readouterr().err.startswith(f"train_flow.py: {words}")
 
 
 def test_images_need_no_square(tmp_path):
