@@ -120,7 +120,7 @@ def claims_table(grid: Grid, records: Records) -> str:
             [
                 "# Claims of the paper",
                 _markdown(["claim", "at this scale", "rule", "differences"], lines),
-                f"{grid.note} The rules were committed with the grid, before the first run. "
+                f"{grid.note} The rules are part of the committed grid. "
                 "Differences are paired by seed; in brackets their 95 % intervals and the number "
                 "of seeds. A claim with several differences holds if all do, and does not hold if "
                 "one fails. A difference decides nothing unless every run of the grid gave a value "
