@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fpigauss import InvalidInputError
+from fpigauss import ClassStatistics, InvalidInputError
 
 __all__ = [
     "as_generator",
     "check_latents",
     "check_outside_backward",
+    "check_statistics",
     "checked_encoding",
     "hard_labels",
     "label_tensor",
@@ -155,4 +156,25 @@ def check_outside_backward(doing: str) -> None:
         raise InvalidInputError(
             f"{doing} inside a backward pass would change tensors that it still needs; "
             "call it between optimiser steps"
+        )
+
+
+def check_statistics(statistics: Any, n_classes: int, dim: int) -> None:
+    """``statistics`` are of these sizes, with samples of every class."""
+    if not isinstance(statistics, ClassStatistics):
+        raise InvalidInputError(
+            f"statistics is a {type(statistics).__name__}; pass a ClassStatistics"
+        )
+    if (statistics.n_classes, statistics.dim) != (n_classes, dim):
+        raise InvalidInputError(
+            f"statistics are of {statistics.n_classes} classes in {statistics.dim} dimensions, "
+            f"the Gaussians of {n_classes} in {dim}; gather them with classes=range(n_classes) "
+            "from latents of this width"
+        )
+    empty = (torch.as_tensor(statistics.counts) <= 0.0).nonzero()[:, 0].tolist()
+    if empty:
+        named = ", ".join(map(str, empty[:6])) + (", ..." if len(empty) > 6 else "")
+        raise InvalidInputError(
+            f"statistics hold no sample of class {named}; give every class 0..{n_classes - 1} "
+            "samples, or make the prior with fewer classes"
         )

@@ -18,7 +18,12 @@ from fpigauss import (
 )
 from fpigauss._validation import check_sample_weight
 from fpigauss.covariance import FAMILIES, CovarianceFamily, Diagonal, resolve_family
-from fpigauss_torch._checks import check_latents, check_outside_backward, hard_labels
+from fpigauss_torch._checks import (
+    check_latents,
+    check_outside_backward,
+    check_statistics,
+    hard_labels,
+)
 from fpigauss_torch._density import ClassDensity
 from fpigauss_torch._errors import RefitRejectedError
 from fpigauss_torch._guard import guarded
@@ -209,14 +214,15 @@ class LatentGaussians(LatentPrior):
         """
         check_outside_backward("a refit")
         check_options(lam, options, accept, self.family)
-        self._check_statistics(statistics)
+        check_statistics(statistics, self.n_classes, self.dim)
         with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = solve_fixed_point(statistics, lam, covariance=self.family, **options)
         if result.status not in accept:  # what it warned of is what is raised
+            remedies = self._remedies(lam, options.get("alpha", 1.0))
             raise RefitRejectedError(
                 f'the fit ended "{result.status}" ({result.status.message}), which is not among '
-                f"accept={tuple(accept)}; the old Gaussians were kept. {self._remedies(lam)}",
+                f"accept={tuple(accept)}; the old Gaussians were kept. {remedies}",
                 result,
             )
         for warning in caught:
@@ -224,9 +230,10 @@ class LatentGaussians(LatentPrior):
         self.assign_(result.gaussians)
         return result
 
-    def _remedies(self, lam: float) -> str:
+    def _remedies(self, lam: float, alpha: float) -> str:
         bound = critical_lam(
             self.n_classes,
+            alpha,
             covariance=self.family if type(self.family) in FAMILIES.values() else "diagonal",
             tied=self.family.tied,
             dim=self.dim,
@@ -241,25 +248,6 @@ class LatentGaussians(LatentPrior):
     def statistics_kind(self) -> str:
         """The ``covariance=`` of the statistics that a fit needs."""
         return "dense" if self.family.needs_dense else "diagonal"
-
-    def _check_statistics(self, statistics: ClassStatistics) -> None:
-        if not isinstance(statistics, ClassStatistics):
-            raise InvalidInputError(
-                f"statistics is a {type(statistics).__name__}; pass a ClassStatistics"
-            )
-        if (statistics.n_classes, statistics.dim) != (self.n_classes, self.dim):
-            raise InvalidInputError(
-                f"statistics are of {statistics.n_classes} classes in {statistics.dim} "
-                f"dimensions, the Gaussians of {self.n_classes} in {self.dim}; gather them with "
-                "classes=range(n_classes) from latents of this width"
-            )
-        empty = (torch.as_tensor(statistics.counts) <= 0.0).nonzero()[:, 0].tolist()
-        if empty:
-            named = ", ".join(map(str, empty[:6])) + (", ..." if len(empty) > 6 else "")
-            raise InvalidInputError(
-                f"statistics hold no sample of class {named}; give every class 0.."
-                f"{self.n_classes - 1} samples, or make LatentGaussians with fewer classes"
-            )
 
     # -- conversion ------------------------------------------------------------------------
 

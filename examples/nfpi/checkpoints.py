@@ -15,7 +15,14 @@ from fpigauss import InvalidInputError
 from nfpi.config import RunConfig, canonical
 from nfpi.data import ImageSet
 
-__all__ = ["fingerprint", "identity", "load_checkpoint", "save_checkpoint", "write_atomically"]
+__all__ = [
+    "fingerprint",
+    "identity",
+    "load_checkpoint",
+    "read_content",
+    "save_checkpoint",
+    "write_atomically",
+]
 
 _FORMAT = "nfpi checkpoint 1"
 
@@ -98,6 +105,19 @@ def save_checkpoint(
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
+def read_content(path: Path) -> Any:
+    """What a file of tensors and plain values holds, on the host; never unpickled."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged file can make the reader raise anything
+        raise InvalidInputError(
+            f"checkpoint {str(path)!r} cannot be read ({type(error).__name__}); delete it to start "
+            "anew"
+        ) from error
+
+
 def load_checkpoint(
     path: Path, config: RunConfig, data: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -121,15 +141,7 @@ def load_checkpoint(
     InvalidInputError
         If the file is no checkpoint, is damaged, or is of another config or of other images.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged file can make the reader raise anything
-        raise InvalidInputError(
-            f"checkpoint {str(path)!r} cannot be read ({type(error).__name__}); delete it to start "
-            "anew"
-        ) from error
+    content = read_content(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InvalidInputError(
             f"checkpoint {str(path)!r} is no checkpoint of train_flow.py; give another folder"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fpigauss import InvalidInputError
-from nfpi.checkpoints import write_atomically
+from nfpi.checkpoints import read_content, write_atomically
 
 __all__ = ["restore_progress", "save_progress"]
 
@@ -65,13 +65,7 @@ def restore_progress(
     InvalidInputError
         If the file cannot be read, or is of other settings.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file has the unpickler raise errors of any kind
-        raise InvalidInputError(
-            f"checkpoint {str(path)!r} cannot be read ({type(error).__name__}); delete it to start "
-            "anew"
-        ) from error
+    content = read_content(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InvalidInputError(f"checkpoint {str(path)!r} is no classifier's; give another path")
     saved, ours = json.loads(content["settings"]), json.loads(json.dumps(settings))

@@ -2,13 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +23,7 @@ from nfpi.generation import evaluating, generate_images
 from nfpi.mixing import FlowAugmentation, make_pipeline
 from nfpi.optimisation import largest_gradient
 from nfpi.recipes import RECIPES, Recipe
+from nfpi.seeding import seeded
 
 __all__ = [
     "ClassifierRun",
@@ -140,7 +139,7 @@ def train_classifier(
     for epoch in tqdm(range(len(history), recipe.epochs), "epochs", disable=not progress):
         start = time.perf_counter()
         losses = []
-        with _seeded(device, seed, epoch):
+        with seeded(device, seed, epoch):
             model.train()
             for step, (x, y) in enumerate(batches.epoch(epoch), epoch * len(batches)):
                 if len(x) == 1 < len(training):
@@ -280,14 +279,6 @@ def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
-
-
-@contextmanager
-def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
-    """Torch's own generators seeded for an epoch, and afterwards as they were before."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-        yield
 
 
 def _nonfinite(

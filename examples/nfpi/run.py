@@ -3,12 +3,9 @@
 import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -23,8 +20,9 @@ from nfpi.data import ImageSet
 from nfpi.flows import latent_dim, make_flow
 from nfpi.gaussians import Objective, make_prior, make_schedule, start_
 from nfpi.optimisation import WeightAverage, largest_gradient, make_optimiser
+from nfpi.seeding import seeded
 
-__all__ = ["NonFiniteLossError", "Run", "chosen_device", "place_among_processes", "seeded"]
+__all__ = ["NonFiniteLossError", "Run", "chosen_device", "place_among_processes"]
 
 
 class NonFiniteLossError(RuntimeError):
@@ -204,20 +202,6 @@ class Run:
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-
-
-@contextmanager
-def seeded(device: torch.device, *key: int) -> Iterator[None]:
-    """The process's own generators seeded by ``key``, and afterwards as they were before."""
-    state = np.random.SeedSequence(key).generate_state(2)
-    before = np.random.get_state()  # noqa: NPY002  (the residual flow draws from it)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(int(state[0]))
-        np.random.seed(state[1])  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(before)  # noqa: NPY002
 
 
 def chosen_device(device: torch.device | str | None = None) -> torch.device:

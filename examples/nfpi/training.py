@@ -17,7 +17,8 @@ from nfpi.config import RunConfig
 from nfpi.data import ImageSet, load_images
 from nfpi.evaluation import calibration, class_scores, evaluate, latent_shift, smallest_kld
 from nfpi.gaussians import reestimated
-from nfpi.run import NonFiniteLossError, Run, chosen_device, place_among_processes, seeded
+from nfpi.run import NonFiniteLossError, Run, chosen_device, place_among_processes
+from nfpi.seeding import seeded
 
 __all__ = ["NonFiniteLossError", "TrainedFlow", "load_data", "train"]
 

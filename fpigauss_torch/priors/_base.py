@@ -5,12 +5,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
+from fpigauss import ClassGaussians, ClassStatistics
 from fpigauss._validation import check_nonnegative
 from fpigauss_torch._checks import (
     as_generator,
     check_latents,
     check_outside_backward,
+    check_statistics,
     hard_labels,
 )
 from fpigauss_torch._density import ClassDensity
@@ -107,21 +108,7 @@ class TrainedPrior(MeansPrior):
             If sizes differ, or a class has no sample.
         """
         check_outside_backward("starting from statistics")
-        if not isinstance(statistics, ClassStatistics):
-            raise InvalidInputError(
-                f"statistics is a {type(statistics).__name__}; pass a ClassStatistics"
-            )
-        if (statistics.n_classes, statistics.dim) != (self.n_classes, self.dim):
-            raise InvalidInputError(
-                f"statistics are of {statistics.n_classes} classes in {statistics.dim} "
-                f"dimensions, the prior of {self.n_classes} in {self.dim}; gather them with "
-                "classes=range(n_classes) from latents of this width"
-            )
-        empty = (torch.as_tensor(statistics.counts) <= 0).nonzero()
-        if len(empty):
-            raise InvalidInputError(
-                f"statistics hold no sample of class {int(empty[0, 0])}; give every class one"
-            )
+        check_statistics(statistics, self.n_classes, self.dim)
         variances = torch.as_tensor(statistics.covariances)
         if variances.ndim == 3:
             variances = variances.diagonal(dim1=-2, dim2=-1)

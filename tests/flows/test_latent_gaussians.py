@@ -305,6 +305,11 @@ def test_a_runaway_fit_leaves_the_old_gaussians():
     torch.testing.assert_close(gaussians.means, result.gaussians.means)
 
 
+def test_the_bound_that_a_rejection_names_is_that_of_alpha():
+    with pytest.raises(RefitRejectedError, match=r"below 22\.1"):  # 4 * 10 * exp(1 / 10) / 2
+        fitted().fit_(*unbounded(), 1e5, alpha=10.0)
+
+
 def test_a_rejected_fit_can_be_pickled():
     with pytest.raises(RefitRejectedError) as caught:
         fitted().fit_(*unbounded(), 1e4)
