@@ -65,6 +65,8 @@ class Classifier(nn.Module):
         self.size = size
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        # half the time of a small network on a CPU, most of it in max pooling
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits.

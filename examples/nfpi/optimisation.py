@@ -1,7 +1,6 @@
 """What moves the weights: the optimiser with its learning rates, and an average of the weights."""
 
 import copy
-import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -67,8 +66,9 @@ def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:
     float
     """
     gradients = [weight.grad for weight in parameters if weight.grad is not None]
-    # not the 2-norm, whose squares may overflow where no gradient does
-    return float(torch.stack(torch._foreach_norm(gradients, math.inf)).max())
+    # not the 2-norm, whose squares may overflow; a maximum norm takes 15 times as long on a CPU
+    extremes = [torch.stack(gradient.aminmax()) for gradient in gradients]
+    return float(torch.cat(extremes).abs().max())
 
 
 class WeightAverage:
