@@ -100,7 +100,8 @@ class Finding:
     """A claim's verdict, with the differences that it rests on (None: no seed in common).
 
     Differences are left minus right, of the metric as it is. Of the ``n_values`` values that
-    the claim is about, a side and a run each, ``n_without`` are lacking.
+    the claim is about, a side and a run each, ``n_without`` are lacking. ``left_out`` are the
+    settings that a hump is not sought at, as runs of them failed.
     """
 
     claim: Claim
@@ -108,6 +109,7 @@ class Finding:
     differences: tuple[tuple[Side, Side, Interval | None], ...]
     n_without: int
     n_values: int
+    left_out: tuple[str, ...] = ()
 
 
 def decide(claim: Claim, measured: Callable[[Side], Measured]) -> Finding:
@@ -148,9 +150,12 @@ def decide(claim: Claim, measured: Callable[[Side], Measured]) -> Finding:
         verdict = Verdict.HOLDS
     else:
         verdict = Verdict.NOT_DECIDED
-    n_without = sum(len(one.failed | one.missing) for one in found.values())
-    n_values = n_without + sum(len(one.values) for one in found.values())
-    return Finding(claim, verdict, differences, n_without, n_values)
+    left_out = {side for side, one in found.items() if claim.rule == "hump" and one.failed}
+    asked = [one for side, one in found.items() if side not in left_out]
+    n_without = sum(len(one.failed | one.missing) for one in asked)
+    n_values = n_without + sum(len(one.values) for one in asked)
+    names = tuple(side.setting for side in found if side in left_out)
+    return Finding(claim, verdict, differences, n_without, n_values, names)
 
 
 def _verdict(interval: Interval | None, sign: float, least: float) -> Verdict:

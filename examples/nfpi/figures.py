@@ -1,5 +1,7 @@
 """Pictures: the paper's two, and the tables' figures against lam and against each other."""
 
+import math
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,7 +78,7 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
     ]
     readings: tuple[tuple[str, dict[str, Any]], ...] = (
         ("released", {"equations": "released", "alpha": 10.0, "tol": 0.1}),
-        ("exact, tied diagonal", {"tied": True}),
+        ("exact, tied diagonal", {"tied": True, "alpha": 10.0}),
     )
     for row, (name, options) in zip(panels, readings, strict=True):
         for lam in LAMS:
@@ -90,7 +92,7 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
             title = f"{name}, lam = {lam:g}\n{fit.status}, smallest KLD {nearest:.3g}"
             row.append((title, fit.gaussians))
     figure = _figure(4 * 3.6, 2 * 3.7)
-    axes = figure.subplots(2, 4)
+    axes = figure.subplots(2, 4, sharex="row", sharey="row")
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(z))[:SHOWN]
     classes, codes = np.unique(y, return_inverse=True)
@@ -102,7 +104,8 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
             axis.scatter(*points.T, c=colours[codes[rows]], s=3, alpha=0.4, linewidths=0)
         if gaussians is not None:
             _ellipses(axis, gaussians, colours)
-        axis.set(title=title, aspect="equal", adjustable="datalim", xticks=[], yticks=[])
+        axis.set(title=title, aspect="equal", adjustable="box")
+        axis.tick_params(labelsize=7)
         axis.title.set_fontsize(10)
     _save(figure, path)
 
@@ -169,10 +172,19 @@ def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]
             if found:
                 drawn = True
                 lams, intervals = zip(*found, strict=True)
-                errors = [one.half_width if one.n > 1 else 0.0 for one in intervals]
-                axis.errorbar(
-                    lams, [one.mean for one in intervals], errors, marker="o", capsize=3, label=name
-                )
+                errors = [one.half_width if one.n > 1 else math.nan for one in intervals]
+                means = [one.mean for one in intervals]
+                (line, *_) = axis.errorbar(lams, means, errors, marker="o", capsize=3, label=name)
+                partly = [
+                    (lam, one.mean)
+                    for lam, one in found
+                    if one.n < len(grid.runs_of(dict(levels)[lam]))
+                ]
+                if partly:  # runs are missing, or failed: what is left flatters
+                    axis.plot(
+                        *zip(*partly, strict=True), "o", color="white",
+                        markeredgecolor=line.get_color(), zorder=3,
+                    )  # fmt: skip
         axis.set(xscale="log", xlabel="lam", title=column.heading)
         axis.title.set_fontsize(10)
         axis.grid(alpha=0.3)
@@ -184,20 +196,21 @@ def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]
 
 
 def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]) -> bool:
-    """NF-Acc against NLL of every family: accuracy is paid for in likelihood."""
+    """NF-Acc against NLL of every family that was run whole; accuracy is paid for in likelihood."""
     figure = _figure(6.4, 4.4)
     axis = figure.subplots()
     points: dict[str, list[tuple[float, float]]] = {}
     rows = [*grid.tables["families"].rows, *grid.tables["table1"].rows]
     for row in rows:
-        means = [
-            np.mean(list(values.values()))
-            for metric in ("nll", "nf_acc")
-            if (values := values_by_seed(grid, records, Side(row.setting, metric)))
-        ]
-        if len(means) == 2 and ":" not in row.label:
-            name = row.label.split(", lam")[0]
-            points.setdefault(name, []).append((means[0], means[1]))
+        nll, accuracy = (
+            values_by_seed(grid, records, Side(row.setting, metric)) for metric in ("nll", "nf_acc")
+        )
+        seeds = [run.seed for run in grid.runs_of(row.setting)]
+        if ":" not in row.label and all(seed in nll and seed in accuracy for seed in seeds):
+            name = re.sub(r", lam = [^,]+", "", row.label)
+            points.setdefault(name, []).append(
+                tuple(np.mean([values[seed] for seed in seeds]) for values in (nll, accuracy))
+            )
     markers = "os^vDP*X<>hp"
     best = min((nll for found in points.values() for nll, _ in found), default=0.0)
     for i, (name, found) in enumerate(points.items()):
@@ -206,7 +219,10 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
             1.0 + np.array(nll) - best, accuracy, marker=markers[i % len(markers)], label=name, s=36
         )
     if points:
-        axis.set(xscale="log", xlabel=f"NLL, from {best:.1f} nats upwards, plus 1", ylabel="NF-Acc")
+        axis.set(
+            xscale="log", xlabel=f"NLL above the best one's ({best:.1f} nats), plus 1",
+            ylabel="NF-Acc",
+        )  # fmt: skip
         axis.grid(alpha=0.3)
         figure.legend(loc="outside right center", frameon=False, fontsize=8)
         _save(figure, path)

@@ -78,11 +78,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: a metric of the records, and how it is printed."""
+    """A column: a metric of the records, and how it is printed.
+
+    ``median`` is for times, which a busy machine stretches: no mean, and no interval.
+    """
 
     metric: str
     heading: str
     digits: int = 3
+    median: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,10 @@ class Grid:
         wanted = [run for run in self.runs if name in run.tables]
         needed = {run.name for run in wanted} | {by for run in wanted for by in run.tuned_by}
         return tuple(run for run in self.runs if run.name in needed)
+
+    def runs_of(self, setting: str) -> tuple[Run, ...]:
+        """The runs of a setting, one a seed; none of those that tune it."""
+        return tuple(run for run in self.runs if run.setting == setting and not run.is_tuning)
 
 
 def merged(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -171,13 +171,20 @@ def _finished(run: Run, test: Batches, history: list[dict[str, Any]]) -> Trained
     """A run with its figures."""
     judged = run.judged
     with seeded(run.device, run.config.training.seed):
-        again, statistics = reestimated(judged, run.batches, run.config.gaussians)
         scores, labels = class_scores(judged, test, run.device)
     if not bool(scores.isfinite().all()):
         raise NonFiniteLossError(
             "the likelihood of a test image is not finite after training; lower training.lr, or "
             "set training.clip"
         )
+    with seeded(run.device, run.config.training.seed):
+        try:
+            again, statistics = reestimated(judged, run.batches, run.config.gaussians)
+        except InvalidInputError as error:  # latents that are not finite
+            raise NonFiniteLossError(
+                f"no Gaussians can be estimated from the latents after training ({error}); lower "
+                "training.lr, or set training.clip"
+            ) from error
     metrics: dict[str, Any] = evaluate(scores, labels, judged.gaussians.dim)
     metrics |= calibration(scores, labels)
     others = {"reestimated": again} | ({} if run.average is None else {"live": run.model})

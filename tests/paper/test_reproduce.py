@@ -193,6 +193,7 @@ def test_a_hump_is_among_the_levels_at_which_no_run_failed():
     found[sides[3]] = Measured({0: 0.9}, failed=frozenset({1}))  # the other seed was lucky
     finding = decide(claim, found.__getitem__)
     assert finding.verdict is Verdict.HOLDS
+    assert (finding.left_out, finding.n_without, finding.n_values) == (("lam-3",), 0, 6)
     assert [pair[:2] for pair in finding.differences] == [
         (sides[1], sides[0]),
         (sides[1], sides[2]),
@@ -332,6 +333,39 @@ def test_a_run_that_failed_late_counts_where_it_has_figures():
     text = claims_table(grid, records)
     (line,) = (one for one in text.splitlines() if "(released) classifies better" in one)
     assert "**not decided at this scale** (1 of 4 values failed or missing)" in line
+
+
+def test_tables_say_which_cells_lack_runs_and_which_fits_did_not_converge():
+    grid = make_grid("tiny")
+    records = synthetic(grid, lambda setting, seed: {"nll": 1.0 + seed if seed else math.nan})
+    records["exact-s1"]["metrics"] |= {"fit_status": "max_iter"}
+    text = paper_table("table1", grid, records)
+    (line,) = (one for one in text.splitlines() if one.startswith("| fixed point, exact"))
+    assert line.split(" | ")[2:4] == ["0.500 ± 0.000", "2.0 (1 of 2)"]
+    assert "- the last fit of exact: max_iter, at seed 1" in text
+
+
+def test_times_are_medians():
+    grid = make_grid("cpu")
+    times = {0: 1.0, 1: 2.0, 2: 60.0}
+    records = synthetic(grid, lambda setting, seed: {"fit_seconds": times.get(seed, 0.0)})
+    text = paper_table("families", grid, records)
+    row = "| tied-diagonal, lam = 30000, pi = forward"
+    (line,) = (one for one in text.splitlines() if one.startswith(row))
+    assert line.endswith("| 2.00 |")
+
+
+def test_a_hump_names_the_lam_that_it_leaves_out():
+    grid = make_grid("cpu")
+    level = {"released-50000-forward": 0.5}
+    records = synthetic(
+        grid, lambda setting, seed: {"cnn_acc_1": level.get(setting, 0.3) + seed / 100}
+    )
+    broken = "released-100000-forward"
+    records[f"{broken}-s1"] |= {"failure": "NotPositiveDefiniteError: here", "metrics": {}}
+    text = claims_table(grid, records)
+    (line,) = (one for one in text.splitlines() if "(released, T = 1)" in one)
+    assert f"**holds**<br>without {broken}, of which runs failed" in line
 
 
 def test_failed_tuning_runs_cannot_win():

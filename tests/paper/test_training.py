@@ -26,7 +26,7 @@ from nfpi.gaussians import make_prior, make_schedule, reestimated
 from nfpi.optimisation import WeightAverage, largest_gradient, make_optimiser
 from nfpi.records import read_records
 from nfpi.run import Run, chosen_device
-from nfpi.training import NonFiniteLossError, load_data, train
+from nfpi.training import NonFiniteLossError, _finished, load_data, train
 
 from fpigauss import ClassStatistics, InvalidInputError, NotPositiveDefiniteError
 from fpigauss_torch import ClassFlow, LatentGaussians, RefitRejectedError
@@ -322,6 +322,15 @@ def test_weights_that_are_not_finite_stop_a_prior_with_a_penalty(data):
         run.model.gaussians.means[0, 0] = math.inf
     with pytest.raises(NonFiniteLossError, match=r"step 0 .*give a folder"):
         run.epoch(0)
+
+
+def test_a_flow_that_has_diverged_in_the_end_is_a_failure(data):
+    training, test = data
+    run = Run(config_of(), training, CPU, None)
+    with torch.no_grad():
+        next(run.judged.codec.parameters()).fill_(math.nan)
+    with pytest.raises(NonFiniteLossError, match=r"test image is not finite.*training\.lr"):
+        _finished(run, Batches(test, 100, seed=0, shuffle=False), [])
 
 
 def test_a_learning_rate_that_is_too_high_does_not_go_on_silently(data):
