@@ -16,10 +16,14 @@ from fpigauss_torch._encoding import unlike_training, unpacked
 from fpigauss_torch._modes import modes_restored
 from fpigauss_torch._options import check_options
 from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.refit import check_loader, coincide, flow_of, refit_
 
 __all__ = ["FixedPointSchedule"]
 
+#: lam over K^2 where none is given, and what goes with it: see "Which setting" in docs/paper.rst.
+_LAM_OF_A_PAIR = 100.0
+_RECOMMENDED = {"alpha": 10.0}
 #: One step of the fixed point, from the Gaussians as they are.
 _SINGLE = {"init": "current", "solver": "picard", "max_iter": 1, "tol": 0.0}
 
@@ -32,8 +36,11 @@ class FixedPointSchedule:
 
     Parameters
     ----------
-    lam : float or callable
-        The weight of the repulsion, >= 0; or a function of the epoch that gives it.
+    lam : float or callable, optional
+        The weight of the repulsion, >= 0; or a function of the epoch that gives it. By default what
+        experiments recommend: 100 K^2 and ``alpha`` 10, for Gaussians that share their covariance,
+        best a single variance (``covariance="isotropic", tied=True``). With a covariance a class so
+        strong a repulsion has no minimum, or one with a class blown up: there, pass a ``lam``.
     epochs : collection of int or callable
         The epochs (from 0) before which to refit; or a function that says whether one is:
         ``lambda epoch: epoch % 5 == 0``.
@@ -46,7 +53,8 @@ class FixedPointSchedule:
         that are initialised by data (ActNorm) must have seen some. Whatever else train mode does,
         running statistics of batch normalisation, say, it does here too.
     options : mapping
-        Further options of ``refit_``: accept, update, pi, alpha, max_iter, ...
+        Further options of ``refit_``: accept, update, pi, alpha, max_iter, ... Where ``lam`` is
+        given, their defaults are those of ``refit_``.
 
     Raises
     ------
@@ -71,7 +79,7 @@ class FixedPointSchedule:
     2 converged
     """
 
-    lam: float | Callable[[int], float]
+    lam: float | Callable[[int], float] | None = None
     epochs: Collection[int] | Callable[[int], bool] = (0, 1)
     single_iteration: bool = False
     warm_up: int = 0
@@ -90,7 +98,8 @@ class FixedPointSchedule:
             raise InvalidInputError(
                 f"options is a {type(self.options).__name__}; pass a dict of options of refit_"
             )
-        object.__setattr__(self, "options", dict(self.options))
+        recommended = _RECOMMENDED if self.lam is None else {}
+        object.__setattr__(self, "options", {**recommended, **self.options})
         for name in ("copies", "device", "progress"):
             if name in self.options:
                 raise InvalidInputError(f"options holds {name!r}; pass that to step() instead")
@@ -99,7 +108,8 @@ class FixedPointSchedule:
                 raise InvalidInputError(
                     f"options holds {name!r}, which single_iteration sets; leave one of them out"
                 )
-        check_options(0.0 if callable(self.lam) else self.lam, **_split(self.options))
+        lam = 0.0 if self.lam is None or callable(self.lam) else self.lam
+        check_options(lam, **_split(self.options))
 
     def due(self, epoch: int) -> bool:
         """Whether to refit before ``epoch``.
@@ -175,12 +185,12 @@ class FixedPointSchedule:
         InvalidInputError, RefitRejectedError
             As ``refit_``.
         """
-        lam = self.lam(epoch) if callable(self.lam) else self.lam
         options = {**self.options, **(_SINGLE if self.single_iteration else {})}
         with raised_together():
             check_outside_backward("a refit")
-            check_options(lam, **_split(options))
             flow = flow_of(model)
+            lam = self._lam(epoch, flow.gaussians)
+            check_options(lam, **_split(options))
             warms_up = self.warm_up > 0 and coincide(flow.gaussians)
             if warms_up:
                 _warmed_up(flow, loader, self.warm_up, device)
@@ -189,6 +199,17 @@ class FixedPointSchedule:
         return refit_(
             model, loader, lam, copies=copies, device=device, progress=progress, **options
         )
+
+    def _lam(self, epoch: int, gaussians: LatentGaussians) -> float:
+        """The weight before ``epoch``: every pair of classes weighs the same by default."""
+        if self.lam is not None:
+            return self.lam(epoch) if callable(self.lam) else self.lam
+        if not gaussians.family.tied and self.options.get("update") != "means":
+            raise InvalidInputError(
+                "lam is not given, and the recommended one is for covariances that classes share; "
+                'make LatentGaussians with covariance="isotropic", tied=True, or give a lam'
+            )
+        return _LAM_OF_A_PAIR * gaussians.n_classes**2
 
 
 def _as_epochs(epochs: Any) -> tuple[int, ...]:

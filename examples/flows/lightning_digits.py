@@ -22,7 +22,9 @@ class DigitsModule(lightning.LightningModule):
         """Three lines here too."""
         super().__init__()
         flow = zuko.flows.NSF(64, transforms=3, passes=2, randperm=True, hidden_features=(128,))
-        self.model = ClassFlow(flow, LatentGaussians(n_classes=10, dim=64, tied=True))
+        self.model = ClassFlow(
+            flow, LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
+        )
 
     def training_step(self, batch):
         """The negative log-likelihood."""
@@ -47,7 +49,7 @@ def main():
     digits.report(module.model, "untrained")
 
     # it finds the ClassFlow as module.model, and encodes the trainer's own training data
-    refits = FixedPointCallback(FixedPointSchedule(lam=1e3, epochs=(0, 1)))
+    refits = FixedPointCallback(FixedPointSchedule())
     trainer = lightning.Trainer(
         max_epochs=options.epochs,
         callbacks=[refits],

@@ -42,12 +42,14 @@ def main():
     options = arguments(__doc__, "nflows_digits", epochs=20)
     digits = Digits()
 
-    model = ClassFlow(spline_flow(), LatentGaussians(n_classes=10, dim=64, tied=True))
+    model = ClassFlow(
+        spline_flow(), LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
+    )
     digits.report(model, "untrained")
 
     # ActNorm takes its scales from the first batch in train mode, and the Gaussians are fitted in
     # eval mode: warm_up lets it see a batch before
-    schedule = FixedPointSchedule(lam=1e3, epochs=(0, 1), warm_up=1)
+    schedule = FixedPointSchedule(warm_up=1)
     optimiser = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 3e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)

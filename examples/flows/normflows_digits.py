@@ -30,13 +30,13 @@ def main():
 
     # the three lines: a flow, a Gaussian for each class (here of one common shape), both as a model
     flow = real_nvp()
-    gaussians = LatentGaussians(n_classes=10, dim=64, tied=True)
+    gaussians = LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
     model = ClassFlow(flow, gaussians)
     digits.report(model, "untrained")
 
     # before epochs 0 and 1 the Gaussians are fitted to the latents, and pushed apart by lam;
     # then they stay, and the flow learns to bring each class to its own
-    schedule = FixedPointSchedule(lam=1e3, epochs=(0, 1))
+    schedule = FixedPointSchedule()
     optimiser = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 2e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)

@@ -28,11 +28,13 @@ def main():
     digits = Digits()
 
     # the transforms' networks become parameters of the model: a distribution of pyro is no module
-    model = ClassFlow(real_nvp(), LatentGaussians(n_classes=10, dim=64, tied=True))
+    model = ClassFlow(
+        real_nvp(), LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
+    )
     digits.report(model, "untrained")
 
     # two fits of the Gaussians, pushed apart by lam; then the flow brings each class to its own
-    schedule = FixedPointSchedule(lam=1e3, epochs=(0, 1))
+    schedule = FixedPointSchedule()
     optimiser = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 2e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)

@@ -23,11 +23,13 @@ def main():
     options = arguments(__doc__, "zuko_digits", epochs=20)
     digits = Digits()
 
-    model = ClassFlow(spline_flow(), LatentGaussians(n_classes=10, dim=64, tied=True))
+    model = ClassFlow(
+        spline_flow(), LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
+    )
     digits.report(model, "untrained")
 
     # two fits of the Gaussians, pushed apart by lam; then the flow brings each class to its own
-    schedule = FixedPointSchedule(lam=1e3, epochs=(0, 1))
+    schedule = FixedPointSchedule()
     optimiser = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 5e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)

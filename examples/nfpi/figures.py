@@ -160,7 +160,7 @@ def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]
         name, lam = row.label.split(", lam = ")
         curves.setdefault(name, []).append((float(lam), row.setting))
     figure = _figure(4.2 * len(metrics), 3.4)
-    axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     drawn = False
     for axis, column in zip(axes, metrics, strict=True):
         for name, levels in curves.items():
@@ -211,13 +211,14 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
             points.setdefault(name, []).append(
                 tuple(np.mean([values[seed] for seed in seeds]) for values in (nll, accuracy))
             )
-    markers = "os^vDP*X<>hp"
+    markers, colours = "os^vDP*X<>hp", matplotlib.colormaps["tab20"]
     best = min((nll for found in points.values() for nll, _ in found), default=0.0)
     for i, (name, found) in enumerate(points.items()):
         nll, accuracy = zip(*found, strict=True)
         axis.scatter(
-            1.0 + np.array(nll) - best, accuracy, marker=markers[i % len(markers)], label=name, s=36
-        )
+            1.0 + np.array(nll) - best, accuracy, s=36, color=colours(i % 20),
+            marker=markers[i % len(markers)], label=name,
+        )  # fmt: skip
     if points:
         axis.set(
             xscale="log", xlabel=f"NLL above the best one's ({best:.1f} nats), plus 1",

@@ -66,6 +66,40 @@ def test_refits_before_the_epochs_that_are_due(epochs, expected):
     assert [epoch for epoch, result in results.items() if result is not None] == expected
 
 
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        (("isotropic", True), {}),
+        (("dense", True), {}),
+        (("isotropic", False), {"update": "means", "init": "identity"}),
+    ],
+)
+def test_recommends_a_repulsion(family, options):
+    model = model_of(*family)
+    by_hand = copy.deepcopy(model)
+    assert FixedPointSchedule(options=options).step(model, batches(), 0).converged
+    refit_(by_hand, batches(), 100.0 * N_CLASSES**2, alpha=10.0, **options)
+    assert torch.equal(model.gaussians.means, by_hand.gaussians.means)
+    assert torch.equal(model.gaussians.covariances, by_hand.gaussians.covariances)
+
+
+def model_of(covariance, tied):
+    gaussians = LatentGaussians(N_CLASSES, DIM, covariance, tied)
+    return ClassFlow(None, gaussians, codec=coupling_model(N_CLASSES, DIM).codec)
+
+
+def test_recommends_none_for_a_covariance_a_class():
+    with pytest.raises(InvalidInputError, match=r"^lam is not given.*tied=True, or give a lam"):
+        FixedPointSchedule(warm_up=1).step(model_of("diagonal", False), None, 0)
+
+
+def test_options_are_stronger_than_what_is_recommended():
+    given = {"alpha": 2.0, "max_iter": 7}
+    assert FixedPointSchedule().options == {"alpha": 10.0}
+    assert FixedPointSchedule(options=given).options == given
+    assert FixedPointSchedule(0.5).options == {}
+
+
 def test_is_frozen_in_between():
     model, _ = stepped(FixedPointSchedule(0.5, [0]), 1)
     before = model.gaussians.means.clone()
