@@ -23,6 +23,7 @@ from fpigauss import (
 from nfpi.checkpoints import write_atomically
 from nfpi.claims import Side
 from nfpi.grid import Grid
+from nfpi.settings import ALPHA
 from nfpi.statistics import t_interval
 from nfpi.tables import values_by_seed
 
@@ -77,8 +78,8 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
         [("class Gaussians of the data", data)],
     ]
     readings: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("released", {"equations": "released", "alpha": 10.0, "tol": 0.1}),
-        ("exact, tied diagonal", {"tied": True, "alpha": 10.0}),
+        ("released", {"equations": "released", "alpha": ALPHA, "tol": 0.1}),
+        ("exact, tied diagonal", {"tied": True, "alpha": ALPHA}),
     )
     for row, (name, options) in zip(panels, readings, strict=True):
         for lam in LAMS:

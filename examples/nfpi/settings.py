@@ -5,6 +5,7 @@ from typing import Any
 from fpigauss_torch.priors import learning_rate_policy
 
 __all__ = [
+    "ALPHA",
     "ARMS",
     "DATA",
     "DATA_TIED",
