@@ -38,7 +38,8 @@ test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and t
 reproduce: export OMP_NUM_THREADS := 1
 reproduce: export MPLBACKEND := Agg
 reproduce: .venvs/paper/.stamp  ## Run the paper's tables and figures at the smallest scale, on digits, for a minute.
-	@$(call run,paper) examples/reproduce.py all --scale tiny --workers 2
+	@rm -rf examples/results/tiny
+	@$(call run,paper) examples/reproduce.py all --scale tiny --workers 2 --strict
 
 docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors.
 	@rm -rf docs/generated
@@ -91,5 +92,5 @@ bench-full: .venvs/bench/.stamp  ## The same at all sizes, for about half an hou
 	@$(call run,bench) -m benchmarks --full
 
 clean:  ## Remove the environments, caches and what was built.
-	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated
+	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/results/tiny
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

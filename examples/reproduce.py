@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         records = finished_records(grid, folder)
         _write_tables(options.what, grid, records, folder / "tables")
         _draw(options.what, grid, records, folder, options.embedding)
+        failed = [name for name in outcome.done if records[name]["failure"]]
     except InvalidInputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -58,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"not run: {name}: {why}", file=sys.stderr)
     for name, why in outcome.lost.items():
         print(f"lost: {name}: {why}", file=sys.stderr)
-    return 1 if outcome.waiting or outcome.lost else 0
+    unwanted = failed if options.strict else []
+    for name in unwanted:
+        print(f"failed: {name}: {records[name]['failure']}", file=sys.stderr)
+    return 1 if outcome.waiting or outcome.lost or unwanted else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grid", type=Path, help="another grid than the committed one")
     parser.add_argument(
         "--workers", type=int, default=1, help="processes, one a core or a GPU (default: 1)"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 if a run failed, which is a result like others to the tables",
     )
     parser.add_argument("--no-runs", action="store_true", help="only tables and figures")
     parser.add_argument(
@@ -109,15 +118,19 @@ def _run(grid: Grid, folder: Path, options: argparse.Namespace) -> Outcome:
         runs = [run for run in grid.runs if run.name in names]
     else:
         runs = list(grid.of_table(options.what))
-    paths = {
-        {"cpu": "fashion_mnist", "paper": "cifar10", "tiny": "digits"}[grid.scale]: options.data,
-        "mnist": options.mnist,
-        "cifar100": options.cifar100,
-    }
-    sources = {name: path for name, path in paths.items() if path is not None}
-    for name, path in sources.items():
+    sources = {}
+    for option, name, path in (
+        ("--data", {"cpu": "fashion_mnist", "paper": "cifar10"}.get(grid.scale), options.data),
+        ("--mnist", "mnist", options.mnist),
+        ("--cifar100", "cifar100", options.cifar100),
+    ):
+        if path is None:
+            continue
+        if not any(run.dataset == name for run in grid.runs):
+            raise InvalidInputError(f"{option} is of no use at scale {grid.scale}; leave it out")
         if not Path(path).exists():
             raise InvalidInputError(f"{name}: {path} does not exist; pass the path of its images")
+        sources[name] = path
     return run_grid(grid, runs, folder, sources, workers=options.workers, report=_say)
 
 
@@ -160,12 +173,23 @@ def _draw(
             print(f"wrote {figures / 'fig1.png'}")
         elif what == "fig1":
             raise InvalidInputError("fig1 needs --embedding, an npz of z (N, 2) and y (N,)")
+        else:
+            print("fig1 is not drawn: it needs --embedding")
     if what in ("all", "fig2"):
         for run in grid.runs:
+            if not run.options.get("pictures"):
+                continue
             pictures = folder / "images" / f"{run.name}.npz"
-            if run.options.get("pictures") and pictures.exists():
+            if pictures.exists():
                 figure2(figures / "fig2.png", pictures)
                 print(f"wrote {figures / 'fig2.png'}")
+            elif run.name in records:
+                print(
+                    f"fig2 is not drawn: {pictures} is missing; it belongs to the record, which "
+                    "has to be removed for the run to be repeated"
+                )
+            else:
+                print(f"fig2 is not drawn: {run.name} has no record yet")
     if what in ("all", "table2") and plot_levels(figures / "table2.png", grid, records):
         print(f"wrote {figures / 'table2.png'}")
     if what in ("all", "families") and plot_trade_off(figures / "families.png", grid, records):

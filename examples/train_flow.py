@@ -19,9 +19,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from nfpi.checkpoints import identity, write_atomically
+from nfpi.classifier_training import check_classifier
 from nfpi.config import RunConfig, canonical, config_key, load_config
 from nfpi.data import ImageSet
 from nfpi.evaluation import sample_grid
+from nfpi.extras import import_extra
 from nfpi.measure import FAILURES, generated_accuracies
 from nfpi.records import environment, write_record
 from nfpi.run import chosen_device
@@ -38,6 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
         with _processes() as first, _tensorboard(options) as callback:
             device = chosen_device(options.device)
             data = load_data(config, progress=first)
+            # what is needed at the end is missed now, not after hours
+            import_extra("PIL.Image", "paper", "samples.png")
+            evaluation = config.evaluation
+            if evaluation.cnn:
+                check_classifier(evaluation.cnn_model, data[1], evaluation.cnn_augment)
             trained = train(
                 config,
                 folder=options.folder,
@@ -65,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as gaussians.lam=1e4"
     )
-    parser.add_argument("--restart", action="store_true", help="leave a checkpoint aside")
+    parser.add_argument(
+        "--restart", action="store_true", help="start anew, whatever checkpoint the folder has"
+    )
     parser.add_argument("--device", help="such as cuda:1; a GPU if there is one")
     parser.add_argument(
         "--evaluate-every", type=int, metavar="N", help="test every so many epochs too"
@@ -80,7 +89,7 @@ def _write(
     config: RunConfig, trained: TrainedFlow, data: tuple[ImageSet, ImageSet], folder: Path
 ) -> None:
     """The picture and the record; the figures on the terminal."""
-    from PIL import Image  # of the extra "paper"
+    from PIL import Image
 
     training, test = data
     temperature = config.evaluation.temperatures[0]
@@ -88,15 +97,20 @@ def _write(
     factor = math.ceil(28 / test.image_shape[1])  # the smallest images would hardly be seen
     picture = picture.resize((factor * picture.width, factor * picture.height), Image.NEAREST)
     write_atomically(folder / "samples.png", picture.save)
-    metrics = dict(trained.metrics)
+    metrics, failure = dict(trained.metrics), None
     if config.evaluation.cnn:
-        metrics |= generated_accuracies(config, trained, test)
+        try:
+            for name, accuracy in generated_accuracies(config, trained, test):
+                metrics[name] = accuracy
+        except FAILURES as error:  # of a classifier: the flow's figures stay
+            failure = error
     path = write_record(
         folder,
         {
             "key": config_key(config),
             "config": canonical(config),
             "data": {"training": identity(training), "test": identity(test)},
+            "failure": None if failure is None else f"{type(failure).__name__}: {failure}",
             "metrics": metrics,
             "seconds": metrics["seconds"],
             "history": trained.history,
@@ -106,6 +120,8 @@ def _write(
     for name, value in metrics.items():
         print(f"{name:24} {value:.6g}" if isinstance(value, float) else f"{name:24} {value}")
     print(f"wrote {path}")
+    if failure is not None:
+        raise failure
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,11 @@ from nfpi.seeding import seeded
 
 __all__ = [
     "ClassifierRun",
+    "check_classifier",
     "cnn_accuracy",
     "judge",
     "train_classifier",
 ]
-
-#: Images at once, where there are no gradients.
-_AT_ONCE = 500
 
 #: Images of more pixels a side are augmented as ImageNet's, those up to it as CIFAR's.
 _SMALL = 64
@@ -74,6 +72,7 @@ def train_classifier(
     seed: int = 0,
     amp: bool = False,
     checkpoint: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> ClassifierRun:
     """Train a classifier in place, where it is, and test it once, after the last epoch.
@@ -98,6 +97,9 @@ def train_classifier(
     checkpoint : Path, optional
         A file that is written after every epoch; if it exists, training goes on from it, to the
         result of an unbroken run.
+    identity : mapping, optional
+        What tells the training images from others, for ``checkpoint``; the images themselves by
+        default.
     progress : bool
         Show a bar of epochs.
 
@@ -130,7 +132,7 @@ def train_classifier(
             "flow": None if flow is None else flow.identity(),
             "seed": seed,
             "amp": amp,
-            "images": fingerprint(training.images, training.labels),
+            "images": dict(identity or {}) or fingerprint(training.images, training.labels),
             "classifier": n_parameters(model),
         }
         if checkpoint.exists():
@@ -166,12 +168,36 @@ def train_classifier(
         history.append({"epoch": epoch, "loss": sum(losses) / len(losses), "seconds": seconds})
         if checkpoint is not None:
             save_progress(checkpoint, settings, model, optimiser, history)
-    accuracy, top5 = judge(model, test)
+    # what fits with gradients fits without them
+    accuracy, top5 = judge(model, test, recipe.batch_size)
     return ClassifierRun(accuracy, top5, history)
 
 
+def check_classifier(name: str, images: ImageSet, augment: Sequence[str] = ()) -> None:
+    """Refuse a classifier that cannot be trained here, before the flow that it needs is.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``CLASSIFIERS``.
+    images : ImageSet
+        Images like those that it is to be trained on.
+    augment : sequence of str
+        As in ``train_classifier``.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such classifier or augmentation, or images do not suit it.
+    ImportError
+        If a library is missing; the message names the extra.
+    """
+    make_classifier(name, images.n_classes, images.image_shape)
+    make_pipeline(augment, images.n_classes)
+
+
 @torch.no_grad()
-def judge(model: nn.Module, test: ImageSet) -> tuple[float, float]:
+def judge(model: nn.Module, test: ImageSet, at_once: int = 500) -> tuple[float, float]:
     """Accuracy of a classifier, by the likeliest class and by the five likeliest.
 
     Parameters
@@ -180,6 +206,8 @@ def judge(model: nn.Module, test: ImageSet) -> tuple[float, float]:
         Images in [0, 1] to logits.
     test : ImageSet
         Images, each grey level at its middle.
+    at_once : int
+        Images in a batch.
 
     Returns
     -------
@@ -189,7 +217,7 @@ def judge(model: nn.Module, test: ImageSet) -> tuple[float, float]:
     right, among = 0, 0
     with evaluating(model):
         for images, labels in zip(
-            test.images.split(_AT_ONCE), test.labels.split(_AT_ONCE), strict=True
+            test.images.split(at_once), test.labels.split(at_once), strict=True
         ):
             logits = model((images.to(device).float() + 0.5) / 256.0)
             best = logits.topk(min(5, test.n_classes)).indices == labels.to(device)[:, None]

@@ -138,9 +138,9 @@ def reestimated(
     """The same flow over Gaussians estimated (lam = 0) from its latents as they are now.
 
     A flow that underfits leaves a class beside its Gaussian, not within: these are where the
-    latents are. They are of the covariance family that the prior is of; those with fixed identity
-    covariances get a variance a class and dimension, as do those of gradient descent. Parameters
-    are shared with ``model``; the statistics are those of the latents.
+    latents are. After a fixed point or data initialisation they are of the config's covariance
+    family, after any other prior they have a variance a class and dimension. Parameters are shared
+    with ``model``; the statistics are those of the latents.
     """
     prior = model.gaussians
     # the config's family is of these two schemes alone

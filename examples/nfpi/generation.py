@@ -1,5 +1,6 @@
 """Images from a flow, as 8-bit numbers: what a classifier is trained on for CNN-Acc."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow, LatentPrior
 from nfpi.data import ImageSet
 
-__all__ = ["evaluating", "generate_images"]
+__all__ = ["check_generation", "evaluating", "generate_images"]
 
 #: Images at once.
 _AT_ONCE = 500
@@ -53,10 +54,7 @@ def generate_images(
             f"sample has {theirs[0]} classes in {theirs[1]} dimensions, the flow's Gaussians "
             f"{ours[0]} in {ours[1]}; estimate it from the flow's own latents"
         )
-    if n_images < prior.n_classes:
-        raise InvalidInputError(
-            f"n_images is {n_images}; pass at least one for each of {prior.n_classes} classes"
-        )
+    check_generation(prior.n_classes, n_images, temperature)
     labels = torch.arange(n_images) % prior.n_classes
     floating = (p.dtype for p in model.codec.parameters() if p.is_floating_point())
     dtype = next(floating, torch.get_default_dtype())
@@ -76,6 +74,16 @@ def generate_images(
             stacklevel=2,
         )
     return ImageSet(torch.cat(parts), labels, prior.n_classes, "generated images")
+
+
+def check_generation(n_classes: int, n_images: int, temperature: float) -> None:
+    """Refuse arguments of ``generate_images`` before a flow is trained for them."""
+    if n_images < n_classes:
+        raise InvalidInputError(
+            f"n_images is {n_images}; pass at least one for each of {n_classes} classes"
+        )
+    if not 0.0 <= temperature < math.inf:
+        raise InvalidInputError(f"temperature is {temperature}; pass a finite number >= 0")
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """One run of a grid, from its config to the metrics of its record."""
 
+import os
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from fpigauss import InvalidInputError, NotPositiveDefiniteError
 from fpigauss_torch import LatentAugmentation, RefitRejectedError
 from nfpi.checkpoints import identity, write_atomically
-from nfpi.classifier_training import cnn_accuracy, train_classifier
+from nfpi.classifier_training import check_classifier, cnn_accuracy, train_classifier
 from nfpi.classifiers import make_classifier
 from nfpi.config import RunConfig, canonical
 from nfpi.data import ImageSet, load_images, stratified_split
@@ -98,17 +99,26 @@ def perform(task: Task, device: str | None = None) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         training, test = _images(run, config)
+        if run.kind == "augmentation":
+            name = run.options["classifier"]
+            check_classifier(name, test, STANDARD_AUGMENTATION[name])
+        elif config.evaluation.cnn:
+            check_classifier(config.evaluation.cnn_model, test, config.evaluation.cnn_augment)
         try:
             trained = train(config, folder=work, data=(training, test), device=device)
             metrics, history = trained.metrics, trained.history
+            accuracies: Iterator[tuple[str, float]] = iter(())
             if run.kind == "augmentation":
-                metrics |= _augmented_accuracies(run, trained, training, test, work)
+                accuracies = _augmented_accuracies(run, trained, training, test, work)
             elif config.evaluation.cnn:
-                metrics |= generated_accuracies(config, trained, test)
+                accuracies = generated_accuracies(config, trained, test)
+            for name, accuracy in accuracies:
+                metrics[name] = accuracy
             if run.options.get("pictures"):
                 _write_pictures(task.folder / "images" / f"{run.name}.npz", trained, test)
         except FAILURES as error:
-            failure = f"{type(error).__name__}: {error}".replace(str(work), run.name)
+            # a record names no path of this machine
+            failure = f"{type(error).__name__}: {error}".replace(f"{task.folder}{os.sep}", "")
     write_record(
         task.folder / "records",
         {
@@ -157,36 +167,39 @@ def _images(run: Run, config: RunConfig) -> tuple[ImageSet, ImageSet]:
 
 def generated_accuracies(
     config: RunConfig, trained: TrainedFlow, test: ImageSet
-) -> dict[str, float]:
-    """CNN-Acc at every temperature; from Gaussians estimated after training too, if asked for."""
+) -> Iterator[tuple[str, float]]:
+    """CNN-Acc at every temperature; from Gaussians estimated after training too, if asked for.
+
+    One after the other, by name: a failure takes nothing from those that were measured before.
+    """
     evaluation = config.evaluation
     samplers = {"": None}
     if evaluation.reestimate:
         samplers["reestimated_"] = trained.reestimated.gaussians
-    return {
-        f"{name}cnn_acc_{temperature:g}": cnn_accuracy(
-            trained.judged,
-            evaluation.n_generated,
-            temperature,
-            test,
-            seed=config.training.seed,
-            epochs=evaluation.cnn_epochs,
-            sample=sampler,
-            classifier=evaluation.cnn_model,
-            batch_size=evaluation.cnn_batch_size,
-            augment=evaluation.cnn_augment,
-        )
-        for name, sampler in samplers.items()
-        for temperature in evaluation.temperatures
-    }
+    for name, sampler in samplers.items():
+        for temperature in evaluation.temperatures:
+            accuracy = cnn_accuracy(
+                trained.judged,
+                evaluation.n_generated,
+                temperature,
+                test,
+                seed=config.training.seed,
+                epochs=evaluation.cnn_epochs,
+                sample=sampler,
+                classifier=evaluation.cnn_model,
+                batch_size=evaluation.cnn_batch_size,
+                augment=evaluation.cnn_augment,
+            )
+            yield f"{name}cnn_acc_{temperature:g}", accuracy
 
 
 def _augmented_accuracies(
     run: Run, trained: TrainedFlow, training: ImageSet, test: ImageSet, work: Path
-) -> dict[str, float]:
+) -> Iterator[tuple[str, float]]:
     """A classifier on the flow's own training images, with every choice of augmentations.
 
-    All four start from the same weights and see the same order of images.
+    One after the other, as ``generated_accuracies``. All four start from the same weights and see
+    the same order of images.
     """
     name, options = run.options["classifier"], run.options
     recipe = replace(RECIPES[name], epochs=options["epochs"])
@@ -199,7 +212,6 @@ def _augmented_accuracies(
         "both": (standard, flow),
     }
     device = next(trained.model.parameters()).device
-    accuracies = {}
     for arm, (augment, mover) in arms.items():
         classifier = make_classifier(name, test.n_classes, test.image_shape, seed=run.seed)
         result = train_classifier(
@@ -212,8 +224,7 @@ def _augmented_accuracies(
             seed=run.seed,
             checkpoint=work / f"classifier-{arm}.pt",
         )
-        accuracies[f"accuracy_{arm}"] = result.accuracy
-    return accuracies
+        yield f"accuracy_{arm}", result.accuracy
 
 
 def _write_pictures(path: Path, trained: TrainedFlow, test: ImageSet) -> None:

@@ -178,7 +178,10 @@ class Run:
         """The error to raise, once the batch is saved."""
         place = "give a folder to have its batch saved"
         if self.folder is not None:
-            path = self.folder / "nonfinite_batch.pt"
+            rank, n_ranks = place_among_processes()
+            # each process has its part of the batch, and a gradient fails in all of them at once
+            part = f"_{rank}" if n_ranks > 1 else ""
+            path = self.folder / f"nonfinite_batch{part}.pt"
             write_atomically(path, lambda at: torch.save({"x": x, "y": y, "step": step}, at))
             place = f"its batch is saved as {str(path)!r}"
         return NonFiniteLossError(

@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from fpigauss import InvalidInputError
 from nfpi.config import RunConfig, from_dict
 from nfpi.grid import Grid, Run, merged
@@ -114,6 +116,27 @@ def run_grid(
     """
     if workers < 1:
         raise InvalidInputError(f"workers is {workers}; pass at least 1")
+    lock = folder / "work" / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # tables share runs: another call would train the same ones in the same folders
+        with FileLock(lock, timeout=0):
+            return _run_missing(grid, runs, folder, sources, workers, report)
+    except Timeout:
+        raise InvalidInputError(
+            f"{folder}: another call is running into it; wait for it, or give another folder"
+        ) from None
+
+
+def _run_missing(
+    grid: Grid,
+    runs: Sequence[Run],
+    folder: Path,
+    sources: Mapping[str, str],
+    workers: int,
+    report: Callable[[str], None],
+) -> Outcome:
+    """What is left of ``run_grid`` once no other call is in the way."""
     records = finished_records(grid, folder)
     outcome = Outcome()
     queue = [run for run in runs if run.name not in records]
@@ -151,13 +174,17 @@ def run_grid(
         report(f"[{len(outcome.done)}/{total}] {name}: {found} ({record['seconds']:.0f} s)")
 
     (_in_this_process if workers == 1 else _in_others)(next_task, finish, workers)
-    outcome.waiting = {
-        run.name: "the path of its images was not given"
-        if run.dataset != "digits" and run.dataset not in sources
-        else "none of its tuning runs gave a setting"
-        for run in queue
-    }
+    outcome.waiting = {run.name: _why_waiting(run, records, sources) for run in queue}
     return outcome
+
+
+def _why_waiting(run: Run, records: Records, sources: Mapping[str, str]) -> str:
+    if run.dataset != "digits" and run.dataset not in sources:
+        return "the path of its images was not given"
+    missing = [name for name in run.tuned_by if name not in records]
+    if missing:
+        return f"of the tuning runs that decide it, {', '.join(missing)} have no record"
+    return "all of its tuning runs failed, and gave no setting"
 
 
 def _settled(
@@ -248,12 +275,17 @@ def _in_others(
             for ready in wait(list(busy)):
                 process, task, place = busy.pop(ready)
                 try:
-                    finish(task.run.name, ready.recv())
-                    idle.append((process, ready, place))
+                    trouble = ready.recv()
                 except (EOFError, OSError):  # the latter if it died with its task unread
                     process.join()
-                    finish(task.run.name, f"its process ended with exit code {process.exitcode}")
+                    trouble = f"its process ended with exit code {process.exitcode}"
+                if trouble is None:
+                    idle.append((process, ready, place))
+                else:  # whatever went wrong may have left the process, or its GPU, of no use
+                    ready.close()
+                    process.join()
                     free.append(place)
+                finish(task.run.name, trouble)
     finally:
         for process, _, _ in busy.values():
             process.terminate()

@@ -105,7 +105,8 @@ def train(
         If a setting cannot be used, before any training; or the checkpoint is of another config or
         of other images.
     NonFiniteLossError
-        Names the step; its batch is saved in ``folder`` as nonfinite_batch.pt.
+        Names the step; its batch is saved in ``folder`` as nonfinite_batch.pt, or with several
+        processes each one's part of it as nonfinite_batch_RANK.pt.
     """
     if evaluate_every is not None and evaluate_every < 1:
         raise InvalidInputError(f"evaluate_every is {evaluate_every}; pass an int >= 1, or None")

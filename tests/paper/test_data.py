@@ -85,6 +85,11 @@ X, Y = pictures(6, 1, 4)[..., 0], np.array([0, 1, 0, 1, 0, 1])
         ({"x": X, "y": Y - 1}, r"image 0 has label -1, and 2 more are outside 0\.\.0"),
         ({"x": X, "y": 2 * Y}, r"class 1 of 0\.\.2 has no image"),
         ({"x": X, "y": Y + 1}, "class 0 of .* number the classes from 0"),
+        ({"x": X, "y": Y * 2**40}, f"image 1 has label {2**40}, and there are 6 images"),
+        (
+            {"x_train": X, "y_train": Y * 2**40, "x_test": X, "y_test": Y},
+            f"image 1 has label {2**40}, and there are 6 images",
+        ),
         ({"x": X[:0], "y": Y[:0]}, "there are no images"),
         ({"x": X[:2], "y": Y[:2]}, None),
         ({"x": X[:1], "y": Y[:1]}, "too few to be split"),
@@ -429,6 +434,33 @@ def test_shards(tmp_path, channels, held_out):
     assert load_images(tmp_path, size=16)[0].image_shape == (channels, 16, 16)
 
 
+def test_more_shards_than_files_may_be_open(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of open files are of POSIX systems")
+    images = [encoded(image) for image in pictures(3, 1)]
+    for i in range(300):
+        members = {"a.png": images[i % 3], "a.cls": str(i % 3).encode()}
+        write_shard(tmp_path / f"train-{i:04}.tar", members)
+    write_shard(tmp_path / "val-0000.tar", {"a.png": images[0], "a.cls": b"0"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        train, _ = load_images(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(train) == 300
+
+
+def test_a_shard_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    write_shards(tmp_path)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tarfile, "open", refuse)
+    with pytest.raises(InvalidInputError, match=r"0000\.tar cannot be read: Permission denied$"):
+        load_images(tmp_path)
+
+
 @pytest.mark.parametrize("keep", [0, 300, 700, 4000, 8000])
 def test_truncated_shard(tmp_path, keep):
     write_shards(tmp_path)
@@ -444,8 +476,8 @@ def test_truncated_shard(tmp_path, keep):
         ({"a.png": b"..."}, r"train-0001\.tar: a has \.png; .* its class \(\.cls\)"),
         ({"a.cls": b"1"}, r"a has \.cls; a picture"),
         ({"a.png": b"...", "a.cls": b"cat"}, r"a\.cls holds b'cat'"),
-        ({"a.png": b"...", "a.cls": b"-1"}, r"a: class -1 is outside 0\.\.2"),
-        ({"a.png": b"...", "a.cls": b"1"}, "a cannot be decoded"),
+        ({"a.png": b"...", "a.cls": b"-1"}, r"a\.png: class -1 is outside 0\.\.2"),
+        ({"a.png": b"...", "a.cls": b"1"}, r"a\.png cannot be decoded"),
     ],
 )
 def test_bad_samples(tmp_path, members, message):
@@ -465,7 +497,7 @@ def test_shards_that_are_missing(tmp_path):
     with pytest.raises(InvalidInputError, match=r"neither \*val\*\.tar nor \*test\*\.tar"):
         load_images(tmp_path)
     write_shard(tmp_path / "set-val-0000.tar", {"a.png": encoded(pictures(1)[0]), "a.cls": b"3"})
-    with pytest.raises(InvalidInputError, match=r"a: class 3 is outside 0\.\.2"):
+    with pytest.raises(InvalidInputError, match=r"a\.png: class 3 is outside 0\.\.2"):
         load_images(tmp_path)
     write_shard(tmp_path / "set-val-0000.tar", {})
     with pytest.raises(InvalidInputError, match=r"val-0000\.tar and the like hold no samples"):

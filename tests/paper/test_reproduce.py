@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reproduce
+from filelock import FileLock
 from nfpi import measure, runner
 from nfpi.claims import Claim, Measured, Side, Verdict, decide
 from nfpi.config import from_dict
@@ -493,6 +494,8 @@ def test_a_setting_that_fails_leaves_a_record_that_says_so(small_grid, tmp_path)
     assert run_grid(grid, [run], tmp_path, {}).done == ["data-s0"]
     record = finished_records(grid, tmp_path)["data-s0"]
     assert record["failure"].startswith("NonFiniteLossError") and record["metrics"] == {}
+    assert "'work/data-s0/nonfinite_batch.pt'" in record["failure"]
+    assert (tmp_path / "work" / "data-s0" / "nonfinite_batch.pt").exists()
     assert str(tmp_path) not in json.dumps(record)
 
 
@@ -506,6 +509,46 @@ def test_a_record_of_another_config_is_refused(unbroken, tmp_path):
     write_record(tmp_path / "records", {"key": "stray"})
     with pytest.raises(InvalidInputError, match=r"stray.json is of no run"):
         finished_records(grid, tmp_path)
+
+
+def test_a_call_that_cannot_report_ends(unbroken, tmp_path):
+    grid, _ = unbroken
+    runs = [run for run in grid.runs if run.name == "data-s0"]
+
+    def report(line):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run_grid(grid, runs, tmp_path, {}, workers=2, report=report)
+    assert [record["key"] for record in read_records(tmp_path / "records")] == ["data-s0"]
+
+
+def test_a_run_that_goes_wrong_costs_nothing_else(unbroken, tmp_path):
+    grid, _ = unbroken
+    runs = [run for run in grid.runs if run.is_tuning or run.name == "data-s0"]
+    broken = tmp_path / "work" / runs[0].name / "checkpoint.pt"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"broken")
+    outcome = run_grid(grid, runs, tmp_path, {}, workers=2)
+    assert "cannot be read" in outcome.lost.pop(runs[0].name)
+    assert not outcome.lost and sorted(outcome.done) == sorted(run.name for run in runs[1:])
+
+
+def test_two_calls_do_not_run_into_one_folder(unbroken, tmp_path):
+    grid, _ = unbroken
+    (tmp_path / "work").mkdir()
+    with FileLock(tmp_path / "work" / "lock"):
+        with pytest.raises(InvalidInputError, match="another call is running into it"):
+            run_grid(grid, grid.runs, tmp_path, {})
+
+
+def test_a_run_that_waits_for_its_tuning_runs_says_so(unbroken, tmp_path):
+    grid, _ = unbroken
+    runs = [run for run in grid.runs if run.name == "exact-s0"]
+    (why,) = run_grid(grid, runs, tmp_path, {}).waiting.values()
+    assert why == (
+        "of the tuning runs that decide it, tune-exact-100, tune-exact-1000 have no record"
+    )
 
 
 def test_runs_without_a_path_wait(tmp_path):
@@ -535,6 +578,34 @@ def test_the_command_runs_and_writes_tables(unbroken, tmp_path, capsys):
 def test_the_command_says_that_nothing_is_run(what, scale, tmp_path, capsys):
     assert reproduce.main([what, "--scale", scale, "--results", str(tmp_path)]) == 0
     assert f"{what}: nothing is run for it at scale {scale}" in capsys.readouterr().out
+
+
+def test_a_failed_run_is_an_error_only_if_that_is_asked_for(small_grid, tmp_path, capsys):
+    runs = tuple(
+        replace(run, config=merged(run.config, {"training": {"lr": 1e9}}))
+        if run.name == "data-s0"
+        else run
+        for run in small_grid.runs
+    )
+    write_grid(tmp_path / "grid.json", replace(small_grid, runs=runs))
+    arguments = ["table1", "--scale", "tiny", "--grid", str(tmp_path / "grid.json"), "--results"]
+    assert reproduce.main([*arguments, str(tmp_path / "lenient")]) == 0
+    capsys.readouterr()
+    assert reproduce.main([*arguments, str(tmp_path / "strict"), "--strict"]) == 1
+    assert "failed: data-s0: NonFiniteLossError" in capsys.readouterr().err
+
+
+def test_the_command_says_what_it_does_not_draw(tmp_path, capsys):
+    arguments = ["fig2", "--scale", "cpu", "--results", str(tmp_path), "--no-runs"]
+    assert reproduce.main(arguments) == 0
+    assert "fig2 is not drawn: exact-s0 has no record yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("option", "scale"), [("--data", "tiny"), ("--mnist", "paper")])
+def test_the_command_refuses_images_that_it_has_no_use_for(option, scale, tmp_path, capsys):
+    arguments = ["table1", "--scale", scale, "--results", str(tmp_path), option, str(tmp_path)]
+    assert reproduce.main(arguments) == 2
+    assert f"{option} is of no use at scale {scale}" in capsys.readouterr().err
 
 
 def test_the_command_names_a_path_that_does_not_exist(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Runs of train_flow: schemes, determinism, kill and resume, and losses that are not finite."""
 
 import csv
+import json
 import math
 import os
 import subprocess
@@ -163,13 +164,13 @@ def test_trained_priors_start_from_the_latents(data):
 def test_a_seed_decides_everything(data):
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first = train(config_of(), data=data)
+    assert torch.equal(torch.get_rng_state(), before[0])
     torch.rand(3)
     second = train(config_of(), data=data)
     other = train(config_of(training={"seed": 4}), data=data)
     assert without_times(first.history) == without_times(second.history)
     assert without_times([first.metrics]) == without_times([second.metrics])
     assert first.metrics["nll"] != other.metrics["nll"]
-    torch.set_rng_state(before[0])
     assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
 
 
@@ -288,6 +289,15 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(data, tmp_path, monkeypat
     assert saved["x"].isnan().all()
     assert saved["y"].shape == (64,)
     assert len(entries) == 1  # the checkpoint is that of epoch 0: nothing poisoned was saved
+
+
+def test_each_process_saves_its_part_of_a_batch_that_is_not_finite(data, tmp_path, monkeypatch):
+    run = Run(config_of(), data[0], CPU, tmp_path)
+    monkeypatch.setattr("nfpi.run.place_among_processes", lambda: (1, 2))
+    x, y = next(iter(run.batches))
+    with pytest.raises(NonFiniteLossError, match=r"nonfinite_batch_1\.pt"):
+        run._step(3, x * math.nan, y)
+    assert torch.load(tmp_path / "nonfinite_batch_1.pt", weights_only=True)["step"] == 3
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
@@ -492,7 +502,7 @@ def test_a_grid_has_a_row_a_class(channels):
     with torch.no_grad():
         prior.means[1] += 0.5
     picture = sample_grid(model, columns=3, temperature=0.0)
-    assert picture.shape == (8, 12) if channels == 1 else (8, 12, 3)
+    assert picture.shape == ((8, 12) if channels == 1 else (8, 12, 3))
     assert (picture[1:3, 1:3] == 0).all()
     assert (picture[5:7, 9:11] == 128).all()
     assert (picture[0] == 255).all()  # the frames
@@ -563,6 +573,29 @@ def test_known_failures_take_one_line(error, toml, tmp_path, capsys, monkeypatch
     assert train_flow.main([str(toml), "--folder", str(tmp_path / "run")]) == 1
     said = capsys.readouterr().err
     assert said == f"train_flow.py: {' '.join(str(error).split())}\n"
+
+
+def test_a_classifier_that_fails_leaves_the_flows_figures(toml, tmp_path, capsys, monkeypatch):
+    def one_and_no_more(*_):
+        yield "cnn_acc_0.7", 0.5
+        raise FloatingPointError("the loss is nan at step 3")
+
+    monkeypatch.setattr(train_flow, "generated_accuracies", one_and_no_more)
+    folder = tmp_path / "run"
+    given = [str(toml), "--folder", str(folder), "--set", "evaluation.cnn=true"]
+    assert train_flow.main(given) == 1
+    (path,) = folder.glob("*.json")
+    record = json.loads(path.read_text())
+    assert record["failure"] == "FloatingPointError: the loss is nan at step 3"
+    assert record["metrics"]["cnn_acc_0.7"] == 0.5 and "nf_acc" in record["metrics"]
+    assert capsys.readouterr().err.splitlines()[-1].startswith("train_flow.py: the loss is nan")
+
+
+def test_what_is_needed_at_the_end_is_missed_before_training(toml, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    assert train_flow.main([str(toml), "--folder", str(tmp_path / "run")]) == 1
+    assert 'samples.png needs PIL: pip install "fpigauss[paper]"' in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

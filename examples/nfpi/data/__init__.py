@@ -5,8 +5,6 @@
 
 from pathlib import Path
 
-import torch
-
 from fpigauss import InvalidInputError
 from nfpi.data._arrays import read_digits, read_npz
 from nfpi.data._cifar import is_cifar, read_cifar
@@ -52,13 +50,7 @@ def load_images(
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise InvalidInputError(f"size is {size!r}; pass a whole number >= 1, or None")
     train, test = _read(source, size, progress)
-    missing = (torch.bincount(train.labels, minlength=train.n_classes) == 0).nonzero()[:, 0]
-    if len(missing):
-        raise InvalidInputError(
-            f"{train.name}: class {int(missing[0])} of 0..{train.n_classes - 1} has no image; "
-            "number the classes from 0, without gaps"
-        )
-    train, test = train.resized(size), test.resized(size)
+    train, test = train.checked_classes().resized(size), test.resized(size)
     if train.image_shape != test.image_shape:
         raise InvalidInputError(
             f"{train.name} has images (C, H, W) = {train.image_shape}, {test.name} "

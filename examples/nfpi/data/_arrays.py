@@ -57,10 +57,10 @@ def read_npz(path: Path) -> tuple[ImageSet, ImageSet]:
 
 
 def _split(everything: ImageSet, n_train: int) -> tuple[ImageSet, ImageSet]:
-    n_seen = len(everything.labels.unique())
-    if not n_seen <= n_train < len(everything):
+    n_classes = everything.checked_classes().n_classes
+    if not n_classes <= n_train < len(everything):
         raise InvalidInputError(
-            f"{everything.name}: {len(everything)} images of {n_seen} classes are too few to be "
+            f"{everything.name}: {len(everything)} images of {n_classes} classes are too few to be "
             "split; give the file x_train, y_train, x_test and y_test"
         )
     train, test = stratified_split(everything.labels, n_train, _SPLIT_SEED)

@@ -2,7 +2,6 @@
 
 import re
 import tarfile
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -15,12 +14,23 @@ from nfpi.data.image_set import ImageSet
 __all__ = ["is_shards", "read_shards"]
 
 
-class _Sample(NamedTuple):
-    """Where a picture is, and its class."""
+class _Member(NamedTuple):
+    """Where a file lies within a shard, which need not stay open: there may be thousands."""
 
+    shard: Path
     name: str
-    shard: tarfile.TarFile
-    picture: tarfile.TarInfo
+    start: int
+    size: int
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        return f"{self.shard}: {self.name}"
+
+
+class _Sample(NamedTuple):
+    """A picture and its class."""
+
+    picture: _Member
     label: int
 
 
@@ -61,68 +71,74 @@ def _part(path: Path) -> str | None:
 def _read(
     paths: list[Path], n_classes: int | None, size: int | None, progress: bool, name: str
 ) -> ImageSet:
-    with ExitStack() as stack:
-        samples = [sample for path in paths for sample in _samples(path, stack)]
-        if not samples:
-            raise InvalidInputError(f"{name}: {paths[0].name} and the like hold no samples")
-        labels = [sample.label for sample in samples]
-        limit = max(labels) + 1 if n_classes is None else n_classes
-        for sample in samples:
-            if not 0 <= sample.label < limit:
-                raise InvalidInputError(
-                    f"{sample.name}: class {sample.label} is outside 0..{limit - 1}; "
-                    "number the classes from 0, those of held-out shards as in training"
-                )
-        images = read_pictures(
-            [sample.name for sample in samples], lambda i: _bytes(*samples[i][:3]), size, progress
-        )
+    samples = [sample for path in paths for sample in _samples(path)]
+    if not samples:
+        raise InvalidInputError(f"{name}: {paths[0].name} and the like hold no samples")
+    labels = [sample.label for sample in samples]
+    limit = max(labels) + 1 if n_classes is None else n_classes
+    for sample in samples:
+        if not 0 <= sample.label < limit:
+            raise InvalidInputError(
+                f"{sample.picture}: class {sample.label} is outside 0..{limit - 1}; "
+                "number the classes from 0, those of held-out shards as in training"
+            )
+    images = read_pictures(
+        [str(sample.picture) for sample in samples],
+        lambda i: _bytes(samples[i].picture),
+        size,
+        progress,
+    )
     return ImageSet(images, torch.tensor(labels), limit, name)
 
 
-def _samples(path: Path, stack: ExitStack) -> list[_Sample]:
+def _samples(path: Path) -> list[_Sample]:
     """Members that share all of their name up to the last part's first dot are one sample."""
     try:
         # "r:": not compressed, as members are read in any order
-        shard = stack.enter_context(tarfile.open(path, "r:"))
-        members = [member for member in shard.getmembers() if member.isfile()]
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        with tarfile.open(path, "r:") as shard:
+            members = [
+                _Member(path, member.name, member.offset_data, member.size)
+                for member in shard
+                if member.isfile()
+            ]
+    except OSError as error:  # of the system: the file may well be whole
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tarfile.TarError, EOFError, ValueError) as error:
         raise InvalidInputError(
             f"{path} cannot be read as tar, it is truncated or damaged: {error}; get it again"
         ) from error
-    groups: dict[str, dict[str, tarfile.TarInfo]] = {}
+    groups: dict[str, dict[str, _Member]] = {}
     for member in members:
         whole = PurePosixPath(member.name)
         stem, _, suffix = whole.name.partition(".")
         if stem:
             groups.setdefault(str(whole.parent / stem), {})[f".{suffix.lower()}"] = member
-    return [_sample(path, shard, key, parts) for key, parts in groups.items()]
+    return [_sample(f"{path}: {key}", parts) for key, parts in groups.items()]
 
 
-def _sample(
-    path: Path, shard: tarfile.TarFile, key: str, parts: dict[str, tarfile.TarInfo]
-) -> _Sample:
-    name = f"{path}: {key}"
+def _sample(name: str, parts: dict[str, _Member]) -> _Sample:
     picture = next((parts[suffix] for suffix in SUFFIXES if suffix in parts), None)
     if picture is None or ".cls" not in parts:
         raise InvalidInputError(
             f"{name} has {', '.join(sorted(parts))}; a picture ({', '.join(SUFFIXES)}) and its "
             "class (.cls) are expected"
         )
-    text = _bytes(f"{name}.cls", shard, parts[".cls"]).strip()
+    text = _bytes(parts[".cls"]).strip()
     try:
-        return _Sample(name, shard, picture, int(text))
+        return _Sample(picture, int(text))
     except ValueError:
         raise InvalidInputError(
             f"{name}.cls holds {text[:20]!r}; the number of a class is expected"
         ) from None
 
 
-def _bytes(name: str, shard: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _bytes(member: _Member) -> bytes:
     try:
-        file = shard.extractfile(member)
-        content = b"" if file is None else file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise InvalidInputError(f"{name} cannot be read: {error}; get the shard again") from error
+        with member.shard.open("rb") as shard:
+            shard.seek(member.start)
+            content = shard.read(member.size)
+    except OSError as error:
+        raise InvalidInputError(f"{member} cannot be read: {error.strerror or error}") from error
     if len(content) != member.size:
-        raise InvalidInputError(f"{name} is cut short; get the shard again")
+        raise InvalidInputError(f"{member} is cut short; get the shard again")
     return content

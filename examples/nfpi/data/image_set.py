@@ -74,6 +74,32 @@ class ImageSet:
         """(C, H, W)."""
         return tuple(self.images.shape[1:])
 
+    def checked_classes(self) -> Self:
+        """Itself, if every class has an image.
+
+        Returns
+        -------
+        ImageSet
+
+        Raises
+        ------
+        InvalidInputError
+            Names the first class without one.
+        """
+        labels, n_classes = self.labels, self.n_classes
+        if n_classes > len(labels):  # counting them might take more memory than there is
+            raise InvalidInputError(
+                f"{self.name}: image {int(labels.argmax())} has label {int(labels.max())}, and "
+                f"there are {len(labels)} images; number the classes from 0, without gaps"
+            )
+        missing = (torch.bincount(labels, minlength=n_classes) == 0).nonzero()[:, 0]
+        if len(missing):
+            raise InvalidInputError(
+                f"{self.name}: class {int(missing[0])} of 0..{n_classes - 1} has no image; number "
+                "the classes from 0, without gaps"
+            )
+        return self
+
     def subset(self, indices: Tensor) -> Self:
         """The images at ``indices``, in that order.
 
