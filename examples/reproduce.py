@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from nfpi.figures import figure1, figure2, load_embedding, plot_levels, plot_trade_off
-from nfpi.grid import Grid, read_grid, write_grid
+from nfpi.grid import Grid, Run, read_grid, write_grid
 from nfpi.grid_of_scale import make_grid
 from nfpi.paper_figures import PAPER
 from nfpi.records import read_records
 from nfpi.runner import Outcome, finished_records, run_grid
 from nfpi.scales import SCALES
+from nfpi.script import exit_status
 from nfpi.tables import claims_table, paper_table, runs_table, tuning_table
 
 from fpigauss import InvalidInputError
@@ -35,34 +36,35 @@ RESULTS = Path(__file__).resolve().parent / "results"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, then write tables and figures; 0 if nothing is missing."""
     options = _parser().parse_args(arguments)
+    return exit_status("reproduce.py", lambda: _reproduce(options))
+
+
+def _reproduce(options: argparse.Namespace) -> int:
     grid_path = options.grid or RESULTS / f"grid_{options.scale}.json"
     folder = options.results / options.scale
-    try:
-        if options.write_grid:
-            return _write_grid(grid_path, options.scale, folder)
-        grid = read_grid(grid_path)
-        if grid.scale != options.scale:
-            raise InvalidInputError(
-                f"{grid_path} is the grid of scale {grid.scale!r}; pass --scale {grid.scale}"
-            )
-        for name in _empty(options.what, grid):
-            print(f"{name}: nothing is run for it at scale {grid.scale}; see docs/paper.rst")
-        outcome = _run(grid, folder, options)
-        records = finished_records(grid, folder)
-        _write_tables(options.what, grid, records, folder / "tables")
-        _draw(options.what, grid, records, folder, options.embedding)
-        failed = [name for name in outcome.done if records[name]["failure"]]
-    except InvalidInputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for name, why in outcome.waiting.items():
-        print(f"not run: {name}: {why}", file=sys.stderr)
-    for name, why in outcome.lost.items():
-        print(f"lost: {name}: {why}", file=sys.stderr)
-    unwanted = failed if options.strict else []
-    for name in unwanted:
-        print(f"failed: {name}: {records[name]['failure']}", file=sys.stderr)
-    return 1 if outcome.waiting or outcome.lost or unwanted else 0
+    if options.write_grid:
+        return _write_grid(grid_path, options.scale, folder)
+    grid = read_grid(grid_path)
+    if grid.scale != options.scale:
+        raise InvalidInputError(
+            f"{grid_path} is the grid of scale {grid.scale!r}; pass --scale {grid.scale}"
+        )
+    for name in _empty(options.what, grid):
+        print(f"{name}: nothing is run for it at scale {grid.scale}; see docs/paper.rst")
+    wanted = _wanted(options.what, grid)
+    outcome = Outcome() if options.no_runs else _run(grid, wanted, folder, options)
+    records = finished_records(grid, folder)
+    _write_tables(options.what, grid, records, folder / "tables")
+    _draw(options.what, grid, records, folder, options.embedding)
+    missed = {f"not run: {name}": why for name, why in outcome.waiting.items()}
+    missed |= {f"lost: {name}": why for name, why in outcome.lost.items()}
+    if options.strict:
+        ran = [run.name for run in wanted if run.name in records]
+        failures = {name: records[name]["failure"] for name in ran}
+        missed |= {f"failed: {name}": why for name, why in failures.items() if why}
+    for what, why in missed.items():
+        print(f"{what}: {why}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="exit with 1 if a run failed, which is a result like others to the tables",
+        help="exit with 1 if one of the runs has failed, a result like others to the tables",
     )
     parser.add_argument("--no-runs", action="store_true", help="only tables and figures")
     parser.add_argument(
@@ -108,16 +110,19 @@ def _empty(what: str, grid: Grid) -> list[str]:
     return [name for name in grid.tables if what in ("all", name) and not grid.tables[name].rows]
 
 
-def _run(grid: Grid, folder: Path, options: argparse.Namespace) -> Outcome:
-    """What is missing of the tables asked for."""
-    if options.no_runs or options.what == "fig1":
-        return Outcome()
-    if options.what == "fig2":
+def _wanted(what: str, grid: Grid) -> list[Run]:
+    """The runs that a table or figure is made of, or all."""
+    if what == "fig1":
+        return []
+    if what == "fig2":
         drawn = [run for run in grid.runs if run.options.get("pictures")]
         names = {name for run in drawn for name in (run.name, *run.tuned_by)}
-        runs = [run for run in grid.runs if run.name in names]
-    else:
-        runs = list(grid.of_table(options.what))
+        return [run for run in grid.runs if run.name in names]
+    return list(grid.of_table(what))
+
+
+def _run(grid: Grid, runs: Sequence[Run], folder: Path, options: argparse.Namespace) -> Outcome:
+    """Run what has no record yet."""
     sources = {}
     for option, name, path in (
         ("--data", {"cpu": "fashion_mnist", "paper": "cifar10"}.get(grid.scale), options.data),
@@ -183,6 +188,8 @@ def _draw(
             if pictures.exists():
                 figure2(figures / "fig2.png", pictures)
                 print(f"wrote {figures / 'fig2.png'}")
+            elif run.name in records and records[run.name]["failure"]:
+                print(f"fig2 is not drawn: {run.name} failed: {records[run.name]['failure']}")
             elif run.name in records:
                 print(
                     f"fig2 is not drawn: {pictures} is missing; it belongs to the record, which "

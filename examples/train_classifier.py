@@ -27,18 +27,13 @@ from nfpi.classifier_training import train_classifier
 from nfpi.classifiers import CLASSIFIERS, make_classifier, n_parameters
 from nfpi.config import RunConfig, canonical, load_config
 from nfpi.data import ImageSet, load_images
+from nfpi.flow_augmentation import FlowAugmentation, check_flow_augmentation
 from nfpi.generation import check_generation, generate_images
-from nfpi.measure import FAILURES
-from nfpi.mixing import (
-    BATCHWISE,
-    IMAGEWISE,
-    FlowAugmentation,
-    check_flow_augmentation,
-    make_pipeline,
-)
+from nfpi.mixing import BATCHWISE, IMAGEWISE, make_pipeline
 from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.records import environment, write_record
 from nfpi.run import chosen_device
+from nfpi.script import exit_status
 from nfpi.training import load_data, train
 
 from fpigauss import InvalidInputError
@@ -47,12 +42,7 @@ from fpigauss import InvalidInputError
 def main(arguments: list[str] | None = None) -> int:
     """Train, test, write."""
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except (InvalidInputError, ImportError, *FAILURES) as error:
-        print("train_classifier.py:", *str(error).split(), file=sys.stderr)  # on one line
-        return 1
-    return 0
+    return exit_status("train_classifier.py", lambda: _run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     """One classifier, from the command line to its record."""
     if options.seed < 0:
         raise InvalidInputError(f"--seed is {options.seed}; pass an int >= 0")
@@ -111,7 +101,7 @@ def _run(options: argparse.Namespace) -> None:
         augment = list(dict.fromkeys([*STANDARD_AUGMENTATION[options.classifier], *augment]))
         augment.remove("standard")
     images = _images(options)
-    # all that can be refused is, before a flow is trained
+    # a flow is trained for nothing if the classifier cannot be
     shape, n_classes = images.training.image_shape, images.training.n_classes
     model = make_classifier(options.classifier, n_classes, shape, seed=options.seed)
     make_pipeline(augment, n_classes)
@@ -158,6 +148,7 @@ def _run(options: argparse.Namespace) -> None:
         },
     )
     print(f"accuracy {run.accuracy:.4f}, top 5 {run.top5:.4f}, {run.seconds:.0f} s; wrote {path}")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -207,6 +198,10 @@ def _refuse_idle(options: argparse.Namespace) -> None:
         raise InvalidInputError(
             "--flow needs --flow-folder, and goes without --data and --size; change the config by "
             "--set data.source=... or --set data.size=..."
+        )
+    if "flow" in given and options.folder.resolve() == options.flow_folder.resolve():
+        raise InvalidInputError(
+            "--folder and --flow-folder are the same; give the classifier a folder of its own"
         )
     idle = sorted((moves | {"limit"}) & given)
     if idle and "generate" in given:

@@ -10,7 +10,6 @@ samples.png, a row a class. A run that was killed goes on when the same command 
 import argparse
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from nfpi.checkpoints import identity, write_atomically
-from nfpi.classifier_training import check_classifier
 from nfpi.config import RunConfig, canonical, config_key, load_config
 from nfpi.data import ImageSet
 from nfpi.evaluation import sample_grid
 from nfpi.extras import import_extra
-from nfpi.measure import FAILURES, generated_accuracies
+from nfpi.measure import FAILURES, check_evaluation, generated_accuracies
 from nfpi.records import environment, write_record
 from nfpi.run import chosen_device
+from nfpi.script import exit_status
 from nfpi.training import TrainedFlow, load_data, train
 
 from fpigauss import InvalidInputError
@@ -35,32 +34,7 @@ from fpigauss import InvalidInputError
 def main(arguments: list[str] | None = None) -> int:
     """Train, measure, write."""
     options = _parser().parse_args(arguments)
-    try:
-        config = load_config(options.config, options.set)
-        with _processes() as first, _tensorboard(options) as callback:
-            device = chosen_device(options.device)
-            data = load_data(config, progress=first)
-            # what is needed at the end is missed now, not after hours
-            import_extra("PIL.Image", "paper", "samples.png")
-            evaluation = config.evaluation
-            if evaluation.cnn:
-                check_classifier(evaluation.cnn_model, data[1], evaluation.cnn_augment)
-            trained = train(
-                config,
-                folder=options.folder,
-                resume=not options.restart,
-                progress=True,
-                data=data,
-                device=device,
-                evaluate_every=options.evaluate_every,
-                callback=callback,
-            )
-            if first:
-                _write(config, trained, data, options.folder)
-    except (InvalidInputError, ImportError, *FAILURES) as error:
-        print("train_flow.py:", *str(error).split(), file=sys.stderr)  # on one line
-        return 1
-    return 0
+    return exit_status("train_flow.py", lambda: _run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +57,31 @@ def _parser() -> argparse.ArgumentParser:
         "--tensorboard", action="store_true", help="write its events to the folder too"
     )
     return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    """One flow, from the command line to its record."""
+    config = load_config(options.config, options.set)
+    with _processes() as first, _tensorboard(options) as callback:
+        device = chosen_device(options.device)
+        data = load_data(config, progress=first)
+        # what is needed at the end is missed now, not after hours
+        import_extra("PIL.Image", "paper", "samples.png")
+        if config.evaluation.cnn:
+            check_evaluation(config.evaluation, data[1])
+        trained = train(
+            config,
+            folder=options.folder,
+            resume=not options.restart,
+            progress=True,
+            data=data,
+            device=device,
+            evaluate_every=options.evaluate_every,
+            callback=callback,
+        )
+        if first:
+            _write(config, trained, data, options.folder)
+    return 0
 
 
 def _write(

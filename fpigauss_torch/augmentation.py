@@ -12,7 +12,12 @@ from fpigauss import InvalidInputError
 from fpigauss_torch._checks import as_generator
 from fpigauss_torch._modes import evaluating
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.perturbation import check_strength, mix_within_class, noise_along_axes
+from fpigauss_torch.perturbation import (
+    check_partners,
+    check_strength,
+    mix_within_class,
+    noise_along_axes,
+)
 from fpigauss_torch.principal_axes import PrincipalAxes, check_n_axes
 from fpigauss_torch.prior import LatentPrior
 
@@ -24,7 +29,8 @@ class LatentAugmentation:
 
     Encodes, moves the latents (``mix_within_class`` or ``noise_along_axes``) and decodes, without
     gradients, in evaluation mode and outside autocast. Samples whose latents do not move are
-    returned as they came: unlabelled ones, and those alone in their class under "mix".
+    returned as they came: unlabelled ones, and those alone in their class under "mix", where a
+    call brings no partners.
 
     Parameters
     ----------
@@ -92,7 +98,7 @@ class LatentAugmentation:
         self._axes: tuple[Tensor, int, PrincipalAxes] | None = None
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, y: Any) -> tuple[Tensor, Any]:
+    def __call__(self, x: Tensor, y: Any, partners: Tensor | None = None) -> tuple[Tensor, Any]:
         """New samples of a batch.
 
         Parameters
@@ -101,6 +107,10 @@ class LatentAugmentation:
             Samples.
         y : (N,) integers
             Classes 0..K-1, or -1 for samples to be left as they are.
+        partners : (N, ...) tensor, optional
+            For "mix": a sample of the same class for every one of ``x``, from wherever you have
+            them. Where classes are many, few batches hold two samples of one. By default partners
+            come from the batch.
 
         Returns
         -------
@@ -112,12 +122,20 @@ class LatentAugmentation:
         if not isinstance(x, Tensor) or not x.is_floating_point():
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InvalidInputError(f"x is of {kind}; pass a floating-point tensor (N, ...)")
-        move = mix_within_class if self.method == "mix" else noise_along_axes
+        if partners is not None:
+            check_partners(partners, x, "x")
+            if self.method != "mix":
+                raise InvalidInputError(
+                    f"partners is given, but method is {self.method!r}; leave it out, or mix"
+                )
+        options: dict[str, Any] = {"strength": self.strength, "seed": self._next_generator()}
         with evaluating(self.model), torch.autocast(x.device.type, enabled=False):
             z, _ = self.model.encode(x)
-            moved = move(
-                z, y, self._gaussians(), strength=self.strength, seed=self._next_generator()
-            )
+            if self.method == "noise":
+                moved = noise_along_axes(z, y, self._gaussians(), **options)
+            else:
+                others = None if partners is None else self.model.encode(partners)[0]
+                moved = mix_within_class(z, y, self._gaussians(), partners=others, **options)
             decoded = self.model.decode(moved).to(x)
         changed = (moved != z).any(1).to(x.device)
         return torch.where(changed.reshape(-1, *[1] * (x.ndim - 1)), decoded, x), y

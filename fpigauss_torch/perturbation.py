@@ -12,7 +12,7 @@ from fpigauss_torch._density import working_dtype
 from fpigauss_torch.principal_axes import PrincipalAxes, check_n_axes, prior_of
 from fpigauss_torch.prior import LatentPrior
 
-__all__ = ["check_strength", "mix_within_class", "noise_along_axes"]
+__all__ = ["check_partners", "check_strength", "mix_within_class", "noise_along_axes"]
 
 _Gaussians = LatentPrior | ClassGaussians | PrincipalAxes
 
@@ -22,6 +22,7 @@ def mix_within_class(
     labels: Any,
     gaussians: _Gaussians,
     *,
+    partners: Tensor | None = None,
     strength: float = 0.5,
     n_axes: int | None = None,
     seed: Any = None,
@@ -42,6 +43,9 @@ def mix_within_class(
         Classes 0..K-1; rows of class -1 (unlabelled) stay as they are.
     gaussians : LatentPrior, ClassGaussians or PrincipalAxes
         The class Gaussians, or their axes prepared (dense families: once, and not every call).
+    partners : (N, d) tensor, optional
+        A latent of the same class for every row, drawn elsewhere: where classes are many, few
+        batches hold two rows of one. By default partners are rows of ``z``.
     strength : float
         The largest share of the way to the partner, 0..1.
     n_axes : int, optional
@@ -73,12 +77,16 @@ def mix_within_class(
     span = _span(gaussians, n_axes)
     labels = _checked(z, labels, span)
     generator = as_generator(seed)
-    partner = _partners(labels, generator)
+    if partners is None:
+        towards = z[_partners(labels, generator)]
+    else:
+        check_partners(partners, z, "z")
+        towards = torch.where((labels >= 0)[:, None], partners, z)
     where = z.device if generator is None else generator.device
     share = strength * torch.rand((z.shape[0], 1), generator=generator, device=where)
     with torch.autocast(z.device.type, enabled=False):
         x = z.to(working_dtype(z))
-        step = share.to(x) * (x[partner] - x)
+        step = share.to(x) * (towards.to(x) - x)
         if isinstance(span, PrincipalAxes):
             step = span.project(step, labels.clamp_min(0))
         return (x + step).to(z.dtype)
@@ -168,6 +176,20 @@ def _checked(z: Tensor, labels: Any, span: LatentPrior | PrincipalAxes) -> Tenso
     check_latents(z, span.dim, device)
     codes, _ = hard_labels(labels, span.n_classes, device=device, rows=z.shape[0], unlabelled=True)
     return codes
+
+
+def check_partners(partners: Any, rows: Tensor, name: str) -> None:
+    """``partners`` has a row for each of ``rows``, which are called ``name``, and is like them."""
+    if not isinstance(partners, Tensor):
+        raise InvalidInputError(
+            f"partners is a {type(partners).__name__}; pass a tensor like {name}"
+        )
+    ours, theirs = ((tuple(t.shape), t.dtype, t.device) for t in (partners, rows))
+    if ours != theirs:
+        raise InvalidInputError(
+            f"partners is {ours[1]} {ours[0]} on {ours[2]}, {name} {theirs[1]} {theirs[0]} on "
+            f"{theirs[2]}; pass one of its class for every row of {name}, and alike"
+        )
 
 
 def check_strength(strength: Any, most: float) -> None:

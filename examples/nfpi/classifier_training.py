@@ -19,8 +19,9 @@ from nfpi.checkpoints import fingerprint, write_atomically
 from nfpi.classifier_checkpoints import restore_progress, save_progress
 from nfpi.classifiers import make_classifier, n_parameters
 from nfpi.data import ImageSet
+from nfpi.flow_augmentation import FlowAugmentation
 from nfpi.generation import evaluating, generate_images
-from nfpi.mixing import FlowAugmentation, make_pipeline
+from nfpi.mixing import make_pipeline
 from nfpi.optimisation import largest_gradient
 from nfpi.recipes import RECIPES, Recipe
 from nfpi.seeding import seeded

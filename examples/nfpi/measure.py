@@ -18,15 +18,23 @@ from fpigauss_torch import LatentAugmentation, RefitRejectedError
 from nfpi.checkpoints import identity, write_atomically
 from nfpi.classifier_training import check_classifier, cnn_accuracy, train_classifier
 from nfpi.classifiers import make_classifier
-from nfpi.config import RunConfig, canonical
+from nfpi.config import EvaluationConfig, RunConfig, canonical
 from nfpi.data import ImageSet, load_images, stratified_split
+from nfpi.flow_augmentation import FlowAugmentation
+from nfpi.generation import check_generation
 from nfpi.grid import Run
-from nfpi.mixing import FlowAugmentation
 from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.records import environment, write_record
 from nfpi.training import NonFiniteLossError, TrainedFlow, train
 
-__all__ = ["FAILURES", "Task", "generated_accuracies", "perform", "record_config"]
+__all__ = [
+    "FAILURES",
+    "Task",
+    "check_evaluation",
+    "generated_accuracies",
+    "perform",
+    "record_config",
+]
 
 #: What a setting may come to: its record, or the script's last line, says so. Other errors are the
 #: machine's or the caller's, and leave none.
@@ -103,7 +111,7 @@ def perform(task: Task, device: str | None = None) -> None:
             name = run.options["classifier"]
             check_classifier(name, test, STANDARD_AUGMENTATION[name])
         elif config.evaluation.cnn:
-            check_classifier(config.evaluation.cnn_model, test, config.evaluation.cnn_augment)
+            check_evaluation(config.evaluation, test)
         try:
             trained = train(config, folder=work, data=(training, test), device=device)
             metrics, history = trained.metrics, trained.history
@@ -140,6 +148,13 @@ def perform(task: Task, device: str | None = None) -> None:
     )
     if failure is None:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_evaluation(evaluation: EvaluationConfig, test: ImageSet) -> None:
+    """Refuse what stands in the way of CNN-Acc before a flow is trained."""
+    check_classifier(evaluation.cnn_model, test, evaluation.cnn_augment)
+    for temperature in evaluation.temperatures:
+        check_generation(test.n_classes, evaluation.n_generated, temperature)
 
 
 @lru_cache(maxsize=2)

@@ -6,8 +6,7 @@ space. All of them draw from torch's own generators: seed these.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +14,13 @@ from torch import Tensor
 from torch.distributions import Beta
 
 from fpigauss import InvalidInputError
-from fpigauss_torch import ClassFlow, LatentAugmentation, LatentGaussians
-from nfpi.batches import dequantised, make_augment
-from nfpi.checkpoints import fingerprint
-from nfpi.data import ImageSet
+from nfpi.batches import make_augment
 from nfpi.extras import import_extra
+from nfpi.flow_augmentation import FlowAugmentation
 
 __all__ = [
     "BATCHWISE",
     "IMAGEWISE",
-    "FlowAugmentation",
-    "check_flow_augmentation",
     "cutmix",
     "make_pipeline",
     "mixup",
@@ -148,130 +143,6 @@ def policy(name: Literal["auto", "rand", "erase"], *, small: bool = True) -> Cal
         return changed.mean(1, keepdim=True) if x.shape[1] == 1 else changed
 
     return augmented
-
-
-@dataclass
-class FlowAugmentation:
-    """Replaces a part of every batch by its augmentation in the latent space of a flow.
-
-    Parameters
-    ----------
-    model : ClassFlow
-        A trained flow of images in [0, 1); where axes matter, over Gaussians that are estimated
-        from its latents.
-    method, strength, n_axes
-        As in ``LatentAugmentation``.
-    share : float
-        The part of the images that is replaced, 0..1. Those whose decoding is not finite stay.
-    partners : ImageSet, optional
-        Of the classes of the batches. "mix" then gives every image that it moves another one of
-        its class from here; otherwise partners come from the batch, and an image that is alone in
-        its class stays as it is, as most are where classes are many.
-    """
-
-    model: ClassFlow
-    method: Literal["mix", "noise"] = "mix"
-    strength: float = 0.5
-    n_axes: int | None = None
-    share: float = 0.5
-    partners: ImageSet | None = field(default=None, repr=False)
-    _augment: LatentAugmentation = field(init=False, repr=False)
-    _by_class: Tensor = field(init=False, repr=False)
-    _counts: Tensor = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Check the arguments."""
-        n_classes = self.model.gaussians.n_classes
-        if self.partners is not None and self.partners.n_classes != n_classes:
-            raise InvalidInputError(
-                f"partners has {self.partners.n_classes} classes, the flow {n_classes}; pass "
-                "images of the flow's classes"
-            )
-        if self.partners is not None:
-            self._by_class = self.partners.labels.argsort(stable=True)
-            self._counts = self.partners.labels.bincount(minlength=n_classes)
-            if not bool(self._counts.all()):
-                absent = int((self._counts == 0).nonzero()[0])
-                raise InvalidInputError(f"partners: class {absent} has no image; leave none out")
-        if not 0.0 <= self.share <= 1.0:
-            raise InvalidInputError(f"share is {self.share!r}; pass a number from 0 to 1")
-        self._augment = LatentAugmentation(
-            self.model, method=self.method, strength=self.strength, n_axes=self.n_axes
-        )
-
-    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """New images of a batch.
-
-        Parameters
-        ----------
-        x : (B, C, H, W) tensor
-            Images in [0, 1).
-        y : (B,) int64 tensor
-
-        Returns
-        -------
-        x, y
-            Of the same shapes, ``y`` as it was.
-        """
-        chosen = (torch.rand(len(x)) < self.share).nonzero()[:, 0].to(x.device)
-        if not len(chosen):
-            return x, y
-        own = x[chosen], y[chosen]
-        if self.partners is None or self.method != "mix":
-            moved, _ = self._augment(*own)
-        else:
-            others = self._drawn_partners(self.partners, own[1])
-            moved, _ = self._augment(torch.cat([own[0], others.to(x)]), own[1].repeat(2))
-            moved = moved[: len(chosen)]
-        usable = moved.flatten(1).isfinite().all(1)
-        changed = x.clone()
-        changed[chosen[usable]] = moved[usable].clamp(0.0, 1.0)
-        return changed, y
-
-    def _drawn_partners(self, images: ImageSet, y: Tensor) -> Tensor:
-        """An image of the class of every row of ``y``."""
-        labels = y.cpu()
-        within = torch.randint(1 << 62, labels.shape) % self._counts[labels]
-        rows = self._by_class[(self._counts.cumsum(0) - self._counts)[labels] + within]
-        return dequantised(images.images[rows], torch.default_generator)
-
-    def settings(self) -> dict[str, Any]:
-        """The arguments, but for flow and partners."""
-        return {name: getattr(self, name) for name in ("method", "strength", "n_axes", "share")}
-
-    def identity(self) -> dict[str, Any]:
-        """The settings, and what tells the flow from others.
-
-        That is what was trained alone: Gaussians that are estimated afterwards follow from it, but
-        not to the last bit on every device.
-        """
-        gaussians = self.model.gaussians
-        return {
-            **self.settings(),
-            "partners": None if self.partners is None else len(self.partners),
-            "gaussians": type(gaussians).__name__,
-            "covariances": list(gaussians.class_gaussians().covariances.shape),
-            "weights": fingerprint(*self.model.codec.parameters()),
-        }
-
-
-def check_flow_augmentation(n_classes: int, dim: int, **settings: Any) -> None:
-    """Refuse settings of ``FlowAugmentation`` before a flow is trained for them.
-
-    Parameters
-    ----------
-    n_classes, dim : int
-        K and d of the flow's Gaussians.
-    **settings
-        ``method``, ``strength``, ``n_axes`` and ``share``.
-
-    Raises
-    ------
-    InvalidInputError
-        If one cannot be used.
-    """
-    as_is = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
-    FlowAugmentation(ClassFlow(None, LatentGaussians(n_classes, dim), codec=as_is), **settings)
 
 
 def make_pipeline(

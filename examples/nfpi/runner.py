@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -303,6 +304,7 @@ def _work(connection: Connection, place: int) -> None:
     """A child: one task after another, until the parent has gone."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets it too, ends its children
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
 

@@ -313,6 +313,26 @@ def test_mixing_keeps_means_and_shrinks_variances_as_stated():
         assert ((ratio / shrunk - 1.0).abs() < 4.0 * math.sqrt(2.0 / (n_rows / 2))).all()
 
 
+@pytest.mark.parametrize("n_axes", [None, N_AXES])
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+def test_partners_can_come_from_elsewhere(covariance, tied, n_axes):
+    gaussians = fitted(covariance, tied)
+    z, y = latents(30)
+    partners = torch.randn(30, DIM, generator=torch.Generator().manual_seed(3), dtype=z.dtype)
+    y[:3] = -1
+    options = {"partners": partners, "strength": 0.7, "n_axes": n_axes, "seed": 0}
+    mixed = mix_within_class(z, y, gaussians, **options)
+    whole = partners - z
+    if n_axes is not None:
+        whole = PrincipalAxes.of(gaussians, n_axes).project(whole, y.clamp_min(0))
+    share = (mixed - z).norm(dim=1) / whole.norm(dim=1)
+    assert torch.equal(mixed[:3], z[:3])
+    torch.testing.assert_close((mixed - z)[3:], (share[:, None] * whole)[3:], **CLOSE)
+    assert share.max() <= 0.7 + 1e-12 and share.max() > 0.5 and share[3:].min() < 0.2  # 27 draws
+    alone = mix_within_class(z[3:4], y[3:4], gaussians, partners=partners[3:4], strength=0.7)
+    assert not torch.equal(alone, z[3:4])
+
+
 # -- noise ---------------------------------------------------------------------------------
 
 
@@ -378,6 +398,21 @@ def test_mixing_goes_no_farther_than_the_partner_and_prepared_axes_keep_their_nu
         mix_within_class(z, y, PrincipalAxes.of(gaussians, 2), n_axes=3)
 
 
+@pytest.mark.parametrize(
+    ("partners", "message"),
+    [
+        ("others", "partners is a str; pass a tensor like z"),
+        (torch.zeros(2, DIM), r"float32 \(2, 5\) on cpu, z torch\.float32 \(3, 5\) on cpu"),
+        (torch.zeros(3, DIM).double(), r"partners is torch\.float64"),
+        (torch.zeros(3, DIM, device="meta"), "on meta, z"),
+    ],
+)
+def test_partners_that_do_not_match(partners, message):
+    z, y = torch.zeros(3, DIM), torch.tensor([0, 1, 2])
+    with pytest.raises(InvalidInputError, match=message):
+        mix_within_class(z, y, LatentGaussians(N_CLASSES, DIM), partners=partners)
+
+
 # -- through a flow ------------------------------------------------------------------------
 
 
@@ -437,6 +472,25 @@ def test_a_sample_alone_in_its_class_is_returned_as_it_came():
     y = torch.tensor([0, 1, 0])
     augmented, _ = LatentAugmentation(model)(x[:3], y)
     assert torch.equal(augmented[1], x[1]) and not torch.equal(augmented[0], x[0])
+
+
+def test_samples_are_mixed_with_the_partners_that_are_given():
+    model, x, _ = trained()
+    y, partners = torch.tensor([0, 1, 2]), x[3:6]
+    augment = LatentAugmentation(model, strength=1.0, seed=0)
+    augmented, _ = augment(x[:3], y, partners)
+    with torch.no_grad():
+        z, towards, got = (model.encode(part)[0] for part in (x[:3], partners, augmented))
+    generator = torch.Generator().manual_seed(0)
+    options = {"partners": towards, "strength": 1.0, "seed": generator}
+    expected = mix_within_class(z, y, model.gaussians, **options)
+    # a round trip through two couplings in float32
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert not (augmented == x[:3]).all(1).any()
+    with pytest.raises(InvalidInputError, match=r"x torch\.float32 \(3, 5\)"):
+        augment(x[:3], y, partners[:2])
+    with pytest.raises(InvalidInputError, match="method is 'noise'; leave it out"):
+        LatentAugmentation(model, method="noise")(x[:3], y, partners)
 
 
 def test_images_keep_their_shape_and_labels_may_be_a_list():

@@ -15,12 +15,12 @@ import train_classifier as script  # noqa: E402  (they import torch)
 from nfpi.classifier_training import cnn_accuracy, judge, train_classifier  # noqa: E402
 from nfpi.classifiers import CLASSIFIERS, Classifier, make_classifier, n_parameters  # noqa: E402
 from nfpi.data import ImageSet  # noqa: E402
+from nfpi.flow_augmentation import FlowAugmentation, _Partners  # noqa: E402
 from nfpi.flows import make_flow  # noqa: E402
 from nfpi.generation import generate_images  # noqa: E402
 from nfpi.mixing import (  # noqa: E402
     BATCHWISE,
     IMAGEWISE,
-    FlowAugmentation,
     cutmix,
     make_pipeline,
     mixup,
@@ -307,9 +307,19 @@ def test_flow_augmentation_finds_partners_for_images_that_are_alone_in_their_cla
     assert (moved != x).flatten(1).any(1).all()
     bright = moved.mean((1, 2)).unfold(1, 2, 3).mean(2)  # (3, 2): the first two stripes
     assert torch.equal(bright.argmax(1)[y < 2], y[y < 2])
-    drawn = augment._drawn_partners(data, torch.arange(3).repeat(2000))
+
+
+def test_partners_come_from_their_set_alone():
+    torch.manual_seed(0)
+    x, y = torch.zeros(60, *SHAPE), torch.arange(60) % 3
+    whole = torch.full((9, *SHAPE), 255, dtype=torch.uint8)
+    bright = ImageSet(whole, torch.arange(9) % 3, 3, "bright")
+    moved, _ = FlowAugmentation(stripe_flow(), strength=1.0, share=1.0, partners=bright)(x, y)
+    assert (moved != x).flatten(1).any(1).all()
+    # each of a set is drawn: 300 images, 6000 draws
+    data = stripes(300)
+    drawn = _Partners(data)(torch.arange(3).repeat(2000))
     assert drawn.min() >= 0 and drawn.max() < 1
-    # of a hundred images a class, each is expected twenty times
     assert len((256 * drawn).floor().unique(dim=0)) == 300
 
 
@@ -318,7 +328,7 @@ def test_partners_must_be_of_the_flows_classes():
     two = ImageSet(data.images[:4], torch.arange(4) % 2, 2, "two classes")
     with pytest.raises(InvalidInputError, match="partners has 2 classes, the flow 3"):
         FlowAugmentation(stripe_flow(), partners=two)
-    with pytest.raises(InvalidInputError, match="partners: class 1 has no image"):
+    with pytest.raises(InvalidInputError, match=r"class 1 of .* has no image"):
         FlowAugmentation(stripe_flow(), partners=data.subset(data.labels != 1))
 
 
@@ -673,6 +683,15 @@ def test_options_are_refused_before_a_flow_is_trained(given, words, tmp_path, ca
     assert not (tmp_path / "flow").exists()
 
 
+def test_a_classifier_and_its_flow_need_folders_of_their_own(tmp_path, capsys):
+    config = tmp_path / "flow.toml"
+    config.write_text('[data]\nsource = "digits"\n')
+    command = ["small_cnn", "--flow", str(config), "--flow-folder", str(tmp_path / "a")]
+    assert script.main([*command, "--folder", str(tmp_path / "a" / ".." / "a")]) == 1
+    assert "--folder and --flow-folder are the same" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_classifier_that_cannot_be_trained_is_refused_before_its_flow(tmp_path, capsys):
     config = tmp_path / "flow.toml"
     config.write_text('[data]\nsource = "digits"\n')
@@ -721,3 +740,5 @@ def test_the_script_trains_on_images_of_a_flow_and_on_augmented_ones(tmp_path):
         found = json.loads(path.read_text())["config"]
         assert found["images"] == n_images
         assert found["flow"]["training"]["epochs"] == 1
+        if name == "augmented":
+            assert found["flow_augmentation"]["partners"] == 200

@@ -274,7 +274,7 @@ def test_a_grid_that_has_runs_is_not_rewritten(tmp_path, capsys):
     changed = replace(make_grid("tiny"), note="another")
     write_grid(tmp_path / "g.json", changed)
     write_record(tmp_path / "tiny" / "records", {"key": "data-s0"})
-    assert reproduce.main([*arguments, "--write-grid"]) == 2
+    assert reproduce.main([*arguments, "--write-grid"]) == 1
     assert "has runs already" in capsys.readouterr().err
 
 
@@ -591,26 +591,43 @@ def test_a_failed_run_is_an_error_only_if_that_is_asked_for(small_grid, tmp_path
     arguments = ["table1", "--scale", "tiny", "--grid", str(tmp_path / "grid.json"), "--results"]
     assert reproduce.main([*arguments, str(tmp_path / "lenient")]) == 0
     capsys.readouterr()
-    assert reproduce.main([*arguments, str(tmp_path / "strict"), "--strict"]) == 1
-    assert "failed: data-s0: NonFiniteLossError" in capsys.readouterr().err
+    for options in ([], [], ["--no-runs"]):  # however often it is asked for
+        assert reproduce.main([*arguments, str(tmp_path / "strict"), "--strict", *options]) == 1
+        assert "failed: data-s0: NonFiniteLossError" in capsys.readouterr().err
 
 
 def test_the_command_says_what_it_does_not_draw(tmp_path, capsys):
     arguments = ["fig2", "--scale", "cpu", "--results", str(tmp_path), "--no-runs"]
     assert reproduce.main(arguments) == 0
     assert "fig2 is not drawn: exact-s0 has no record yet" in capsys.readouterr().out
+    grid = make_grid("cpu")
+    run = next(run for run in grid.runs if run.name == "exact-s0")
+    for failure, words in (
+        (None, r"exact-s0.npz is missing; it belongs to the record"),
+        ("NonFiniteLossError: here", "exact-s0 failed: NonFiniteLossError: here"),
+    ):
+        records = {run.name: {"failure": failure}}
+        reproduce._draw("fig2", grid, records, tmp_path, None)
+        assert words in capsys.readouterr().out
+
+
+def test_the_command_says_where_it_cannot_write(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = ["fig2", "--scale", "tiny", "--results", str(tmp_path / "file")]
+    assert reproduce.main(arguments) == 1
+    assert capsys.readouterr().err.startswith("reproduce.py: [Errno")
 
 
 @pytest.mark.parametrize(("option", "scale"), [("--data", "tiny"), ("--mnist", "paper")])
 def test_the_command_refuses_images_that_it_has_no_use_for(option, scale, tmp_path, capsys):
     arguments = ["table1", "--scale", scale, "--results", str(tmp_path), option, str(tmp_path)]
-    assert reproduce.main(arguments) == 2
+    assert reproduce.main(arguments) == 1
     assert f"{option} is of no use at scale {scale}" in capsys.readouterr().err
 
 
 def test_the_command_names_a_path_that_does_not_exist(tmp_path, capsys):
     arguments = ["table1", "--scale", "cpu", "--results", str(tmp_path), "--data", "nowhere.npz"]
-    assert reproduce.main(arguments) == 2
+    assert reproduce.main(arguments) == 1
     assert "nowhere.npz does not exist" in capsys.readouterr().err
 
 

@@ -591,6 +591,37 @@ def test_a_classifier_that_fails_leaves_the_flows_figures(toml, tmp_path, capsys
     assert capsys.readouterr().err.splitlines()[-1].startswith("train_flow.py: the loss is nan")
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("evaluation.n_generated=5", "n_images is 5"), ("data.size=3", "small_cnn takes images from")],
+)
+def test_what_cannot_be_evaluated_is_refused_before_training(value, words, toml, tmp_path, capsys):
+    given = [str(toml), "--folder", str(tmp_path / "run"), "--set", "evaluation.cnn=true"]
+    assert train_flow.main([*given, "--set", value]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (OSError("full"), 1)])
+def test_an_interruption_takes_one_line(error, status, toml, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(train_flow, "train", fail)
+    assert train_flow.main([str(toml), "--folder", str(tmp_path / "run")]) == status
+    assert capsys.readouterr().err.startswith("train_flow.py: ")
+
+
+def test_a_reader_that_leaves_is_no_error_message(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "reproduce.py"), "all", "--scale", "tiny"]
+    command += ["--no-runs", "--results", str(tmp_path)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_what_is_needed_at_the_end_is_missed_before_training(toml, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     assert train_flow.main([str(toml), "--folder", str(tmp_path / "run")]) == 1
