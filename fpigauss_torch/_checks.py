@@ -76,14 +76,16 @@ def hard_labels(
     lowest = -1 if unlabelled else 0
     if labels.numel() == 0:
         return labels, False
-    low, high = (int(x) for x in torch.stack(torch.aminmax(labels)).tolist())
-    if low < lowest or high >= n_classes:
-        row = int(((labels < lowest) | (labels >= n_classes)).nonzero()[0, 0])
+    outside = (labels < lowest) | (labels >= n_classes)
+    # one number, so that a device is waited for once
+    found = int(2 * outside.any() + (labels < 0).any())
+    if found >= 2:
+        row = int(outside.nonzero()[0, 0])
         raise InvalidInputError(
             f"{name} is {int(labels[row])} in row {row}; the classes are 0..{n_classes - 1}"
             f"{', and -1 says unlabelled' if unlabelled else ''}"
         )
-    return labels, low < 0
+    return labels, found == 1
 
 
 def label_tensor(labels: Any, n_classes: int, name: str = "labels") -> Tensor:
@@ -122,7 +124,7 @@ def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: i
 
 def checked_encoding(encoded: Any, n_rows: int) -> tuple[Tensor, Tensor]:
     """What a codec gave for ``n_rows`` samples: latents (N, ...) and log-determinants (N,)."""
-    parts = encoded if isinstance(encoded, tuple | list) else (encoded,)
+    parts = encoded if isinstance(encoded, (tuple, list)) else (encoded,)
     if len(parts) != 2 or not all(isinstance(part, Tensor) for part in parts):
         kinds = ", ".join(type(part).__name__ for part in parts)
         raise InvalidInputError(

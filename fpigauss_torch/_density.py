@@ -5,7 +5,7 @@ compiled and trained through.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ __all__ = ["ClassDensity", "mixture", "working_dtype"]
 _BLOCK = 2**24
 
 
-class ClassDensity(NamedTuple):
+@dataclass(frozen=True, eq=False)  # torch.compile follows its properties, not a tuple's
+class ClassDensity:
     """K Gaussians N(mu_y, F_y F_y'), as tensors of any floating dtype.
 
     ``inverse`` is F^-1: (n, d) or (n, 1) where it is diagonal, (n, d, d) where not; n is 1 where

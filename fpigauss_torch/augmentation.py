@@ -171,7 +171,7 @@ class LatentAugmentation:
         if self.seed is not None and worker is not None and worker.seed != self._worker_seed:
             self._worker_seed = worker.seed
             entropy = np.random.SeedSequence([self.seed, worker.seed])
-            own_seed = int(entropy.generate_state(1, np.uint64)[0] >> 1)
+            own_seed = int(entropy.generate_state(1, np.uint64)[0]) >> 1
             self._generator = torch.Generator().manual_seed(own_seed)
         return self._generator
 
