@@ -10,7 +10,7 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test reproduce docs lint format bare bench bench-full clean
+.PHONY: help demo test lowest reproduce docs lint format bare bench bench-full clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,18 @@ test: export MKL_NUM_THREADS := 1
 test: export MPLBACKEND := Agg
 test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and the like are passed on.
 	@$(call run,test) -m pytest -n 2 $(PYTEST_ARGS)
+
+# Warnings are no errors here: old libraries warn of one another.
+lowest: export OMP_NUM_THREADS := 1
+lowest: export MPLBACKEND := Agg
+lowest: .venvs/lowest/.stamp  ## Run the tests with the oldest versions that pyproject.toml allows; downloads some GB.
+	@$(call run,lowest) -m pytest -n 2 -W default $(PYTEST_ARGS)
+
+.venvs/lowest/.stamp: pyproject.toml requirements/lowest.txt
+	@echo "Making the environment .venvs/lowest (once; it may take some minutes)"
+	@$(PYTHON) -m venv --clear .venvs/lowest
+	@.venvs/lowest/bin/python -m pip install --quiet -c requirements/lowest.txt -e ".[test]"
+	@touch $@
 
 reproduce: export OMP_NUM_THREADS := 1
 reproduce: export MPLBACKEND := Agg

@@ -257,7 +257,8 @@ def test_one_graph_without_a_warning_of_ours(model):
     torch.testing.assert_close(loss, model(x, y).mean())
     model.gaussians.fit_(model.encode(x)[0], y, 0.5)
     torch.testing.assert_close(compiled(x, y), model(x, y))
-    assert counter.frame_count == 1  # a refit recompiles nothing
+    # a refit recompiles nothing, but once before torch 2.6
+    assert counter.frame_count == (1 if torch.__version__ >= "2.6" else 2)
     gradients = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     assert all(bool(torch.isfinite(g).all()) for g in gradients)

@@ -632,4 +632,5 @@ def test_one_graph_that_a_refit_does_not_recompile(covariance, tied):
         torch.testing.assert_close(compiled(z, labels), gaussians.log_prob(z, labels))
     gaussians.fit_(z, y, 1.0)
     torch.testing.assert_close(compiled(z, y), gaussians.log_prob(z, y))
-    assert counter.frame_count == 1
+    # before 2.6, torch compiles once more
+    assert counter.frame_count == (1 if torch.__version__ >= "2.6" else 2)

@@ -77,7 +77,8 @@ def test_t_interval_of_known_values():
     interval = t_interval([1.0, 2.0, 3.0])
     quantile = math.sqrt(2.0) * 0.95 / math.sqrt(1.0 - 0.95**2)
     assert interval.mean == 2.0 and interval.n == 3
-    assert interval.half_width == pytest.approx(quantile / math.sqrt(3.0), rel=1e-12)
+    # scipy's quantiles are right to 1e-10 in its oldest version that we take
+    assert interval.half_width == pytest.approx(quantile / math.sqrt(3.0), rel=1e-9)
 
 
 def test_t_interval_covers_as_often_as_it_says():
