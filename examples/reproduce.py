@@ -34,9 +34,9 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, then write tables and figures; 0 if nothing is missing."""
+    """Run, then write tables and figures; 0 if nothing is missing, 2 if input cannot be used."""
     options = _parser().parse_args(arguments)
-    return exit_status("reproduce.py", lambda: _reproduce(options))
+    return exit_status("reproduce.py", lambda: _reproduce(options), refused=2)
 
 
 def _reproduce(options: argparse.Namespace) -> int:

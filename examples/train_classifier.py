@@ -218,21 +218,20 @@ def _spelt(name: str) -> str:
 
 def _through_flow(images: _Images, options: argparse.Namespace, device: torch.device) -> _Images:
     """The images with their augmentation; or, with --generate, the flow's own."""
-    config, n_classes = images.flow, images.training.n_classes
     moves = {"method": options.method, "strength": options.strength, "share": options.share}
     settings = {name: value for name, value in moves.items() if value is not None}
     settings["n_axes"] = options.axes
     temperature = 0.7 if options.temperature is None else options.temperature
-    limited = images.training
+    training = images.training
     if options.generate is None:
-        limited = limited.limited(options.limit, options.seed)
-        check_flow_augmentation(n_classes, math.prod(limited.image_shape), **settings)
+        training = training.limited(options.limit, options.seed)
+        check_flow_augmentation(math.prod(training.image_shape), **settings)
     else:
-        check_generation(n_classes, options.generate, temperature)
+        check_generation(training.n_classes, options.generate, temperature)
     if not (options.flow_folder / "checkpoint.pt").exists():
         print(f"there is no flow in {options.flow_folder} yet: training it", file=sys.stderr)
     trained = train(
-        config,
+        images.flow,
         folder=options.flow_folder,
         progress=True,
         data=(images.training, images.test),
@@ -241,9 +240,9 @@ def _through_flow(images: _Images, options: argparse.Namespace, device: torch.de
     if options.generate is None:
         # its axes are those of the latents as they are: a flow may leave classes beside their
         # Gaussians
-        augmentation = FlowAugmentation(trained.reestimated, **settings, partners=limited)
+        augmentation = FlowAugmentation(trained.reestimated, **settings, partners=training)
         about = images.about | {"flow_augmentation": augmentation.settings()}
-        return replace(images, training=limited, augmentation=augmentation, about=about)
+        return replace(images, training=training, augmentation=augmentation, about=about)
     model = trained.reestimated if options.reestimate else trained.judged
     generated = generate_images(model, options.generate, temperature, seed=options.seed)
     about = {"temperature": temperature, "reestimate": options.reestimate}

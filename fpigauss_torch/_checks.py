@@ -76,11 +76,11 @@ def hard_labels(
     lowest = -1 if unlabelled else 0
     if labels.numel() == 0:
         return labels, False
-    outside = (labels < lowest) | (labels >= n_classes)
+    low, high = torch.aminmax(labels)
     # one number, so that a device is waited for once
-    found = int(2 * outside.any() + (labels < 0).any())
+    found = int(2 * ((low < lowest) | (high >= n_classes)) + (low < 0))
     if found >= 2:
-        row = int(outside.nonzero()[0, 0])
+        row = int(((labels < lowest) | (labels >= n_classes)).nonzero()[0, 0])
         raise InvalidInputError(
             f"{name} is {int(labels[row])} in row {row}; the classes are 0..{n_classes - 1}"
             f"{', and -1 says unlabelled' if unlabelled else ''}"

@@ -152,7 +152,7 @@ def load_checkpoint(
             f"checkpoint {str(path)!r} is of another config: {_difference(saved, ours)}; give "
             "another folder, or delete the checkpoint to start anew"
         )
-    images = content["data"]
+    images = content.get("data")  # files of earlier versions have none
     if images is not None and data is not None and images != dict(data):
         raise InvalidInputError(
             f"checkpoint {str(path)!r} is of other images: {_difference(images, dict(data))}; "

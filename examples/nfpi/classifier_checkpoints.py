@@ -69,7 +69,8 @@ def restore_progress(
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InvalidInputError(f"checkpoint {str(path)!r} is no classifier's; give another path")
     saved, ours = json.loads(content["settings"]), json.loads(json.dumps(settings))
-    differing = [name for name in ours if saved.get(name) != ours[name]]
+    # files of earlier versions lack settings that were added since
+    differing = [name for name in ours if saved.get(name, ours[name]) != ours[name]]
     if differing:
         was = "; ".join(f"{name} was {saved.get(name)}, is {ours[name]}" for name in differing)
         raise InvalidInputError(

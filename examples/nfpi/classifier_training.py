@@ -133,7 +133,9 @@ def train_classifier(
             "flow": None if flow is None else flow.identity(),
             "seed": seed,
             "amp": amp,
-            "images": dict(identity or {}) or fingerprint(training.images, training.labels),
+            "images": dict(identity)
+            if identity is not None
+            else fingerprint(training.images, training.labels),
             "classifier": n_parameters(model),
         }
         if checkpoint.exists():

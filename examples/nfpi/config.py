@@ -59,9 +59,9 @@ class GaussiansConfig(Section):
 
     ``scheme`` says which prior; the fits ("fixed_point", "data") take ``covariance`` to ``init``
     as ``fpigauss.fit_fixed_point`` and ``FixedPointSchedule`` do. Priors that an optimiser trains
-    use ``lr`` with ``policy``; a lam of 100 K^2 at alpha 10 is what ``FixedPointSchedule`` takes by
-    itself; ``scale`` is the spread of means that are drawn, ``beta`` the weight
-    of classification in "ib_inn" and "klj".
+    use ``lr`` with ``policy``; ``scale`` is the spread of means that are drawn, ``beta`` the weight
+    of classification in "ib_inn" and "klj". A lam of 100 K^2 at alpha 10 is what
+    ``FixedPointSchedule`` takes by itself.
     """
 
     _table = "gaussians"

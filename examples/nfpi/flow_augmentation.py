@@ -107,13 +107,13 @@ class FlowAugmentation:
         }
 
 
-def check_flow_augmentation(n_classes: int, dim: int, **settings: Any) -> None:
+def check_flow_augmentation(dim: int, **settings: Any) -> None:
     """Refuse settings of ``FlowAugmentation`` before a flow is trained for them.
 
     Parameters
     ----------
-    n_classes, dim : int
-        K and d of the flow's Gaussians.
+    dim : int
+        d of the flow's Gaussians.
     **settings
         ``method``, ``strength``, ``n_axes`` and ``share``.
 
@@ -123,7 +123,9 @@ def check_flow_augmentation(n_classes: int, dim: int, **settings: Any) -> None:
         If one cannot be used.
     """
     as_is = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
-    FlowAugmentation(ClassFlow(None, LatentGaussians(n_classes, dim), codec=as_is), **settings)
+    FlowAugmentation(
+        ClassFlow(None, LatentGaussians(2, dim, "isotropic", True), codec=as_is), **settings
+    )
 
 
 class _Partners:

@@ -10,7 +10,7 @@ from nfpi.measure import FAILURES
 __all__ = ["exit_status"]
 
 
-def exit_status(name: str, body: Callable[[], int]) -> int:
+def exit_status(name: str, body: Callable[[], int], refused: int = 1) -> int:
     """Run a script; say in one line what a user can mend.
 
     Parameters
@@ -19,11 +19,14 @@ def exit_status(name: str, body: Callable[[], int]) -> int:
         Of the script, to begin that line with.
     body : callable
         The script; gives the status of a call that came to its end.
+    refused : int
+        The status of a call whose input cannot be used.
 
     Returns
     -------
     int
-        What ``body`` gives; 1 if it could not go on, 130 if it was interrupted from the keyboard.
+        What ``body`` gives; ``refused``; 1 if it could not go on for another reason, 130 if it was
+        interrupted from the keyboard.
     """
     try:
         return body()
@@ -35,4 +38,4 @@ def exit_status(name: str, body: Callable[[], int]) -> int:
         return 1
     except (InvalidInputError, ImportError, OSError, *FAILURES) as error:
         print(f"{name}:", *str(error).split(), file=sys.stderr)  # on one line
-        return 1
+        return refused if isinstance(error, InvalidInputError) else 1

@@ -490,6 +490,21 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         run()
 
 
+def test_a_checkpoint_from_before_a_setting_was_kept_is_read(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+
+    def run():
+        model = make_classifier("small_cnn", N_CLASSES, SHAPE, **TINY["small_cnn"])
+        return train_classifier(model, stripes(40), stripes(9), SHORT, checkpoint=path)
+
+    first = run()
+    content = torch.load(path, weights_only=True)
+    settings = json.loads(content["settings"])
+    del settings["amp"]
+    torch.save(content | {"settings": json.dumps(settings)}, path)
+    assert run().history == first.history
+
+
 def test_a_flow_is_known_by_what_was_trained(tmp_path):
     path = tmp_path / "checkpoint.pt"
     flow = ClassFlow(make_flow("coupling", SHAPE, hidden=8), LatentGaussians(N_CLASSES, 64))
@@ -660,6 +675,14 @@ def test_options_of_a_flow_are_refused_without_one(given, words, tmp_path, capsy
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture
+def of_flow(tmp_path):
+    """The options that name a flow of digits, which no folder holds."""
+    config = tmp_path / "flow.toml"
+    config.write_text('[data]\nsource = "digits"\n')
+    return ["--flow", str(config), "--flow-folder", str(tmp_path / "flow")]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -674,29 +697,22 @@ def test_options_of_a_flow_are_refused_without_one(given, words, tmp_path, capsy
         (["--reestimate"], "--reestimate is of no use without --generate"),
     ],
 )
-def test_options_are_refused_before_a_flow_is_trained(given, words, tmp_path, capsys):
-    config = tmp_path / "flow.toml"
-    config.write_text('[data]\nsource = "digits"\n')
-    command = ["small_cnn", "--flow", str(config), "--flow-folder", str(tmp_path / "flow")]
-    assert script.main([*command, "--folder", str(tmp_path / "run"), *given]) == 1
+def test_options_are_refused_before_a_flow_is_trained(given, words, of_flow, tmp_path, capsys):
+    folder = ["--folder", str(tmp_path / "run")]
+    assert script.main(["small_cnn", *of_flow, *folder, *given]) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "flow").exists()
 
 
-def test_a_classifier_and_its_flow_need_folders_of_their_own(tmp_path, capsys):
-    config = tmp_path / "flow.toml"
-    config.write_text('[data]\nsource = "digits"\n')
-    command = ["small_cnn", "--flow", str(config), "--flow-folder", str(tmp_path / "a")]
-    assert script.main([*command, "--folder", str(tmp_path / "a" / ".." / "a")]) == 1
+def test_a_classifier_and_its_flow_need_folders_of_their_own(of_flow, tmp_path, capsys):
+    folder = ["--folder", str(tmp_path / "flow" / ".." / "flow")]
+    assert script.main(["small_cnn", *of_flow, *folder]) == 1
     assert "--folder and --flow-folder are the same" in capsys.readouterr().err
-    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "flow").exists()
 
 
-def test_a_classifier_that_cannot_be_trained_is_refused_before_its_flow(tmp_path, capsys):
-    config = tmp_path / "flow.toml"
-    config.write_text('[data]\nsource = "digits"\n')
-    command = ["eva02", "--flow", str(config), "--flow-folder", str(tmp_path / "flow")]
-    assert script.main([*command, "--folder", str(tmp_path / "run")]) == 1
+def test_a_classifier_that_cannot_be_trained_is_refused_before_its_flow(of_flow, tmp_path, capsys):
+    assert script.main(["eva02", *of_flow, "--folder", str(tmp_path / "run")]) == 1
     # without timm it says so; with it, that digits have no colours
     assert "eva02" in capsys.readouterr().err
     assert not (tmp_path / "flow").exists()

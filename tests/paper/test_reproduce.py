@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reproduce
+import scipy
 from filelock import FileLock
 from nfpi import measure, runner
 from nfpi.claims import Claim, Measured, Side, Verdict, decide
@@ -77,8 +78,10 @@ def test_t_interval_of_known_values():
     interval = t_interval([1.0, 2.0, 3.0])
     quantile = math.sqrt(2.0) * 0.95 / math.sqrt(1.0 - 0.95**2)
     assert interval.mean == 2.0 and interval.n == 3
-    # scipy's quantiles are right to 1e-10 in its oldest version that we take
-    assert interval.half_width == pytest.approx(quantile / math.sqrt(3.0), rel=1e-9)
+    # older quantiles of scipy are off by up to 4e-11
+    new = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 17)
+    precision = 1e-12 if new else 1e-10
+    assert interval.half_width == pytest.approx(quantile / math.sqrt(3.0), rel=precision)
 
 
 def test_t_interval_covers_as_often_as_it_says():
@@ -275,7 +278,7 @@ def test_a_grid_that_has_runs_is_not_rewritten(tmp_path, capsys):
     changed = replace(make_grid("tiny"), note="another")
     write_grid(tmp_path / "g.json", changed)
     write_record(tmp_path / "tiny" / "records", {"key": "data-s0"})
-    assert reproduce.main([*arguments, "--write-grid"]) == 1
+    assert reproduce.main([*arguments, "--write-grid"]) == 2
     assert "has runs already" in capsys.readouterr().err
 
 
@@ -622,13 +625,13 @@ def test_the_command_says_where_it_cannot_write(tmp_path, capsys):
 @pytest.mark.parametrize(("option", "scale"), [("--data", "tiny"), ("--mnist", "paper")])
 def test_the_command_refuses_images_that_it_has_no_use_for(option, scale, tmp_path, capsys):
     arguments = ["table1", "--scale", scale, "--results", str(tmp_path), option, str(tmp_path)]
-    assert reproduce.main(arguments) == 1
+    assert reproduce.main(arguments) == 2
     assert f"{option} is of no use at scale {scale}" in capsys.readouterr().err
 
 
 def test_the_command_names_a_path_that_does_not_exist(tmp_path, capsys):
     arguments = ["table1", "--scale", "cpu", "--results", str(tmp_path), "--data", "nowhere.npz"]
-    assert reproduce.main(arguments) == 1
+    assert reproduce.main(arguments) == 2
     assert "nowhere.npz does not exist" in capsys.readouterr().err
 
 
