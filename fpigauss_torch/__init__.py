@@ -1,41 +1,57 @@
-"""fpigauss_torch: class Gaussians under the latent space of any normalizing flow.
+"""Class Gaussians under the latent space of any normalizing flow.
 
-The fixed point's mathematics stays in `fpigauss`; what is here carries it to modules, data loaders
-and processes. In reading order:
+The mathematics of the fixed point stays in `fpigauss`; this package carries it to modules, data
+loaders and processes. Every module imports only from those below it in this list:
 
-``prior``, ``gaussians``
-    class densities over flat latents, as modules; those that the fixed point fits, in place;
-``codecs``, ``flow``
-    a flow of any library as encode and decode; such a flow over a prior;
-``bases``
-    the Gaussians as a library's own base distribution;
-``refit``, ``schedule``, ``lightning``
-    refits from a data loader, in one process or many; when they happen;
-``priors``
-    what the paper compares with, under the same interface;
-``principal_axes``, ``perturbation``, ``augmentation``
-    new samples from disturbed latents;
-``rejection``, ``calibration``, ``new_class``
-    what belongs to no class, how sure a posterior is, and a class more.
+``lightning``
+    the callback that refits while Lightning trains;
+``refit/``
+    refits from a data loader, in one process or many, and the schedule that says when;
+``augment/``
+    new samples from latents that are moved within their class;
+``open_set/``
+    samples that belong to no class, how sure a posterior may be, a class added later;
+``bases/``
+    the Gaussians as the base distribution of a library's own flow;
+``priors/``
+    the priors that the paper compares with, under the same interface;
+``flow``
+    ``ClassFlow``: a flow over a prior;
+``codecs/``
+    a flow of any library as encode and decode;
+``gaussians/``
+    the class Gaussians that the fixed point fits, in place;
+``prior``
+    what every prior over flat latents offers.
 
-No flow library is imported by it.
+Flow libraries are imported only by their own codecs and bases, and only when these are used.
 """
 
+import sys
+
 from fpigauss import __version__
-from fpigauss_torch._errors import RefitRejectedError
-from fpigauss_torch.augmentation import LatentAugmentation, class_preservation
+from fpigauss_torch._moved import forward_old_addresses
+from fpigauss_torch._support import RefitRejectedError
+from fpigauss_torch.augment import (
+    LatentAugmentation,
+    PrincipalAxes,
+    class_preservation,
+    mix_within_class,
+    noise_along_axes,
+)
 from fpigauss_torch.bases import as_base, without_context
-from fpigauss_torch.calibration import calibrate_temperature
 from fpigauss_torch.codecs import Codec, FunctionCodec, codec_for, register_codec
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
-from fpigauss_torch.new_class import add_class
-from fpigauss_torch.perturbation import mix_within_class, noise_along_axes
-from fpigauss_torch.principal_axes import PrincipalAxes
+from fpigauss_torch.open_set import (
+    add_class,
+    calibrate_temperature,
+    rejection_score,
+    rejection_threshold,
+    typicality_score,
+)
 from fpigauss_torch.prior import LatentPrior
-from fpigauss_torch.refit import gather_statistics, refit_
-from fpigauss_torch.rejection import rejection_score, rejection_threshold, typicality_score
-from fpigauss_torch.schedule import FixedPointSchedule
+from fpigauss_torch.refit import FixedPointSchedule, gather_statistics, refit_
 
 __all__ = [
     "ClassFlow",
@@ -63,3 +79,5 @@ __all__ = [
     "typicality_score",
     "without_context",
 ]
+
+forward_old_addresses(sys.modules[__name__])

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._checks import checked_encoding
-from fpigauss_torch._modes import evaluating
+from fpigauss_torch._support import checked_encoding, evaluating
 from fpigauss_torch.codecs import Codec, FunctionCodec, codec_for
 from fpigauss_torch.prior import LatentPrior
 

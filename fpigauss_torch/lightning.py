@@ -8,7 +8,7 @@ from torch import nn
 
 from fpigauss import FixedPointResult, InvalidInputError, Status
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.schedule import FixedPointSchedule
+from fpigauss_torch.refit import FixedPointSchedule
 
 __all__ = ["FixedPointCallback"]
 

@@ -7,15 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss._validation import check_nonnegative, check_positive
-from fpigauss_torch._checks import (
+from fpigauss.interface import check_nonnegative, check_positive
+from fpigauss_torch._support import (
+    ClassDensity,
     as_generator,
     check_latents,
     hard_labels,
     label_tensor,
+    mixture,
     soft_labels,
 )
-from fpigauss_torch._density import ClassDensity, mixture
 
 __all__ = ["LatentPrior"]
 

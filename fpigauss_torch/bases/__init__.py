@@ -75,7 +75,7 @@ def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = 
     >>> import torch
     >>> from torch.distributions import AffineTransform, TransformedDistribution
     >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch.bases import as_base
+    >>> from fpigauss_torch import as_base
     >>> base = as_base(LatentGaussians(n_classes=3, dim=2), "torch")
     >>> flow = TransformedDistribution(base, [AffineTransform(0.0, 2.0, event_dim=1)])
     >>> flow.log_prob(torch.zeros(5, 1, 2)).shape  # of every sample under every class
@@ -117,7 +117,7 @@ def without_context(transform: Any) -> Any:
     --------
     >>> import nflows.flows, nflows.transforms, torch
     >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch.bases import as_base, without_context
+    >>> from fpigauss_torch import as_base, without_context
     >>> transform = without_context(nflows.transforms.ReversePermutation(2))
     >>> flow = nflows.flows.Flow(transform, as_base(LatentGaussians(3, 2), "nflows"))
     >>> flow.log_prob(torch.zeros(4, 2), context=torch.tensor([0, 1, 2, 0])).shape

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._checks import hard_labels, soft_labels
+from fpigauss_torch._support import hard_labels, soft_labels
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["LatentBase", "class_labels", "drawn", "flattened"]

@@ -9,7 +9,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._checks import hard_labels, soft_labels
+from fpigauss_torch._support import hard_labels, soft_labels
 from fpigauss_torch.bases._base import LatentBase, class_labels, drawn
 from fpigauss_torch.prior import LatentPrior
 

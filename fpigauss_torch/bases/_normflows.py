@@ -9,8 +9,7 @@ from normflows.distributions import BaseDistribution
 from torch import Tensor
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._checks import hard_labels, soft_labels
-from fpigauss_torch._density import mixture
+from fpigauss_torch._support import hard_labels, mixture, soft_labels
 from fpigauss_torch.bases._base import LatentBase, class_labels, flattened
 from fpigauss_torch.prior import LatentPrior
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._checks import checked_encoding
+from fpigauss_torch._support import checked_encoding
 
 __all__ = ["Codec", "FunctionCodec", "codec_for", "register_codec"]
 

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import ClassGaussians, ClassStatistics
-from fpigauss._validation import check_nonnegative
-from fpigauss_torch._checks import (
+from fpigauss.interface import check_nonnegative
+from fpigauss_torch._support import (
+    ClassDensity,
     as_generator,
     check_latents,
     check_outside_backward,
     check_statistics,
     hard_labels,
 )
-from fpigauss_torch._density import ClassDensity
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["MeansPrior", "TrainedPrior", "drawn_means"]

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fpigauss import ClassStatistics, FixedPointResult
-from fpigauss_torch._options import ACCEPTED
+from fpigauss_torch._support import ACCEPTED
 from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = ["DataGaussians"]

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import ClassGaussians, InvalidInputError, pairwise_kld
-from fpigauss._blocks import MEMORY_LIMIT
-from fpigauss._validation import check_nonnegative, check_positive
-from fpigauss.repulsion import check_pi, resolve_repulsion
-from fpigauss_torch._density import ClassDensity
+from fpigauss.interface import (
+    MEMORY_LIMIT,
+    check_nonnegative,
+    check_pi,
+    check_positive,
+    resolve_repulsion,
+)
+from fpigauss_torch._support import ClassDensity
 from fpigauss_torch.priors._base import TrainedPrior
 
 __all__ = ["GradientGaussians"]

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fpigauss._validation import check_nonnegative
-from fpigauss_torch._checks import hard_labels
-from fpigauss_torch._density import mixture
+from fpigauss.interface import check_nonnegative
+from fpigauss_torch._support import hard_labels, mixture
 from fpigauss_torch.flow import ClassFlow
 
 __all__ = ["information_bottleneck_loss"]

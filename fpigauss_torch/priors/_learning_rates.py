@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fpigauss import InvalidInputError
-from fpigauss._validation import check_choice, check_positive_integer
+from fpigauss.interface import check_choice, check_positive_integer
 
 __all__ = ["LEARNING_RATE_POLICIES", "learning_rate_policy"]
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from fpigauss import InvalidInputError
-from fpigauss._validation import check_nonnegative
+from fpigauss.interface import check_nonnegative
 from fpigauss_torch.priors._base import TrainedPrior
 
 __all__ = ["SymmetricKLMeans"]

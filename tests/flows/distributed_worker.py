@@ -18,9 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from fpigauss import InvalidInputError, UnboundedObjectiveWarning
-from fpigauss_torch import ClassFlow, LatentGaussians
-from fpigauss_torch.refit import gather_statistics, refit_
-from fpigauss_torch.schedule import FixedPointSchedule
+from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, gather_statistics, refit_
 
 N_CLASSES, DIM, LAM = 3, 4, 0.2
 FITS = [("diagonal", False), ("dense", False), ("isotropic", True), ("dense", True)]

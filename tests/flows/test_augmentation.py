@@ -10,10 +10,15 @@ from coupling import coupling_model
 from torch.utils.data import DataLoader, TensorDataset
 
 from fpigauss import InvalidInputError
-from fpigauss_torch import ClassFlow, LatentGaussians
-from fpigauss_torch.augmentation import LatentAugmentation, class_preservation
-from fpigauss_torch.perturbation import mix_within_class, noise_along_axes
-from fpigauss_torch.principal_axes import PrincipalAxes
+from fpigauss_torch import (
+    ClassFlow,
+    LatentAugmentation,
+    LatentGaussians,
+    PrincipalAxes,
+    class_preservation,
+    mix_within_class,
+    noise_along_axes,
+)
 from fpigauss_torch.priors import GradientGaussians
 
 N_CLASSES, DIM, N_AXES = 3, 5, 2

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from fpigauss import ConvergenceWarning, InvalidInputError
-from fpigauss_torch import LatentGaussians
-from fpigauss_torch.calibration import calibrate_temperature
+from fpigauss_torch import LatentGaussians, calibrate_temperature
 
 
 def nll(class_log_prob, labels, temperature):

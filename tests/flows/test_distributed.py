@@ -11,7 +11,7 @@ import torch
 from flows.distributed_worker import DIM, FITS, LAM, N_CLASSES, OFFSETS, data, model_of
 
 from fpigauss import ClassStatistics, fit_fixed_point
-from fpigauss_torch.refit import refit_
+from fpigauss_torch import refit_
 
 TESTS = Path(__file__).parent.parent
 

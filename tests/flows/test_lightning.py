@@ -13,9 +13,7 @@ from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from fpigauss import InvalidInputError, Status
-from fpigauss_torch import ClassFlow, LatentGaussians
-from fpigauss_torch.refit import refit_
-from fpigauss_torch.schedule import FixedPointSchedule
+from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
 
 pytest.importorskip("lightning", reason='pip install "fpigauss[lightning]"')
 

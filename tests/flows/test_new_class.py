@@ -9,8 +9,7 @@ from coupling import coupling_model
 from problems import gaussian_classes
 
 from fpigauss import ClassStatistics, InvalidInputError, critical_lam
-from fpigauss_torch import LatentGaussians, RefitRejectedError
-from fpigauss_torch.new_class import add_class
+from fpigauss_torch import LatentGaussians, RefitRejectedError, add_class
 
 N_OLD, DIM = 4, 3
 FAMILIES = [

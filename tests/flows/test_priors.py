@@ -15,7 +15,7 @@ from fpigauss import (
     fit_fixed_point,
     pairwise_kld,
 )
-from fpigauss_torch import ClassFlow, LatentGaussians
+from fpigauss_torch import ClassFlow, LatentGaussians, gather_statistics, refit_
 from fpigauss_torch.priors import (
     LEARNING_RATE_POLICIES,
     DataGaussians,
@@ -26,7 +26,6 @@ from fpigauss_torch.priors import (
     information_bottleneck_loss,
     learning_rate_policy,
 )
-from fpigauss_torch.refit import gather_statistics, refit_
 
 K, DIM = 3, 2
 

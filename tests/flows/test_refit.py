@@ -19,8 +19,14 @@ from fpigauss import (
     fit_fixed_point,
     solve_fixed_point,
 )
-from fpigauss_torch import ClassFlow, LatentGaussians, LatentPrior, RefitRejectedError
-from fpigauss_torch.refit import gather_statistics, refit_
+from fpigauss_torch import (
+    ClassFlow,
+    LatentGaussians,
+    LatentPrior,
+    RefitRejectedError,
+    gather_statistics,
+    refit_,
+)
 
 N_CLASSES, DIM = 3, 4
 
@@ -152,7 +158,7 @@ def test_shows_a_bar_of_all_batches(capsys):
 @pytest.fixture(params=[1, 2**22], ids=["a batch at a time", "many batches at once"])
 def held(request, monkeypatch):
     """Whether latents of several batches are added up together."""
-    monkeypatch.setattr("fpigauss_torch._encoding._HELD", request.param)
+    monkeypatch.setattr("fpigauss_torch.refit._encoding._HELD", request.param)
 
 
 class Failing:

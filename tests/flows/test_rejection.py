@@ -9,8 +9,13 @@ from coupling import coupling_model
 from scipy.stats import chi2, norm
 
 from fpigauss import ClassGaussians, InvalidInputError
-from fpigauss_torch import ClassFlow, LatentGaussians
-from fpigauss_torch.rejection import rejection_score, rejection_threshold, typicality_score
+from fpigauss_torch import (
+    ClassFlow,
+    LatentGaussians,
+    rejection_score,
+    rejection_threshold,
+    typicality_score,
+)
 
 N_CLASSES, DIM = 3, 4
 SAME = (lambda x: (x, x.new_zeros(x.shape[0])), lambda z: z)

@@ -11,9 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from fpigauss import InvalidInputError, Status, fit_fixed_point
-from fpigauss_torch import ClassFlow, LatentGaussians
-from fpigauss_torch.refit import refit_
-from fpigauss_torch.schedule import FixedPointSchedule
+from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
 
 N_CLASSES, DIM = 3, 4
 

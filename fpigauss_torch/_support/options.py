@@ -6,7 +6,7 @@ from typing import Any
 
 from fpigauss import InvalidInputError, Status, solve_fixed_point
 from fpigauss._options import Options
-from fpigauss.covariance import CovarianceFamily, Diagonal
+from fpigauss.interface import CovarianceFamily, Diagonal
 
 __all__ = ["ACCEPTED", "check_options"]
 

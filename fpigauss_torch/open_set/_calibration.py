@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import brentq
 
 from fpigauss import ConvergenceWarning, InvalidInputError
-from fpigauss_torch._checks import hard_labels
+from fpigauss_torch._support import hard_labels
 
 __all__ = ["calibrate_temperature"]
 
@@ -50,7 +50,7 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
     Examples
     --------
     >>> import torch
-    >>> from fpigauss_torch.calibration import calibrate_temperature
+    >>> from fpigauss_torch import calibrate_temperature
     >>> log_prob = torch.tensor([[0.0, -8.0], [0.0, -8.0], [0.0, -8.0], [0.0, -8.0]])
     >>> calibrate_temperature(log_prob, torch.tensor([0, 0, 0, 1]))  # 8 / log 3: sure to 3/4
     7.28

@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from fpigauss import FixedPointResult, InvalidInputError
-from fpigauss._validation import check_whole
-from fpigauss_torch._checks import check_outside_backward
-from fpigauss_torch._distributed import raised_together, take_over_first
-from fpigauss_torch._encoding import unlike_training, unpacked
-from fpigauss_torch._modes import modes_restored
-from fpigauss_torch._options import check_options
+from fpigauss.interface import check_whole
+from fpigauss_torch._support import check_options, check_outside_backward, modes_restored
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
-from fpigauss_torch.refit import check_loader, coincide, flow_of, refit_
+from fpigauss_torch.refit._checks import check_loader, coincide, flow_of
+from fpigauss_torch.refit._distributed import raised_together, take_over_first
+from fpigauss_torch.refit._encoding import unlike_training, unpacked
+from fpigauss_torch.refit._refit import refit_
 
 __all__ = ["FixedPointSchedule"]
 

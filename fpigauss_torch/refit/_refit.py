@@ -1,30 +1,28 @@
 """Refits of a flow's class Gaussians to the latents of a data set, a batch at a time."""
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 from fpigauss import ClassStatistics, FixedPointResult, InvalidInputError
-from fpigauss_torch._checks import check_outside_backward
-from fpigauss_torch._distributed import (
+from fpigauss_torch._support import ACCEPTED, check_options, check_outside_backward
+from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import LatentGaussians
+from fpigauss_torch.refit._checks import check_initialized, check_loader, coincide, flow_of
+from fpigauss_torch.refit._distributed import (
     check_alike,
     combined,
     is_first,
     of_first,
     raised_together,
 )
-from fpigauss_torch._encoding import own_statistics, unlike_training
-from fpigauss_torch._options import ACCEPTED, check_options
-from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.gaussians import LatentGaussians
+from fpigauss_torch.refit._encoding import own_statistics, unlike_training
 
-__all__ = ["check_loader", "coincide", "flow_of", "gather_statistics", "refit_"]
+__all__ = ["gather_statistics", "refit_"]
 
 
 def refit_(
@@ -113,7 +111,7 @@ def refit_(
         check_loader(loader, n_passes=len(flows))
         for flow in flows:
             check_options(lam, options, accept, flow.gaussians.family)
-            check_initialised(flow)
+            check_initialized(flow)
     check_alike("model and copies", [_signature(flow) for flow in flows])
     progress = progress and is_first()
     gathered = [gather_statistics(flow, loader, device=device, progress=progress) for flow in flows]
@@ -181,62 +179,10 @@ def gather_statistics(
     return statistics
 
 
-def flow_of(model: Any, name: str = "model") -> ClassFlow:
-    """The ``ClassFlow`` with ``LatentGaussians`` in a model, whatever it is wrapped in."""
-    flow = model
-    while not isinstance(flow, ClassFlow):
-        if isinstance(flow, nn.Module) and "_orig_mod" in flow._modules:  # torch.compile
-            flow = flow._modules["_orig_mod"]
-        elif isinstance(flow, AveragedModel | DistributedDataParallel):
-            flow = flow.module
-        else:
-            raise InvalidInputError(
-                f"{name} is, or wraps, a {type(flow).__name__}; pass a ClassFlow, bare or in "
-                "DistributedDataParallel, AveragedModel or torch.compile"
-            )
-    if not isinstance(flow.gaussians, LatentGaussians):
-        raise InvalidInputError(
-            f"{name} has {type(flow.gaussians).__name__}, which nothing refits: they are trained, "
-            "or stay as they are; leave the refit out, or make the ClassFlow with LatentGaussians"
-        )
-    return flow
-
-
-def check_initialised(flow: nn.Module) -> None:
-    """No layer waits for a batch in train mode to start from: its latents would mean nothing."""
-    for name, part in flow.named_modules():
-        initialised = getattr(part, "initialized", True)
-        if isinstance(initialised, bool | torch.Tensor) and not bool(initialised):
-            raise InvalidInputError(
-                f"model has a layer that starts from data and has seen none, {name} "
-                f"({type(part).__name__}); encode a batch in train mode first, or pass "
-                "FixedPointSchedule(..., warm_up=1)"
-            )
-
-
 def _signature(flow: ClassFlow) -> tuple[int, int, str, bool]:
     """What the statistics of a flow look like."""
     gaussians = flow.gaussians
     return gaussians.n_classes, gaussians.dim, gaussians.family.name, gaussians.family.tied
-
-
-def coincide(gaussians: LatentGaussians) -> bool:
-    """Whether all means are one, as before the first fit: nothing tells the classes apart."""
-    means = gaussians.means
-    return bool((means == means[:1]).all())
-
-
-def check_loader(loader: Any, n_passes: int) -> None:
-    """An iterable, one that can be gone through again if it must be."""
-    if not isinstance(loader, Iterable):
-        raise InvalidInputError(
-            f"loader is a {type(loader).__name__}; pass an iterable of batches (x, y)"
-        )
-    if n_passes > 1 and isinstance(loader, Iterator):
-        raise InvalidInputError(
-            f"loader is a {type(loader).__name__}, which can be gone through once, and copies "
-            "and warm_up need passes of their own; pass a DataLoader or a list"
-        )
 
 
 def _solved(

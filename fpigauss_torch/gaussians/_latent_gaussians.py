@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, Self
 
 import torch
@@ -16,24 +16,27 @@ from fpigauss import (
     critical_lam,
     solve_fixed_point,
 )
-from fpigauss._validation import check_sample_weight
-from fpigauss.covariance import FAMILIES, CovarianceFamily, Diagonal, resolve_family
-from fpigauss_torch._checks import (
+from fpigauss.interface import (
+    FAMILIES,
+    CovarianceFamily,
+    check_sample_weight,
+)
+from fpigauss_torch._support import (
+    ACCEPTED,
+    RefitRejectedError,
     check_latents,
+    check_options,
     check_outside_backward,
     check_statistics,
+    checked_at_backward,
     hard_labels,
 )
-from fpigauss_torch._density import ClassDensity
-from fpigauss_torch._errors import RefitRejectedError
-from fpigauss_torch._guard import guarded
-from fpigauss_torch._options import ACCEPTED, check_options
-from fpigauss_torch.prior import LatentPrior
+from fpigauss_torch.gaussians._buffers import GaussianBuffers
 
-__all__ = ["ACCEPTED", "LatentGaussians"]
+__all__ = ["LatentGaussians"]
 
 
-class LatentGaussians(LatentPrior):
+class LatentGaussians(GaussianBuffers):
     r"""One Gaussian a class under a flow, fitted by the fixed point of fpigauss.
 
     Means and covariances are float64 buffers, N(0, I) for every class until the first fit; their
@@ -72,57 +75,15 @@ class LatentGaussians(LatentPrior):
     torch.float32
     """
 
-    means: Tensor
-    covariances: Tensor
-    _root: Tensor
-    _inverse: Tensor
-    _log_det: Tensor
-
-    def __init__(
-        self,
-        n_classes: int,
-        dim: int,
-        covariance: str | CovarianceFamily = "diagonal",
-        tied: bool = False,
-    ) -> None:
-        """Start from N(0, I) for every class."""
-        super().__init__(n_classes, dim)
-        self.family = resolve_family(covariance, tied)
-        #: How often the Gaussians were replaced.
-        self.n_swaps = 0
-        zero = torch.zeros(n_classes, dim, dtype=torch.float64)
-        # the shape's own average of the identity: ones, however the family stores them
-        unit = self.family.average(self.family.unit(dim, zero), dim)
-        values = unit.expand(1 if self.family.tied else n_classes, *unit.shape[1:]).clone()
-        self.register_buffer("means", zero)
-        self.register_buffer("covariances", self.family.pack(values))
-        for name, value in self._prepared(self.covariances).items():
-            self.register_buffer(name, value, persistent=False)
-
     # -- the prior -------------------------------------------------------------------------
-
-    def density(self) -> ClassDensity:
-        """The Gaussians as they are now."""
-        return ClassDensity(self.means, self._inverse, self._log_det)
-
-    def color(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """F_y times standard-normal ``noise``."""
-        own = torch.zeros_like(labels) if self.family.tied else labels
-        if self._root.ndim == 2:
-            return noise * self._root[own]
-        colored = noise.clone()
-        for code in own.unique().tolist():  # (n, d, d) a row would be far larger
-            rows = own == code
-            colored[rows] = noise[rows] @ self._root[code].T
-        return colored
 
     def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
         """As every prior's; a backward pass after a refit in between is an error of its own."""
-        return guarded(super().log_prob(z, labels), self, self.n_swaps)
+        return checked_at_backward(super().log_prob(z, labels), self, self.n_swaps)
 
     def class_log_prob(self, z: Tensor) -> Tensor:
         """As every prior's; a backward pass after a refit in between is an error of its own."""
-        return guarded(super().class_log_prob(z), self, self.n_swaps)
+        return checked_at_backward(super().class_log_prob(z), self, self.n_swaps)
 
     # -- fits ------------------------------------------------------------------------------
 
@@ -281,19 +242,6 @@ class LatentGaussians(LatentPrior):
         self._swap(gaussians.to(self.means))
         return self
 
-    def _swap(self, gaussians: ClassGaussians) -> None:
-        """Replace all buffers, or none."""
-        with torch.inference_mode(False), torch.no_grad():
-            values = {"means": gaussians.means, "covariances": gaussians.covariances}
-            values |= self._prepared(gaussians.covariances)
-            for name, value in values.items():
-                buffer = self._buffers[name]
-                if buffer.is_inference():  # made under inference_mode: it cannot be written to
-                    self._buffers[name] = value.clone()
-                else:  # in place: compiled graphs and DDP hold on to the buffers
-                    buffer.copy_(value)
-        self.n_swaps += 1
-
     def class_gaussians(self, classes: Any = None) -> ClassGaussians:
         """These as Gaussians of the core, copied, in float64 tensors.
 
@@ -336,62 +284,10 @@ class LatentGaussians(LatentPrior):
             module.to(gaussians.means.device)
         return module.assign_(gaussians)
 
-    # -- the state -------------------------------------------------------------------------
-
     def reset_parameters(self) -> None:
         """N(0, I) for every class again; modules that were made on the meta device need it."""
         identity = type(self)(self.n_classes, self.dim, self.family, self.family.tied)
         self.assign_(identity.class_gaussians())
-
-    def _prepared(self, covariances: Tensor) -> dict[str, Tensor]:
-        """Factors, as buffers by name."""
-        family = self.family
-        factor = family.factor(family.unpack(covariances))
-        log_det = family.log_det(factor, self.dim)
-        if isinstance(family, Diagonal):
-            root, inverse = family.spread(factor.root), family.spread(factor.inverse)
-        else:
-            root, inverse = factor.root, factor.inverse
-        return {"_root": root, "_inverse": inverse, "_log_det": log_det}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move, but keep the dtype of the buffers: .half() would cost the fit its digits."""
-        dtypes = {name: buffer.dtype for name, buffer in self.named_buffers(recurse=False)}
-        module: Self = super()._apply(lambda x: _moved(fn, x), recurse)
-        changed = {n for n, b in self.named_buffers(recurse=False) if b.dtype != dtypes[n]}
-        assert not changed or self.means.device.type == "mps", changed
-        return module
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """What the tensors of a state do not say."""
-        family = {"covariance": self.family.name, "tied": self.family.tied}
-        return super().get_extra_state() | family
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        dtype = self.means.dtype
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        loaded = ClassGaussians(  # checks them
-            self.means.to(dtype),
-            self.covariances.to(dtype),
-            covariance=self.family,
-            tied=self.family.tied,
-        )
-        for name in ("means", "covariances"):
-            self._buffers[name] = self._buffers[name].to(dtype)
-        for name in ("_root", "_inverse", "_log_det"):
-            self._buffers[name] = self._buffers[name].to(self.means)
-        self._swap(loaded)
-
-
-def _moved(fn: Callable[[Tensor], Tensor], buffer: Tensor) -> Tensor:
-    """``fn`` applied without its change of dtype; float32 where the device has no float64."""
-    try:
-        moved = fn(buffer)
-    except TypeError:  # MPS refuses float64
-        return fn(buffer.float())
-    return moved if moved.dtype == buffer.dtype else buffer.to(moved.device)
 
 
 def _described(family: CovarianceFamily, n_classes: int, dim: int) -> str:

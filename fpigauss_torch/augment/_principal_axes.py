@@ -38,7 +38,7 @@ class PrincipalAxes:
     --------
     >>> import torch
     >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch.principal_axes import PrincipalAxes
+    >>> from fpigauss_torch import PrincipalAxes
     >>> z = torch.tensor([[0.0, 0.0, 0.0], [4.0, 2.0, 6.0], [1.0, 0.0, 0.0], [9.0, 2.0, 4.0]])
     >>> y = torch.tensor([0, 0, 1, 1])
     >>> gaussians = LatentGaussians(2, 3)

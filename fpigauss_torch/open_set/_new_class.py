@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassGaussians, ClassStatistics, FixedPointResult, InvalidInputError
-from fpigauss.covariance import shrunk
-from fpigauss_torch._checks import check_latents
+from fpigauss.interface import shrunk
+from fpigauss_torch._support import check_latents
 from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = ["Extended", "add_class"]
@@ -72,7 +72,7 @@ def add_class(
     >>> import torch
     >>> from fpigauss import ClassStatistics
     >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch.new_class import add_class
+    >>> from fpigauss_torch import add_class
     >>> y = torch.arange(90) % 3
     >>> z = torch.randn(90, 2, generator=torch.Generator().manual_seed(0)) + y[:, None]
     >>> old = ClassStatistics.from_samples(z[y < 2], y[y < 2])

@@ -8,10 +8,19 @@ from torch import Tensor
 
 from fpigauss import InvalidInputError
 
-__all__ = ["guarded"]
+__all__ = ["check_outside_backward", "checked_at_backward"]
 
 
-def guarded(log_prob: Tensor, gaussians: Any, n_swaps: int) -> Tensor:
+def check_outside_backward(doing: str) -> None:
+    """Nothing is refitted from a hook of a backward pass."""
+    if torch._C._current_graph_task_id() != -1:
+        raise InvalidInputError(
+            f"{doing} inside a backward pass would change tensors that it still needs; "
+            "call it between optimiser steps"
+        )
+
+
+def checked_at_backward(log_prob: Tensor, gaussians: Any, n_swaps: int) -> Tensor:
     """``log_prob``, whose backward pass fails if ``gaussians.n_swaps`` is another by then.
 
     Not inside a compiled graph: there torch's own check of tensors changed in place speaks up.

@@ -5,23 +5,22 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._checks import as_generator
-from fpigauss_torch._modes import evaluating
-from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.perturbation import (
+from fpigauss_torch._support import as_generator, evaluating
+from fpigauss_torch.augment._perturbation import (
     check_partners,
     check_strength,
     mix_within_class,
     noise_along_axes,
 )
-from fpigauss_torch.principal_axes import PrincipalAxes, check_n_axes
+from fpigauss_torch.augment._principal_axes import PrincipalAxes, check_n_axes
+from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.prior import LatentPrior
 
-__all__ = ["LatentAugmentation", "class_preservation"]
+__all__ = ["LatentAugmentation"]
 
 
 class LatentAugmentation:
@@ -54,7 +53,7 @@ class LatentAugmentation:
     >>> import torch
     >>> from torch.utils.data import DataLoader, TensorDataset
     >>> from fpigauss_torch import ClassFlow, LatentGaussians
-    >>> from fpigauss_torch.augmentation import LatentAugmentation
+    >>> from fpigauss_torch import LatentAugmentation
     >>> double = (lambda x: (2 * x, torch.zeros(len(x))), lambda z: z / 2)
     >>> model = ClassFlow(None, LatentGaussians(3, 2), codec=double)
     >>> augment = LatentAugmentation(model, strength=0.8, n_axes=1, seed=0)
@@ -178,63 +177,3 @@ class LatentAugmentation:
     def __getstate__(self) -> dict[str, Any]:
         """Without the prepared axes, which go by the identity of tensors."""
         return self.__dict__ | {"_axes": None}
-
-
-@torch.no_grad()
-def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> float:
-    """How many samples are still recognised after augmentation.
-
-    Of the labelled samples that ``model`` classifies right, the part that it still classifies
-    right when augmented. The flow that augmented them is the cheapest judge and a lenient one; a
-    classifier that was trained apart from it is a better one.
-
-    Parameters
-    ----------
-    model : object
-        A ClassFlow, or anything with ``predict``: samples -> labels (N,).
-    x, augmented : (N, ...) tensor
-        Samples before and after.
-    y : (N,) integers
-        Their classes; samples of class -1 are left out.
-
-    Returns
-    -------
-    float
-        0..1.
-
-    Raises
-    ------
-    InvalidInputError
-        If shapes disagree, or no sample is classified right before.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from fpigauss_torch import ClassFlow, LatentGaussians
-    >>> from fpigauss_torch.augmentation import class_preservation
-    >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
-    >>> x, y = torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1])
-    >>> gaussians = LatentGaussians(2, 1)
-    >>> result = gaussians.fit_(x, y, lam=0.0)
-    >>> class_preservation(ClassFlow(None, gaussians, codec=same), x, x + 2.0, y)
-    0.75
-    """
-    if x.shape != augmented.shape:
-        raise InvalidInputError(
-            f"augmented has shape {tuple(augmented.shape)}, x {tuple(x.shape)}; they must agree"
-        )
-    truth = torch.as_tensor(y)
-    if truth.shape != x.shape[:1]:
-        raise InvalidInputError(
-            f"y has shape {tuple(truth.shape)}, ({x.shape[0]},) is needed; give one label a row"
-        )
-    judge = model if isinstance(model, nn.Module) else nn.Module()
-    with evaluating(judge):
-        before, after = (torch.as_tensor(model.predict(samples)) for samples in (x, augmented))
-    right = (before == truth.to(before.device)) & (truth >= 0).to(before.device)
-    if not bool(right.any()):
-        raise InvalidInputError(
-            "y: no sample of x is classified as it says, so there is no class to preserve; "
-            "check the labels, or train the model further"
-        )
-    return float((before == after)[right].double().mean())

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassStatistics, InvalidInputError
-from fpigauss._progress import progress_bar
-from fpigauss_torch._checks import hard_labels
-from fpigauss_torch._modes import evaluating
+from fpigauss.interface import progress_bar
+from fpigauss_torch._support import evaluating, hard_labels
 from fpigauss_torch.flow import ClassFlow
 
 __all__ = ["own_statistics", "unlike_training", "unpacked"]

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassGaussians, InvalidInputError
-from fpigauss_torch._checks import as_generator, check_latents, hard_labels
-from fpigauss_torch._density import working_dtype
-from fpigauss_torch.principal_axes import PrincipalAxes, check_n_axes, prior_of
+from fpigauss_torch._support import as_generator, check_latents, hard_labels, working_dtype
+from fpigauss_torch.augment._principal_axes import PrincipalAxes, check_n_axes, prior_of
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["check_partners", "check_strength", "mix_within_class", "noise_along_axes"]
@@ -67,7 +66,7 @@ def mix_within_class(
     --------
     >>> import torch
     >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch.perturbation import mix_within_class
+    >>> from fpigauss_torch import mix_within_class
     >>> z, y = torch.tensor([[0.0, 0.0], [8.0, 4.0], [1.0, 1.0]]), torch.tensor([0, 0, 1])
     >>> mixed = mix_within_class(z, y, LatentGaussians(2, 2), n_axes=1, seed=0)
     >>> mixed[:, 1], mixed[2]
@@ -130,7 +129,7 @@ def noise_along_axes(
     --------
     >>> import torch
     >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch.perturbation import noise_along_axes
+    >>> from fpigauss_torch import noise_along_axes
     >>> z, y = torch.zeros(3, 2), torch.tensor([0, 1, -1])
     >>> noise_along_axes(z, y, LatentGaussians(2, 2), seed=0).ne(0).all(1)
     tensor([ True,  True, False])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._modes import evaluating
+from fpigauss_torch._support import evaluating
 from fpigauss_torch.flow import ClassFlow
 
 __all__ = ["rejection_score", "rejection_threshold", "typicality_score"]
@@ -36,7 +36,7 @@ def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
     --------
     >>> import torch
     >>> from fpigauss_torch import ClassFlow, LatentGaussians
-    >>> from fpigauss_torch.rejection import rejection_score, rejection_threshold
+    >>> from fpigauss_torch import rejection_score, rejection_threshold
     >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
     >>> model = ClassFlow(None, LatentGaussians(2, 3), codec=same)
     >>> known = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
@@ -76,7 +76,7 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
     --------
     >>> import torch
     >>> from fpigauss_torch import ClassFlow, LatentGaussians
-    >>> from fpigauss_torch.rejection import rejection_score, typicality_score
+    >>> from fpigauss_torch import rejection_score, typicality_score
     >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
     >>> model = ClassFlow(None, LatentGaussians(2, 100), codec=same)
     >>> x = torch.stack([torch.ones(100), torch.zeros(100)])  # a typical length, and none
@@ -120,7 +120,7 @@ def rejection_threshold(scores: Any, rate: float) -> float:
 
     Examples
     --------
-    >>> from fpigauss_torch.rejection import rejection_threshold
+    >>> from fpigauss_torch import rejection_threshold
     >>> rejection_threshold([3.0, 1.0, 2.0, 10.0], rate=0.25)
     3.0
     """

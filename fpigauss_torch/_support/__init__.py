@@ -1,0 +1,34 @@
+"""What every room of this package uses: input checks, densities, modes, errors."""
+
+from fpigauss_torch._support.backward import check_outside_backward, checked_at_backward
+from fpigauss_torch._support.checks import (
+    as_generator,
+    check_latents,
+    check_statistics,
+    checked_encoding,
+)
+from fpigauss_torch._support.density import ClassDensity, mixture, working_dtype
+from fpigauss_torch._support.errors import RefitRejectedError
+from fpigauss_torch._support.labels import hard_labels, label_tensor, soft_labels
+from fpigauss_torch._support.modes import evaluating, modes_restored
+from fpigauss_torch._support.options import ACCEPTED, check_options
+
+__all__ = [
+    "ACCEPTED",
+    "ClassDensity",
+    "RefitRejectedError",
+    "as_generator",
+    "check_latents",
+    "check_options",
+    "check_outside_backward",
+    "check_statistics",
+    "checked_at_backward",
+    "checked_encoding",
+    "evaluating",
+    "hard_labels",
+    "label_tensor",
+    "mixture",
+    "modes_restored",
+    "soft_labels",
+    "working_dtype",
+]

@@ -1,0 +1,92 @@
+"""Labels of samples: integers, -1 for unlabelled, or weights of the classes' likelihoods."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fpigauss import InvalidInputError
+
+__all__ = ["hard_labels", "label_tensor", "soft_labels"]
+
+
+def hard_labels(
+    labels: Any,
+    n_classes: int,
+    *,
+    device: torch.device,
+    rows: int | None,
+    unlabelled: bool,
+    name: str = "labels",
+    soft: bool = False,
+) -> tuple[Tensor, bool]:
+    """Integer labels (N,) as int64 on ``device``, and whether -1 (unlabelled) may be among them.
+
+    Their range is checked, which waits for the device, except inside a compiled graph. ``soft``
+    is whether the caller takes weights (N, K) too, for the message.
+    """
+    labels = label_tensor(labels, n_classes, name)
+    if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+        weights = f", or weights ({'N' if rows is None else rows}, {n_classes})" if soft else ""
+        remedy = "argmax(1)" if labels.ndim == 2 else "long()"
+        raise InvalidInputError(
+            f"{name} has dtype {labels.dtype}; pass integers 0..{n_classes - 1}, one a row"
+            f"{weights}: {name}.{remedy}"
+        )
+    if labels.ndim != 1 or (rows is not None and labels.shape[0] != rows):
+        needed = "(N,)" if rows is None else f"({rows},)"
+        one_hot = f": {name}.argmax(1) of one-hot rows" if labels.ndim == 2 else ""
+        raise InvalidInputError(
+            f"{name} has shape {tuple(labels.shape)}, {needed} is needed; "
+            f"give one label a row{one_hot}"
+        )
+    labels = labels.to(device=device, dtype=torch.int64)
+    if torch.compiler.is_compiling():
+        return labels, unlabelled
+    lowest = -1 if unlabelled else 0
+    if labels.numel() == 0:
+        return labels, False
+    low, high = torch.aminmax(labels)
+    # one number, so that a device is waited for once
+    found = int(2 * ((low < lowest) | (high >= n_classes)) + (low < 0))
+    if found >= 2:
+        row = int(((labels < lowest) | (labels >= n_classes)).nonzero()[0, 0])
+        raise InvalidInputError(
+            f"{name} is {int(labels[row])} in row {row}; the classes are 0..{n_classes - 1}"
+            f"{', and -1 says unlabelled' if unlabelled else ''}"
+        )
+    return labels, found == 1
+
+
+def label_tensor(labels: Any, n_classes: int, name: str = "labels") -> Tensor:
+    """Labels of any kind as a tensor, unchecked."""
+    if isinstance(labels, Tensor):
+        return labels
+    try:
+        tensor = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(
+            f"{name} cannot be made a tensor ({error}); pass integers 0..{n_classes - 1}"
+        ) from None
+    return tensor.long() if tensor.shape == (0,) else tensor  # an empty list has become floating
+
+
+def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: int) -> Tensor:
+    """Likelihood weights (N, K): nonnegative rows that sum to one."""
+    if tuple(labels.shape) != (rows, n_classes) or not labels.is_floating_point():
+        raise InvalidInputError(
+            f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; pass integers "
+            f"({rows},), or floating-point likelihood weights ({rows}, {n_classes})"
+        )
+    labels = labels.to(device)
+    if not torch.compiler.is_compiling():
+        sums = labels.detach().sum(1)
+        # eps of bfloat16 a term bounds the rounding of a sum; NaN fails every comparison
+        off = ~((labels.detach() >= 0).all(1) & ((sums - 1.0).abs() <= 1e-2))
+        if bool(off.any()):
+            row = int(off.nonzero()[0, 0])
+            raise InvalidInputError(
+                f"labels sums to {float(sums[row]):g} in row {row}, or is negative there; "
+                "give every row nonnegative weights that sum to 1"
+            )
+    return labels

@@ -1,0 +1,67 @@
+"""What a refit needs of a model and of a loader, looked at before any work."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from fpigauss import InvalidInputError
+from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import LatentGaussians
+
+__all__ = ["check_initialized", "check_loader", "coincide", "flow_of"]
+
+
+def flow_of(model: Any, name: str = "model") -> ClassFlow:
+    """The ``ClassFlow`` with ``LatentGaussians`` in a model, whatever it is wrapped in."""
+    flow = model
+    while not isinstance(flow, ClassFlow):
+        if isinstance(flow, nn.Module) and "_orig_mod" in flow._modules:  # torch.compile
+            flow = flow._modules["_orig_mod"]
+        elif isinstance(flow, AveragedModel | DistributedDataParallel):
+            flow = flow.module
+        else:
+            raise InvalidInputError(
+                f"{name} is, or wraps, a {type(flow).__name__}; pass a ClassFlow, bare or in "
+                "DistributedDataParallel, AveragedModel or torch.compile"
+            )
+    if not isinstance(flow.gaussians, LatentGaussians):
+        raise InvalidInputError(
+            f"{name} has {type(flow.gaussians).__name__}, which nothing refits: they are trained, "
+            "or stay as they are; leave the refit out, or make the ClassFlow with LatentGaussians"
+        )
+    return flow
+
+
+def check_initialized(flow: nn.Module) -> None:
+    """No layer waits for a batch in train mode to start from: its latents would mean nothing."""
+    for name, part in flow.named_modules():
+        initialized = getattr(part, "initialized", True)
+        if isinstance(initialized, bool | torch.Tensor) and not bool(initialized):
+            raise InvalidInputError(
+                f"model has a layer that starts from data and has seen none, {name} "
+                f"({type(part).__name__}); encode a batch in train mode first, or pass "
+                "FixedPointSchedule(..., warm_up=1)"
+            )
+
+
+def coincide(gaussians: LatentGaussians) -> bool:
+    """Whether all means are one, as before the first fit: nothing tells the classes apart."""
+    means = gaussians.means
+    return bool((means == means[:1]).all())
+
+
+def check_loader(loader: Any, n_passes: int) -> None:
+    """An iterable, one that can be gone through again if it must be."""
+    if not isinstance(loader, Iterable):
+        raise InvalidInputError(
+            f"loader is a {type(loader).__name__}; pass an iterable of batches (x, y)"
+        )
+    if n_passes > 1 and isinstance(loader, Iterator):
+        raise InvalidInputError(
+            f"loader is a {type(loader).__name__}, which can be gone through once, and copies "
+            "and warm_up need passes of their own; pass a DataLoader or a list"
+        )
