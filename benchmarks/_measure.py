@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 import statistics
 import time
@@ -13,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fpigauss import ClassStatistics, solve_fixed_point
-from fpigauss._options import Options
-from fpigauss._setup import prepare
+from fpigauss import ClassStatistics, FixedPoint
+from fpigauss.fit._start import prepare
 
 MIB = 2**20
 GIB = 2**30
@@ -110,11 +108,9 @@ def one_evaluation(statistics: ClassStatistics, lam: float, **options: Any) -> C
 
     The one place that reaches below the public interface: a fit makes at least two of them.
     """
-    parameters = inspect.signature(solve_fixed_point).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    checked = Options.checked(lam, **(defaults | options))
-    setup = prepare(statistics, checked, "statistics", statistics.means)
-    equations, problem, start = setup.options.equations, setup.problem, setup.start
+    fixed_point = FixedPoint(lam, **options)
+    setup = prepare(statistics, fixed_point, lam, "statistics", statistics.means)
+    equations, problem, start = fixed_point.strategies.equations, setup.problem, setup.start
     return lambda: equations.evaluate(problem, start.point, start)
 
 

@@ -1,50 +1,89 @@
 """fpigauss: separated class Gaussians for labelled latent spaces, by fixed-point iteration.
 
 Every class of a labelled latent space gets its own Gaussian, pushed apart from the others by a
-Kullback-Leibler repulsion (Enescu & Sahbi, BMVC 2024). The modules, read in the order in which
-the data flow, tell the algorithm:
+Kullback-Leibler repulsion (Enescu & Sahbi, BMVC 2024). The public names are all here; the modules,
+read in the order in which the data flow, tell the algorithm:
 
 ``statistics``
     counts, means and covariances of the classes, in one pass;
 ``covariance``
-    the families: diagonal, dense, isotropic, each a class or tied;
+    the families: diagonal, dense, isotropic, each per class or tied;
 ``gaussians``
-    one Gaussian a class: densities, prediction, samples;
+    one Gaussian per class: densities, prediction, samples;
 ``divergence``, ``repulsion``
     the pairwise KLD, and how hard it makes the classes repel;
 ``equations``
-    three readings of the paper's equations: update and objective at a point;
+    the paper's equations, exact, as printed or as released: update and objective at a point;
 ``solvers``
     picard, guarded, accelerated, and the one loop that drives them;
 ``result``, ``fit``
-    what comes back, and the two calls.
+    what comes back; the options, declared once, and the calls.
+
+``interface`` is what packages built on this one import from it beside the public names.
 """
 
-from fpigauss._errors import (
+from fpigauss.covariance import CovarianceFamily, Dense, Diagonal, Factor, Isotropic
+from fpigauss.divergence import pairwise_kld
+from fpigauss.equations import (
+    Equations,
+    PrintedEquations,
+    ReleasedEquations,
+    StationaryEquations,
+)
+from fpigauss.errors import (
     ConvergenceWarning,
     InvalidInputError,
     NotPositiveDefiniteError,
     UnboundedObjectiveWarning,
+    UnknownOptionError,
 )
-from fpigauss.divergence import pairwise_kld
-from fpigauss.equations import ReleasedEquations
-from fpigauss.fit import fit_fixed_point, solve_fixed_point
+from fpigauss.fit import FixedPoint, FixedPointOptions, fit_fixed_point, solve_fixed_point
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.geometry import geometric_mean
-from fpigauss.repulsion import critical_lam
+from fpigauss.repulsion import (
+    CallableRepulsion,
+    ForwardRepulsion,
+    FrozenRepulsion,
+    InitialRepulsion,
+    MeanRepulsion,
+    Repulsion,
+    critical_lam,
+)
 from fpigauss.result import FixedPointResult, Status
+from fpigauss.solvers import Accelerated, Guarded, Picard, Solver
 from fpigauss.statistics import ClassStatistics
 
 __all__ = [
+    "Accelerated",
+    "CallableRepulsion",
     "ClassGaussians",
     "ClassStatistics",
     "ConvergenceWarning",
+    "CovarianceFamily",
+    "Dense",
+    "Diagonal",
+    "Equations",
+    "Factor",
+    "FixedPoint",
+    "FixedPointOptions",
     "FixedPointResult",
+    "ForwardRepulsion",
+    "FrozenRepulsion",
+    "Guarded",
+    "InitialRepulsion",
     "InvalidInputError",
+    "Isotropic",
+    "MeanRepulsion",
     "NotPositiveDefiniteError",
+    "Picard",
+    "PrintedEquations",
     "ReleasedEquations",
+    "Repulsion",
+    "Solver",
+    "StationaryEquations",
     "Status",
     "UnboundedObjectiveWarning",
+    "UnknownOptionError",
     "__version__",
     "critical_lam",
     "fit_fixed_point",

@@ -8,12 +8,12 @@ entries that lose digits in them are recomputed from differences.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fpigauss._arrays import device_of, namespace
-from fpigauss._blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, lost_below, mend
-from fpigauss._errors import InvalidInputError
-from fpigauss._linalg import flattened, transposed
-from fpigauss._typing import Array
+from fpigauss._array.blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, lost_below, mend
+from fpigauss._array.linalg import flattened, transposed
+from fpigauss._array.namespaces import device_of, namespace
+from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
+from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
 
 __all__ = ["PairTerms", "pairwise_kld"]
@@ -31,7 +31,7 @@ class PairTerms:
     factor: Factor
     #: Values of Sigma_y^-1, None where tied (as are the next three).
     precisions: Array | None = None
-    #: Moments of Sigma_y + mu_y mu_y'.
+    #: Projections of Sigma_y + mu_y mu_y'.
     second_moments: Array | None = None
     #: Sigma_y^-1 mu_y (K, d).
     scaled_means: Array | None = None
@@ -60,7 +60,7 @@ class PairTerms:
             means,
             factor,
             precisions=precisions,
-            second_moments=family.values_moments(family.values(factor), dim)
+            second_moments=family.values_projections(family.values(factor), dim)
             + family.outer(means, means),
             scaled_means=family.apply(precisions, means),
             log_dets=family.log_det(factor, dim),

@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from fpigauss._arrays import as_floating, cast_like, namespace, working_dtype
-from fpigauss._errors import InvalidInputError
-from fpigauss._linalg import first_asymmetric, first_not_positive_definite, geodesic
-from fpigauss._range import check_range
-from fpigauss._typing import Array
-from fpigauss._validation import check_finite, check_number
+from fpigauss._array.checks import check_finite, check_number, check_range
+from fpigauss._array.linalg import first_asymmetric, first_not_positive_definite, geodesic
+from fpigauss._array.namespaces import as_floating, cast_like, namespace, working_dtype
+from fpigauss._array.typing import Array
+from fpigauss.errors import InvalidInputError
 
 __all__ = ["geometric_mean"]
 

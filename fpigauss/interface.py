@@ -1,17 +1,24 @@
-"""What packages built on the core import from it, beside its public names."""
+"""What packages built on the core import from it, beside its public names.
 
-from fpigauss._blocks import MEMORY_LIMIT
-from fpigauss._progress import progress_bar
-from fpigauss._validation import (
+Input checks with the messages of this package, resolution of names to strategies, and the few
+functions of arrays that such packages need. Covered by the same promise as the public names: what
+moves keeps a deprecated alias for one release.
+"""
+
+from fpigauss._array.blocks import MEMORY_LIMIT
+from fpigauss._array.checks import (
     check_choice,
+    check_flag,
     check_nonnegative,
     check_positive,
     check_positive_integer,
-    check_sample_weight,
     check_whole,
 )
+from fpigauss._progress import progress_bar
 from fpigauss.covariance import FAMILIES, CovarianceFamily, Diagonal, resolve_family, shrunk
-from fpigauss.repulsion import check_pi, resolve_repulsion
+from fpigauss.fit._documented import with_options
+from fpigauss.repulsion import resolve_repulsion
+from fpigauss.statistics import check_sample_weight
 
 __all__ = [
     "FAMILIES",
@@ -19,8 +26,8 @@ __all__ = [
     "CovarianceFamily",
     "Diagonal",
     "check_choice",
+    "check_flag",
     "check_nonnegative",
-    "check_pi",
     "check_positive",
     "check_positive_integer",
     "check_sample_weight",
@@ -29,4 +36,5 @@ __all__ = [
     "resolve_family",
     "resolve_repulsion",
     "shrunk",
+    "with_options",
 ]

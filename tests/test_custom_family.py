@@ -10,11 +10,11 @@ from helpers import asarray_in, to_numpy
 
 from fpigauss import (
     ClassGaussians,
+    Diagonal,
     critical_lam,
     fit_fixed_point,
     pairwise_kld,
 )
-from fpigauss.covariance import Diagonal
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PairedAxes(Diagonal):
     def fold(self, x: Any) -> Any:
         return x[..., 0::2] + x[..., 1::2]
 
-    def spread(self, values: Any) -> Any:
+    def per_axis(self, values: Any) -> Any:
         xp = array_namespace(values)
         doubled = xp.stack([values, values], axis=-1)
         return xp.reshape(doubled, (*values.shape[:-1], 2 * values.shape[-1]))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fpigauss import geometric_mean
-from fpigauss._linalg import riccati
+from fpigauss._array.linalg import riccati
 
 EPS = 2.0**-52
 

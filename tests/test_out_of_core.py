@@ -21,10 +21,11 @@ from fpigauss import (
     InvalidInputError,
     NotPositiveDefiniteError,
     UnboundedObjectiveWarning,
+    UnknownOptionError,
     fit_fixed_point,
     solve_fixed_point,
 )
-from fpigauss._errors import __all__ as all_errors
+from fpigauss.errors import __all__ as all_errors
 
 EPS = 2.0**-52
 MIB = 2**20
@@ -303,7 +304,7 @@ class TestOnDisk:
         assert_close(statistics, ClassStatistics.from_samples(z.astype(float), y), z, 16)
 
     def test_integers_of_any_namespace(self, xp, monkeypatch):
-        monkeypatch.setattr("fpigauss._rows._CHUNK_BYTES", 2000)
+        monkeypatch.setattr("fpigauss.statistics._rows._CHUNK_BYTES", 2000)
         z, y = blobs(seed=3)
         z = np.rint(4 * z).astype(np.int64)
         statistics = ClassStatistics.from_samples(asarray_in(xp, z), y)
@@ -314,7 +315,7 @@ class TestOnDisk:
     @pytest.mark.parametrize("chunks", [(7, 3), (50, 2), (1000, 3)])
     def test_zarr(self, tmp_path, monkeypatch, chunks, covariance):
         zarr = pytest.importorskip("zarr")
-        monkeypatch.setattr("fpigauss._rows._CHUNK_BYTES", 2000)  # 83 rows of float64
+        monkeypatch.setattr("fpigauss.statistics._rows._CHUNK_BYTES", 2000)  # 83 rows of float64
         z, y = blobs(seed=4)
         names = np.array(["pear", "apple", "fig", "date"])[y]
         # strings of any length, where numpy has them
@@ -356,7 +357,7 @@ class TestOnDisk:
         assert_close(statistics, ClassStatistics.from_samples(z[:], y), z[:], 16)
 
     def test_chunks_are_read_once(self, monkeypatch):
-        monkeypatch.setattr("fpigauss._rows._CHUNK_BYTES", 2000)
+        monkeypatch.setattr("fpigauss.statistics._rows._CHUNK_BYTES", 2000)
 
         class Store:
             """What h5py, zarr and the like offer."""
@@ -390,7 +391,7 @@ class TestOnDisk:
         np.testing.assert_allclose(result.gaussians.means, expected.gaussians.means, rtol=1e-5)
 
     def test_faults_name_the_row_of_the_whole(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("fpigauss._rows._CHUNK_BYTES", 2000)
+        monkeypatch.setattr("fpigauss.statistics._rows._CHUNK_BYTES", 2000)
         z, y = blobs(seed=7)
         z[131, 1] = np.inf
         np.save(tmp_path / "z.npy", z)
@@ -437,6 +438,7 @@ class TestCopies:
             "NotPositiveDefiniteError": NotPositiveDefiniteError("elm", 3.0, "printed"),
             "UnboundedObjectiveWarning": UnboundedObjectiveWarning("lam"),
             "ConvergenceWarning": ConvergenceWarning("tol"),
+            "UnknownOptionError": UnknownOptionError("lamb"),
         }[name]
         error.add_note("in worker 3")
         error.statistics = ClassStatistics.from_samples(*blobs(seed=9))
@@ -447,7 +449,7 @@ class TestCopies:
             assert_same(same.statistics, error.statistics)
         if name == "NotPositiveDefiniteError":
             assert all(
-                (e.label, e.lam, e.reading) == ("elm", 3.0, "printed") for e in copies(error)
+                (e.label, e.lam, e.equations) == ("elm", 3.0, "printed") for e in copies(error)
             )
 
 

@@ -13,15 +13,36 @@ import fpigauss
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
+    "Accelerated",
+    "CallableRepulsion",
     "ClassGaussians",
     "ClassStatistics",
     "ConvergenceWarning",
+    "CovarianceFamily",
+    "Dense",
+    "Diagonal",
+    "Equations",
+    "Factor",
+    "FixedPoint",
+    "FixedPointOptions",
     "FixedPointResult",
+    "ForwardRepulsion",
+    "FrozenRepulsion",
+    "Guarded",
+    "InitialRepulsion",
     "InvalidInputError",
+    "Isotropic",
+    "MeanRepulsion",
     "NotPositiveDefiniteError",
+    "Picard",
+    "PrintedEquations",
     "ReleasedEquations",
+    "Repulsion",
+    "Solver",
+    "StationaryEquations",
     "Status",
     "UnboundedObjectiveWarning",
+    "UnknownOptionError",
     "__version__",
     "critical_lam",
     "fit_fixed_point",
@@ -73,6 +94,11 @@ def test_every_public_name_has_a_docstring():
         (
             "solve_fixed_point",
             {"statistics": required, "lam": required},
+            NO_WEIGHT,
+        ),
+        (
+            "FixedPoint",
+            {"lam": None},
             NO_WEIGHT,
         ),
         (
@@ -132,6 +158,9 @@ def test_from_batches():
         ("ClassGaussians.save", ["self", "path"]),
         ("ClassStatistics.load", ["path"]),
         ("ReleasedEquations", ["isotropic_mean", "summed_square"]),
+        ("Accelerated", ["history"]),
+        ("FixedPoint.fit", ["self", "z", "y", "sample_weight"]),
+        ("FixedPoint.solve", ["self", "statistics"]),
     ],
 )
 def test_parameter_names(method, names):

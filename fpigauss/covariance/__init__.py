@@ -1,13 +1,11 @@
-"""Covariance families: a shape (diagonal, dense, isotropic), one a class or tied."""
+"""Covariance families: a shape (diagonal, dense, isotropic), one per class or tied."""
 
-import numpy as np
-
-from fpigauss._errors import InvalidInputError
+from fpigauss._array.checks import check_flag, check_strategy
+from fpigauss.covariance._base import CovarianceFamily, Factor
 from fpigauss.covariance._dense import Dense
 from fpigauss.covariance._diagonal import Diagonal
-from fpigauss.covariance._family import CovarianceFamily, Factor
 from fpigauss.covariance._isotropic import Isotropic
-from fpigauss.covariance._shrinkage import shrunk
+from fpigauss.covariance._shrinkage import check_shrinkage, shrunk
 
 __all__ = [
     "FAMILIES",
@@ -16,6 +14,7 @@ __all__ = [
     "Diagonal",
     "Factor",
     "Isotropic",
+    "check_shrinkage",
     "resolve_family",
     "shrunk",
 ]
@@ -27,14 +26,7 @@ FAMILIES: dict[str, type[CovarianceFamily]] = {
 
 
 def resolve_family(covariance: object, tied: object) -> CovarianceFamily:
-    """The family of a public ``covariance=`` (a name or an object) and ``tied=``."""
-    if not isinstance(tied, bool | np.bool_):
-        raise InvalidInputError(f"tied is {tied!r}; pass True or False")
-    if isinstance(covariance, CovarianceFamily):
-        return covariance.with_tied(covariance.tied or bool(tied))
-    if isinstance(covariance, str) and covariance in FAMILIES:
-        return FAMILIES[covariance](tied=bool(tied))
-    names = ", ".join(f'"{name}"' for name in FAMILIES)
-    raise InvalidInputError(
-        f"covariance is {covariance!r}; pass one of {names}, or a CovarianceFamily"
-    )
+    """Resolve a public ``covariance=`` (a name or an object) and ``tied=``."""
+    shared = check_flag(tied, "tied")
+    family = check_strategy(covariance, "covariance", FAMILIES, CovarianceFamily)
+    return family.with_tied(family.tied or shared)

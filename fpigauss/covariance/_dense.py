@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fpigauss._arrays import first_true, namespace
-from fpigauss._blocks import blocks
-from fpigauss._linalg import (
+from fpigauss._array.blocks import blocks
+from fpigauss._array.checks import check_range
+from fpigauss._array.linalg import (
     apply,
     eye_like,
     first_asymmetric,
@@ -21,9 +21,9 @@ from fpigauss._linalg import (
     transposed,
     x_minus_log1p,
 )
-from fpigauss._range import check_range
-from fpigauss._typing import Array
-from fpigauss.covariance._family import CovarianceFamily, Factor
+from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.typing import Array
+from fpigauss.covariance._base import CovarianceFamily, Factor
 
 __all__ = ["Dense"]
 
@@ -33,7 +33,7 @@ _CLASSES_BYTES = 2**22
 
 @dataclass(frozen=True)
 class Dense(CovarianceFamily):
-    """Full matrices: values and moments (n, d, d)."""
+    """Full matrices: values and projections (n, d, d)."""
 
     name: ClassVar[str] = "dense"
     needs_dense: ClassVar[bool] = True
@@ -73,9 +73,9 @@ class Dense(CovarianceFamily):
             lift = 2.0 * lift
         return result
 
-    # -- moments ---------------------------------------------------------------------------
+    # -- projections ---------------------------------------------------------------------------
 
-    def moments(self, covariances: Array) -> Array:
+    def projections(self, covariances: Array) -> Array:
         return covariances
 
     def outer(self, a: Array, b: Array) -> Array:
@@ -84,17 +84,17 @@ class Dense(CovarianceFamily):
         product = a[:, :, None] * b[:, None, :]
         return product if a is b else symmetrised(product)
 
-    def values_moments(self, values: Array, dim: int) -> Array:
+    def values_projections(self, values: Array, dim: int) -> Array:
         return values
 
     def unit(self, dim: int, like: Array) -> Array:
         return eye_like(dim, like)[None, ...]
 
-    def trace(self, moments: Array) -> Array:
-        return namespace(moments).linalg.trace(moments)
+    def trace(self, projections: Array) -> Array:
+        return namespace(projections).linalg.trace(projections)
 
-    def average(self, moments: Array, dim: int) -> Array:
-        return moments
+    def average(self, projections: Array, dim: int) -> Array:
+        return projections
 
     # -- factors ---------------------------------------------------------------------------
 
@@ -129,8 +129,8 @@ class Dense(CovarianceFamily):
     def color_adjoint(self, factor: Factor, x: Array) -> Array:
         return apply(transposed(factor.root), x)
 
-    def whiten_moments(self, factor: Factor, moments: Array) -> Array:
-        return symmetrised(factor.inverse @ moments @ transposed(factor.inverse))
+    def whiten_projections(self, factor: Factor, projections: Array) -> Array:
+        return symmetrised(factor.inverse @ projections @ transposed(factor.inverse))
 
     def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
         return symmetrised(transposed(factor.root) @ values @ factor.root)

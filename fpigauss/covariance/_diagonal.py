@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fpigauss._arrays import first_true, namespace
-from fpigauss._blocks import lost_below, mend
-from fpigauss._linalg import squared_norms, transposed, x_minus_log1p
-from fpigauss._range import check_range
-from fpigauss._typing import Array
-from fpigauss.covariance._family import CovarianceFamily, Factor
+from fpigauss._array.blocks import lost_below, mend
+from fpigauss._array.checks import check_range
+from fpigauss._array.linalg import squared_norms, transposed, x_minus_log1p
+from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.typing import Array
+from fpigauss.covariance._base import CovarianceFamily, Factor
 
 __all__ = ["Diagonal"]
 
@@ -18,7 +18,7 @@ class Diagonal(CovarianceFamily):
     """One variance an axis: values (n, d).
 
     Families in which groups of axes share a variance override ``fold`` and ``multiplicity``
-    (and ``spread``, unless there is but one group); their values are (n, number of groups).
+    (and ``per_axis``, unless there is but one group); their values are (n, number of groups).
     """
 
     name: ClassVar[str] = "diagonal"
@@ -27,7 +27,7 @@ class Diagonal(CovarianceFamily):
         """Sums of the axes (..., d) over the groups that share a variance."""
         return x
 
-    def spread(self, values: Array) -> Array:
+    def per_axis(self, values: Array) -> Array:
         """One value an axis, or what broadcasts to it."""
         return values
 
@@ -59,9 +59,9 @@ class Diagonal(CovarianceFamily):
         check_range(values, like, "covariances")
         return namespace(values).astype(values, like.dtype, copy=True)
 
-    # -- moments ---------------------------------------------------------------------------
+    # -- projections ---------------------------------------------------------------------------
 
-    def moments(self, covariances: Array) -> Array:
+    def projections(self, covariances: Array) -> Array:
         if covariances.ndim == 3:
             covariances = namespace(covariances).linalg.diagonal(covariances)
         return self.fold(covariances)
@@ -69,17 +69,17 @@ class Diagonal(CovarianceFamily):
     def outer(self, a: Array, b: Array) -> Array:
         return self.pooled(self.fold(a * b))
 
-    def values_moments(self, values: Array, dim: int) -> Array:
+    def values_projections(self, values: Array, dim: int) -> Array:
         return self._times(values, dim)
 
     def unit(self, dim: int, like: Array) -> Array:
         return self.fold(namespace(like).ones_like(like[:1, :dim]))
 
-    def trace(self, moments: Array) -> Array:
-        return namespace(moments).sum(moments, axis=-1)
+    def trace(self, projections: Array) -> Array:
+        return namespace(projections).sum(projections, axis=-1)
 
-    def average(self, moments: Array, dim: int) -> Array:
-        return moments / self.multiplicity(dim)
+    def average(self, projections: Array, dim: int) -> Array:
+        return projections / self.multiplicity(dim)
 
     # -- factors ---------------------------------------------------------------------------
 
@@ -103,19 +103,19 @@ class Diagonal(CovarianceFamily):
     # -- vectors and matrices through factors ----------------------------------------------
 
     def apply(self, values: Array, x: Array) -> Array:
-        return self.spread(values) * x
+        return self.per_axis(values) * x
 
     def whiten(self, factor: Factor, x: Array) -> Array:
-        return self.spread(factor.inverse) * x
+        return self.per_axis(factor.inverse) * x
 
     def color(self, factor: Factor, x: Array) -> Array:
-        return self.spread(factor.root) * x
+        return self.per_axis(factor.root) * x
 
     def color_adjoint(self, factor: Factor, x: Array) -> Array:
         return self.color(factor, x)
 
-    def whiten_moments(self, factor: Factor, moments: Array) -> Array:
-        return moments * factor.inverse * factor.inverse
+    def whiten_projections(self, factor: Factor, projections: Array) -> Array:
+        return projections * factor.inverse * factor.inverse
 
     def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
         return self._times(values * factor.root * factor.root, dim)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fpigauss._arrays import namespace
-from fpigauss._typing import Array
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array
 from fpigauss.covariance._diagonal import Diagonal
 
 __all__ = ["Isotropic"]

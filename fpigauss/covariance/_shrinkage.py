@@ -1,10 +1,22 @@
 """Shrinkage of class covariances towards their own scaled identity."""
 
-from fpigauss._arrays import namespace
-from fpigauss._linalg import eye_like
-from fpigauss._typing import Array
+from fpigauss._array.checks import as_number, check_choice
+from fpigauss._array.linalg import eye_like
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array
+from fpigauss.errors import InvalidInputError
 
-__all__ = ["shrunk"]
+__all__ = ["check_shrinkage", "shrunk"]
+
+
+def check_shrinkage(value: object, name: str = "shrinkage") -> float | str:
+    """A number in [0, 1], or "oas"."""
+    if isinstance(value, str):
+        return check_choice(value, name, ("oas",), or_else="a number in [0, 1]")
+    number = as_number(value, name)
+    if not 0.0 <= number <= 1.0:
+        raise InvalidInputError(f'{name} is {number:g}; pass a number in [0, 1], or "oas"')
+    return number
 
 
 def shrunk(covariances: Array, counts: Array, shrinkage: float | str) -> Array:

@@ -1,14 +1,16 @@
-"""The three readings of the paper's equations: stationary, printed, released."""
+"""Three sets of equations for the fixed point: stationary, printed, released."""
 
 from collections.abc import Callable
 
-from fpigauss._errors import InvalidInputError
+from fpigauss._array.checks import check_strategy
+from fpigauss.equations._base import Equations
 from fpigauss.equations._printed import PrintedEquations
-from fpigauss.equations._problem import Equations, Evaluation, Point, Problem, Step
+from fpigauss.equations._problem import Evaluation, Point, Problem, Step
 from fpigauss.equations._released import ReleasedEquations
 from fpigauss.equations._stationary import StationaryEquations
 
 __all__ = [
+    "EQUATIONS",
     "Equations",
     "Evaluation",
     "Point",
@@ -20,8 +22,8 @@ __all__ = [
     "resolve_equations",
 ]
 
-
-_READINGS: dict[str, Callable[[], Equations]] = {
+#: The sets of equations by their public names.
+EQUATIONS: dict[str, Callable[[], Equations]] = {
     "stationary": StationaryEquations,
     "printed": PrintedEquations,
     "released": ReleasedEquations,
@@ -29,12 +31,5 @@ _READINGS: dict[str, Callable[[], Equations]] = {
 
 
 def resolve_equations(equations: object) -> Equations:
-    """The reading of the public ``equations=``: a name or a ReleasedEquations."""
-    if isinstance(equations, ReleasedEquations):
-        return equations
-    if isinstance(equations, str) and equations in _READINGS:
-        return _READINGS[equations]()
-    raise InvalidInputError(
-        f'equations is {equations!r}; pass "stationary", "printed", "released" or a '
-        "ReleasedEquations"
-    )
+    """Resolve a public ``equations=``: a name, or an object such as ReleasedEquations()."""
+    return check_strategy(equations, "equations", EQUATIONS, Equations, "a ReleasedEquations")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from operator import add
 from typing import Any
 
-from fpigauss._arrays import namespace
-from fpigauss._linalg import transposed, weighted_sum
-from fpigauss._typing import Array
+from fpigauss._array.linalg import transposed, weighted_sum
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array
 from fpigauss.divergence import PairTerms
 from fpigauss.repulsion import Repulsion
 
@@ -36,6 +36,7 @@ class PairSums:
 def sum_over_pairs(
     terms: PairTerms,
     repulsion: Repulsion,
+    alpha: float,
     *,
     forward: Sequence[Array],
     backward: Sequence[Array],
@@ -49,6 +50,8 @@ def sum_over_pairs(
         The Gaussians.
     repulsion : Repulsion
         Where W and phi come from.
+    alpha : float
+        The scale of pi.
     forward, backward : sequences of (K, ...) arrays
         What W and W' are multiplied with.
     judge : number or (K, K) array, optional
@@ -72,11 +75,11 @@ def sum_over_pairs(
         own = terms.diagonal(block)
         d = xp.where(own, xp.ones_like(own, dtype=terms.means.dtype), divergences(block))
         zero = xp.zeros_like(d)
-        w = xp.where(own, zero, repulsion.kernel(d, _at(pi, block)))  # (R, K)
-        phi = xp.sum(xp.where(own, zero, repulsion.potential(d, _at(pi, block))))
+        w = xp.where(own, zero, repulsion.kernel(d, _at(pi, block), alpha))  # (R, K)
+        phi = xp.sum(xp.where(own, zero, repulsion.potential(d, _at(pi, block), alpha)))
         judged = phi
         if judge is not None and not repulsion.has_potential:
-            judged = xp.sum(xp.where(own, zero, repulsion.potential(d, _at(judge, block))))
+            judged = xp.sum(xp.where(own, zero, repulsion.potential(d, _at(judge, block), alpha)))
         smallest = min(smallest, float(xp.min(xp.where(own, xp.max(d), d))))
         rowwise.append((xp.sum(w, axis=1), [weighted_sum(w, x) for x in forward]))
         summed = (

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from fpigauss._arrays import namespace
-from fpigauss._typing import Array, Labels
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.repulsion import Repulsion
 
-__all__ = ["Equations", "Evaluation", "Point", "Problem", "Step"]
+__all__ = ["Descent", "Evaluation", "Impasse", "Point", "Problem", "Step"]
 
 
 class Point(NamedTuple):
@@ -23,7 +23,7 @@ class Step(NamedTuple):
     """A move in the moving frame: mu <- mu + F u, F <- F exp(S / 2).
 
     ``means`` is u (K, d) and ``covariances`` S (values); None for what is not updated. Gradients
-    with respect to u and S have the same form (with moments for S).
+    with respect to u and S have the same form (with projections for S).
     """
 
     means: Array | None
@@ -48,10 +48,11 @@ class Problem:
 
     family: CovarianceFamily
     means: Array  # m_y (K, d)
-    scatter: Array  # moments of C_y, summed over classes where tied
+    scatter: Array  # projections of C_y, summed over classes where tied
     counts: Array  # N_y (K,)
     lam: float
     repulsion: Repulsion
+    alpha: float
     updates_means: bool
     updates_covariances: bool
     memory_limit: int
@@ -74,14 +75,14 @@ class Problem:
         return self.lam / (self.n_classes * (self.n_classes - 1))
 
     def scatter_about(self, means: Array) -> Array:
-        """The moments of S_y = C_y + (m_y - mu_y) (m_y - mu_y)'."""
+        """The projections of S_y = C_y + (m_y - mu_y) (m_y - mu_y)'."""
         difference = self.means - means
         return self.scatter + self.family.outer(difference, difference)
 
     def likelihood(
         self, point: Point, white_scatter: Array, log_dets: Array | None = None
     ) -> float:
-        """The balanced negative log-likelihood, from the moments of F^-1 S F^-T."""
+        """The balanced negative log-likelihood, from the projections of F^-1 S F^-T."""
         xp = namespace(point.means)
         if log_dets is None:
             log_dets = self.family.log_det(point.factor, self.dim)
@@ -119,6 +120,15 @@ class Problem:
         return Point(means, factor)
 
 
+class Descent(NamedTuple):
+    """What makes the update a direction of descent; None for what is not updated."""
+
+    #: dL/dS with pi frozen. The gradient for u needs no place: it is minus the update.
+    covariance_gradient: Array | None
+    #: The curvature that preconditions it.
+    curvature: Array | None
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One pass over all pairs at one point."""
@@ -130,27 +140,20 @@ class Evaluation:
     judged: float
     #: The full, undamped update.
     step: Step
-    #: How far it would still move (or, released, how far the last one did).
+    #: How far it would still move (with the released equations, how far the last one did).
     residual: float
     pi: Any
     smallest_kld: float
-    #: dL/dS with pi frozen, and the curvature that preconditions it; stationary only.
-    covariance_gradient: Array | None = None
-    curvature: Array | None = None
-    #: Whether the update is a descent direction of L, as it is for the stationary reading.
-    descends: bool = False
-    #: Why there is no update here, if there is none.
-    failure: Exception | None = None
-    #: How far the update moves in the units that the released code stops by; released only.
-    change: float = math.inf
+    #: Of exact equations alone.
+    descent: Descent | None = None
 
     @property
     def gradient(self) -> Step | None:
         """dL/d(u, S) with pi frozen: the update of the means is minus it, F' dL/dmu."""
-        if not self.descends:
+        if self.descent is None:
             return None
         of_means = None if self.step.means is None else -1.0 * self.step.means
-        return Step(of_means, self.covariance_gradient)
+        return Step(of_means, self.descent.covariance_gradient)
 
     @property
     def slope(self) -> float:
@@ -165,20 +168,23 @@ class Evaluation:
 
     @property
     def finite(self) -> bool:
-        """Whether every number of it is one."""
+        """Whether the objective and the divergences are finite."""
         return all(map(math.isfinite, (self.objective, self.judged, self.smallest_kld)))
 
+    def check_step(self) -> None:
+        """Raise the error that says why there is no update here, if there is none."""
 
-class Equations(Protocol):
-    """A reading of the paper's equations."""
+    def without_update(self, reason: Exception) -> "Impasse":
+        """Give this point's evaluation where there is no update, for a ``reason``."""
+        return Impasse(**vars(self), reason=reason)
 
-    @property
-    def name(self) -> str:
-        """The name in messages."""
-        ...
 
-    def evaluate(
-        self, problem: Problem, point: Point, departure: Evaluation | None = None
-    ) -> Evaluation:
-        """Update, objective and residual at ``point``, reached from ``departure``."""
-        ...
+@dataclass(frozen=True, kw_only=True)
+class Impasse(Evaluation):
+    """A point that the equations give an objective to, but no update."""
+
+    reason: Exception
+
+    def check_step(self) -> None:
+        """Raise the reason."""
+        raise self.reason

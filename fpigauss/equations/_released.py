@@ -1,20 +1,25 @@
 """What the authors' released code computes."""
 
+import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from fpigauss._arrays import namespace
-from fpigauss._errors import InvalidInputError, NotPositiveDefiniteError
-from fpigauss._typing import Array
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array
+from fpigauss.covariance import CovarianceFamily, Diagonal
 from fpigauss.divergence import PairTerms
+from fpigauss.equations._base import Equations
 from fpigauss.equations._pairs import PairSums, sum_over_pairs
 from fpigauss.equations._problem import Evaluation, Point, Problem, Step
+from fpigauss.errors import InvalidInputError, NotPositiveDefiniteError
+from fpigauss.repulsion import ForwardRepulsion, Repulsion
 
 __all__ = ["ReleasedEquations"]
 
 
 @dataclass(frozen=True)
-class ReleasedEquations:
-    """The reading of the authors' released code, for per-class diagonal covariances.
+class ReleasedEquations(Equations):
+    """The equations of the authors' released code, for per-class diagonal covariances.
 
     It differs from Eqs. 5 to 7 and from the stationary equations; known defects are kept:
     at lam = 0 it converges to (data variance)^(1/3), and A can lose positivity
@@ -37,21 +42,36 @@ class ReleasedEquations:
     isotropic_mean: bool = True
     summed_square: bool = True
 
+    name: ClassVar[str] = "released"
+    unbiased: ClassVar[bool] = True
+    runs_away: ClassVar[bool] = False  # A stops being positive first
+
     def __post_init__(self) -> None:
         """Check the flags."""
         for name in ("isotropic_mean", "summed_square"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidInputError(f"{name} is {getattr(self, name)!r}; pass True or False")
 
-    @property
-    def name(self) -> str:
-        """The name in messages."""
-        return "released"
+    def check_family(self, family: CovarianceFamily) -> None:
+        """Raise for all but per-class diagonal covariances."""
+        if family != Diagonal():
+            raise InvalidInputError(
+                'equations is "released", which has only per-class diagonal covariances; '
+                'pass covariance="diagonal" and tied=False, or equations="stationary"'
+            )
+
+    def check_repulsion(self, repulsion: Repulsion, pi: Any) -> None:
+        """Raise for all but Eq. 9."""
+        if repulsion != ForwardRepulsion():
+            raise InvalidInputError(
+                f'pi is {pi!r}, but equations="released" has only pi="forward"; '
+                'pass that, or equations="stationary"'
+            )
 
     def evaluate(
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
-        """Update, objective and the last change at ``point``."""
+        """Evaluate update, objective and the last change at ``point``."""
         family, c = problem.family, problem.c
         terms = PairTerms.at(family, *point, problem.memory_limit)
         precisions, variances = terms.precisions, family.values(point.factor)
@@ -67,18 +87,16 @@ class ReleasedEquations:
         sums = sum_over_pairs(
             terms,
             problem.repulsion,
+            problem.alpha,
             forward=forward,
             backward=backward,
         )
         xp = namespace(point.means)
-        u = s = None
-        failure: Exception | None = None
-        changes = []
+        u = s = reason = None
         if problem.updates_means:
             push = self._push(terms, sums, pushing)
             means = problem.means + c * self._isotropic(variances) * push
             u = family.whiten(point.factor, means - point.means)
-            changes.append(_largest_norm(means - point.means))
         if problem.updates_covariances:
             a = (1.0 + c * (sums.outgoing - sums.incoming))[:, None] * variances
             a = a + c * self._square_sums(terms, sums)
@@ -86,25 +104,22 @@ class ReleasedEquations:
             b = unbiased + c * variances * variances * sums.forward[-1]
             faulty = family.first_not_positive(a)
             if faulty is None:
-                updated = xp.sqrt(b / a)
-                s = xp.log(updated / variances)
-                changes.append(_largest_norm(updated - variances))
+                s = xp.log(xp.sqrt(b / a) / variances)
             else:
                 label = problem.classes[faulty].item()
-                failure = NotPositiveDefiniteError(label, problem.lam, self.name)
-        white_scatter = family.whiten_moments(point.factor, problem.scatter_about(point.means))
+                reason = NotPositiveDefiniteError(label, problem.lam, self.name)
+        white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
         constant = problem.likelihood(point, white_scatter, terms.log_dets)
-        return Evaluation(
+        evaluation = Evaluation(
             point=point,
             objective=constant + c * sums.potential,
             judged=constant + c * sums.judged,
             step=Step(u, s),
-            residual=float("inf") if departure is None else departure.change,
+            residual=math.inf if departure is None else _change(problem, departure.point, point),
             pi=sums.pi,
             smallest_kld=sums.smallest_kld,
-            failure=failure,
-            change=max(changes) if failure is None else float("inf"),
         )
+        return evaluation if reason is None else evaluation.without_update(reason)
 
     def _isotropic(self, x: Array) -> Array:
         """The mean over dimensions (K, 1), where the flag says so."""
@@ -135,5 +150,12 @@ class ReleasedEquations:
         return own * mu + sums.backward[0]
 
 
-def _largest_norm(x: Array) -> float:
-    return float(namespace(x).max(namespace(x).linalg.vector_norm(x, axis=-1)))
+def _change(problem: Problem, before: Point, after: Point) -> float:
+    """The largest L2 change of a class, of what is updated: the released code stops by it."""
+    family, pairs = problem.family, []
+    if problem.updates_means:
+        pairs.append((before.means, after.means))
+    if problem.updates_covariances:
+        pairs.append((family.values(before.factor), family.values(after.factor)))
+    norm = namespace(before.means).linalg.vector_norm
+    return max(float(namespace(x).max(norm(y - x, axis=-1))) for x, y in pairs)

@@ -10,49 +10,52 @@ every lam. They are assembled in the moving frame, Sigma = F F': F' A F and F^-1
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from fpigauss._arrays import namespace
-from fpigauss._typing import Array
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array
 from fpigauss.divergence import PairTerms
+from fpigauss.equations._base import Equations
 from fpigauss.equations._pairs import PairSums, sum_over_pairs
-from fpigauss.equations._problem import Evaluation, Point, Problem, Step
+from fpigauss.equations._problem import Descent, Evaluation, Point, Problem, Step
 
 __all__ = ["Forces", "StationaryEquations", "per_class"]
 
 
 @dataclass(frozen=True)
-class StationaryEquations:
-    """The default reading: fixed points are stationary points of Eq. 4."""
+class StationaryEquations(Equations):
+    """The default: fixed points are the stationary points of Eq. 4."""
 
-    name: str = "stationary"
+    name: ClassVar[str] = "stationary"
+    exact: ClassVar[bool] = True
 
     def evaluate(
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
-        """Update, objective, gradient and residual at ``point``."""
+        """Evaluate update, objective, gradient and residual at ``point``."""
         forces = Forces.at(problem, point, departure)
         family, c, sums = problem.family, problem.c, forces.sums
         log_dets = forces.terms.log_dets
-        push = spread = pull = None
+        push = between = pull = None
         if problem.updates_means:
             push = forces.push(problem, point)
         if problem.updates_covariances:
-            spread = family.whiten_moments(point.factor, forces.spread(problem))
+            between = family.whiten_projections(point.factor, forces.scatter(problem))
             if not family.tied:
                 pull = family.color_precisions(point.factor, sums.forward[0], problem.dim)
         sums = sums.without_arrays()
         del forces  # a dozen arrays of the size of the means, which may be large
-        white_scatter = family.whiten_moments(point.factor, problem.scatter_about(point.means))
+        white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
         u = s = covariance_gradient = a = None
         if push is not None:
             u = family.whiten(point.factor, problem.means - point.means) + c * push
-        if spread is not None:
+        if between is not None:
             unit = family.unit(problem.dim, point.means)
             if pull is None:
-                a, b = problem.n_classes * unit + c * spread, white_scatter
+                a, b = problem.n_classes * unit + c * between, white_scatter
             else:
                 # A+ and B+ are SPD for every lam: the negative term of A has moved to B
-                a = per_class(1.0 + c * sums.outgoing, unit) * unit + c * spread
+                a = per_class(1.0 + c * sums.outgoing, unit) * unit + c * between
                 b = white_scatter + c * (per_class(sums.incoming, unit) * unit + pull)
             s = family.log_solution(a, b)
             covariance_gradient = 0.5 * (a - b)
@@ -65,9 +68,7 @@ class StationaryEquations:
             residual=problem.residual(Step(u, s)),
             pi=sums.pi,
             smallest_kld=sums.smallest_kld,
-            covariance_gradient=covariance_gradient,
-            curvature=a,
-            descends=True,
+            descent=Descent(covariance_gradient, a),
         )
 
 
@@ -95,6 +96,7 @@ class Forces:
         sums = sum_over_pairs(
             terms,
             problem.repulsion,
+            problem.alpha,
             forward=forward,
             backward=backward,
             judge=None if departure is None else departure.pi,
@@ -122,8 +124,8 @@ class Forces:
             return pushed
         return pushed + family.color_adjoint(point.factor, self.along_precisions(problem))
 
-    def spread(self, problem: Problem) -> Array:
-        """The moments of sum_y' W_y'y (Delta Delta' + Sigma_y'); Delta Delta' alone if tied."""
+    def scatter(self, problem: Problem) -> Array:
+        """The projections of sum_y' W_y'y (Delta Delta' + Sigma_y'); Delta Delta' alone if tied."""
         family, means, sums = problem.family, self.terms.means, self.sums
         if family.tied:
             return family.outer(self.along_means(), means)

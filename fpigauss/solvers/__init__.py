@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 
-from fpigauss._errors import InvalidInputError
-from fpigauss.equations import Equations, StationaryEquations
+from fpigauss._array.checks import check_strategy
+from fpigauss.equations import Equations
+from fpigauss.errors import InvalidInputError
 from fpigauss.solvers._accelerated import Accelerated
+from fpigauss.solvers._base import Solver
 from fpigauss.solvers._guarded import Guarded
-from fpigauss.solvers._loop import Outcome, Runaway, Solver, iterate
+from fpigauss.solvers._loop import Outcome, Runaway, iterate
 from fpigauss.solvers._picard import Picard
 
 __all__ = [
+    "SOLVERS",
     "Accelerated",
     "Guarded",
     "Outcome",
@@ -20,7 +23,8 @@ __all__ = [
     "resolve_solver",
 ]
 
-_SOLVERS: dict[str, Callable[[], Solver]] = {
+#: The solvers by their public names, beside "auto".
+SOLVERS: dict[str, Callable[[], Solver]] = {
     "accelerated": Accelerated,
     "guarded": Guarded,
     "picard": Picard,
@@ -28,16 +32,16 @@ _SOLVERS: dict[str, Callable[[], Solver]] = {
 
 
 def resolve_solver(solver: object, equations: Equations) -> Solver:
-    """The solver of the public ``solver=`` for a reading of the equations."""
-    stationary = isinstance(equations, StationaryEquations)
-    if isinstance(solver, str) and solver == "auto":
-        return Accelerated() if stationary else Picard()
-    if not isinstance(solver, str) or solver not in _SOLVERS:
-        known = ", ".join(f'"{name}"' for name in ("auto", *_SOLVERS))
-        raise InvalidInputError(f"solver is {solver!r}; pass one of {known}")
-    if not stationary and solver != "picard":
+    """Resolve a public ``solver=``, a name or an object, for a set of equations."""
+    auto = Accelerated if equations.exact else Picard
+    resolved = check_strategy(solver, "solver", {"auto": auto, **SOLVERS}, Solver)
+    if resolved.searches and not equations.exact:
         raise InvalidInputError(
-            f'solver is "{solver}", but the {equations.name} reading has no objective to descend; '
-            'pass "picard" or "auto"'
+            f"solver is {_shown(solver)}, but the {equations.name} equations have no objective to "
+            'descend; pass "picard" or "auto"'
         )
-    return _SOLVERS[solver]()
+    return resolved
+
+
+def _shown(solver: object) -> str:
+    return f'"{solver}"' if isinstance(solver, str) else repr(solver)

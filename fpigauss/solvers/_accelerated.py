@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from fpigauss._array.checks import check_positive_integer
 from fpigauss.equations import Evaluation, Problem, Step
+from fpigauss.solvers._base import Solver
 from fpigauss.solvers._guarded import SHORTEST, Reach, descends
 
 __all__ = ["Accelerated"]
-
-#: Pairs of steps and gradient changes that are remembered where memory allows.
-_PAIRS = 30
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,35 @@ class _Memory:
 
 
 @dataclass(frozen=True)
-class Accelerated:
+class Accelerated(Solver):
     """Quasi-Newton steps on u and S (mu <- mu + F u, F <- F exp(S / 2)).
 
-    Pairs stored in these coordinates need no transport from one frame to the next. The linearised
+    Pairs stored in these coordinates need no transport from one frame to the next. The linearized
     update is the initial inverse Hessian. A direction that fails is followed by the update
     itself, as in the guarded solver.
+
+    Parameters
+    ----------
+    history : int
+        Pairs of steps and gradient changes to remember, >= 1; fewer where ``memory_limit`` asks.
+
+    Examples
+    --------
+    >>> from fpigauss import Accelerated, FixedPoint
+    >>> FixedPoint(lam=1.0, solver=Accelerated(history=10)).solver
+    Accelerated(history=10)
     """
+
+    history: int = 30
 
     searches: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Check the number."""
+        object.__setattr__(self, "history", check_positive_integer(self.history, "history"))
+
     def start(self, problem: Problem) -> _Memory:
-        """No pairs, and how many there may be."""
+        """Start without pairs, and say how many there may be."""
         size = 0
         if problem.updates_means:
             size += problem.n_classes * problem.dim
@@ -52,12 +68,12 @@ class Accelerated:
             size += _size(problem)
         limit = problem.memory_limit // (2 * 8 * max(1, size))
         # one pair less than fits: the next one is made before the oldest is let go
-        return _Memory(Reach(problem), max(1, min(_PAIRS, limit - 1)))
+        return _Memory(Reach(problem), max(1, min(self.history, limit - 1)))
 
     def directions(
         self, memory: _Memory, current: Evaluation
     ) -> Iterator[tuple[Step, float, _Memory]]:
-        """The quasi-Newton step, then the update."""
+        """Yield the quasi-Newton step, then the update."""
         if memory.pairs:
             gradient = current.gradient
             assert gradient is not None
@@ -67,13 +83,13 @@ class Accelerated:
         yield memory.reach.bounded(current.step), SHORTEST, _Memory(memory.reach, memory.limit)
 
     def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-        """As the guarded solver."""
+        """Judge as the guarded solver does."""
         return descends(current, trial, step, expected)
 
     def remember(
         self, memory: _Memory, current: Evaluation, trial: Evaluation, step: Step
     ) -> _Memory:
-        """One more pair, if the objective curves upwards along it."""
+        """Add a pair, if the objective curves upwards along it."""
         before, after = current.gradient, trial.gradient
         assert before is not None and after is not None
         change = _combined(after, before, -1.0)
@@ -86,13 +102,14 @@ class Accelerated:
 
 
 def _newton(memory: _Memory, current: Evaluation, gradient: Step) -> Step:
-    """Minus the inverse Hessian times the gradient, by the two-loop recursion."""
+    """Apply minus the inverse Hessian to the gradient, by the two-loop recursion."""
     family = memory.problem.family
+    curvature = current.descent.curvature if current.descent else None
 
     def preconditioned(gradient: Step) -> Step:
         if gradient.covariances is None:
             return gradient
-        inner = family.precondition(current.curvature, gradient.covariances)
+        inner = family.precondition(curvature, gradient.covariances)
         return Step(gradient.means, inner)
 
     q, weights = gradient, []
@@ -110,12 +127,12 @@ def _newton(memory: _Memory, current: Evaluation, gradient: Step) -> Step:
 
 
 def _combined(a: Step, b: Step, factor: Any) -> Step:
-    """A + factor b."""
+    """Compute a + factor b."""
     return Step(
         *(None if x is None or y is None else x + factor * y for x, y in zip(a, b, strict=True))
     )
 
 
 def _size(problem: Problem) -> int:
-    """The number of entries of the covariances' values."""
+    """Count the entries of the covariances' values."""
     return math.prod(problem.family.public_shape(problem.n_classes, problem.dim))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fpigauss.equations import Evaluation, Problem, Step
+from fpigauss.solvers._base import Solver
 
 __all__ = ["SHORTEST", "Guarded", "Reach", "descends"]
 
@@ -30,42 +31,42 @@ class Reach:
     means: float = _LONGEST
 
     def bounded(self, step: Step) -> Step:
-        """``step``, scaled down if it goes too far."""
+        """Scale ``step`` down if it goes too far."""
         of_means, of_covariances = self.problem.lengths(step)
         excess = max(of_means / self.means, of_covariances / _LONGEST)
         return step if excess <= 1.0 else step.scaled(1.0 / excess)
 
     def after(self, step: Step) -> "Reach":
-        """The reach once ``step`` was accepted."""
+        """Give the reach once ``step`` was accepted."""
         length, _ = self.problem.lengths(step)
         return Reach(self.problem, max(_LONGEST, min(2.0 * self.means, 4.0 * length)))
 
 
 @dataclass(frozen=True)
-class Guarded:
+class Guarded(Solver):
     """Backtracking along mu + t delta and the geodesic Sigma #_t Sigma_new: monotone in L."""
 
     searches: ClassVar[bool] = True
 
     def start(self, problem: Problem) -> Reach:
-        """How far the first step may go."""
+        """Give how far the first step may go."""
         return Reach(problem)
 
     def directions(self, memory: Reach, current: Evaluation) -> Iterator[tuple[Step, float, Reach]]:
-        """The update, as far as it may go."""
+        """Yield the update, as far as it may go."""
         yield memory.bounded(current.step), SHORTEST, memory
 
     def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-        """Armijo's condition, or its approximate form where L is rounding."""
+        """Ask for Armijo's condition, or its approximate form where L is rounding."""
         return descends(current, trial, step, expected)
 
     def remember(self, memory: Reach, current: Evaluation, trial: Evaluation, step: Step) -> Reach:
-        """How far the next step may go."""
+        """Give how far the next step may go."""
         return memory.after(step)
 
 
 def descends(current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-    """Whether ``trial`` improves on ``current``, ``expected`` <= 0 being the linear change.
+    """Say whether ``trial`` improves on ``current``, ``expected`` <= 0 being the linear change.
 
     Where the change of L is rounding, gradients tell it, which are still good there: the mean of
     the slopes at both ends of the step (the approximate condition of Hager & Zhang, 2005).

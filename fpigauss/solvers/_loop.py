@@ -1,43 +1,19 @@
 """The iteration, written once for all solvers."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fpigauss._arrays import namespace
-from fpigauss._linalg import broke_down
+from fpigauss._array.linalg import broke_down
+from fpigauss._array.namespaces import namespace
 from fpigauss.equations import Equations, Evaluation, Point, Problem, Step
 from fpigauss.result import History, Status
+from fpigauss.solvers._base import Solver
 
-__all__ = ["Outcome", "Runaway", "Solver", "iterate"]
-
-
-class Solver(Protocol):
-    """Where to go from a point, and what to accept on the way."""
-
-    @property
-    def searches(self) -> bool:
-        """Whether a step that does not help is shortened, or fails the fit."""
-        ...
-
-    def start(self, problem: Problem) -> Any:
-        """What is remembered before the first step."""
-        ...
-
-    def directions(self, memory: Any, current: Evaluation) -> Iterator[tuple[Step, float, Any]]:
-        """Steps to try in turn, each with the shortest part worth trying and its memory."""
-        ...
-
-    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-        """Whether ``trial`` is better; ``expected`` is the first-order change of L, <= 0."""
-        ...
-
-    def remember(self, memory: Any, current: Evaluation, trial: Evaluation, step: Step) -> Any:
-        """The memory after an accepted step."""
-        ...
+__all__ = ["Outcome", "Runaway", "iterate"]
 
 
 @dataclass(frozen=True)
@@ -64,14 +40,14 @@ class Track:
     smallest_kld: list[float] = field(default_factory=list)
 
     def add(self, evaluation: Evaluation, step: float) -> None:
-        """One accepted point."""
+        """Add an accepted point."""
         self.objective.append(evaluation.objective)
         self.residual.append(evaluation.residual)
         self.step.append(step)
         self.smallest_kld.append(evaluation.smallest_kld)
 
     def arrays(self) -> History:
-        """As arrays by name."""
+        """Give the history as arrays by name."""
         return {name: np.asarray(values) for name, values in vars(self).items()}
 
 
@@ -88,7 +64,7 @@ class Progress:
     idle: int = 0
 
     def add(self, evaluation: Evaluation) -> None:
-        """One accepted point."""
+        """Add an accepted point."""
         self.idle += 1
         if evaluation.objective < self.objective - evaluation.rounding:
             self.objective, self.idle = evaluation.objective, 0
@@ -130,13 +106,16 @@ def iterate(
     runaway : Runaway, optional
         Bounds past which the objective counts as unbounded; None where a minimum is certain.
     observe : callable, optional
-        Told of every accepted step; True ends the iteration.
+        Called after every accepted step; True ends the iteration.
     advance : callable
-        Told of every evaluation, for a progress bar.
+        Called after every evaluation, for a progress bar.
     """
     current, memory, track, n_iter = start, solver.start(problem), Track(), 0
     track.add(current, 0.0)
     progress = Progress(current.objective, current.slope)
+
+    def attempt(step: Step) -> Evaluation | None:
+        return _evaluated(problem, equations, current, step, admissible)
 
     def outcome(status: Status) -> Outcome:
         return Outcome(current, status, n_iter, track.arrays())
@@ -148,35 +127,58 @@ def iterate(
             return outcome(Status.UNBOUNDED)
         if n_iter >= max_iter:
             return outcome(Status.MAX_ITER)
-        if current.failure is not None:
-            raise current.failure
+        current.check_step()
         if solver.searches and progress.idle >= _PATIENCE:
             return outcome(Status.STALLED)
-        accepted = None
-        for direction, shortest, recall in solver.directions(memory, current):
-            t, slope = 1.0, _slope(current, direction)
-            while n_iter < max_iter and accepted is None and t >= shortest:
-                step = direction.scaled(t)
-                trial = _evaluated(problem, equations, current, step, admissible)
-                n_iter += 1 if trial is not None or solver.searches else 0
-                advance(current if trial is None else trial)
-                if trial is not None and solver.accepts(current, trial, step, t * slope):
-                    accepted, memory = (trial, step, t), recall
-                else:
-                    t *= _shortening(current, trial, t * slope)
-            if accepted is not None or n_iter >= max_iter:
-                break
-        if accepted is None:
-            if n_iter >= max_iter and solver.searches:
-                return outcome(Status.MAX_ITER)
-            return outcome(Status.STALLED if solver.searches else Status.DIVERGED)
-        trial, step, t = accepted
-        memory = solver.remember(memory, current, trial, step)
-        current = trial
-        track.add(current, t)
+        search = _searched(solver, memory, current, attempt, max_iter - n_iter, advance)
+        n_iter += search.n_spent
+        if search.trial is None:
+            if not solver.searches:
+                return outcome(Status.DIVERGED)
+            return outcome(Status.MAX_ITER if n_iter >= max_iter else Status.STALLED)
+        memory = solver.remember(search.memory, current, search.trial, search.step)
+        current = search.trial
+        track.add(current, search.taken)
+        del search  # and with it the oldest pair of a history that is full
         progress.add(current)
         if observe is not None and observe(outcome(Status.RUNNING)):
             return outcome(Status.STOPPED)
+
+
+class _Search(NamedTuple):
+    """The first step that the solver accepts, if there is one, and what the search cost."""
+
+    n_spent: int
+    trial: Evaluation | None = None
+    step: Step = Step(None, None)
+    taken: float = 0.0  # the part of the direction that the step is
+    memory: Any = None
+
+
+def _searched(
+    solver: Solver,
+    memory: Any,
+    current: Evaluation,
+    attempt: Callable[[Step], Evaluation | None],
+    budget: int,
+    advance: Callable[[Evaluation], None],
+) -> _Search:
+    """Try the solver's directions in turn, each shortened until a step is accepted."""
+    n_spent = 0
+    for direction, shortest, recall in solver.directions(memory, current):
+        t, slope = 1.0, _slope(current, direction)
+        while n_spent < budget and t >= shortest:
+            step = direction.scaled(t)
+            trial = attempt(step)
+            # a plain iteration counts the updates that it has applied
+            n_spent += 1 if trial is not None or solver.searches else 0
+            advance(current if trial is None else trial)
+            if trial is not None and solver.accepts(current, trial, step, t * slope):
+                return _Search(n_spent, trial, step, t, recall)
+            t *= _shortening(current, trial, t * slope)
+        if n_spent >= budget:
+            break
+    return _Search(n_spent)
 
 
 def _evaluated(
@@ -186,7 +188,7 @@ def _evaluated(
     step: Step,
     admissible: Callable[[Point], bool],
 ) -> Evaluation | None:
-    """The evaluation where ``step`` leads, or None if there are no such Gaussians."""
+    """Evaluate where ``step`` leads; None if there are no such Gaussians."""
     with np.errstate(all="ignore"):  # what is not finite is told by the numbers themselves
         try:
             point = problem.retracted(current.point, step)
@@ -207,7 +209,7 @@ def _slope(current: Evaluation, direction: Step) -> float:
 
 
 def _shortening(current: Evaluation, trial: Evaluation | None, expected: float) -> float:
-    """By how much to shorten a step: the minimum of the parabola through what is known."""
+    """Say by how much to shorten a step: to the minimum of the parabola through what is known."""
     if trial is None:
         return 0.25
     excess = trial.judged - current.objective - expected

@@ -5,26 +5,27 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fpigauss.equations import Evaluation, Problem, Step
+from fpigauss.solvers._base import Solver
 
 __all__ = ["Picard"]
 
 
 @dataclass(frozen=True)
-class Picard:
+class Picard(Solver):
     """Every full update is taken; it may oscillate, or leave the finite numbers."""
 
     searches: ClassVar[bool] = False
 
     def start(self, problem: Problem) -> None:
-        """Nothing is remembered."""
+        """Remember nothing."""
 
     def directions(self, memory: None, current: Evaluation) -> Iterator[tuple[Step, float, None]]:
-        """The full update."""
+        """Yield the full update."""
         yield current.step, 1.0, None
 
     def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-        """Whatever is finite."""
+        """Accept whatever is finite."""
         return True
 
     def remember(self, memory: None, current: Evaluation, trial: Evaluation, step: Step) -> None:
-        """Nothing."""
+        """Remember nothing."""

@@ -1,20 +1,14 @@
 """What a refit may be asked for."""
 
-import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from fpigauss import InvalidInputError, Status, solve_fixed_point
-from fpigauss._options import Options
-from fpigauss.interface import CovarianceFamily, Diagonal
+from fpigauss import CovarianceFamily, Diagonal, FixedPoint, InvalidInputError, Status
 
 __all__ = ["ACCEPTED", "check_options"]
 
 #: How a fit may end for its Gaussians to be taken over.
 ACCEPTED = ("converged", "max_iter", "stalled")
-
-#: Arguments of ``solve_fixed_point`` that a refit sets.
-_SET = {"statistics", "lam", "covariance", "tied"}
 
 
 def check_options(
@@ -39,14 +33,4 @@ def check_options(
     init = options.get("init")
     if isinstance(init, str) and init == "current":  # what refits through a flow add
         options = {**options, "init": "data"}
-    signature = inspect.signature(solve_fixed_point)
-    allowed = set(signature.parameters) - _SET
-    for name in options:
-        if name not in allowed:
-            raise InvalidInputError(
-                f"{name} is not an option of a refit; these are: {', '.join(sorted(allowed))}"
-            )
-    call = signature.bind(None, lam, covariance=family or Diagonal(tied=False), **options)
-    call.apply_defaults()
-    del call.arguments["statistics"]
-    Options.checked(**call.arguments)
+    FixedPoint(lam, covariance=family or Diagonal(), **options)

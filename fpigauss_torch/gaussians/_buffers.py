@@ -81,7 +81,7 @@ class GaussianBuffers(LatentPrior):
         factor = family.factor(family.unpack(covariances))
         log_det = family.log_det(factor, self.dim)
         if isinstance(family, Diagonal):
-            root, inverse = family.spread(factor.root), family.spread(factor.inverse)
+            root, inverse = family.per_axis(factor.root), family.per_axis(factor.inverse)
         else:
             root, inverse = factor.root, factor.inverse
         return {"_root": root, "_inverse": inverse, "_log_det": log_det}

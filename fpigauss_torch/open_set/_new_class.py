@@ -104,7 +104,7 @@ def _start(gaussians: LatentGaussians, own: ClassStatistics, shrinkage: Any) -> 
     """The Gaussians as they are, and the new class as its data are."""
     family, n_classes = gaussians.family, gaussians.n_classes
     data = family.average(
-        family.moments(shrunk(own.covariances, own.counts, shrinkage)), gaussians.dim
+        family.projections(shrunk(own.covariances, own.counts, shrinkage)), gaussians.dim
     )
     old = family.unpack(gaussians.covariances)
     if family.tied:

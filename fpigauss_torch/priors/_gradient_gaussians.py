@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from fpigauss import ClassGaussians, InvalidInputError, pairwise_kld
 from fpigauss.interface import (
-    MEMORY_LIMIT,
     check_nonnegative,
-    check_pi,
     check_positive,
     resolve_repulsion,
 )
@@ -107,7 +105,7 @@ class GradientGaussians(TrainedPrior):
                 f'pi is {pi!r}; pass "forward", "mean" or a positive number, which may be the pi '
                 "of a FixedPointResult"
             )
-        check_pi(pi)
+        resolve_repulsion(pi)
         self.lam = check_nonnegative(lam, "lam")
         self.pi = pi
         self.alpha = check_positive(alpha, "alpha")
@@ -140,10 +138,10 @@ class GradientGaussians(TrainedPrior):
             parameter is not finite.
         """
         divergences = pairwise_kld(ClassGaussians(self.means, self.variances))
-        repulsion = resolve_repulsion(self.pi, self.alpha, self.lam, self.n_classes, MEMORY_LIMIT)
+        repulsion = resolve_repulsion(self.pi, self.lam)
         pi = repulsion.measure([divergences.detach()], self.n_classes)
         pairs = ~torch.eye(self.n_classes, dtype=torch.bool, device=divergences.device)
-        potential = repulsion.potential(divergences[pairs], pi)
+        potential = repulsion.potential(divergences[pairs], pi, self.alpha)
         lost = ~torch.isfinite(potential.detach())
         if bool(lost.any()):
             first, second = pairs.nonzero()[lost][0].tolist()

@@ -381,7 +381,11 @@ OPTIONS = {
     "solver": ({"solver": "newton"}, InvalidInputError, "^solver is 'newton'"),
     "init": ({"init": "old"}, InvalidInputError, "^init is 'old'"),
     "family": ({"tied": True}, InvalidInputError, "^tied is not an option of a refit"),
-    "unknown": ({"alfa": 1.0}, InvalidInputError, "^alfa is not an option of a refit; these are"),
+    "unknown": (
+        {"alfa": 1.0},
+        InvalidInputError,
+        "^alfa is not an option of a fit; did you mean",
+    ),
     "status": ({"accept": ["unbound"]}, InvalidInputError, r"^accept is \['unbound'\]; "),
     "one status": ({"accept": "converged"}, InvalidInputError, "^accept is 'converged'; "),
     "one copy": ({"copies": coupling_model(3, 4)}, InvalidInputError, "^copies is one module"),

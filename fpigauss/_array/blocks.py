@@ -1,0 +1,63 @@
+"""Work in blocks within a memory budget, and entries recomputed where products lose digits."""
+
+from collections.abc import Callable, Iterator
+
+from fpigauss._array.namespaces import device_of, namespace
+from fpigauss._array.typing import Array
+
+__all__ = ["MEMORY_LIMIT", "PAIR_BYTES", "blocks", "lost_below", "mend"]
+
+#: Bytes that a block may take where the caller sets no limit.
+MEMORY_LIMIT = 2**30
+
+#: Bytes that one pair of classes takes in a block: its divergence, weight and temporaries.
+PAIR_BYTES = 10 * 8
+
+#: Bytes of differences that are mended at a time: more would not be faster.
+_MENDED_BYTES = 2**26
+
+
+def blocks(length: int, row_bytes: int, memory_limit: int = MEMORY_LIMIT) -> Iterator[slice]:
+    """Slices that cover ``range(length)`` in blocks of at most ``memory_limit`` bytes.
+
+    A block holds at least one row, however small the limit.
+    """
+    rows = max(1, memory_limit // max(1, row_bytes))
+    for start in range(0, length, rows):
+        yield slice(start, min(start + rows, length))
+
+
+def lost_below(like: Array) -> float:
+    """The part of its terms below which a difference of products has lost too many digits.
+
+    The products' error is eps times the terms; what is left is good to 2e-13 in float64 and to
+    1e-5 in float32.
+    """
+    return max(1e-3, 1e5 * float(namespace(like).finfo(like.dtype).eps))
+
+
+def mend(
+    raw: Array,
+    lost: Array,
+    exact: Callable[[Array, Array], Array],
+    *,
+    row_bytes: int,
+    memory_limit: int = MEMORY_LIMIT,
+) -> Array:
+    """``raw`` with the entries that ``lost`` marks recomputed by ``exact(rows, columns)``.
+
+    Written without writes in place, so that any namespace runs and differentiates it.
+    """
+    xp = namespace(raw)
+    rows, columns = xp.nonzero(lost)
+    if rows.shape[0] == 0:
+        return raw
+    pieces = [
+        exact(rows[piece], columns[piece])
+        for piece in blocks(rows.shape[0], row_bytes, min(memory_limit, _MENDED_BYTES))
+    ]
+    values = xp.concat(pieces)
+    flat = xp.astype(xp.reshape(lost, (-1,)), xp.int64)
+    one = xp.asarray(1, dtype=xp.int64, device=device_of(raw))
+    position = xp.maximum(xp.cumulative_sum(flat) - one, 0 * one)
+    return xp.where(lost, xp.reshape(xp.take(values, position), raw.shape), raw)

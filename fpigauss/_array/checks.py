@@ -1,0 +1,220 @@
+"""Input checks: each raises InvalidInputError before any work, or gives the value back."""
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fpigauss._array.blocks import blocks
+from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.typing import Array, Labels
+from fpigauss.errors import InvalidInputError
+
+__all__ = [
+    "as_number",
+    "check_choice",
+    "check_classes",
+    "check_finite",
+    "check_finite_rows",
+    "check_flag",
+    "check_matrix",
+    "check_nonnegative",
+    "check_number",
+    "check_positive",
+    "check_positive_integer",
+    "check_range",
+    "check_seed",
+    "check_strategy",
+    "check_whole",
+    "check_width",
+]
+
+T = TypeVar("T")
+
+
+# -- numbers -------------------------------------------------------------------------------
+
+
+def as_number(value: object, name: str) -> float:
+    """A real number, infinity included."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        scalar = getattr(value, "item", None)
+        if scalar is None or getattr(value, "ndim", None) != 0:
+            raise InvalidInputError(
+                f"{name} is of type {type(value).__name__}, not a number; pass a real number"
+                if getattr(value, "ndim", 0)
+                else f"{name} is {value!r}, not a number; pass a real number"
+            )
+        return as_number(scalar(), name)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InvalidInputError(f"{name} is too large for a float; pass a smaller one") from None
+    if math.isnan(number):
+        raise InvalidInputError(f"{name} is NaN; pass a real number")
+    return number
+
+
+def check_number(value: object, name: str) -> float:
+    """A finite number."""
+    number = as_number(value, name)
+    if math.isinf(number):
+        raise InvalidInputError(f"{name} is infinite; pass a finite number")
+    return number
+
+
+def check_nonnegative(value: object, name: str) -> float:
+    """A finite number >= 0."""
+    number = as_number(value, name)
+    if not 0.0 <= number < math.inf:
+        raise InvalidInputError(f"{name} is {number:g}; pass a finite number >= 0")
+    return number
+
+
+def check_positive(value: object, name: str) -> float:
+    """A finite number > 0."""
+    number = as_number(value, name)
+    if not 0.0 < number < math.inf:
+        raise InvalidInputError(f"{name} is {number:g}; pass a finite number > 0")
+    return number
+
+
+def check_whole(value: object, name: str) -> int:
+    """An integer >= 0."""
+    number = as_number(value, name)
+    if number < 0 or not number.is_integer():
+        raise InvalidInputError(f"{name} is {number:g}; pass an integer >= 0")
+    return int(number)
+
+
+def check_positive_integer(value: object, name: str) -> int:
+    """An integer >= 1."""
+    number = as_number(value, name)
+    if number < 1 or not number.is_integer():
+        raise InvalidInputError(f"{name} is {number:g}; pass an integer >= 1")
+    return int(number)
+
+
+# -- names, flags, seeds -------------------------------------------------------------------
+
+
+def check_choice(value: object, name: str, choices: tuple[str, ...], or_else: str = "") -> str:
+    """One of the names ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        known = ", ".join(f'"{choice}"' for choice in choices)
+        raise InvalidInputError(
+            f"{name} is {value!r}; pass {'one of ' if len(choices) > 1 else ''}{known}"
+            + (f", or {or_else}" if or_else else "")
+        )
+    return value
+
+
+def check_strategy(
+    value: object,
+    name: str,
+    known: Mapping[str, Callable[[], T]],
+    kind: type[Any],  # of which T is one: mypy takes no abstract class for a type[T]
+    or_else: str = "",
+    otherwise: Callable[[Any], T] | None = None,
+) -> T:
+    """Give the strategy that ``value`` is, names, or is made into by ``otherwise``."""
+    if isinstance(value, kind):
+        strategy: T = value
+        return strategy
+    if otherwise is not None and not isinstance(value, str):
+        return otherwise(value)
+    return known[check_choice(value, name, tuple(known), or_else or f"a {kind.__name__}")]()
+
+
+def check_flag(value: object, name: str) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidInputError(f"{name} is {value!r}; pass True or False")
+    return bool(value)
+
+
+def check_seed(seed: object) -> np.random.Generator:
+    """A seed, or a generator, as a generator."""
+    try:
+        return np.random.default_rng(seed)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"seed is {seed!r} ({error}); pass an int or a numpy Generator"
+        ) from None
+
+
+# -- arrays and labels ---------------------------------------------------------------------
+
+
+def check_matrix(x: Array, name: str) -> None:
+    """A 2-D array that is not empty."""
+    if x.ndim != 2:
+        raise InvalidInputError(
+            f"{name} has shape {tuple(x.shape)}, (N, d) is needed; "
+            f"flatten each sample, {name}.reshape(len({name}), -1)"
+        )
+    if 0 in x.shape:
+        raise InvalidInputError(
+            f"{name} is empty, of shape {tuple(x.shape)}; give at least one sample and dimension"
+        )
+
+
+def check_width(z: Array, dim: int, whose: str = "that the Gaussians live in") -> None:
+    """Latents (N, d) of the width ``dim``."""
+    if z.ndim != 2 or z.shape[1] != dim:
+        raise InvalidInputError(
+            f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; pass latents of the space {whose}"
+        )
+
+
+def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
+    """An array without NaN or infinity; its first axis belongs to ``classes``, if given."""
+    xp = namespace(x)
+    faulty = ~xp.isfinite(x)
+    if not bool(xp.any(faulty)):
+        return
+    where = ""
+    if classes is not None:
+        first = first_true(xp.any(xp.reshape(faulty, (x.shape[0], -1)), axis=1))
+        where = f" in class {classes[first].item()!r}"
+    raise InvalidInputError(f"{name} holds NaN or infinity{where}; pass finite numbers")
+
+
+def check_finite_rows(z: Array, first_row: int = 0) -> None:
+    """Latents (N, d) without NaN or infinity; ``first_row`` is where a chunk begins."""
+    xp = namespace(z)
+    for block in blocks(z.shape[0], z.shape[1], 2**22):
+        faulty = ~xp.isfinite(z[block, :])
+        row = first_true(xp.any(faulty, axis=1))
+        if row is not None:
+            raise InvalidInputError(
+                f"z holds NaN or infinity in row {first_row + block.start + row}, "
+                f"column {first_true(faulty[row, :])}; drop or repair the row"
+            )
+
+
+def check_range(x: Array, like: Array, name: str, *, positive: bool = True) -> None:
+    """Numbers within the range of the dtype of ``like``; ``positive`` ones not below it either."""
+    xp = namespace(x)
+    own, limits = xp.finfo(x.dtype), namespace(like).finfo(like.dtype)
+    fits = xp.abs(x) <= min(float(limits.max), float(own.max))  # False for NaN
+    if positive:
+        fits = fits & (x >= max(float(limits.smallest_normal), float(own.smallest_normal)))
+    if not bool(xp.all(fits)):
+        raise InvalidInputError(
+            f"{name} do not fit {like.dtype}: they are too large or too small for it; "
+            "rescale z, or pass float64"
+        )
+
+
+def check_classes(classes: Labels) -> None:
+    """Labels that are distinct and ascending."""
+    faulty = classes[1:] <= classes[:-1]
+    if faulty.any():
+        label = classes[1:][np.argmax(faulty)].item()
+        raise InvalidInputError(
+            f"classes are not distinct and ascending at {label!r}; "
+            "sort them, and the rows that belong to them, and name each class once"
+        )

@@ -1,0 +1,76 @@
+"""Files of numbers: npz, written atomically and read without pickle."""
+
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpigauss.errors import InvalidInputError
+
+__all__ = ["load_arrays", "save_arrays"]
+
+_FORMAT = "fpigauss"
+_VERSION = 1
+
+#: What numpy and zipfile raise for files that are none of theirs, or damaged.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Any]) -> None:
+    """Write ``arrays`` to ``path``: the old file, whole, or the new one, whole."""
+    target = Path(path)
+    header: dict[str, Any] = {"format": _FORMAT, "kind": kind, "version": _VERSION}
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path {os.fspath(path)!r}: there is no folder {target.parent}")
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **header, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are private, a saved file is not
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_arrays(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
+    """The arrays of a file that ``save_arrays`` wrote for ``kind``."""
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise
+    except _UNREADABLE as error:
+        raise InvalidInputError(
+            f"path {os.fspath(path)!r} is not a file of fpigauss; load what {kind}.save wrote"
+        ) from error
+    found = (str(arrays.pop("format", "")), str(arrays.pop("kind", "")))
+    version = arrays.pop("version", None)
+    if found != (_FORMAT, kind) or not np.array_equal(version, _VERSION):
+        raise InvalidInputError(
+            f"path {os.fspath(path)!r} holds no {kind} of a known version; "
+            f"load what {kind}.save wrote"
+        )
+    return arrays
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

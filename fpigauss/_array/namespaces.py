@@ -1,0 +1,107 @@
+"""Arrays of any namespace: how they come in, where they are computed, how they go out."""
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from fpigauss._array.typing import Array
+from fpigauss.errors import InvalidInputError
+
+__all__ = [
+    "as_floating",
+    "cast_like",
+    "detached",
+    "device_of",
+    "first_true",
+    "is_array",
+    "namespace",
+    "to_numpy",
+    "working_dtype",
+]
+
+
+def namespace(*arrays: Array) -> Any:
+    """The array-API namespace that all ``arrays`` share."""
+    return array_api_compat.array_namespace(*arrays)
+
+
+def device_of(x: Array) -> Any:
+    """The device that ``x`` lies on."""
+    return array_api_compat.device(x)
+
+
+def is_array(x: object) -> bool:
+    """Whether ``x`` already is an array of some namespace (a list or a DataFrame is not)."""
+    return bool(array_api_compat.is_array_api_obj(x))
+
+
+def detached(x: Array) -> Array:
+    """``x`` without its gradient history, where its namespace has one."""
+    return x.detach() if hasattr(x, "detach") else x
+
+
+def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
+    """``x`` as a numpy array on the host, without gradients."""
+    x = detached(x)
+    if hasattr(x, "cpu"):  # torch and its kin refuse to leave a device silently
+        x = x.cpu()
+    return np.asarray(x)
+
+
+def working_dtype(x: Array) -> Any:
+    """float64 where the device of ``x`` has it, else float32."""
+    xp = namespace(x)
+    try:
+        xp.zeros((1,), dtype=xp.float64, device=device_of(x))
+    except (TypeError, RuntimeError, ValueError):
+        return xp.float32
+    return xp.float64
+
+
+def as_floating(x: object, name: str) -> Array:
+    """``x`` as a real floating array: arrays keep their namespace, array-likes become numpy.
+
+    Integers and booleans are taken as floating point; complex and object input is refused.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        raise InvalidInputError(f"{name} is a masked array; fill it, or drop the masked rows")
+    if not is_array(x):
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise InvalidInputError(
+                f"{name} is not a rectangular array of numbers ({error}); "
+                "give every row the same length"
+            ) from None
+    elif isinstance(x, np.generic):
+        x = np.asarray(x)
+    xp = namespace(x)
+    dtype: Any = x.dtype  # type: ignore[attr-defined]
+    if isinstance(x, np.ndarray) and x.dtype.kind not in "buif":
+        remedy = "take its real part" if x.dtype.kind == "c" else "pass an array of numbers"
+        raise InvalidInputError(f"{name} has dtype {dtype}, real numbers are needed; {remedy}")
+    if xp.isdtype(dtype, "complex floating"):
+        raise InvalidInputError(
+            f"{name} has dtype {dtype}, real numbers are needed; take its real part"
+        )
+    if not xp.isdtype(dtype, "real floating"):
+        return xp.astype(x, working_dtype(x))
+    return x
+
+
+def cast_like(x: Array, like: Array) -> Array:
+    """``x`` in the namespace, device and dtype of ``like``; differentiable within a namespace."""
+    xp = namespace(like)
+    if namespace(x) is xp and device_of(x) == device_of(like):
+        return xp.astype(x, like.dtype, copy=False)
+    values = to_numpy(x)
+    return xp.astype(xp.asarray(values, device=device_of(like)), like.dtype, copy=False)
+
+
+def first_true(condition: Array) -> int | None:
+    """The index of the first True of ``condition`` (n,), or None."""
+    xp = namespace(condition)
+    if not bool(xp.any(condition)):
+        return None
+    return int(xp.argmax(xp.astype(condition, xp.int64)))

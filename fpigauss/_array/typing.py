@@ -1,0 +1,17 @@
+"""Types shared by all modules."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+__all__ = ["Array", "Labels", "PiFunction"]
+
+#: An array of any namespace of the array API standard.
+Array: TypeAlias = Any
+
+#: Class labels on the host: integers or strings.
+Labels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+#: A user's own pi_KLD: from the (K, K) matrix of divergences, a positive scalar or (K, K) matrix.
+PiFunction: TypeAlias = Callable[[Array], Array]

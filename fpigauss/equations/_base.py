@@ -1,0 +1,40 @@
+"""What the fit asks of a set of equations."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fpigauss.covariance import CovarianceFamily
+from fpigauss.equations._problem import Evaluation, Point, Problem
+from fpigauss.repulsion import Repulsion
+
+__all__ = ["Equations"]
+
+
+@dataclass(frozen=True)
+class Equations(ABC):
+    """A set of fixed-point equations: an update and an objective at every point."""
+
+    #: The name in messages.
+    name: ClassVar[str]
+    #: Whether fixed points are the stationary points of Eq. 4, in whatever frame they are sought:
+    #: there are gradients for a solver to descend by, and evaluations carry a ``Descent``.
+    exact: ClassVar[bool] = False
+    #: Whether class variances are divided by N_y - 1, at the start and in every update.
+    unbiased: ClassVar[bool] = False
+    #: Whether the iteration runs away where the objective has no minimum.
+    runs_away: ClassVar[bool] = True
+
+    def check_family(self, family: CovarianceFamily) -> None:
+        """Raise InvalidInputError if the equations do not hold for ``family``."""
+        return None  # they hold for every family
+
+    def check_repulsion(self, repulsion: Repulsion, pi: Any) -> None:
+        """Raise InvalidInputError if they do not hold for ``repulsion``, given as ``pi=``."""
+        return None  # and for every pi
+
+    @abstractmethod
+    def evaluate(
+        self, problem: Problem, point: Point, departure: Evaluation | None = None
+    ) -> Evaluation:
+        """Evaluate update, objective and residual at ``point``, reached from ``departure``."""

@@ -1,0 +1,79 @@
+"""The errors and warnings of fpigauss."""
+
+import warnings
+from typing import Any
+
+__all__ = [
+    "ConvergenceWarning",
+    "InvalidInputError",
+    "NotPositiveDefiniteError",
+    "UnboundedObjectiveWarning",
+    "UnknownOptionError",
+]
+
+
+class InvalidInputError(ValueError):
+    """An argument cannot be used; the message names it, the place at fault and the remedy.
+
+    Attributes
+    ----------
+    statistics : ClassStatistics or None
+        What was gathered before the fault, where one batch of ``ClassStatistics.from_batches`` was
+        at fault: merge it with the statistics of the batches that follow. Otherwise None.
+    """
+
+    statistics: Any = None
+
+
+class UnknownOptionError(InvalidInputError, TypeError):
+    """A keyword that is not an option; the message names the nearest one that is."""
+
+
+class NotPositiveDefiniteError(ArithmeticError):
+    """The matrix A of the printed or the released equations is not positive definite.
+
+    A as printed (Eq. 7) loses definiteness for large ``lam``; the default,
+    ``equations="stationary"``, does not.
+
+    Parameters
+    ----------
+    label : object
+        The label of the class at fault.
+    lam : float
+        The weight of the repulsion.
+    equations : str
+        The equations, "printed" or "released".
+    """
+
+    def __init__(self, label: object, lam: float, equations: str) -> None:
+        super().__init__(
+            f"A of class {label!r} is not positive definite at lam={lam:g} in the {equations} "
+            'equations; use equations="stationary", which is positive definite '
+            "for every lam, or a smaller lam"
+        )
+        self.label = label
+        self.lam = lam
+        self.equations = equations
+
+    @property
+    def reading(self) -> str:
+        """The equations, by the name that the attribute had in the release before."""
+        warnings.warn(
+            "NotPositiveDefiniteError.reading is now .equations; the old name goes in the next "
+            "release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.equations
+
+    def __reduce__(self) -> tuple[type, tuple[object, float, str], dict[str, Any]]:
+        """Rebuild from the constructor's arguments, so that worker processes can raise it."""
+        return type(self), (self.label, self.lam, self.equations), self.__dict__
+
+
+class UnboundedObjectiveWarning(UserWarning):
+    """The objective has, or seems to have, no global minimum for this ``lam`` and family."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A tolerance that was asked for was not reached."""

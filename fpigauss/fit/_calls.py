@@ -1,0 +1,126 @@
+"""The two calls: fit the class Gaussians of latents, or of their statistics."""
+
+from typing import Any, Unpack
+
+from fpigauss.fit._documented import with_options
+from fpigauss.fit._fixed_point import FixedPoint
+from fpigauss.fit._typed_options import FixedPointOptions
+from fpigauss.result import FixedPointResult
+from fpigauss.statistics import ClassStatistics
+
+__all__ = ["fit_fixed_point", "solve_fixed_point"]
+
+
+@with_options
+def fit_fixed_point(
+    z: Any,
+    y: Any,
+    lam: float,
+    *,
+    sample_weight: Any = None,
+    **options: Unpack[FixedPointOptions],
+) -> FixedPointResult:
+    r"""Give every class of labelled latents its own Gaussian, pushed apart from the others.
+
+    Minimizes Eq. 4 of Enescu & Sahbi (2024), the balanced negative log-likelihood plus a repulsion
+    between classes::
+
+        L = sum_y (1/N_y) sum_{i in y} -log N(z_i; mu_y, Sigma_y)
+          + lam / (K (K-1)) sum_{y != y'} phi(KLD(N_y || N_y'))
+
+    by iterating its stationarity conditions (Eqs. 5 to 7, corrected). phi falls as two classes
+    part: with ``pi="forward"`` as minus the logarithm of their divergence, otherwise as
+    exp(-KLD / (alpha pi)).
+
+    The latents stay where they are; what moves away is the Gaussians. On vectors that are fixed,
+    accuracy and posteriors therefore get worse as ``lam`` grows. The repulsion is meant for an
+    encoder that is trained under these Gaussians afterwards and moves its latents along (see
+    ``fpigauss_torch``); to classify fixed vectors, use ``lam=0`` or a small one.
+
+    Parameters
+    ----------
+    z : (N, d) array
+        Latents, of any array-API namespace (numpy, torch, ...) or array-like. No gradients are
+        tracked. Computed in float64 where the device has it.
+    y : (N,) array-like
+        Labels: integers, strings, or floats with integral values.
+    lam : float
+        The weight of the repulsion, >= 0. At 0 the answer is the class means and covariances.
+    sample_weight : (N,) array-like, optional
+        Repetition weights >= 0.
+    {options}
+
+    Returns
+    -------
+    FixedPointResult
+        Gaussians in the namespace, device and floating dtype of ``z``, with status and history.
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument cannot be used; the message names it, the class or row, and the remedy.
+    NotPositiveDefiniteError
+        If A of the printed or released equations is not positive definite on the way.
+
+    Warns
+    -----
+    UnboundedObjectiveWarning
+        If L has no lower bound for this ``lam`` and family, or runs away.
+    ConvergenceWarning
+        If ``tol`` was not reached.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fpigauss import fit_fixed_point, pairwise_kld
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat([0, 1, 2], 50)
+    >>> z = rng.normal(size=(150, 2)) + np.array([[0, 0], [1, 0], [0, 1]])[y]
+    >>> result = fit_fixed_point(z, y, lam=30.0, tied=True)
+    >>> result.status
+    <Status.CONVERGED: 'converged'>
+    >>> near = pairwise_kld(fit_fixed_point(z, y, lam=0.0, tied=True).gaussians)
+    >>> far = pairwise_kld(result.gaussians)
+    >>> bool(far[0, 1] > 5 * near[0, 1])
+    True
+    """
+    return FixedPoint(lam, **options).fit(z, y, sample_weight)
+
+
+@with_options
+def solve_fixed_point(
+    statistics: ClassStatistics,
+    lam: float,
+    **options: Unpack[FixedPointOptions],
+) -> FixedPointResult:
+    """Fit from class statistics: ``fit_fixed_point`` without a second look at the data.
+
+    Parameters
+    ----------
+    statistics : ClassStatistics
+        Of at least two classes, none empty; "dense" for dense families.
+    lam : float
+        The weight of the repulsion, >= 0. At 0 the answer is the class means and covariances.
+    {options}
+
+    Returns
+    -------
+    FixedPointResult
+        Gaussians in the namespace, device and dtype of the statistics.
+
+    Raises
+    ------
+    InvalidInputError, NotPositiveDefiniteError
+        As ``fit_fixed_point``.
+
+    Examples
+    --------
+    >>> from fpigauss import ClassStatistics, solve_fixed_point
+    >>> statistics = ClassStatistics(
+    ...     counts=[10, 10], means=[[0.0], [1.0]], covariances=[[1.0], [1.0]], classes=[0, 1]
+    ... )
+    >>> solve_fixed_point(statistics, 0.0).gaussians.means
+    array([[0.],
+           [1.]])
+    """
+    return FixedPoint(lam, **options).solve(statistics)

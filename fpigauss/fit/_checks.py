@@ -1,0 +1,150 @@
+"""Input checks of a fit: what the data and the start must be for it to make sense."""
+
+import numpy as np
+
+from fpigauss._array.labels import listed
+from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.typing import Array, Labels
+from fpigauss.covariance import CovarianceFamily
+from fpigauss.divergence import PairTerms
+from fpigauss.errors import InvalidInputError
+from fpigauss.gaussians import ClassGaussians
+from fpigauss.statistics import ClassStatistics
+
+__all__ = [
+    "check_class_counts",
+    "check_distinct",
+    "check_kind",
+    "check_scatter",
+    "check_unbiased",
+    "check_warm_start",
+    "data_values",
+]
+
+
+def data_values(family: CovarianceFamily, scatter: Array, statistics: ClassStatistics) -> Array:
+    """Compute the data's covariances in the family, from (pooled) projections."""
+    n_pooled = statistics.n_classes if family.tied else 1
+    return family.average(scatter / n_pooled, statistics.dim)
+
+
+def check_kind(family: CovarianceFamily, statistics: ClassStatistics, source: str) -> None:
+    """Raise if a dense family is asked of diagonal statistics."""
+    if family.needs_dense and statistics.covariance != "dense":
+        raise InvalidInputError(
+            f"{source} holds diagonal covariances, but covariance="
+            f'"{family.name}" needs dense ones; gather it with covariance="dense"'
+        )
+
+
+def check_class_counts(statistics: ClassStatistics, source: str) -> None:
+    """Raise unless there are two classes, and samples of each."""
+    if statistics.n_classes < 2:
+        raise InvalidInputError(
+            f"{source} holds one class, {statistics.classes[0].item()!r}; "
+            "at least two are needed, check y"
+        )
+    empty = first_true(statistics.counts <= 0.0)
+    if empty is not None:
+        raise InvalidInputError(
+            f"{source} holds no sample of class {statistics.classes[empty].item()!r}; "
+            "give it samples or take it out of classes"
+        )
+
+
+def check_scatter(
+    family: CovarianceFamily, own: Array, statistics: ClassStatistics, source: str
+) -> None:
+    """Raise for data that are singular in the family: no minimum at lam = 0 either."""
+    xp = namespace(own)
+    noise = _rounding(statistics.means)
+    if family.tied:
+        noise = xp.max(noise, axis=0, keepdims=True)
+    singular = family.first_singular(data_values(family, family.pooled(own), statistics), noise)
+    if singular is None:
+        return
+    if family.tied:
+        raise InvalidInputError(
+            f"{source}: the covariance pooled over all classes is singular, some direction has "
+            f"no variance in any class{_constant_axis(statistics, slice(None))}; "
+            "drop that direction, or pass shrinkage"
+        )
+    label, count = statistics.classes[singular].item(), float(statistics.counts[singular])
+    if count <= 1.0:
+        raise InvalidInputError(
+            f"{source}: class {label!r} has one sample, so it has no covariance of its own; "
+            "pass tied=True, or more samples"
+        )
+    axis = _constant_axis(statistics, slice(singular, singular + 1))
+    raise InvalidInputError(
+        f"{source}: class {label!r} has {count:g} samples in {statistics.dim} dimensions and no "
+        f'variance in some direction{axis}, so its "{family.name}" covariance is singular; '
+        "pass tied=True, more samples, or shrinkage, or drop that direction"
+    )
+
+
+def _constant_axis(statistics: ClassStatistics, classes: slice) -> str:
+    """Name the first dimension that has no variance in ``classes``, if there is one."""
+    xp = namespace(statistics.means)
+    c_y = statistics.covariances
+    variances = c_y if c_y.ndim == 2 else xp.linalg.diagonal(c_y)
+    largest = xp.max(variances[classes, :], axis=0)
+    means = xp.max(xp.abs(statistics.means[classes, :]), axis=0)
+    axis = first_true(largest <= _rounding(means))
+    return "" if axis is None else f" (dimension {axis})"
+
+
+def _rounding(means: Array) -> Array:
+    """The variance that rounding of the mean leaves on a constant."""
+    return (8.0 * namespace(means).finfo(means.dtype).eps * means) ** 2
+
+
+def check_unbiased(statistics: ClassStatistics, source: str) -> None:
+    """Raise if unbiased variances, which divide by N_y - 1, do not exist."""
+    small = first_true(statistics.counts <= 1.0)
+    if small is not None:
+        raise InvalidInputError(
+            f"{source}: class {statistics.classes[small].item()!r} has a count of "
+            f'{float(statistics.counts[small]):g}, but equations="released" divides by the count '
+            "less one; give it more samples or weight"
+        )
+
+
+def check_warm_start(
+    init: ClassGaussians, family: CovarianceFamily, statistics: ClassStatistics
+) -> None:
+    """Raise unless ``init`` is of the same family, dimension and classes."""
+    if init.family != family:
+        raise InvalidInputError(
+            f"init holds {described(init.family)} covariances, the fit is for "
+            f"{described(family)} ones; pass Gaussians of the same covariance= and tied="
+        )
+    if init.dim != statistics.dim:
+        raise InvalidInputError(
+            f"init has {init.dim} dimensions, the data {statistics.dim}; "
+            "pass Gaussians of the same latent space"
+        )
+    if not np.array_equal(init.classes, statistics.classes):
+        raise InvalidInputError(
+            f"init has the classes {listed(init.classes)}, "
+            f"the data {listed(statistics.classes)}; pass Gaussians of the same classes"
+        )
+
+
+def check_distinct(terms: PairTerms, classes: Labels) -> None:
+    """Raise if two Gaussians are equal: between them there is no direction of repulsion."""
+    xp = namespace(terms.means)
+    for block in terms.blocks():
+        equal = (terms.divergences(block) == 0.0) & ~terms.diagonal(block)
+        row = first_true(xp.any(equal, axis=1))
+        if row is not None:
+            column = first_true(equal[row, :])
+            names = [classes[k].item() for k in (block.start + row, column)]
+            raise InvalidInputError(
+                f"init: classes {names[0]!r} and {names[1]!r} have the same initial Gaussian "
+                "(zero KLD), so nothing repels them; merge them or start from other Gaussians"
+            )
+
+
+def described(family: CovarianceFamily) -> str:
+    return ("tied " if family.tied else "") + family.name

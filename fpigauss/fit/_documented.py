@@ -1,0 +1,102 @@
+"""Signatures and documentation of what takes the options of a fit, from their declaration."""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from fpigauss.fit._options import Options
+
+__all__ = ["declared_options", "documented", "with_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
+
+_PLACE = "{options}"
+
+
+def declared_options(*, without: Iterable[str] = ()) -> list[Field[Any]]:
+    """List the fields of ``Options`` that are options."""
+    left_out = set(without)
+    return [field for field in fields(Options) if field.init and field.name not in left_out]
+
+
+def with_options(function: F) -> F:
+    """Show the options in place of ``**options``: in the signature and where a docstring says so.
+
+    What calls and type checkers see is the annotation ``Unpack[FixedPointOptions]``.
+    """
+    signature = inspect.signature(function)
+    taken = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    hints = get_type_hints(Options)
+    shown = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in declared_options(without=signature.parameters)
+    ]
+    function.__signature__ = signature.replace(parameters=[*taken, *shown])  # type: ignore[attr-defined]
+    _fill(function, without=signature.parameters)
+    return function
+
+
+def documented(cls: C) -> C:
+    """Fill the options into the docstring of a class that is made of them."""
+    signature = inspect.signature(vars(cls)["__init__"])
+    taken = list(signature.parameters.values())[1:]  # all but self
+    cls.__signature__ = signature.replace(parameters=taken)  # type: ignore[attr-defined]
+    _fill(cls)
+    return cls
+
+
+def _fill(target: Any, without: Iterable[str] = ()) -> None:
+    """Write the options in numpydoc's form where the docstring of ``target`` says {options}."""
+    if target.__doc__ is None:  # python -OO
+        return
+    lines = inspect.cleandoc(target.__doc__).splitlines()
+    hints = get_type_hints(Options)
+    written: list[str] = []
+    for line in lines:
+        if line.strip() != _PLACE:
+            written.append(line)
+            continue
+        for field in declared_options(without=without):
+            written.append(f"{field.name} : {_shown(field, hints[field.name])}")
+            written += textwrap.wrap(
+                field.metadata["doc"], 96, initial_indent="    ", subsequent_indent="    "
+            )
+    target.__doc__ = "\n".join(written)
+
+
+def _shown(field: Field[Any], hint: Any) -> str:
+    """Write the type and the default of an option as numpydoc does."""
+    alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = list(_kinds(alternatives, field.metadata["names"]))
+    *most, last = kinds
+    listed = f"{', '.join(most)} or {last}" if most else last
+    if field.default is None:
+        return f"{listed}, optional"
+    default = f'"{field.default}"' if isinstance(field.default, str) else field.default
+    return f"{listed}, default {default}"
+
+
+def _kinds(alternatives: Iterable[Any], names: Mapping[str, object] | None) -> Iterator[str]:
+    for kind in alternatives:
+        if kind is NoneType:
+            continue
+        if get_origin(kind) is Literal:
+            yield _set_of(get_args(kind))
+        elif kind is str and names is not None:
+            yield _set_of(names)
+        else:
+            yield "callable" if get_origin(kind) is not None else kind.__name__
+
+
+def _set_of(names: Iterable[str]) -> str:
+    quoted = [f'"{name}"' for name in names]
+    return quoted[0] if len(quoted) == 1 else "{" + ", ".join(quoted) + "}"

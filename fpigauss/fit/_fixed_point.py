@@ -1,0 +1,110 @@
+"""The options of a fit as an object, which runs it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fpigauss.errors import InvalidInputError
+from fpigauss.fit._documented import documented
+from fpigauss.fit._options import Options
+from fpigauss.fit._run import solved
+from fpigauss.result import FixedPointResult
+from fpigauss.statistics import ClassStatistics, as_rows, prototype_of
+
+__all__ = ["FixedPoint"]
+
+
+@documented
+@dataclass(frozen=True, repr=False)
+class FixedPoint(Options):
+    """The options of a fit as a frozen value: keep it, compare it, print it, hand it on.
+
+    ``FixedPoint(lam, **options).fit(z, y)`` is ``fit_fixed_point(z, y, lam, **options)``. Another
+    value of an option makes another object, by ``dataclasses.replace``.
+
+    Parameters
+    ----------
+    {options}
+
+    Raises
+    ------
+    InvalidInputError
+        If an option cannot be used, here already; the message names it and the remedy.
+    UnknownOptionError
+        If a keyword is not an option; the message names the nearest one.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from fpigauss import FixedPoint
+    >>> fixed_point = FixedPoint(lam=3.0, tied=True)
+    >>> fixed_point
+    FixedPoint(lam=3.0, tied=True)
+    >>> z, y = [[0.0], [2.0], [3.0], [5.0]], ["a", "a", "b", "b"]
+    >>> fixed_point.fit(z, y).status
+    <Status.CONVERGED: 'converged'>
+    >>> replace(fixed_point, lam=0.0).fit(z, y).gaussians.means
+    array([[1.],
+           [4.]])
+    """
+
+    def fit(self, z: Any, y: Any, sample_weight: Any = None) -> FixedPointResult:
+        """Fit the class Gaussians of labelled latents.
+
+        Parameters
+        ----------
+        z : (N, d) array
+            Latents, of any array-API namespace or array-like.
+        y : (N,) array-like
+            Labels: integers, strings, or floats with integral values.
+        sample_weight : (N,) array-like, optional
+            Repetition weights >= 0.
+
+        Returns
+        -------
+        FixedPointResult
+
+        Raises
+        ------
+        InvalidInputError, NotPositiveDefiniteError
+            As ``fit_fixed_point``; also if ``lam`` was left out.
+        """
+        self._check_lam()
+        rows = as_rows(z)
+        statistics = ClassStatistics.from_samples(
+            rows,
+            y,
+            covariance="dense" if self.strategies.family.needs_dense else "diagonal",
+            sample_weight=sample_weight,
+        )
+        return solved(statistics, self, source="z", like=prototype_of(rows))
+
+    def solve(self, statistics: ClassStatistics) -> FixedPointResult:
+        """Fit from class statistics.
+
+        Parameters
+        ----------
+        statistics : ClassStatistics
+            Of at least two classes, none empty; "dense" for dense families.
+
+        Returns
+        -------
+        FixedPointResult
+
+        Raises
+        ------
+        InvalidInputError, NotPositiveDefiniteError
+            As ``fit_fixed_point``; also if ``lam`` was left out.
+        """
+        self._check_lam()
+        if not isinstance(statistics, ClassStatistics):
+            raise InvalidInputError(
+                f"statistics is a {type(statistics).__name__}; pass a ClassStatistics, "
+                "or samples to fit_fixed_point"
+            )
+        return solved(statistics, self, source="statistics", like=statistics.means)
+
+    def _check_lam(self) -> None:
+        if self.lam is None:
+            raise InvalidInputError(
+                "lam is not given; pass FixedPoint(lam=...), or dataclasses.replace(..., lam=...)"
+            )

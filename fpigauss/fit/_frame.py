@@ -1,0 +1,59 @@
+"""The frame that a fit works in: centred latents, scaled by the pooled covariance."""
+
+from dataclasses import dataclass
+
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array
+from fpigauss.covariance import CovarianceFamily, Factor
+
+__all__ = ["Frame"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """x = centre + L x', with one L of the family's shape for all classes.
+
+    KLDs do not see it; the log-densities of a class shift by ``log_volume`` = log |L|.
+    """
+
+    family: CovarianceFamily
+    centre: Array  # (1, d)
+    factor: Factor  # of L, leading axis 1
+
+    @classmethod
+    def of(cls, family: CovarianceFamily, means: Array, pooled: Array | None = None) -> "Frame":
+        """The frame about the mean of ``means`` (K, d).
+
+        ``pooled`` are the values (1, ...) of the covariance to whiten by; None for L = I.
+        """
+        dim = means.shape[1]
+        if pooled is None:
+            pooled = family.average(family.unit(dim, means), dim)
+        centre = namespace(means).mean(means, axis=0, keepdims=True)
+        return cls(family, centre, family.factor(pooled))
+
+    @property
+    def log_volume(self) -> float:
+        """Log |L|."""
+        dim = self.centre.shape[1]
+        return 0.5 * float(self.family.log_det(self.factor, dim)[0])
+
+    def means_into(self, means: Array) -> Array:
+        """Means (K, d) in the frame."""
+        return self.family.whiten(self.factor, means - self.centre)
+
+    def projections_into(self, projections: Array) -> Array:
+        """Projections about a mean in the frame."""
+        return self.family.whiten_projections(self.factor, projections)
+
+    def factor_into(self, factor: Factor) -> Factor:
+        """L^-1 F."""
+        return self.family.composed(Factor(self.factor.inverse, self.factor.root), factor)
+
+    def means_back(self, means: Array) -> Array:
+        """Means (K, d) in the latent space."""
+        return self.centre + self.family.color(self.factor, means)
+
+    def values_back(self, factor: Factor) -> Array:
+        """The values of the covariances in the latent space."""
+        return self.family.values(self.family.composed(self.factor, factor))

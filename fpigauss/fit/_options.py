@@ -1,0 +1,211 @@
+"""The options of a fit, each declared once: name, type, default, documentation and check."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, Literal, Self, TypeAlias
+
+from fpigauss._array.checks import (
+    check_choice,
+    check_flag,
+    check_nonnegative,
+    check_positive,
+    check_positive_integer,
+    check_whole,
+)
+from fpigauss._array.typing import PiFunction
+from fpigauss.covariance import FAMILIES, CovarianceFamily, check_shrinkage, resolve_family
+from fpigauss.equations import EQUATIONS, Equations, resolve_equations
+from fpigauss.errors import InvalidInputError, UnknownOptionError
+from fpigauss.gaussians import ClassGaussians
+from fpigauss.repulsion import REPULSIONS, Repulsion, resolve_repulsion
+from fpigauss.result import FixedPointResult
+from fpigauss.solvers import SOLVERS, Solver, resolve_solver
+
+__all__ = ["Callback", "InitName", "Options", "Strategies", "UpdateName", "check_option_names"]
+
+#: Called after every accepted step; stops the fit by raising StopIteration.
+Callback: TypeAlias = Callable[[FixedPointResult], object]
+
+UpdateName: TypeAlias = Literal["both", "means", "covariances"]
+InitName: TypeAlias = Literal["data", "identity"]
+
+
+@dataclass(frozen=True)
+class Strategies:
+    """What the names among the options stand for."""
+
+    family: CovarianceFamily
+    repulsion: Repulsion
+    equations: Equations
+    solver: Solver
+
+
+# -- the checks of single options: each gives the value back -------------------------------
+
+
+def _check_lam(value: object, name: str) -> float | None:
+    return None if value is None else check_nonnegative(value, name)
+
+
+def _check_update(value: object, name: str) -> str:
+    return check_choice(value, name, ("both", "means", "covariances"))
+
+
+def _check_init(value: object, name: str) -> object:
+    if isinstance(value, ClassGaussians):
+        return value
+    return check_choice(value, name, ("data", "identity"), or_else="a ClassGaussians")
+
+
+def _check_progress(value: object, name: str) -> bool:
+    return bool(value)
+
+
+def _check_callback(value: object, name: str) -> object:
+    if value is not None and not callable(value):
+        raise InvalidInputError(f"{name} is {value!r}; pass a function of one argument")
+    return value
+
+
+def _resolved_later(value: object, name: str) -> object:
+    """Give the value back: ``Strategies`` checks it together with others."""
+    return value
+
+
+def option(
+    default: Any,
+    doc: str,
+    check: Callable[[object, str], Any] = _resolved_later,
+    names: Mapping[str, object] | None = None,
+) -> Any:
+    """Declare an option: its default, documentation, check, and the short names that it takes."""
+    return field(default=default, metadata={"doc": doc, "check": check, "names": names})
+
+
+@dataclass(frozen=True, repr=False)
+class Options:
+    """The options of a fit, checked as they come in."""
+
+    lam: float | None = option(
+        None,
+        "The weight of the repulsion, >= 0. At 0 the answer is the class means and covariances.",
+        _check_lam,
+    )
+    _: KW_ONLY
+    covariance: str | CovarianceFamily = option(
+        "diagonal", "The covariance family.", names=FAMILIES
+    )
+    tied: bool = option(
+        False,
+        "One covariance shared by all classes. Tied families have a minimum for every ``lam``; "
+        'per-class ones with ``pi="forward"`` have one below ``critical_lam``.',
+        check_flag,
+    )
+    update: UpdateName = option(
+        "both", "What is updated; the rest stays as initialized.", _check_update
+    )
+    init: InitName | ClassGaussians = option(
+        "data",
+        "Class means with class covariances, or with identity covariances; or a warm start of "
+        "the same family, dimension and classes.",
+        _check_init,
+    )
+    pi: str | float | PiFunction | Repulsion = option(
+        "forward",
+        "pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the "
+        "initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences "
+        "that gives a positive number or (K, K) matrix.",
+        names=REPULSIONS,
+    )
+    alpha: float = option(1.0, "The scale of pi, > 0.", check_positive)
+    equations: str | Equations = option(
+        "stationary",
+        "The paper's equations: exact, as printed, or as in the authors' code.",
+        names=EQUATIONS,
+    )
+    solver: str | Solver = option(
+        "auto",
+        '"auto" is "accelerated" for the stationary equations and "picard" for the others.',
+        names={"auto": None, **SOLVERS},
+    )
+    max_iter: int = option(
+        1000,
+        "Evaluations (passes over all pairs of classes) at most, the one at the start not counted.",
+        check_whole,
+    )
+    tol: float = option(
+        1e-6,
+        "The residual to reach, see ``FixedPointResult``. 0 asks for ``max_iter`` evaluations.",
+        check_nonnegative,
+    )
+    shrinkage: float | str = option(
+        0.0,
+        "Shrinks each class covariance towards its own scaled identity first, by a part in [0, 1].",
+        check_shrinkage,
+        names={"oas": None},
+    )
+    memory_limit: int = option(
+        2**30,
+        "Bytes that the pairwise part, and the solver's history, may each take.",
+        check_positive_integer,
+    )
+    progress: bool = option(False, "Show a progress bar.", _check_progress)
+    callback: Callback | None = option(
+        None,
+        'Called with a FixedPointResult of status "running" after every accepted step; stops the '
+        "fit by raising StopIteration.",
+        _check_callback,
+    )
+    strategies: Strategies = field(init=False, repr=False, compare=False)
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuse what is not an option, by a message that names the nearest one."""
+        check_option_names(options)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Check each option, then what they are together."""
+        for declared in fields(self):
+            if declared.init:
+                value = declared.metadata["check"](getattr(self, declared.name), declared.name)
+                object.__setattr__(self, declared.name, value)
+        family = resolve_family(self.covariance, self.tied)
+        repulsion = resolve_repulsion(self.pi)
+        equations = resolve_equations(self.equations)
+        strategies = Strategies(
+            family, repulsion, equations, resolve_solver(self.solver, equations)
+        )
+        equations.check_family(family)
+        equations.check_repulsion(repulsion, self.pi)
+        object.__setattr__(self, "strategies", strategies)
+
+    def __repr__(self) -> str:
+        """The options that are not at their defaults."""
+        given = [
+            f"{declared.name}={getattr(self, declared.name)!r}"
+            for declared in fields(self)
+            if declared.init and getattr(self, declared.name) != declared.default
+        ]
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    @property
+    def updates_means(self) -> bool:
+        """Whether the means are updated."""
+        return self.update != "covariances"
+
+    @property
+    def updates_covariances(self) -> bool:
+        """Whether the covariances are updated."""
+        return self.update != "means"
+
+
+def check_option_names(options: Mapping[str, object]) -> None:
+    """Raise UnknownOptionError for the first keyword that is not an option of a fit."""
+    known = [declared.name for declared in fields(Options) if declared.init]
+    for name in options:
+        if name not in known:
+            begun = [option for option in known if name.startswith(option)]  # tolerance, say
+            nearest = begun or difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {nearest[0]}?" if nearest else f"these are: {', '.join(known)}"
+            raise UnknownOptionError(f"{name} is not an option of a fit; {remedy}")

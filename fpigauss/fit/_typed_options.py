@@ -1,0 +1,69 @@
+"""The options of a fit as keyword arguments, for type checkers and editors.
+
+Written from ``Options`` by ``python -m tools.write_options``: change them there, not here.
+"""
+
+from typing import TypedDict
+
+from fpigauss._array.typing import PiFunction
+from fpigauss.covariance import CovarianceFamily
+from fpigauss.equations import Equations
+from fpigauss.fit._options import Callback, InitName, UpdateName
+from fpigauss.gaussians import ClassGaussians
+from fpigauss.repulsion import Repulsion
+from fpigauss.solvers import Solver
+
+__all__ = ["FixedPointOptions"]
+
+
+class FixedPointOptions(TypedDict, total=False):
+    """Every option of a fit but ``lam``."""
+
+    covariance: str | CovarianceFamily
+    """The covariance family."""
+
+    tied: bool
+    """One covariance shared by all classes. Tied families have a minimum for every ``lam``;
+    per-class ones with ``pi="forward"`` have one below ``critical_lam``."""
+
+    update: UpdateName
+    """What is updated; the rest stays as initialized."""
+
+    init: InitName | ClassGaussians
+    """Class means with class covariances, or with identity covariances; or a warm start of the
+    same family, dimension and classes."""
+
+    pi: str | float | PiFunction | Repulsion
+    """pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the
+    initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences that
+    gives a positive number or (K, K) matrix."""
+
+    alpha: float
+    """The scale of pi, > 0."""
+
+    equations: str | Equations
+    """The paper's equations: exact, as printed, or as in the authors' code."""
+
+    solver: str | Solver
+    """"auto" is "accelerated" for the stationary equations and "picard" for the others."""
+
+    max_iter: int
+    """Evaluations (passes over all pairs of classes) at most, the one at the start not
+    counted."""
+
+    tol: float
+    """The residual to reach, see ``FixedPointResult``. 0 asks for ``max_iter`` evaluations."""
+
+    shrinkage: float | str
+    """Shrinks each class covariance towards its own scaled identity first, by a part in [0,
+    1]."""
+
+    memory_limit: int
+    """Bytes that the pairwise part, and the solver's history, may each take."""
+
+    progress: bool
+    """Show a progress bar."""
+
+    callback: Callback | None
+    """Called with a FixedPointResult of status "running" after every accepted step; stops the
+    fit by raising StopIteration."""

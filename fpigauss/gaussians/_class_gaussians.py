@@ -1,0 +1,436 @@
+"""One Gaussian a class: densities, prediction, samples, conversion and files."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from fpigauss._array.blocks import blocks
+from fpigauss._array.checks import (
+    check_classes,
+    check_finite,
+    check_finite_rows,
+    check_matrix,
+    check_nonnegative,
+    check_range,
+    check_seed,
+    check_width,
+)
+from fpigauss._array.files import load_arrays, save_arrays
+from fpigauss._array.labels import as_labels, codes_of, grouped
+from fpigauss._array.linalg import log_sum_exp, softmax
+from fpigauss._array.namespaces import (
+    as_floating,
+    cast_like,
+    detached,
+    device_of,
+    is_array,
+    namespace,
+    to_numpy,
+    working_dtype,
+)
+from fpigauss._array.typing import Array, Labels
+from fpigauss.covariance import FAMILIES, CovarianceFamily, Factor, resolve_family
+from fpigauss.errors import InvalidInputError
+from fpigauss.gaussians._density import Density, index_of
+
+__all__ = ["ClassGaussians"]
+
+#: Bytes that a block of rows takes in the densities, temporaries included: they stay in cache,
+_BLOCK_BYTES = 2**24
+#: if that is not too few rows for the speed of a matrix product.
+_BLOCK_ROWS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class ClassGaussians:
+    r"""K Gaussians N(mu_y, Sigma_y), one a class, of equal prior weight.
+
+    Parameters
+    ----------
+    means : (K, d) array
+        Means, of any namespace; their floating dtype is that of the covariances and samples.
+    covariances : array
+        Of the shape that the family says: diagonal (K, d), dense (K, d, d), isotropic (K,);
+        tied (d,), (d, d) and (). Variances, not standard deviations.
+    covariance : {"diagonal", "dense", "isotropic"} or CovarianceFamily
+        The family.
+    tied : bool
+        One covariance shared by all classes.
+    classes : (K,) array-like, optional
+        Distinct labels in ascending order; 0..K-1 by default.
+
+    Attributes
+    ----------
+    family : CovarianceFamily
+        The family as an object; ``covariance`` is its name, or itself if it is one of your own.
+
+    Raises
+    ------
+    InvalidInputError
+        If the shapes disagree, a number is not finite, or a covariance is not symmetric and
+        positive definite; the class is named.
+
+    Examples
+    --------
+    >>> from fpigauss import ClassGaussians
+    >>> gaussians = ClassGaussians([[0.0, 0.0], [4.0, 4.0]], [1.0, 1.0],
+    ...                            covariance="isotropic", classes=["cat", "dog"])
+    >>> gaussians.predict([[0.1, 0.3], [5.0, 3.0]])
+    array(['cat', 'dog'], dtype='<U3')
+    >>> gaussians.sample(["dog", "cat"], seed=0).shape
+    (2, 2)
+    """
+
+    means: Array
+    covariances: Array
+    covariance: Any = field(default="diagonal", kw_only=True)
+    tied: bool = field(default=False, kw_only=True)
+    classes: Any = field(default=None, kw_only=True)
+    family: CovarianceFamily = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check and unify the fields."""
+        family = resolve_family(self.covariance, self.tied)
+        means = as_floating(self.means, "means")
+        check_matrix(means, "means")
+        covariances = as_floating(self.covariances, "covariances")
+        if not is_array(self.covariances) or namespace(covariances) is namespace(means):
+            covariances = cast_like(covariances, means)
+        else:
+            raise InvalidInputError(
+                "covariances and means are arrays of different libraries; convert one of them"
+            )
+        n_classes, dim = means.shape
+        classes: Labels = (
+            np.arange(n_classes) if self.classes is None else as_labels(self.classes, "classes")
+        )
+        check_classes(classes)
+        if classes.shape[0] != n_classes:
+            raise InvalidInputError(
+                f"classes has {classes.shape[0]} labels for {n_classes} means; give one a mean"
+            )
+        needed = family.public_shape(n_classes, dim)
+        if tuple(covariances.shape) != needed:
+            raise InvalidInputError(
+                f"covariances has shape {tuple(covariances.shape)}, {needed} is needed for "
+                f'{"tied " if family.tied else ""}"{family.name}" covariances of '
+                f"{n_classes} classes in {dim} dimensions"
+            )
+        check_finite(means, "means", classes)
+        check_finite(covariances, "covariances", None if family.tied else classes)
+        fields = {"means": means, "covariances": covariances, "classes": classes}
+        known = type(family) in FAMILIES.values()
+        fields |= {"family": family, "covariance": family.name if known else family}
+        fields["tied"] = family.tied
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        self._check_definite()
+
+    def _check_definite(self) -> None:
+        values = self.family.unpack(detached(self.covariances))
+        asymmetric = self.family.first_asymmetric(values)
+        if asymmetric is not None:
+            raise InvalidInputError(
+                f"covariances is not symmetric{self._where(asymmetric)}; pass (C + C') / 2"
+            )
+        values = namespace(values).astype(values, working_dtype(values))
+        indefinite = self.family.first_not_positive(values)
+        if indefinite is not None:
+            raise InvalidInputError(
+                f"covariances is not positive definite{self._where(indefinite)}; "
+                "every variance must be positive, shrink it towards the identity if need be"
+            )
+
+    def _where(self, index: int) -> str:
+        return "" if self.tied else f" in class {self.classes[index].item()!r}"
+
+    # -- what they are ---------------------------------------------------------------------
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes K."""
+        return int(self.means.shape[0])
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions d."""
+        return int(self.means.shape[1])
+
+    def working(self) -> tuple[Array, Factor]:
+        """Means and factors in float64, where the device has it."""
+        xp = namespace(self.means)
+        dtype = working_dtype(self.means)
+        values = self.family.unpack(xp.astype(self.covariances, dtype, copy=False))
+        return xp.astype(self.means, dtype, copy=False), self.family.factor(values)
+
+    # -- densities -------------------------------------------------------------------------
+
+    def class_log_prob(self, z: Any) -> Array:
+        r"""Log N_y(z) of every sample under every class.
+
+        Works in the dtype of ``z`` on centred latents, with factors prepared in float64;
+        differentiable where the namespace is. Half precision is worked in float32 and gives it.
+
+        Parameters
+        ----------
+        z : (N, d) array
+            Latents.
+
+        Returns
+        -------
+        (N, K) array
+            In nats.
+
+        Raises
+        ------
+        InvalidInputError
+            If ``z`` is of another width, namespace or device, or not finite.
+        """
+        return self._by_blocks(z, lambda log_prob: log_prob)
+
+    def log_prob(self, z: Any, labels: Any = None) -> Array:
+        r"""Log N_y(z) of the given labels, or log (1/K) sum_y N_y(z) without them.
+
+        Parameters
+        ----------
+        z : (N, d) array
+            Latents.
+        labels : (N,) array-like, optional
+            A label a sample. Without, the mixture of all classes with equal priors.
+
+        Returns
+        -------
+        (N,) array
+            In nats.
+
+        Raises
+        ------
+        InvalidInputError
+            As ``class_log_prob``, or if a label is unknown.
+        """
+        if labels is None:
+            return self._by_blocks(z, log_sum_exp) - math.log(self.n_classes)
+        z = self._latents(z)
+        codes = self._codes(labels)
+        if codes.shape[0] != z.shape[0]:
+            raise InvalidInputError(
+                f"labels has {codes.shape[0]} entries for {z.shape[0]} rows of z; give one a row"
+            )
+        density = Density.of(self.family, *self.working(), z)
+        take = namespace(z).take
+        return _by_class(codes, z, lambda code, rows: density.of_class(code, take(z, rows, axis=0)))
+
+    def predict(self, z: Any) -> Array:
+        """The label of the class with the highest density, argmax_y p(z|y).
+
+        Parameters
+        ----------
+        z : (N, d) array
+            Latents.
+
+        Returns
+        -------
+        (N,) array
+            In the namespace and device of ``z`` for integer classes, numpy for strings.
+        """
+        codes = self._by_blocks(z, _best)
+        xp = namespace(codes)
+        if self.classes.dtype.kind == "U":
+            return self.classes[to_numpy(codes)]
+        return xp.take(xp.asarray(self.classes, device=device_of(codes)), codes)
+
+    def predict_proba(self, z: Any) -> Array:
+        """p(y|z) under equal priors.
+
+        Parameters
+        ----------
+        z : (N, d) array
+            Latents.
+
+        Returns
+        -------
+        (N, K) array
+            Rows that sum to one, columns in the order of ``classes``.
+        """
+        return self._by_blocks(z, softmax)
+
+    # -- samples ---------------------------------------------------------------------------
+
+    def sample(
+        self,
+        labels: Any,
+        *,
+        temperature: float = 1.0,
+        seed: int | np.random.Generator | None = None,
+    ) -> Array:
+        """One draw a label.
+
+        Draws are made on the host, so a seed gives the same samples in every namespace.
+
+        Parameters
+        ----------
+        labels : (N,) array-like
+            The classes to draw from, in this order.
+        temperature : float
+            Multiplies the standard deviations; 0 gives the means.
+        seed : int or numpy.random.Generator, optional
+            Where the randomness comes from; fresh by default.
+
+        Returns
+        -------
+        (N, d) array
+            In the namespace, device and dtype of the means.
+
+        Raises
+        ------
+        InvalidInputError
+            If a label is unknown, or ``temperature`` is negative.
+        """
+        temperature = check_nonnegative(temperature, "temperature")
+        codes = self._codes(labels)
+        means, factor = self.working()
+        noise = check_seed(seed).standard_normal((codes.shape[0], self.dim))
+        white = cast_like(temperature * noise, means)
+        xp = namespace(means)
+
+        def draw(code: int, rows: Array) -> Array:
+            own = self.family.rows(factor, index_of(code, means))
+            return means[code, :] + self.family.color(own, xp.take(white, rows, axis=0))
+
+        return xp.astype(_by_class(codes, white, draw), self.means.dtype, copy=False)
+
+    # -- conversion and files --------------------------------------------------------------
+
+    def to(self, like: Array) -> Self:
+        """These Gaussians in the namespace, device and floating dtype of an array.
+
+        A dense covariance that rounding to a lower precision would make indefinite is lifted by
+        no more than that rounding.
+
+        Parameters
+        ----------
+        like : array
+            Any floating array.
+
+        Returns
+        -------
+        ClassGaussians
+        """
+        if not is_array(like):
+            raise InvalidInputError(
+                f"like is {like!r}; pass an array of the namespace, device and dtype to go to"
+            )
+        like = as_floating(like, "like")
+        values = self.family.unpack(self.covariances)
+        if namespace(like) is not namespace(values) or device_of(like) != device_of(values):
+            target = namespace(like)
+            values = target.asarray(to_numpy(values), device=device_of(like))
+        check_range(self.means, like, "means", positive=False)
+        values = self.family.rounded(values, like)
+        return type(self)(
+            cast_like(self.means, like),
+            self.family.pack(values),
+            covariance=self.family,
+            tied=self.tied,
+            classes=self.classes,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a file (npz), atomically.
+
+        Parameters
+        ----------
+        path : path-like
+        """
+        save_arrays(
+            path,
+            "ClassGaussians",
+            {
+                "means": to_numpy(self.means),
+                "covariances": to_numpy(self.covariances),
+                "classes": self.classes,
+                "covariance": np.asarray(self.family.name),
+                "tied": np.asarray(self.tied),
+            },
+        )
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, covariance: CovarianceFamily | None = None
+    ) -> Self:
+        """Read what ``save`` wrote, as numpy arrays.
+
+        Parameters
+        ----------
+        path : path-like
+        covariance : CovarianceFamily, optional
+            The family, where it is one of your own.
+
+        Returns
+        -------
+        ClassGaussians
+
+        Raises
+        ------
+        InvalidInputError
+            If the file is not one that ``ClassGaussians.save`` wrote.
+        """
+        arrays = load_arrays(path, "ClassGaussians")
+        try:
+            name, tied = str(arrays.pop("covariance")), bool(arrays.pop("tied"))
+            return cls(**arrays, covariance=covariance or name, tied=tied)
+        except (KeyError, TypeError) as error:
+            raise InvalidInputError(
+                f"path {os.fspath(path)!r} is not a whole file of ClassGaussians ({error})"
+            ) from None
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _latents(self, z: Any) -> Array:
+        given = is_array(z)
+        z = as_floating(z, "z")
+        if not given:
+            z = cast_like(z, self.means)
+        elif namespace(z) is not namespace(self.means) or device_of(z) != device_of(self.means):
+            raise InvalidInputError(
+                "z lies in another library or on another device than the Gaussians; "
+                "convert them with gaussians.to(z)"
+            )
+        check_width(z, self.dim)
+        check_finite_rows(detached(z))
+        return z
+
+    def _by_blocks(self, z: Any, reduce: Callable[[Array], Array]) -> Array:
+        """``reduce`` of the class log-densities, a block of rows of ``z`` at a time."""
+        z = self._latents(z)
+        density = Density.of(self.family, *self.working(), z)
+        row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
+        limit = max(_BLOCK_BYTES, _BLOCK_ROWS * row_bytes)
+        rows = list(blocks(z.shape[0], row_bytes, limit)) or [slice(0, 0)]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # -inf is an answer
+            pieces = [reduce(density.by_class(z[block, :])) for block in rows]
+        return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)
+
+    def _codes(self, labels: Any) -> np.ndarray[Any, Any]:
+        return codes_of(as_labels(labels, "labels"), self.classes, "labels")
+
+
+def _best(log_prob: Array) -> Array:
+    return namespace(log_prob).argmax(log_prob, axis=-1)
+
+
+def _by_class(
+    codes: np.ndarray[Any, Any], like: Array, function: Callable[[int, Array], Array]
+) -> Array:
+    """``function(code, rows)`` class by class, put back in the order of ``codes``."""
+    xp = namespace(like)
+    groups = grouped(codes)
+    if not groups:  # nothing to draw or to weigh, in the right shape
+        return function(0, xp.asarray(codes, device=device_of(like)))
+    order = np.concatenate([rows for _, rows in groups])
+    pieces = [function(code, xp.asarray(rows, device=device_of(like))) for code, rows in groups]
+    return xp.take(xp.concat(pieces), xp.asarray(np.argsort(order), device=device_of(like)), axis=0)

@@ -1,0 +1,64 @@
+"""Class densities in the dtype of the latents, safe far from the origin."""
+
+import math
+from dataclasses import dataclass
+
+from fpigauss._array.checks import check_range
+from fpigauss._array.linalg import squared_norms
+from fpigauss._array.namespaces import detached, device_of, namespace
+from fpigauss._array.typing import Array
+from fpigauss.covariance import CovarianceFamily, Factor
+
+__all__ = ["Density", "index_of"]
+
+
+@dataclass(frozen=True)
+class Density:
+    """Class densities in the dtype of the latents, about a centre that this dtype can hold."""
+
+    family: CovarianceFamily
+    centre: Array  # (1, d)
+    means: Array  # (K, d), centred
+    factor: Factor
+    log_normalizers: Array  # (n,)
+
+    @classmethod
+    def of(cls, family: CovarianceFamily, means: Array, factor: Factor, z: Array) -> "Density":
+        """Prepare the densities of the Gaussians N(means, F F') for latents like ``z``."""
+        xp = namespace(z)
+        dtype = z.dtype if xp.finfo(z.dtype).bits >= 32 else xp.float32
+        like = xp.zeros((1,), dtype=dtype, device=device_of(z))
+        for part in factor:
+            check_range(detached(part), like, "inverse covariances", positive=False)
+        centre = xp.astype(xp.mean(means, axis=0, keepdims=True), dtype)
+        log_det = family.log_det(factor, means.shape[1])
+        return cls(
+            family,
+            centre,
+            xp.astype(means - xp.astype(centre, means.dtype), dtype),
+            Factor(*(xp.astype(x, dtype) for x in factor)),
+            xp.astype(-0.5 * (log_det + means.shape[1] * math.log(2.0 * math.pi)), dtype),
+        )
+
+    def _centred(self, z: Array) -> Array:
+        return namespace(z).astype(z, self.centre.dtype, copy=False) - self.centre
+
+    def by_class(self, z: Array) -> Array:
+        """Compute log N_y(z) (N, K)."""
+        xp = namespace(z)
+        squared = self.family.squared_distances(self._centred(z), self.means, self.factor)
+        # squares that overflow cancel to NaN: such latents are infinitely far
+        squared = xp.where(xp.isnan(squared), xp.full_like(squared, math.inf), squared)
+        return self.log_normalizers - 0.5 * squared
+
+    def of_class(self, code: int, z: Array) -> Array:
+        """Compute log N_y(z) (N,) of one class, from differences."""
+        own = self.family.rows(self.factor, index_of(code, z))
+        white = self.family.whiten(own, self._centred(z) - self.means[code, :])
+        normalizer = self.log_normalizers[0 if self.family.tied else code]
+        return normalizer - 0.5 * squared_norms(white)
+
+
+def index_of(code: int, like: Array) -> Array:
+    """Give the position ``code`` as an index array (1,) beside ``like``."""
+    return namespace(like).asarray([code], device=device_of(like))

@@ -1,0 +1,19 @@
+"""Eq. 10: the mean divergence of all pairs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array
+from fpigauss.repulsion._base import Repulsion
+
+__all__ = ["MeanRepulsion"]
+
+
+@dataclass(frozen=True)
+class MeanRepulsion(Repulsion):
+    """Eq. 10, ``pi="mean"``: pi = mean(D) over all ordered pairs, at the current Gaussians."""
+
+    def measure(self, blocks: Iterable[Array], n_classes: int) -> float:
+        total = sum(float(namespace(block).sum(block)) for block in blocks)
+        return total / (n_classes * (n_classes - 1))

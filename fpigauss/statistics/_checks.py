@@ -1,0 +1,112 @@
+"""Input checks of class statistics, and of the samples that they are gathered from."""
+
+import numpy as np
+
+from fpigauss._array.checks import check_choice, check_finite, check_finite_rows, check_matrix
+from fpigauss._array.linalg import first_asymmetric
+from fpigauss._array.namespaces import as_floating, first_true, namespace, to_numpy
+from fpigauss._array.typing import Array, Labels
+from fpigauss.errors import InvalidInputError
+
+__all__ = [
+    "check_class_weights",
+    "check_finite_sums",
+    "check_n_labels",
+    "check_sample_weight",
+    "check_samples",
+    "check_statistics_kind",
+    "check_statistics_values",
+]
+
+
+def check_statistics_kind(covariance: object) -> None:
+    """The two kinds of statistics."""
+    check_choice(covariance, "covariance", ("diagonal", "dense"))
+
+
+def check_samples(z: Array, labels: Labels) -> None:
+    """Latents (N, d) and as many labels."""
+    check_matrix(z, "z")
+    check_n_labels(labels, z.shape[0])
+
+
+def check_n_labels(labels: Labels, n_rows: int) -> None:
+    """As many labels as ``z`` has rows."""
+    if labels.shape[0] != n_rows:
+        raise InvalidInputError(
+            f"z has {n_rows} rows and y {labels.shape[0]} labels; give one label a row"
+        )
+
+
+def check_finite_sums(z: Array, *sums: Array, first_row: int = 0) -> None:
+    """Sums over ``z`` that are finite; if not, the row of ``z`` to blame is looked for."""
+    if all(bool(namespace(x).all(namespace(x).isfinite(x))) for x in sums):
+        return
+    check_finite_rows(z, first_row)
+    raise InvalidInputError("z (or sample_weight) is too large: its sums overflow; rescale it")
+
+
+def check_sample_weight(sample_weight: object, n_rows: int) -> Array:
+    """Weights (N,) >= 0."""
+    weights = as_floating(sample_weight, "sample_weight")
+    xp = namespace(weights)
+    if tuple(weights.shape) != (n_rows,):
+        raise InvalidInputError(
+            f"sample_weight has shape {tuple(weights.shape)}, ({n_rows},) is needed; "
+            "give one weight a sample"
+        )
+    faulty = ~(xp.isfinite(weights) & (weights >= 0.0))
+    row = first_true(faulty)
+    if row is not None:
+        raise InvalidInputError(
+            f"sample_weight is {float(weights[row])} in row {row}; weights are finite and >= 0"
+        )
+    return weights
+
+
+def check_class_weights(weights: Array, labels: Labels) -> None:
+    """Weights (N,) that leave every class something."""
+    classes, codes = np.unique(labels, return_inverse=True)
+    sums = np.bincount(codes, weights=to_numpy(weights))
+    if (sums == 0.0).any():
+        label = classes[np.argmin(sums)].item()
+        raise InvalidInputError(
+            f"sample_weight sums to zero in class {label!r}; drop the class or weigh it"
+        )
+
+
+def check_statistics_values(
+    counts: Array, means: Array, covariances: Array, classes: Labels
+) -> None:
+    """The fields of ClassStatistics, against each other."""
+    check_matrix(means, "means")
+    n_classes, dim = means.shape
+    for name, shape, allowed in [
+        ("counts", tuple(counts.shape), [(n_classes,)]),
+        ("covariances", tuple(covariances.shape), [(n_classes, dim), (n_classes, dim, dim)]),
+        ("classes", classes.shape, [(n_classes,)]),
+    ]:
+        if shape not in allowed:
+            needed = " or ".join(str(candidate) for candidate in allowed)
+            raise InvalidInputError(
+                f"{name} has shape {shape}, {needed} is needed beside means of shape "
+                f"{tuple(means.shape)}"
+            )
+    for name, value in [("counts", counts), ("means", means), ("covariances", covariances)]:
+        check_finite(value, name, classes)
+    xp = namespace(means)
+    variances = covariances if covariances.ndim == 2 else xp.linalg.diagonal(covariances)
+    for name, faulty in [
+        ("counts", counts < 0.0),
+        ("covariances", xp.any(variances < 0.0, axis=1)),
+    ]:
+        first = first_true(faulty)
+        if first is not None:
+            label = classes[first].item()
+            raise InvalidInputError(f"{name} holds a negative number in class {label!r}")
+    asymmetric = first_asymmetric(covariances) if covariances.ndim == 3 else None
+    if asymmetric is not None:
+        raise InvalidInputError(
+            f"covariances is not symmetric in class {classes[asymmetric].item()!r}; "
+            "pass (C + C') / 2"
+        )

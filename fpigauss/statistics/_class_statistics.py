@@ -1,0 +1,473 @@
+"""What the fixed point needs to know of the data: counts, means and covariances of the classes.
+
+Gathered in one pass, merged in any order, safe far from the origin.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from fpigauss._array.checks import check_classes, check_width
+from fpigauss._array.files import load_arrays, save_arrays
+from fpigauss._array.labels import as_classes, as_labels, codes_of, union
+from fpigauss._array.namespaces import (
+    as_floating,
+    cast_like,
+    detached,
+    device_of,
+    namespace,
+    to_numpy,
+    working_dtype,
+)
+from fpigauss._array.typing import Array, Labels
+from fpigauss.errors import InvalidInputError
+from fpigauss.statistics._batches import folded
+from fpigauss.statistics._checks import (
+    check_class_weights,
+    check_finite_sums,
+    check_sample_weight,
+    check_samples,
+    check_statistics_kind,
+    check_statistics_values,
+)
+from fpigauss.statistics._dask import tree_of
+from fpigauss.statistics._moments import ClassMoments, class_moments, merged
+from fpigauss.statistics._rows import as_rows, prototype_of, row_chunks
+
+__all__ = ["ClassStatistics"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassStatistics:
+    r"""Counts, means and covariances of labelled latents, a class each.
+
+    The covariances are divided by N_y (not N_y - 1), as the balanced likelihood of Eqs. 5 and 7
+    asks. A frozen value: ``update`` and ``merge`` give new ones. Statistics are held in float64
+    where the device has it, whatever the dtype of the latents, so that merging loses nothing.
+
+    Parameters
+    ----------
+    counts : (K,) array
+        Samples a class, or sums of their weights.
+    means : (K, d) array
+        Class means.
+    covariances : (K, d) or (K, d, d) array
+        Class variances ("diagonal" statistics) or covariance matrices ("dense" ones).
+    classes : (K,) array-like
+        The labels, integers or strings, in ascending order.
+
+    Raises
+    ------
+    InvalidInputError
+        If shapes disagree, a value is not finite, a count or a variance is negative, or
+        ``classes`` are not distinct and ascending.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fpigauss import ClassStatistics
+    >>> z = np.array([[0.0, 0.0], [2.0, 2.0], [5.0, 5.0], [5.0, 7.0]])
+    >>> statistics = ClassStatistics.from_samples(z, ["a", "a", "b", "b"])
+    >>> statistics.means
+    array([[1., 1.],
+           [5., 6.]])
+    >>> statistics.covariances
+    array([[1., 1.],
+           [0., 1.]])
+    >>> half = ClassStatistics.from_samples(z[:2], ["a", "a"])
+    >>> half.update(z[2:], ["b", "b"]).classes
+    array(['a', 'b'], dtype='<U1')
+    """
+
+    counts: Array
+    means: Array
+    covariances: Array
+    classes: Labels
+    #: Whether the classes were given, so that other labels are errors.
+    closed: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check and unify the fields."""
+        means = detached(as_floating(self.means, "means"))
+        xp = namespace(means)
+        means = xp.astype(means, working_dtype(means), copy=True)  # frozen: nobody else's array
+        counts = cast_like(detached(as_floating(self.counts, "counts")), means)
+        covariances = cast_like(detached(as_floating(self.covariances, "covariances")), means)
+        counts, covariances = (xp.astype(x, x.dtype, copy=True) for x in (counts, covariances))
+        classes = as_labels(self.classes, "classes")
+        check_classes(classes)
+        check_statistics_values(counts, means, covariances, classes)
+        for name, value in [
+            ("counts", counts),
+            ("means", means),
+            ("covariances", covariances),
+            ("classes", classes),
+        ]:
+            object.__setattr__(self, name, value)
+
+    # -- what they are ---------------------------------------------------------------------
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes K."""
+        return int(self.means.shape[0])
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions d."""
+        return int(self.means.shape[1])
+
+    @property
+    def covariance(self) -> Literal["diagonal", "dense"]:
+        """The kind of the covariances."""
+        return "dense" if self.covariances.ndim == 3 else "diagonal"
+
+    # -- how they are gathered -------------------------------------------------------------
+
+    @classmethod
+    def from_samples(
+        cls,
+        z: Any,
+        y: Any,
+        *,
+        covariance: str = "diagonal",
+        classes: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """The statistics of one array of latents, in one pass.
+
+        The array may be larger than memory: a numpy memmap, or a store that is sliced like an
+        array (zarr, h5py), is read a chunk of rows at a time, in multiples of its own chunks.
+
+        Parameters
+        ----------
+        z : (N, d) array
+            Latents, of any namespace, mapped from a file or in a store; gradients are not tracked.
+        y : (N,) array-like
+            Labels: integers, strings, or floats with integral values.
+        covariance : {"diagonal", "dense"}
+            Whether variances or full covariance matrices are gathered.
+        classes : (K,) array-like, optional
+            All classes, in any order; a label outside them is an error, and one without
+            samples is an error only when solving. By default, the labels that occur.
+        sample_weight : (N,) array-like, optional
+            Repetition weights >= 0: a row of weight 2 counts as two rows.
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument cannot be used; the message says which and what to do.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fpigauss import ClassStatistics
+        >>> ClassStatistics.from_samples([[0.0], [1.0], [4.0]], [0, 0, 1]).counts
+        array([2., 1.])
+        """
+        return cls._gathered(
+            z, y, sample_weight, covariance=covariance, classes=classes, in_parts=False
+        )
+
+    @classmethod
+    def from_batches(
+        cls,
+        batches: Iterable[tuple[Any, ...]],
+        *,
+        covariance: str = "diagonal",
+        classes: Any = None,
+        progress: bool = False,
+    ) -> Self:
+        """The statistics of a stream of batches, each ``(z, y)`` or ``(z, y, sample_weight)``.
+
+        Whatever ends the stream early, a batch that cannot be used, an exception of the iterator
+        or an interrupt from the keyboard, is raised with the statistics of the batches before it
+        as its attribute ``statistics`` (None if there were none). They can be saved, updated, and
+        merged with those of the batches that follow.
+
+        Parameters
+        ----------
+        batches : iterable
+            A data loader, a generator, or a list. All batches have the same namespace, dtype and
+            width; none is empty.
+        covariance, classes
+            As in ``from_samples``.
+        progress : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no batch, or a batch cannot be used (its position, from 0, is named).
+
+        Examples
+        --------
+        >>> from fpigauss import ClassStatistics
+        >>> batches = [([[0.0], [1.0]], [0, 1]), ([[2.0], [5.0]], [0, 1])]
+        >>> ClassStatistics.from_batches(batches).means
+        array([[1.],
+               [3.]])
+
+        Going on after a fault:
+
+        >>> stream = iter([([[0.0], [1.0]], [0, 1]), ([], []), ([[2.0], [5.0]], [0, 1])])
+        >>> try:
+        ...     statistics = ClassStatistics.from_batches(stream)
+        ... except ValueError as error:
+        ...     statistics = error.statistics.merge(ClassStatistics.from_batches(stream))
+        >>> statistics.means
+        array([[1.],
+               [3.]])
+        """
+        check_statistics_kind(covariance)
+        known = None if classes is None else as_classes(classes)
+        first = partial(cls._gathered, covariance=covariance, classes=known, in_parts=True)
+
+        def add(total: Self | None, z: Any, y: Any, sample_weight: Any) -> Self:
+            if total is None:
+                return first(z, y, sample_weight)
+            return total.update(z, y, sample_weight)
+
+        return folded(batches, add, progress=progress)
+
+    @classmethod
+    def from_dask(
+        cls,
+        z: Any,
+        y: Any,
+        *,
+        covariance: str = "diagonal",
+        classes: Any = None,
+        sample_weight: Any = None,
+    ) -> Self:
+        """The statistics of a dask array, gathered where its chunks are, and merged in a tree.
+
+        Computed by dask's current scheduler: threads, or the workers of a ``distributed.Client``.
+        The order of the merges depends on the chunks only. A progress bar is dask's own,
+        ``dask.diagnostics.ProgressBar``. Needs ``pip install "fpigauss[dask]"``.
+
+        Parameters
+        ----------
+        z : (N, d) dask.array.Array
+            Latents. A chunk of rows should fit in a worker's memory; chunks of columns are
+            joined first.
+        y : (N,) dask.array.Array, dask.dataframe.Series or array-like
+            Labels, as in ``from_samples``.
+        covariance, classes
+            As in ``from_samples``.
+        sample_weight : (N,) dask.array.Array, dask.dataframe.Series or array-like, optional
+            Repetition weights >= 0.
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument cannot be used; where a chunk is at fault, its first row is named.
+        ImportError
+            If dask is not installed.
+
+        Examples
+        --------
+        >>> import dask.array as da
+        >>> from fpigauss import ClassStatistics
+        >>> z = da.from_array([[0.0], [1.0], [2.0], [5.0]], chunks=(2, 1))
+        >>> ClassStatistics.from_dask(z, [0, 1, 0, 1]).means
+        array([[1.],
+               [3.]])
+        """
+        check_statistics_kind(covariance)
+        known = None if classes is None else as_classes(classes)
+        gather = partial(cls._gathered, covariance=covariance, classes=known, in_parts=True)
+        return tree_of(gather, z, y, sample_weight)
+
+    def update(self, z: Any, y: Any, sample_weight: Any = None) -> Self:
+        """These statistics and those of more samples, as a new object.
+
+        Parameters
+        ----------
+        z, y, sample_weight
+            As in ``from_samples``. All weights of a class may be zero here: a class for which that
+            stays so is an error when solving.
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument cannot be used; these statistics stay as they are.
+        """
+        rows = as_rows(z)
+        check_width(rows, self.dim, "that the statistics are of")
+        part = self._gathered(
+            rows,
+            y,
+            sample_weight,
+            covariance=self.covariance,
+            classes=self.classes if self.closed else None,
+            in_parts=True,
+        )
+        return self.merge(part)
+
+    def merge(self, other: Self) -> Self:
+        """The statistics of two parts of the data together, as a new object.
+
+        Parameters
+        ----------
+        other : ClassStatistics
+            Of the same width and kind, and with the same classes if these were given.
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If width, kind or given classes differ.
+        """
+        if not isinstance(other, ClassStatistics):
+            raise InvalidInputError(
+                f"other is a {type(other).__name__}; merge takes ClassStatistics, "
+                "use update for samples"
+            )
+        if self.covariance != other.covariance:
+            raise InvalidInputError(
+                f"other holds {other.covariance} covariances, these are {self.covariance}; "
+                "gather both with the same covariance="
+            )
+        if self.dim != other.dim:
+            raise InvalidInputError(
+                f"other has {other.dim} dimensions, these have {self.dim}; "
+                "merge statistics of the same latent space"
+            )
+        classes = union(self.classes, other.classes)
+        for given in (self, other):
+            if given.closed and not np.array_equal(given.classes, classes):
+                missing = np.setdiff1d(classes, given.classes)
+                raise InvalidInputError(
+                    f"other has different classes: {missing[0].item()!r} is not among the given "
+                    "ones; gather both with the same classes="
+                )
+        first, second = self._spread_over(classes), other._spread_over(classes)
+        second = ClassMoments(*(cast_like(x, self.means) for x in second))
+        closed = self.closed or other.closed
+        return type(self)._of_moments(merged(first, second), classes, closed=closed)
+
+    # -- files -----------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a file (npz), atomically.
+
+        Parameters
+        ----------
+        path : path-like
+        """
+        save_arrays(
+            path,
+            "ClassStatistics",
+            {
+                "counts": to_numpy(self.counts),
+                "means": to_numpy(self.means),
+                "covariances": to_numpy(self.covariances),
+                "classes": self.classes,
+                "closed": np.asarray(self.closed),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote, as numpy arrays.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        ClassStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If the file is not one that ``ClassStatistics.save`` wrote.
+        """
+        arrays = load_arrays(path, "ClassStatistics")
+        try:
+            return cls(**(arrays | {"closed": bool(arrays["closed"])}))
+        except (KeyError, TypeError) as error:
+            raise InvalidInputError(
+                f"path {os.fspath(path)!r} is not a whole file of ClassStatistics ({error})"
+            ) from None
+
+    # -- inside ----------------------------------------------------------------------------
+
+    @classmethod
+    def _gathered(
+        cls, z: Any, y: Any, sample_weight: Any, *, covariance: str, classes: Any, in_parts: bool
+    ) -> Self:
+        """The statistics of one array; ``in_parts`` if others will be merged with them.
+
+        Labels and weights are checked whole before the first latent is read.
+        """
+        check_statistics_kind(covariance)
+        rows = as_rows(z)
+        labels = as_labels(y)
+        check_samples(rows, labels)
+        known = np.unique(labels) if classes is None else as_classes(classes)
+        codes = codes_of(labels, known)
+        weights: Array | None = None
+        if sample_weight is not None:
+            weights = check_sample_weight(sample_weight, labels.shape[0])
+            if not in_parts:
+                check_class_weights(weights, labels)
+            kind = prototype_of(rows)
+            weights = cast_like(weights, namespace(kind).astype(kind[:, 0], working_dtype(kind)))
+        total: ClassMoments | None = None
+        for place, chunk in row_chunks(rows):
+            weight = None if weights is None else weights[place]
+            moments = class_moments(
+                chunk, codes[place], weight, known.shape[0], dense=covariance == "dense"
+            )
+            check_finite_sums(chunk, moments.mean, moments.covariance, first_row=place.start)
+            total = moments if total is None else merged(total, moments)
+        assert total is not None  # check_samples leaves a row
+        return cls._of_moments(total, known, closed=classes is not None)
+
+    @classmethod
+    def _of_moments(cls, moments: ClassMoments, classes: Labels, *, closed: bool) -> Self:
+        """Statistics of fresh arrays that need neither a check nor a copy."""
+        statistics = object.__new__(cls)
+        fields = {**moments._asdict(), "classes": classes, "closed": closed}
+        names = {"count": "counts", "mean": "means", "covariance": "covariances"}
+        for name, value in fields.items():
+            object.__setattr__(statistics, names.get(name, name), value)
+        return statistics
+
+    def _spread_over(self, classes: Labels) -> ClassMoments:
+        """The fields with a row of zeros for each of ``classes`` that is not among ours."""
+        moments = ClassMoments(self.counts, self.means, self.covariances)
+        if np.array_equal(classes, self.classes):
+            return moments
+        xp = namespace(self.means)
+        position = np.searchsorted(self.classes, classes)
+        found = self.classes[np.minimum(position, self.n_classes - 1)] == classes
+        index = xp.asarray(np.where(found, position, self.n_classes), device=device_of(self.means))
+        padded = (xp.concat([x, xp.zeros_like(x[:1, ...])]) for x in moments)
+        return ClassMoments(*(xp.take(x, index, axis=0) for x in padded))

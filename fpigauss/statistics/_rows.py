@@ -1,0 +1,81 @@
+"""Latents read a chunk of rows at a time, wherever they lie: in memory, mapped, or in a store."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from fpigauss._array.blocks import blocks
+from fpigauss._array.checks import check_matrix
+from fpigauss._array.namespaces import as_floating, detached, is_array
+from fpigauss._array.typing import Array
+from fpigauss.errors import InvalidInputError
+
+__all__ = ["as_rows", "prototype_of", "row_chunks"]
+
+#: Bytes of latents that are read, and again of those that are converted, at a time.
+_CHUNK_BYTES = 2**24
+
+
+def as_rows(z: Any) -> Any:
+    """``z`` (N, d) as something of real numbers to slice rows from; nothing is read yet.
+
+    An array keeps its namespace, and a store (zarr, h5py: whatever has a shape and a dtype and is
+    sliced) stays a store; anything else, a list or a DataFrame, becomes numpy.
+    """
+    if array_api_compat.is_dask_array(z):
+        raise InvalidInputError("z is a dask array; pass it to ClassStatistics.from_dask")
+    if isinstance(z, np.generic) or not (is_array(z) or _is_store(z)):
+        z = as_floating(z, "z")
+    z = detached(z)
+    check_matrix(z, "z")
+    prototype_of(z)
+    return z
+
+
+def prototype_of(rows: Any) -> Array:
+    """No row of ``rows``, but of their namespace, device and floating dtype."""
+    return as_floating(rows[:0, :], "z")
+
+
+def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
+    """``rows`` in floating chunks, each with its place; never a copy of more than a chunk.
+
+    Floating arrays in memory come whole, as they are. A store is read in multiples of its own
+    chunks, so that each is read (and decompressed) once.
+    """
+    n_rows, dim = rows.shape
+    floating = prototype_of(rows).dtype == rows.dtype
+    in_memory = is_array(rows) and not _is_mapped(rows)
+    if in_memory and floating:
+        yield slice(0, n_rows), rows
+        return
+    itemsize = getattr(rows.dtype, "itemsize", 8)
+    stored_rows = _stored_rows(rows)
+    step = max(1, _CHUNK_BYTES // (dim * itemsize * stored_rows)) * stored_rows
+    for slab in blocks(n_rows, 1, step):
+        read = rows[slab, :] if in_memory else np.asarray(rows[slab, :])
+        for piece in blocks(read.shape[0], dim * (itemsize if floating else 8), _CHUNK_BYTES):
+            place = slice(slab.start + piece.start, slab.start + piece.stop)
+            yield place, as_floating(read[piece, :], "z")
+
+
+def _is_store(z: Any) -> bool:
+    """Whether ``z`` is read by slicing it."""
+    return all(hasattr(z, name) for name in ("shape", "ndim", "dtype", "__getitem__"))
+
+
+def _is_mapped(z: Any) -> bool:
+    """Whether ``z`` is, or is a view of, a file mapped to memory."""
+    while isinstance(z, np.ndarray):
+        if isinstance(z, np.memmap):
+            return True
+        z = z.base
+    return False
+
+
+def _stored_rows(z: Any) -> int:
+    """Rows that a store keeps together."""
+    chunks = getattr(z, "chunks", None)
+    return chunks[0] if chunks and isinstance(chunks[0], int) else 1

@@ -1,0 +1,27 @@
+"""What a type checker sees of the options of a fit: mypy reads this file, nobody runs it.
+
+An ignored line that is not an error is one itself (``warn_unused_ignores``).
+"""
+
+from fpigauss import (
+    Accelerated,
+    ClassStatistics,
+    Diagonal,
+    FixedPoint,
+    FixedPointResult,
+    fit_fixed_point,
+    solve_fixed_point,
+)
+
+z, y = [[0.0], [1.0]], [0, 1]
+statistics = ClassStatistics.from_samples(z, y)
+
+result: FixedPointResult = fit_fixed_point(z, y, 1.0, tied=True, covariance=Diagonal())
+result = solve_fixed_point(statistics, 1.0, solver=Accelerated(history=5), pi=lambda d: d)
+result = FixedPoint(1.0, update="means", init=result.gaussians).fit(z, y)
+
+fit_fixed_point(z, y, 1.0, tide=True)  # type: ignore[call-arg]
+fit_fixed_point(z, y, 1.0, tied="yes")  # type: ignore[arg-type]
+solve_fixed_point(statistics, 1.0, sample_weight=y)  # type: ignore[call-arg]
+FixedPoint(1.0, update="mean")  # type: ignore[arg-type]
+FixedPoint(1.0, True)  # type: ignore[call-arg, arg-type]
