@@ -15,11 +15,16 @@ run = .venvs/$(1)/bin/python
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-# An environment bears the name of the extra it holds.
+# An environment bears the name of the dependency group it holds, or of one of these extras.
+EXTRAS := examples paper
+
+# A new environment has the pip that comes with its Python, which may be too old for groups.
 .venvs/%/.stamp: pyproject.toml $(CONSTRAINTS)
 	@echo "Making the environment .venvs/$* (once; it may take some minutes)"
 	@$(PYTHON) -m venv ".venvs/$*"
-	@.venvs/$*/bin/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$*]"
+	@.venvs/$*/bin/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
+	@.venvs/$*/bin/python -m pip install --quiet -c $(CONSTRAINTS) \
+		$(if $(filter $*,$(EXTRAS)),-e ".[$*]",-e . --group $*)
 	@touch $@
 
 demo: export DATA := $(DATA)
@@ -44,7 +49,8 @@ lowest: .venvs/lowest/.stamp  ## Run the tests with the oldest versions that pyp
 .venvs/lowest/.stamp: pyproject.toml requirements/lowest.txt
 	@echo "Making the environment .venvs/lowest (once; it may take some minutes)"
 	@$(PYTHON) -m venv --clear .venvs/lowest
-	@.venvs/lowest/bin/python -m pip install --quiet -c requirements/lowest.txt -e ".[test]"
+	@.venvs/lowest/bin/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
+	@.venvs/lowest/bin/python -m pip install --quiet -c requirements/lowest.txt -e . --group test
 	@touch $@
 
 reproduce: export OMP_NUM_THREADS := 1
