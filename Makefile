@@ -10,16 +10,21 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test lowest reproduce docs lint format bare bench bench-full clean
+.PHONY: help demo test lowest reproduce docs lint format bare bench bench-full dist clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-# An environment bears the name of the extra it holds.
+# An environment bears the name of the dependency group it holds, or of one of these extras.
+EXTRAS := examples paper
+
+# A new environment has the pip that comes with its Python, which may be too old for groups.
 .venvs/%/.stamp: pyproject.toml $(CONSTRAINTS)
 	@echo "Making the environment .venvs/$* (once; it may take some minutes)"
 	@$(PYTHON) -m venv ".venvs/$*"
-	@.venvs/$*/bin/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[$*]"
+	@.venvs/$*/bin/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
+	@.venvs/$*/bin/python -m pip install --quiet -c $(CONSTRAINTS) \
+		$(if $(filter $*,$(EXTRAS)),-e ".[$*]",-e . --group $*)
 	@touch $@
 
 demo: export DATA := $(DATA)
@@ -44,7 +49,8 @@ lowest: .venvs/lowest/.stamp  ## Run the tests with the oldest versions that pyp
 .venvs/lowest/.stamp: pyproject.toml requirements/lowest.txt
 	@echo "Making the environment .venvs/lowest (once; it may take some minutes)"
 	@$(PYTHON) -m venv --clear .venvs/lowest
-	@.venvs/lowest/bin/python -m pip install --quiet -c requirements/lowest.txt -e ".[test]"
+	@.venvs/lowest/bin/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
+	@.venvs/lowest/bin/python -m pip install --quiet -c requirements/lowest.txt -e . --group test
 	@touch $@
 
 reproduce: export OMP_NUM_THREADS := 1
@@ -58,9 +64,11 @@ docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warn
 	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-lint: .venvs/lint/.stamp  ## Check with ruff, the formatter and mypy; nothing is changed.
+lint: .venvs/lint/.stamp  ## Check style, types, imports between layers, and spelling; nothing is changed.
 	@$(call run,lint) -m ruff check .
 	@$(call run,lint) -m ruff format --check .
+	@.venvs/lint/bin/typos
+	@.venvs/lint/bin/lint-imports --no-logo --no-cache
 	@$(call run,lint) -m mypy
 
 format: .venvs/lint/.stamp  ## Format the code, and mend what ruff can mend.
@@ -102,6 +110,26 @@ bench: .venvs/bench/.stamp  ## Measure side by side with other libraries, for so
 
 bench-full: .venvs/bench/.stamp  ## The same at all sizes, for about half an hour.
 	@$(call run,bench) -m benchmarks --full
+
+# The check of "bare", of the wheel in a fresh environment; and types for those who import it.
+define TYPED_CHECK
+from importlib.metadata import files
+
+typed = {str(path) for path in files("fpigauss") if path.name == "py.typed"}
+assert typed == {"fpigauss/py.typed", "fpigauss_torch/py.typed"}, typed
+endef
+export TYPED_CHECK
+
+dist: .venvs/dist/.stamp  ## Build the wheel and the sdist into dist/, check them, and fit with the installed wheel.
+	@rm -rf dist
+	@$(call run,dist) -m build --no-isolation --outdir dist . >/dev/null
+	@$(call run,dist) -m twine check --strict dist/*
+	@$(PYTHON) -m venv --clear .venvs/wheel
+	@.venvs/wheel/bin/python -m pip install --quiet -c $(CONSTRAINTS) dist/*.whl
+	@$(call run,wheel) -I -W error -c "$$BARE_CHECK"
+	@$(call run,wheel) -I -c "$$TYPED_CHECK"
+	@if grep -q fpigauss.example pyproject.toml; then \
+		echo "Not to be uploaded yet: pyproject.toml still has https://fpigauss.example for an address"; fi
 
 clean:  ## Remove the environments, caches and what was built.
 	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/results/tiny

@@ -34,13 +34,15 @@ COMPARISONS = (
 
 
 def report(head: list[str], tables: list[Table], folder: Path, picture: Path) -> str:
-    """RESULTS.md."""
+    """Write the text of RESULTS.md."""
     bars = [row for table in tables for row in table.rows if row.bar is not None]
     met = sum(row.bar.met(row.value) for row in bars if row.bar is not None)
     lines = ["# Results of the benchmarks", "", *(f"- {line}" for line in head), ""]
     lines += [
-        "Times that are compared were taken in turns in one run; a ratio is the median of the "
-        "ratios of the rounds. A value in x is a ratio of times unless the case says otherwise.",
+        (
+            "Times that are compared were taken in turns in one run; a ratio is the median of the "
+            "ratios of the rounds. A value in x is a ratio of times unless the case says otherwise."
+        ),
         f"Bars met: {met} of {len(bars)}.",
         "",
         f"![Bars]({picture.relative_to(folder).as_posix()})",

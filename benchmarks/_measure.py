@@ -33,7 +33,7 @@ class Bar:
         return value >= self.limit if self.at_least else value <= self.limit
 
     def margin(self, value: float) -> float:
-        """How many times better than the bar; below 1 it is missed."""
+        """Return how many times better than the bar; below 1 the bar is missed."""
         return value / self.limit if self.at_least else self.limit / value
 
 
@@ -61,7 +61,7 @@ class Table:
 
 
 class Timings:
-    """Seconds by name, a list of rounds each."""
+    """Seconds by name, one list of rounds each."""
 
     def __init__(self, rounds: dict[str, list[float]]):
         self.rounds = rounds
@@ -70,7 +70,7 @@ class Timings:
         return statistics.median(self.rounds[name])
 
     def ratio(self, slow: str, fast: str) -> float:
-        """The median over rounds of ``slow`` to ``fast``: both saw the same machine."""
+        """Return the median over rounds of ``slow`` to ``fast``: both saw the same machine."""
         pairs = zip(self.rounds[slow], self.rounds[fast], strict=True)
         return statistics.median(a / b for a, b in pairs)
 
@@ -104,7 +104,7 @@ def _seconds(function: Callable[[], Any], calls: int = 1) -> float:
 
 
 def one_evaluation(statistics: ClassStatistics, lam: float, **options: Any) -> Callable[[], Any]:
-    """A pass over all pairs at the start of ``solve_fixed_point(statistics, lam, **options)``.
+    """Make a pass over all pairs at the start of ``solve_fixed_point(statistics, lam, **options)``.
 
     The one place that reaches below the public interface: a fit makes at least two of them.
     """
@@ -115,7 +115,7 @@ def one_evaluation(statistics: ClassStatistics, lam: float, **options: Any) -> C
 
 
 def extra_memory(function: Callable[[], Any]) -> int:
-    """The most bytes that Python and numpy held during a call, beyond what they held before."""
+    """Measure the most bytes that Python and numpy held during a call, beyond those before it."""
     tracemalloc.start()
     try:
         function()
@@ -125,14 +125,14 @@ def extra_memory(function: Callable[[], Any]) -> int:
 
 
 def in_new_process(function: Callable[..., Any], *args: Any) -> Any:
-    """Call in a process of its own: no other comparison's memory, threads or caches."""
+    """Call in a new process, free of any other comparison's memory, threads or caches."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *args).result()
 
 
 def peak_resident() -> int:
-    """The most bytes of memory that this process has held so far."""
+    """Return the most bytes of memory that this process has held so far."""
     try:  # not ru_maxrss: on Linux a new process inherits its parent's
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024

@@ -16,7 +16,7 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn", "pyriemann", "torch", "torchgmm",
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Name the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -25,12 +25,12 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> str:
-    """The machine's memory."""
+    """Return the memory of the machine, as text."""
     try:
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
     except (ValueError, OSError):
@@ -38,7 +38,7 @@ def memory() -> str:
 
 
 def linear_algebra() -> str:
-    """numpy's library of linear algebra, and its threads."""
+    """Name the linear-algebra library of numpy, and its threads."""
     import numpy  # noqa: F401  # loads the library that is asked for
 
     found = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
@@ -50,7 +50,7 @@ def linear_algebra() -> str:
 
 
 def versions() -> str:
-    """The packages that were measured."""
+    """List the packages that were measured, with versions."""
     found = [f"Python {platform.python_version()}"]
     for name in ("fpigauss", *_PACKAGES):
         try:
@@ -66,7 +66,7 @@ def versions() -> str:
 
 
 def description() -> list[str]:
-    """Lines for the head of a report."""
+    """Write the lines at the head of a report."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     system = f"{platform.system()} {platform.machine()}"
     return [
@@ -77,7 +77,7 @@ def description() -> list[str]:
 
 
 def verdict(row: Row) -> str:
-    """The bar and whether it was met."""
+    """Say what the bar is and whether it was met."""
     if row.bar is None:
         return "-"
     sign = ">=" if row.bar.at_least else "<="
@@ -86,7 +86,7 @@ def verdict(row: Row) -> str:
 
 
 def markdown(table: Table, folder: Path) -> str:
-    """A section: title, note, rows and pictures (linked relative to ``folder``)."""
+    """Write a section: title, note, rows and pictures (linked relative to ``folder``)."""
     head = ["case", "fpigauss", "compared with", "value", "bar"]
     lines = [f"## {table.title}", "", table.note.strip(), ""]
     lines += [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
@@ -99,7 +99,7 @@ def markdown(table: Table, folder: Path) -> str:
 
 
 def plain(table: Table) -> str:
-    """The same for a terminal, without notes and pictures."""
+    """Write the same for a terminal, without notes and pictures."""
     cells = [("", "fpigauss", "compared with", "value", "bar")]
     cells += [
         (row.case, row.ours, row.other, f"{_number(row.value)}{row.unit}", verdict(row))
@@ -114,13 +114,13 @@ def plain(table: Table) -> str:
 
 
 def picture_of_bars(tables: list[Table], path: Path) -> None:
-    """How far above or below its bar each row is, on a logarithmic axis."""
+    """Draw how far above or below its bar each row is, on a logarithmic axis."""
     rows = [row for table in tables for row in table.rows if row.bar is not None]
     margins = [row.bar.margin(row.value) for row in rows if row.bar is not None]
-    colours = ["tab:blue" if margin >= 1 else "tab:red" for margin in margins]
+    colors = ["tab:blue" if margin >= 1 else "tab:red" for margin in margins]
     figure, axis = plt.subplots(figsize=(10, 1.2 + 0.3 * len(rows)), layout="constrained")
     shown = [min(max(margin, 1e-3), 1e3) for margin in margins]  # 0 and infinity fit too
-    axis.barh(range(len(rows)), [x - 1 for x in shown], left=1, color=colours)
+    axis.barh(range(len(rows)), [x - 1 for x in shown], left=1, color=colors)
     axis.set_yticks(range(len(rows)), [row.case for row in rows], fontsize=8)
     axis.set_xscale("log")
     axis.invert_yaxis()

@@ -19,18 +19,18 @@ NOTE = """
 All in float64, N=10,000. GaussianNB's predict_joint_log_proba and QDA's decision_function are what
 class_log_prob gives plus a constant; the rows "difference" check that, relative to the size of the
 log-densities. torch.distributions broadcasts to (N, K, d), which takes 23 GiB in the diagonal case,
-so that it is given blocks of rows. QDA's time is that of one product a class as well; where ours is
+so it is given blocks of rows. QDA too takes the time of one product per class; where ours is
 within a tenth of it, the sign changes from run to run.
 """
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     return Table("class_log_prob", __doc__ + NOTE, [*diagonal(full), *dense(full)])
 
 
-def labelled(n_samples: int, n_classes: int, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Latents and labels to fit to, and latents to evaluate."""
+def labeled(n_samples: int, n_classes: int, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw latents and labels to fit to, and latents to evaluate."""
     rng = np.random.default_rng(0)
     means = rng.standard_normal((n_classes, dim))
     y = np.arange(n_samples) % n_classes
@@ -39,20 +39,20 @@ def labelled(n_samples: int, n_classes: int, dim: int) -> tuple[np.ndarray, np.n
 
 
 def by_blocks(log_prob: Callable[[Any], Any], z: torch.Tensor, rows: int) -> torch.Tensor:
-    """torch.distributions' densities of all classes, ``rows`` latents at a time."""
+    """Evaluate the densities of torch.distributions for all classes, ``rows`` latents at a time."""
     return torch.cat([log_prob(block[:, None]) for block in z.split(rows)])
 
 
 def differing(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference, but for a constant, relative to the values."""
+    """Return the largest difference, up to a constant, relative to the values."""
     difference = a - b
     return float(np.abs(difference - difference.mean()).max() / np.abs(a).max())
 
 
 def diagonal(full: bool) -> list[Row]:
-    """K=100, d=3072."""
+    """Compare at K=100, d=3072."""
     n_classes, dim = 100, 3072
-    z, y, latents = labelled(20 * n_classes, n_classes, dim)
+    z, y, latents = labeled(20 * n_classes, n_classes, dim)
     bayes = GaussianNB(priors=np.full(n_classes, 1.0 / n_classes)).fit(z, y)
     gaussians = ClassGaussians(bayes.theta_, bayes.var_)
     times = paired(
@@ -83,9 +83,9 @@ def diagonal(full: bool) -> list[Row]:
 
 
 def dense(full: bool) -> list[Row]:
-    """K=50, d=256."""
+    """Compare at K=50, d=256."""
     n_classes, dim = 50, 256
-    z, y, latents = labelled(600 * n_classes, n_classes, dim)
+    z, y, latents = labeled(600 * n_classes, n_classes, dim)
     priors = np.full(n_classes, 1.0 / n_classes)
     qda = QuadraticDiscriminantAnalysis(priors=priors, store_covariance=True).fit(z, y)
     gaussians = ClassGaussians(qda.means_, np.stack(qda.covariance_), covariance="dense")
@@ -123,7 +123,7 @@ def against_torch(
     rows: int,
     size: str,
 ) -> list[Row]:
-    """The same on tensors."""
+    """Compare on tensors."""
     ours = gaussians.to(z)
     times = paired(
         {

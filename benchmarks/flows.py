@@ -35,13 +35,13 @@ exponentials, is compared likewise: the preset mef16 of the examples, for 1x16x1
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rows = [*densities(512, 100, 3072), *conv_flow(), matrix_exp_step()]
     return Table("Class Gaussians under a flow", __doc__ + NOTE, rows)
 
 
 def gaussians_for(n_classes: int, dim: int) -> LatentGaussians:
-    """Gaussians fitted to overlapping classes."""
+    """Fit Gaussians to overlapping classes."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(4 * n_classes) % n_classes
     means = torch.randn(n_classes, dim, generator=generator)
@@ -52,14 +52,14 @@ def gaussians_for(n_classes: int, dim: int) -> LatentGaussians:
 
 
 def broadcast(gaussians: LatentGaussians, z: Tensor) -> Tensor:
-    """Log-densities through a (B, K, D) array."""
+    """Compute log-densities through a (B, K, D) array."""
     means, variances = gaussians.means.to(z.dtype), gaussians.covariances.to(z.dtype)
     squared = (z[:, None, :] - means) ** 2 / variances
     return -0.5 * (squared.sum(-1) + (2.0 * math.pi * variances).log().sum(-1))
 
 
 def extra_resident(n_rows: int, n_classes: int, dim: int, ours: bool) -> int:
-    """Bytes that one call adds to the most that a process ever held."""
+    """Measure the bytes that one call adds to the most that a process ever held."""
     gaussians = LatentGaussians(n_classes, dim)  # nothing before the call may need more than it
     z = torch.randn(n_rows, dim, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -70,7 +70,7 @@ def extra_resident(n_rows: int, n_classes: int, dim: int, ours: bool) -> int:
 
 
 def densities(n_rows: int, n_classes: int, dim: int) -> list[Row]:
-    """Time and memory of class_log_prob."""
+    """Measure time and memory of class_log_prob."""
     gaussians = gaussians_for(n_classes, dim)
     z = torch.randn(n_rows, dim, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -115,7 +115,7 @@ def densities(n_rows: int, n_classes: int, dim: int) -> list[Row]:
 
 
 def glow(channels: int, size: int, levels: int, steps: int, hidden: int) -> Any:
-    """A multi-scale Glow of normflows."""
+    """Build a multi-scale Glow of normflows."""
     bases, merges, flows = [], [], []
     for level in range(levels):
         c, s = channels * 2 ** (levels + 1 - level), size // 2 ** (levels - level)
@@ -136,7 +136,7 @@ def glow(channels: int, size: int, levels: int, steps: int, hidden: int) -> Any:
 
 
 def conv_flow() -> list[Row]:
-    """A refit against its encode pass, and a training step against one without classes."""
+    """Compare a refit with its encode pass, and a training step with one without classes."""
     torch.manual_seed(0)
     n_classes, dim = 10, 3 * 16 * 16
     model = ClassFlow(glow(3, 16, 2, 4, 64), LatentGaussians(n_classes, dim))
@@ -167,7 +167,7 @@ def conv_flow() -> list[Row]:
 
 
 def matrix_exp_step() -> Row:
-    """A training step of the examples' flow of matrix exponentials."""
+    """Time a training step of the examples' flow of matrix exponentials."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
     from nfpi.flows import make_flow
 
@@ -181,7 +181,7 @@ def matrix_exp_step() -> Row:
 
 
 def training_step(flow: str, model: ClassFlow, x: Tensor, y: Tensor) -> Row:
-    """A training step against one without classes, of the same flow."""
+    """Compare a training step with one of the same flow without classes."""
     model.train()
     dim = model.gaussians.dim
     optimiser = torch.optim.Adam(model.parameters(), 1e-4)

@@ -31,14 +31,14 @@ side gives NaN.
 def positive_definite(
     rng: np.random.Generator, n_matrices: int, dim: int, condition: float
 ) -> np.ndarray:
-    """Random axes, eigenvalues from 1 to 1 / condition, evenly in their logarithms."""
+    """Draw random axes, with eigenvalues from 1 to 1 / condition, evenly spaced in logarithms."""
     q, _ = np.linalg.qr(rng.standard_normal((n_matrices, dim, dim)))
     x = q * np.geomspace(1.0, 1.0 / condition, dim) @ np.swapaxes(q, -1, -2)
     return 0.5 * (x + np.swapaxes(x, -1, -2))
 
 
 def with_sqrtm(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The textbook formula, a pair at a time."""
+    """Apply the textbook formula, one pair at a time."""
     means = []
     for x, y in zip(a, b, strict=True):
         root = sqrtm(x)
@@ -48,7 +48,7 @@ def with_sqrtm(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rng = np.random.default_rng(0)
     sizes = [(100, 64), (1, 1024)]
     if full:
@@ -65,7 +65,7 @@ def run(full: bool, out: Path) -> Table:
 def timed(
     rng: np.random.Generator, n_matrices: int, dim: int, bar: Bar | None, seconds: float
 ) -> list[Row]:
-    """Time of a batch."""
+    """Measure the time of a batch."""
     a, b = (positive_definite(rng, n_matrices, dim, 1e3) for _ in range(2))
     functions = {
         "ours": lambda: geometric_mean(a, b),
@@ -87,7 +87,7 @@ def timed(
 
 
 def accuracy(rng: np.random.Generator, condition: float, bar: Bar | None) -> Row:
-    """Errors at d = 6."""
+    """Measure errors at d = 6."""
     a, b = (positive_definite(rng, N_PAIRS, 6, condition) for _ in range(2))
     found = {
         "ours": geometric_mean(a, b),
@@ -111,14 +111,14 @@ def accuracy(rng: np.random.Generator, condition: float, bar: Bar | None) -> Row
 
 
 def quietly(mean: Callable[..., np.ndarray], a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """A mean whose warnings the table replaces."""
+    """Compute a mean whose warnings the table replaces."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return mean(a, b)
 
 
 def in_words(errors: list[float]) -> str:
-    """The median of those that are numbers, and how many are none."""
+    """Return the median of the finite errors, and how many are not finite."""
     numbers = [x for x in errors if math.isfinite(x)]
     n_bad = len(errors) - len(numbers)
     words = f"{statistics.median(numbers):.1e}" if numbers else "-"
@@ -126,14 +126,14 @@ def in_words(errors: list[float]) -> str:
 
 
 def exact_mean(a: np.ndarray, b: np.ndarray) -> mpmath.matrix:
-    """G = A^1/2 (A^-1/2 B A^-1/2)^1/2 A^1/2 in many digits."""
+    """Compute G = A^1/2 (A^-1/2 B A^-1/2)^1/2 A^1/2 in many digits."""
     root = _power(mpmath.matrix(a.tolist()), 0.5)
     inverse_root = root**-1
     return root * _power(inverse_root * mpmath.matrix(b.tolist()) * inverse_root, 0.5) * root
 
 
 def error(exact: mpmath.matrix, found: np.ndarray) -> float:
-    """The largest |eigenvalue - 1| of G^-1 X."""
+    """Return the largest |eigenvalue - 1| of G^-1 X."""
     if not np.isfinite(found).all():
         return math.inf
     inverse_root = _power(exact, -0.5)

@@ -13,15 +13,15 @@ from benchmarks._measure import Row, Table, duration, one_evaluation, paired
 from fpigauss import ClassGaussians, ClassStatistics
 
 NOTE = """
-The value is the exponent of a least-squares line through the larger half of the sizes; its cost in
-operations is said beside. Smaller than that means that a part of the time does not grow.
+The value is the exponent of a least-squares line through the larger half of the sizes, next to the
+exponent of the operation count. A smaller value means that a part of the time does not grow.
 """
 
 Maker = Callable[[int], Callable[[], Any]]
 
 
 def sweep(n_classes: int, dim: int, covariance: str = "diagonal") -> Callable[[], Any]:
-    """A stationary evaluation."""
+    """Prepare an evaluation of the stationary equations."""
     rng = np.random.default_rng(0)
     variances = rng.uniform(0.5, 2.0, size=(n_classes, dim))
     statistics = ClassStatistics(
@@ -34,7 +34,7 @@ def sweep(n_classes: int, dim: int, covariance: str = "diagonal") -> Callable[[]
 
 
 def statistics_pass(n_samples: int) -> Callable[[], Any]:
-    """Diagonal statistics of K=10, d=256."""
+    """Prepare diagonal statistics of K=10, d=256."""
     rng = np.random.default_rng(0)
     z = rng.standard_normal((n_samples, 256), dtype=np.float32)
     y = rng.integers(10, size=n_samples)
@@ -42,7 +42,7 @@ def statistics_pass(n_samples: int) -> Callable[[], Any]:
 
 
 def densities(n_samples: int) -> Callable[[], Any]:
-    """class_log_prob of K=100, d=256."""
+    """Prepare class_log_prob of K=100, d=256."""
     rng = np.random.default_rng(0)
     gaussians = ClassGaussians(
         rng.standard_normal((100, 256)), rng.uniform(0.5, 2.0, size=(100, 256))
@@ -52,7 +52,7 @@ def densities(n_samples: int) -> Callable[[], Any]:
 
 
 def doubled(first: int) -> list[int]:
-    """Six sizes; the last is for the full run only."""
+    """Fit an exponent to six sizes; the last is for the full run only."""
     return [first * 2**i for i in range(6)]
 
 
@@ -68,7 +68,7 @@ CURVES: list[tuple[str, str, list[int], str, Maker]] = [
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rows, curves = [], []
     for name, axis, sizes, operations, make in CURVES:
         shown = sizes if full else sizes[:-1]
@@ -87,7 +87,7 @@ def run(full: bool, out: Path) -> Table:
 
 
 def picture(curves: list[tuple[str, str, Sequence[int], list[float], float]], path: Path) -> None:
-    """A panel for each of K, d and N."""
+    """Draw a panel for each of K, d and N."""
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.4), sharey=True, layout="constrained")
     for panel, letter in zip(axes, "KdN", strict=True):
         for name, axis, sizes, seconds, slope in curves:

@@ -21,7 +21,7 @@ K=21,841 is part of the full run: 3.90 GiB at most (bar 4 GiB) and 259 s on this
 
 
 def one_fit(n_classes: int, dim: int) -> tuple[float, int, int]:
-    """Seconds, and the peak of resident memory before and after."""
+    """Return seconds, and the peak of resident memory before and after."""
     rng = np.random.default_rng(0)
     statistics = ClassStatistics(
         counts=np.full(n_classes, 50.0),
@@ -36,7 +36,7 @@ def one_fit(n_classes: int, dim: int) -> tuple[float, int, int]:
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rows = []
     for n_classes in (5_000, 21_841) if full else (5_000,):
         seconds, before, peak = in_new_process(one_fit, n_classes, 768)

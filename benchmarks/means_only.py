@@ -18,10 +18,10 @@ PAIRS = 5  # of history that memory_limit leaves room for
 CAP = 4  # times the evaluations of accelerated are given to guarded
 
 NOTE = """
-The three products W X, W' X and X X' are what an evaluation needs at least. Class means have
+An evaluation needs at least the three products W X, W' X and X X'. Class means have
 variances 1, 1/2, 1/3, ... along the axes; lam is the released means-only setting of CIFAR-100 at
 the same lam / K^2, with its alpha of 10. The history's memory is what an accelerated fit holds
-after a step beyond a guarded one; memory_limit is a GiB, which is room for five pairs of 30 (at the
+after a step beyond a guarded one; memory_limit is 1 GiB, which is room for five pairs of 30 (at the
 smaller size it is set to what five pairs take there). Guarded is stopped at four times the
 evaluations of accelerated: with its status "max_iter" the value is an upper bound.
 
@@ -35,7 +35,7 @@ K=1000, d=12288 is part of the full run: 144 evaluations (312 s), guarded not co
 
 
 def problem(n_classes: int, dim: int) -> tuple[ClassStatistics, float]:
-    """Overlapping classes, and lam."""
+    """Return overlapping classes, and lam."""
     rng = np.random.default_rng(0)
     scale = np.arange(1, dim + 1) ** -0.5
     statistics = ClassStatistics(
@@ -48,7 +48,7 @@ def problem(n_classes: int, dim: int) -> tuple[ClassStatistics, float]:
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rows = evaluation(1000, 12288, rounds=7 if full else 3)
     sizes = [(1000, 12288), (200, 2048)] if full else [(200, 2048)]
     for n_classes, dim in sizes:
@@ -57,7 +57,7 @@ def run(full: bool, out: Path) -> Table:
 
 
 def evaluation(n_classes: int, dim: int, rounds: int) -> list[Row]:
-    """Time against the products, and memory."""
+    """Compare time with the products alone, and measure memory."""
     statistics, lam = problem(n_classes, dim)
     x = statistics.means
     w = np.random.default_rng(1).uniform(size=(n_classes, n_classes))
@@ -102,7 +102,7 @@ def evaluation(n_classes: int, dim: int, rounds: int) -> list[Row]:
 
 
 def held_memory(fit: Callable[[Callable[[FixedPointResult], object]], object]) -> int:
-    """The most bytes held between two steps of a fit, beyond what was held before."""
+    """Measure the most bytes held between two steps of a fit, beyond what was held before."""
     held = []
     tracemalloc.start()
     try:
@@ -113,7 +113,7 @@ def held_memory(fit: Callable[[Callable[[FixedPointResult], object]], object]) -
 
 
 def fits(n_classes: int, dim: int) -> list[Row]:
-    """Evaluations to tol 1e-6, and the memory of the accelerated solver's history."""
+    """Count evaluations to tol 1e-6, and measure the history of the accelerated solver."""
     statistics, lam = problem(n_classes, dim)
     room = min(GIB, PAIRS * 2 * statistics.means.nbytes)
 

@@ -30,7 +30,7 @@ faster.
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rng = np.random.default_rng(0)
     n_samples = 200_000 if full else 20_000
     y = rng.integers(N_CLASSES, size=n_samples)
@@ -42,7 +42,7 @@ def run(full: bool, out: Path) -> Table:
 
 
 def compare(z: np.ndarray, y: np.ndarray, covariance: str) -> list[Row]:
-    """One family."""
+    """Compare one family."""
     means = np.stack([z[y == k].mean(axis=0) for k in range(N_CLASSES)])
     supervised = {
         "diagonal": ("GaussianNB", lambda: GaussianNB(var_smoothing=0.0).fit(z, y)),
@@ -74,7 +74,7 @@ def compare(z: np.ndarray, y: np.ndarray, covariance: str) -> list[Row]:
 
 
 def mixture(z: np.ndarray, means: np.ndarray, covariance: str) -> GaussianMixture:
-    """scikit-learn's mixture after one iteration of EM from the class means."""
+    """Fit the mixture of scikit-learn by one iteration of EM from the class means."""
     identity = np.ones_like(means) if covariance == "diagonal" else np.eye(DIM)
     model = GaussianMixture(
         N_CLASSES,
@@ -95,7 +95,7 @@ def mixture(z: np.ndarray, means: np.ndarray, covariance: str) -> GaussianMixtur
 def torch_mixture(
     z: np.ndarray, means: np.ndarray, covariance: str
 ) -> tuple[Callable[[], Any] | None, str]:
-    """torchgmm's mixture likewise; if it cannot be used, why."""
+    """Do the same with torchgmm; if it cannot be used, return why."""
     warnings.simplefilter("ignore")  # lightning's advice on loaders
     try:
         from torchgmm.bayes import GaussianMixture as TorchMixture

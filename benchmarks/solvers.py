@@ -28,7 +28,7 @@ FAMILIES = [
 SEEDS = (0, 1)
 
 NOTE = f"""
-Six families and two seeds: K={N_CLASSES}, d={DIM}, {N_PER_CLASS} samples a class, means about one
+Six families and two seeds: K={N_CLASSES}, d={DIM}, {N_PER_CLASS} samples per class, means about one
 sigma apart, class covariances that differ; pi="forward", tol 1e-6, guarded capped at {CAP:,}
 evaluations. Each solver has its evaluations, status, time and objective. The value of a problem's
 row is its ratio of times, accelerated to guarded. lam* is 8.15 (isotropic: 40.8).
@@ -36,7 +36,7 @@ row is its ratio of times, accelerated to guarded. lam* is 8.15 (isotropic: 40.8
 
 
 def statistics_of(seed: int) -> ClassStatistics:
-    """Overlapping classes."""
+    """Draw overlapping classes."""
     rng = np.random.default_rng(seed)
     means = SPREAD * rng.standard_normal((N_CLASSES, DIM))
     mixing = np.eye(DIM) + 0.3 * rng.standard_normal((N_CLASSES, DIM, DIM))
@@ -47,7 +47,7 @@ def statistics_of(seed: int) -> ClassStatistics:
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rows, ratios, histories = [], [], {}
     for covariance, tied, lam in FAMILIES:
         for seed in SEEDS:
@@ -58,6 +58,7 @@ def run(full: bool, out: Path) -> Table:
             def solve(
                 solver: str,
                 cap: int,
+                *,
                 statistics: ClassStatistics = statistics,
                 lam: float = lam,
                 covariance: str = covariance,
@@ -99,7 +100,7 @@ def run(full: bool, out: Path) -> Table:
 
 
 def summary(ratios: list[tuple[float, float, float, bool]]) -> list[Row]:
-    """The rows with bars."""
+    """Return the rows with bars."""
     evaluations, seconds, excess, converged = zip(*ratios, strict=True)
     n, as_low = len(ratios), sum(x <= 1e-6 for x in excess)
     values = [
@@ -117,12 +118,12 @@ def summary(ratios: list[tuple[float, float, float, bool]]) -> list[Row]:
 
 
 def mean(ratios: tuple[float, ...]) -> float:
-    """The geometric mean."""
+    """Return the geometric mean."""
     return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def picture(histories: dict[str, dict[str, np.ndarray]], path: Path) -> None:
-    """The residuals of every problem over accepted steps."""
+    """Draw the residuals of every problem over accepted steps."""
     figure, axes = plt.subplots(3, 4, figsize=(14, 8), sharey=True, layout="constrained")
     for axis, (name, residuals) in zip(axes.flat, histories.items(), strict=True):
         for solver, residual in residuals.items():

@@ -1,4 +1,4 @@
-"""The statistics of labelled latents: time of one pass, memory, and digits far from the origin."""
+"""The statistics of labeled latents: time of one pass, memory, and digits far from the origin."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ order of classes. Memory may be 64 MiB plus six (K, d) arrays of float64. Errors
 passes in float64 over the same float32 numbers, which lie at 1e4 of their standard deviations from
 the origin.
 
-At K=1000 a class has 50 rows here: some fifteen calls a class, of 10 microseconds each with two
-threads in turns at the interpreter's lock, and passes over (K, d) arrays of 24 MB cost as much as
-the sums. Tried: no threads; summing about each piece's mean and merging (17x); moments of all
-classes at once (14x); of sixteen classes at once (as it is).
+At K=1000 a class has 50 rows here: some fifteen calls per class, of 10 microseconds each with two
+threads that take turns at the interpreter's lock, and passes over (K, d) arrays of 24 MB, cost as
+much as the sums. Tried: no threads; summing about the mean of each piece and merging (17x); moments
+of all classes at once (14x); of sixteen classes at once (what is used).
 """
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rng = np.random.default_rng(0)
     n_samples, dim = 50_000, 3072
     z = rng.standard_normal((n_samples, dim), dtype=np.float32)
@@ -38,9 +38,9 @@ def run(full: bool, out: Path) -> Table:
 
 
 def diagonal(z: np.ndarray, y: np.ndarray, n_classes: int) -> list[Row]:
-    """Time and memory of diagonal statistics."""
+    """Measure time and memory of diagonal statistics."""
     times = paired(
-        {"ours": lambda: ClassStatistics.from_samples(z, y), "sum": lambda: z.sum()},
+        {"ours": lambda: ClassStatistics.from_samples(z, y), "sum": z.sum},
         rounds=9,
         seconds=20.0,
     )
@@ -67,7 +67,7 @@ def diagonal(z: np.ndarray, y: np.ndarray, n_classes: int) -> list[Row]:
 
 
 def accuracy(rng: np.random.Generator) -> list[Row]:
-    """The largest relative errors, ours and those of sums of squares."""
+    """Return the largest relative errors, ours and those of sums of squares."""
     n_classes, dim = 10, 64
     y = rng.integers(n_classes, size=50_000)
     z = (rng.standard_normal((len(y), dim)) + 1e4).astype(np.float32)
@@ -95,12 +95,12 @@ def accuracy(rng: np.random.Generator) -> list[Row]:
 
 
 def others(z: np.ndarray, y: np.ndarray) -> list[Row]:
-    """Weights, batches and dense covariances; they have no bar."""
+    """Measure weights, batches and dense covariances; they have no bar."""
     weights = np.random.default_rng(1).uniform(0.5, 1.5, size=len(y))
     starts = range(0, len(y), 4096)
     narrow = np.ascontiguousarray(z[:, :256])
     functions = {
-        "sum": lambda: z.sum(),
+        "sum": z.sum,
         "weighted": lambda: ClassStatistics.from_samples(z, y, sample_weight=weights),
         "batches of 4,096": lambda: ClassStatistics.from_batches(
             (z[i : i + 4096], y[i : i + 4096]) for i in starts

@@ -24,7 +24,7 @@ def broadcast_sweep(
     *,
     expanded: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both updates of the released reading with every pairwise term written out.
+    """Apply both updates of the released equations with every pairwise term written out.
 
     Its flags ``isotropic_mean`` and ``summed_square`` are on. ``expanded=False`` leaves the
     precisions, which are equal in all dimensions, as (K, 1).
@@ -53,7 +53,7 @@ def broadcast_sweep(
 
 
 def run(full: bool, out: Path) -> Table:
-    """The comparison."""
+    """Run the comparison."""
     rows = []
     for n_classes, dim in CASES_FULL if full else CASES:
         rows += compare(n_classes, dim, bars=(n_classes, dim) == (100, 3072))
@@ -62,20 +62,20 @@ def run(full: bool, out: Path) -> Table:
 
 NOTE = """
 Diagonal covariances in float64, one evaluation at the initial Gaussians: means, variances and
-objective together. The compared form computes the released reading's two updates with each pairwise
-term as a (K, K, d) array; "lean" leaves its precisions, equal in all dimensions, as (K, 1).
+objective together. The other form computes the two updates of the released equations with each
+pairwise term as a (K, K, d) array; "lean" keeps its precisions, equal in all dimensions, as (K, 1).
 
 The bar of 120x was set where that form took 1.2 s; where it takes 0.53 s the bar asks for 4.4 ms.
 The six products of a sweep with numpy's BLAS take 6 ms on two cores. The rest is some fifty passes
-over (K, d) arrays of 2.4 MB that fit no core's cache: 9 ms in a process that does nothing else, and
-more in turns with a form that allocates a gigabyte. Left out already: products that a setting does
-not need, (K, d) copies of isotropic numbers, logarithms taken twice. What would be left is fusing
-passes, which the array API cannot say.
+over (K, d) arrays of 2.4 MB, too large for the cache of a core: 9 ms in a process that does nothing
+else, and more in turns with a form that allocates a gigabyte. Already avoided: products that a
+setting does not need, (K, d) copies of isotropic numbers, logarithms taken twice. What remains is
+to fuse passes, which the array API cannot express.
 """
 
 
 def compare(n_classes: int, dim: int, *, bars: bool) -> list[Row]:
-    """Time, memory and equality at one size."""
+    """Compare time, memory and results at one size."""
 
     def bar(limit: float, at_least: bool = False) -> Bar | None:
         return Bar(limit, at_least) if bars else None

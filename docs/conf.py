@@ -1,4 +1,8 @@
-"""Sphinx configuration; `make docs` builds with it, warnings as errors."""
+"""Configure Sphinx; `make docs` builds with it, warnings as errors."""
+
+import re
+
+from sphinx.ext import autosummary
 
 import fpigauss
 
@@ -31,3 +35,22 @@ nitpick_ignore_regex = [
 html_theme = "furo"
 html_title = f"fpigauss {release}"
 html_static_path = ["_static"]
+
+# A summary ends with its first sentence, which "Eq. 4" does not end.
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.")
+
+
+class Summaries(autosummary.Autosummary):
+    """Tables of names and summaries, without the citations that only the full pages resolve."""
+
+    def get_items(self, names):
+        """Return name, signature, summary and full name of each object."""
+        return [
+            (name, signature, re.sub(r" \[R\w+-\d+\]_", "", summary), full)
+            for name, signature, summary, full in super().get_items(names)
+        ]
+
+
+def setup(app):
+    """Replace the directive of autosummary."""
+    app.add_directive("autosummary", Summaries, override=True)

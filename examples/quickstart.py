@@ -1,11 +1,11 @@
-"""Class Gaussians that overlap, and the same pushed apart: a table and a picture.
+"""Fit class Gaussians that overlap, then push them apart: a table and a picture.
 
     python examples/quickstart.py [data.npz] [--picture quickstart.png]
 
-Without a file, on scikit-learn's handwritten digits; with one, on its arrays z (N, d) and y (N,).
-The table is of a fit to the training half, in at most 32 principal components. The picture, in
-the manner of Fig. 1 of the paper, is of a 2-D embedding: z itself where it has two dimensions,
-else t-SNE of it (of 5,000 samples, stratified, where there are more).
+Without a file, the data are scikit-learn's handwritten digits; with one, its arrays z (N, d) and
+y (N,). The table shows fits to the training half, in at most 32 principal components, and how well
+they classify the other half. The picture, after Fig. 1 of the paper, shows a 2-D embedding: z
+itself if it has two dimensions, else its t-SNE (of 5,000 samples, stratified, if there are more).
 """
 
 import argparse
@@ -24,8 +24,8 @@ from tqdm import tqdm
 from fpigauss import UnboundedObjectiveWarning, critical_lam, fit_fixed_point, pairwise_kld
 
 EMBEDDED = 5_000  # samples that t-SNE is given at most
-SHOWN = 3_000  # points a panel
-SMALL, LARGE = 30.0, 1_000.0  # lam of the picture
+SHOWN = 3_000  # points per panel
+SMALL, LARGE = 30.0, 1_000.0  # lam in the picture
 
 SETTINGS = {
     "diagonal, per class": {"covariance": "diagonal"},
@@ -37,24 +37,26 @@ SETTINGS = {
 
 
 def load(path):
-    """The user's latents, or the digits."""
+    """Load the user's latents, or the digits."""
     if path is None:
         return load_digits(return_X_y=True)
     try:
         with np.load(path) as file:
             z, y = file["z"], file["y"]
     except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"{path}: an npz of numbers z (N, d) and labels y (N,) is needed; {error}")
+        sys.exit(f"{path}: expected an npz file of numbers z (N, d) and labels y (N,); {error}")
     if z.ndim < 2 or y.shape != z.shape[:1] or not np.isfinite(z).all():
         sys.exit(f"{path}: z {z.shape} and y {y.shape} are not finite (N, d) and labels (N,)")
     classes, counts = np.unique(y, return_counts=True)
     if counts.min() < 4 or len(classes) < 2:
-        sys.exit(f"{path}: at least two classes with four samples each are needed to split them")
+        sys.exit(
+            f"{path}: needs at least two classes with at least four samples each, to split them"
+        )
     return z.reshape(len(z), -1).astype(float), y
 
 
 def stratified(z, y, n_samples):
-    """At most ``n_samples`` of the rows, each class in its proportion."""
+    """Pick at most ``n_samples`` rows, keeping the proportions of the classes."""
     if len(z) <= n_samples:
         return z, y
     z, _, y, _ = train_test_split(z, y, train_size=n_samples, stratify=y, random_state=0)
@@ -62,12 +64,12 @@ def stratified(z, y, n_samples):
 
 
 def smallest(kld):
-    """The divergence of the closest pair."""
+    """Return the divergence of the closest pair."""
     return kld[~np.eye(len(kld), dtype=bool)].min()
 
 
 def table(z, y):
-    """Fit every setting for lam from 0 up, and say how well the held-out half is classified."""
+    """Fit every setting for lam from 0 up, and print how well it classifies the held-out half."""
     train, test, y_train, y_test = train_test_split(z, y, test_size=0.5, stratify=y, random_state=0)
     scale = PCA(n_components=min(32, *train.shape), random_state=0).fit(train)
     train, test = scale.transform(train), scale.transform(test)
@@ -107,13 +109,13 @@ def table(z, y):
 
 
 def embedding(z, y):
-    """Two dimensions to look at."""
+    """Reduce the latents to two dimensions to look at."""
     if z.shape[1] == 2:
         return z, y
     if z.shape[1] == 1:
         return np.column_stack([z, np.random.default_rng(0).normal(scale=z.std(), size=len(z))]), y
     z, y = stratified(z, y, EMBEDDED)
-    print(f"\nt-SNE of {len(z)} samples ...", flush=True)
+    print(f"\nComputing the t-SNE of {len(z)} samples ...", flush=True)
     reduced = PCA(n_components=min(50, *z.shape), random_state=0).fit_transform(z)
     perplexity = min(30.0, (len(z) - 1) / 3)
     return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(reduced).astype(
@@ -122,7 +124,7 @@ def embedding(z, y):
 
 
 def picture(z, y, path):
-    """The embedding, and samples of its class Gaussians for three lam."""
+    """Draw the embedding, and samples of its class Gaussians for three values of lam."""
     options = {"covariance": "dense", "tied": True}
     fits = [fit_fixed_point(z, y, lam, progress=True, **options) for lam in (0.0, SMALL, LARGE)]
     titles = ["samples of the data Gaussians (lam = 0)"] + [
@@ -136,15 +138,15 @@ def picture(z, y, path):
         for title, fit in zip(titles, fits, strict=True)
     ]  # fmt: skip
     classes, codes = np.unique(labels, return_inverse=True)
-    colours = plt.get_cmap("tab10" if len(classes) <= 10 else "gist_ncar", max(10, len(classes)))
+    colors = plt.get_cmap("tab10" if len(classes) <= 10 else "gist_ncar", max(10, len(classes)))
     figure, axes = plt.subplots(1, 4, figsize=(17, 4.9), layout="constrained")
     for axis, (title, points) in zip(axes, panels, strict=True):
         order = np.random.default_rng(0).permutation(len(points))  # no class on top
-        axis.scatter(*points[order].T, c=colours(codes[order]), s=5, alpha=0.6, linewidths=0)
+        axis.scatter(*points[order].T, c=colors(codes[order]), s=5, alpha=0.6, linewidths=0)
         axis.set(title=title, aspect="equal", adjustable="datalim", xticks=[], yticks=[])
     if len(classes) <= 20:
         handles = [
-            plt.Line2D([], [], marker="o", ls="", color=colours(k)) for k in range(len(classes))
+            plt.Line2D([], [], marker="o", ls="", color=colors(k)) for k in range(len(classes))
         ]
         figure.legend(
             handles, classes, loc="outside lower center", ncols=len(classes), frameon=False
@@ -156,8 +158,8 @@ def picture(z, y, path):
 def main():
     """Read the command line, print the table, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="?", help="npz of z (N, d) and y (N,); digits if left out")
-    parser.add_argument("--picture", default="quickstart.png", help="where the picture goes")
+    parser.add_argument("data", nargs="?", help="npz of z (N, d) and y (N,); digits by default")
+    parser.add_argument("--picture", default="quickstart.png", help="where to save the picture")
     arguments = parser.parse_args()
     # past lam* the per-class families may run away: the table shows it as a status
     warnings.simplefilter("ignore", UnboundedObjectiveWarning)

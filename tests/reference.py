@@ -469,8 +469,5 @@ def _line_search(
                 low = step
             else:
                 high = step
-        if math.isinf(high):
-            step = 2 * step
-        else:
-            step = 0.5 * (low + high)
+        step = 2 * step if math.isinf(high) else 0.5 * (low + high)
     return 0.0, None, most

@@ -702,7 +702,7 @@ for name, matrix in (
     ("complex", np.eye(2) + 0j),
     ("object", np.eye(2).astype(object)),
 ):
-    case(f"geometric_mean-{name}-A", "A", everywhere=name not in ("object",))(
+    case(f"geometric_mean-{name}-A", "A", everywhere=name != "object")(
         lambda xp, matrix=matrix: geometric_mean(asarray_in(xp, matrix), asarray_in(xp, np.eye(2)))
     )
     add(f"geometric_mean-{name}-B", lambda matrix=matrix: geometric_mean(np.eye(2), matrix), "B")

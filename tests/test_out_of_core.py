@@ -589,7 +589,7 @@ class TestACluster:
             after = set(client.run(os.getpid).values())
             with pytest.raises(InvalidInputError, match=r"row 120 .*row 10\b"):
                 ClassStatistics.from_dask(da.from_array(bad, chunks=(60, 4)), y)
-        assert os.path.exists(marker)
+        assert (tmp_path / "died").exists()
         assert len(before - after) == 1  # one process was lost
         assert_same(statistics, expected)  # in the same order, so to the bit
         assert_close(statistics, ClassStatistics.from_samples(z, y, covariance="dense"), z, 17)

@@ -1,4 +1,4 @@
-"""The public names, their signatures, what importing brings along, and the README's code."""
+"""The public names, their signatures, and what importing brings along."""
 
 import inspect
 import os
@@ -216,18 +216,3 @@ def test_a_fit_on_numpy_stays_light():
         "y = np.arange(60) % 3; fpigauss.fit_fixed_point(z + y[:, None], y, 1.0, tied=True)"
     )
     assert python(f"{fit}; {LOADED}") == []
-
-
-def readme_blocks():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"^```(?:python|py)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def test_readme_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # what it saves goes here
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    blocks = readme_blocks()
-    assert blocks, "README.md shows no python code"
-    namespace = {"__name__": "readme"}
-    for number, block in enumerate(blocks, start=1):
-        exec(compile(block, f"README.md, block {number}", "exec"), namespace)

@@ -14,7 +14,7 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples" / "flows").glob("[!_]
 
 def test_there_is_one_for_every_library():
     libraries = ("freia", "lightning", "nflows", "normflows", "pyro", "zuko")
-    assert EXAMPLES == [f"{library}_digits.py" for library in libraries]
+    assert [f"{library}_digits.py" for library in libraries] == EXAMPLES
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

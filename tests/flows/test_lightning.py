@@ -187,7 +187,7 @@ def test_a_checkpoint_has_the_gaussians_that_its_metric_is_of(tmp_path):
         PACKAGES[0], [callback, checkpoint], max_epochs=3, enable_checkpointing=True
     )
     saved = torch.load(checkpoint.best_model_path, weights_only=True)
-    by_epoch = {epoch: means for epoch, means in module.validated}  # not of the sanity check
+    by_epoch = dict(module.validated)  # not of the sanity check
     assert torch.equal(saved["state_dict"]["model.gaussians.means"], by_epoch[saved["epoch"]])
     fresh = module_class(PACKAGES[0])()
     fresh.load_state_dict(saved["state_dict"])

@@ -1,0 +1,113 @@
+"""The Python code of README.md and of the pages in docs/ runs, and gives what they say."""
+
+import re
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+
+from fpigauss import fit_fixed_point, pairwise_kld
+
+ROOT = Path(__file__).parents[1]
+MARKDOWN = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+RST = re.compile(r"^ *\.\. code-block:: python\n\n((?:^ +.*\n|^\n)+)", flags=re.MULTILINE)
+N_CLASSES, DIM = 10, 64  # of the page on flows
+
+
+def run(page, pattern, namespace):
+    """Run all blocks of a page, one after the other, in one namespace."""
+    blocks = pattern.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert blocks, f"{page} shows no Python code"
+    for number, block in enumerate(blocks, start=1):
+        exec(compile(dedent(block), f"{page}, block {number}", "exec"), namespace)
+    return namespace
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder, where the blocks save their files."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_page_with_code_is_run():
+    pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
+    assert pages == {"flows.rst", "quickstart.rst"}
+
+
+def test_readme():
+    pytest.importorskip("torch", reason="torch is not installed")
+    run("README.md", MARKDOWN, {"__name__": "readme"})
+
+
+def test_quickstart():
+    da = pytest.importorskip("dask.array", reason="dask is not installed")
+    pytest.importorskip("zarr", reason="zarr is not installed")
+    z = np.random.default_rng(1).normal(size=(2000, 8))
+    np.save("latents.npy", z)
+    da.from_array(z, chunks=(500, 8)).to_zarr("latents.zarr")
+
+    def loader():
+        yield z[:100], np.arange(100) % 5
+        raise KeyboardInterrupt
+
+    namespace = run("docs/quickstart.rst", RST, {"loader": loader()})
+    assert Path("so_far.npz").exists()
+    assert namespace["result"].converged
+
+
+def test_flows():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    nflows = pytest.importorskip("nflows", reason="nflows is not installed")
+    flows = pytest.importorskip("nflows.flows", reason="nflows is not installed")
+    transforms = pytest.importorskip("nflows.transforms", reason="nflows is not installed")
+    zuko = pytest.importorskip("zuko", reason="zuko is not installed")
+    assert nflows.flows is flows  # so that the page can say nflows.flows
+
+    class Own(torch.nn.Linear):
+        def encode(self, x):
+            return self(x), self.weight.slogdet().logabsdet.expand(len(x))
+
+        def decode(self, z):
+            return torch.linalg.solve(self.weight, (z - self.bias).T).T
+
+    def images(n):
+        y = torch.arange(n) % N_CLASSES
+        return torch.randn(n, DIM) + y[:, None], y
+
+    torch.manual_seed(0)
+    x, y = images(200)
+    x_held_out, y_held_out = images(100)
+    namespace = {
+        "nflows": nflows,
+        "flow": zuko.flows.NICE(DIM, transforms=2, hidden_features=(8,)),
+        "own": Own(DIM, DIM),
+        "transform": transforms.PointwiseAffineTransform(0.5, 2.0),
+        "loader": [(x[:100], y[:100]), (x[100:], y[100:])],
+        "x": x,
+        "y": y,
+        "x_held_out": x_held_out,
+        "y_held_out": y_held_out,
+        "x_of_new_class": torch.randn(100, DIM) - 3.0,
+    }
+    namespace = run("docs/flows.rst", RST, namespace)
+    assert Path("model.pt").exists()
+    assert namespace["extended"].gaussians.n_classes == N_CLASSES + 1
+    assert namespace["x_new"].shape == namespace["x"].shape
+
+
+# README.md and docs/quickstart.rst, to the digits that they show.
+@pytest.mark.parametrize(
+    ("lam", "smallest", "accuracy", "loss"),
+    [(0.0, 1.8, 0.72, 0.72), (100.0, 25.0, 0.70, 2.1), (1000.0, 197.0, 0.65, 19.0)],
+)
+def test_repulsion_on_data_that_stay(lam, smallest, accuracy, loss):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 5, size=2000)
+    z = rng.normal(size=(2000, 8)) + rng.normal(size=(5, 8))[y]
+    result = fit_fixed_point(z, y, lam, tied=True)
+    kld = pairwise_kld(result.gaussians)
+    true = result.gaussians.predict_proba(z)[np.arange(2000), y]
+    assert kld[kld > 0].min() == pytest.approx(smallest, rel=0.03)
+    assert np.mean(result.gaussians.predict(z) == y) == pytest.approx(accuracy, abs=0.006)
+    assert -np.log(true).mean() == pytest.approx(loss, rel=0.03)
