@@ -1,4 +1,4 @@
-"""A base of nflows, and a transform of nflows without context."""
+"""The base for nflows, and a transform of nflows without context."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__ = ["NflowsBase", "WithoutContext"]
 
 
 class NflowsBase(LatentBase, Distribution):
-    """An ``nflows`` distribution; see ``as_base``. Labels come as the context."""
+    """An ``nflows`` distribution; see ``as_base``. Labels are passed as the context."""
 
     def _log_prob(self, inputs: Tensor, context: Tensor | None) -> Tensor:
         return self.gaussians.log_prob(flattened(inputs, self.shape), self._labels(context))
@@ -29,7 +29,7 @@ class NflowsBase(LatentBase, Distribution):
 
 
 class WithoutContext(Transform):
-    """An ``nflows`` transform that drops the context; see ``without_context``."""
+    """An ``nflows`` transform that ignores the context; see ``without_context``."""
 
     def __init__(self, transform: Transform) -> None:
         """Register the transform."""
@@ -37,9 +37,9 @@ class WithoutContext(Transform):
         self.transform = transform
 
     def forward(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        """The transform's, without context."""
+        """Apply the transform without context."""
         return self.transform(inputs)
 
     def inverse(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        """The transform's, without context."""
+        """Apply the inverse of the transform without context."""
         return self.transform.inverse(inputs)
