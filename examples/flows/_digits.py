@@ -8,6 +8,7 @@ matplotlib.use("Agg")  # the picture goes to a file
 
 import matplotlib.pyplot as plt
 import torch
+from einops import rearrange
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, TensorDataset
@@ -69,11 +70,15 @@ class Digits:
         print(f"augmented: {kept:.3f} of the digits that were recognized keep their class")
         first = torch.stack([(self.y_test == k).nonzero()[:3, 0] for k in range(10)])
         pairs = torch.stack([self.x_test[first], augmented[first]], 2)  # (10, 3, 2, 64)
-        rows = torch.cat([samples.reshape(10, 8, 64), pairs.reshape(10, 6, 64)], 1)
-        gray = (rows * self.scale + self.mean).reshape(10, 14, 8, 8)
+        of_classes = [
+            rearrange(samples, "(k n) pixel -> k n pixel", k=10),
+            rearrange(pairs, "k n two pixel -> k (n two) pixel"),
+        ]
+        gray = torch.cat(of_classes, 1) * self.scale + self.mean
+        gray = rearrange(gray, "k n (h w) -> k n h w", h=8)  # (10, 14, 8, 8)
         tiles = torch.nn.functional.pad(gray, (1, 1, 1, 1))  # (10, 14, 10, 10)
         figure, axis = plt.subplots(figsize=(7, 5.4), layout="constrained")
-        canvas = tiles.permute(0, 2, 1, 3).reshape(100, 140)
+        canvas = rearrange(tiles, "k n h w -> (k h) (n w)")
         axis.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
         for left in (80, 100, 120):
             axis.axvline(left - 0.5, color="C0", linewidth=2 if left == 80 else 0.5)

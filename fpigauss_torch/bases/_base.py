@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
@@ -62,7 +63,7 @@ def flattened(z: Tensor, shape: tuple[int, ...]) -> Tensor:
             f"z has shape {tuple(z.shape)}, (N, {', '.join(map(str, shape))}) is needed; pass "
             "the shape of one sample's latents to as_base"
         )
-    return z.flatten(1)
+    return rearrange(z, "n ... -> n (...)")
 
 
 def class_labels(context: Any, n_classes: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from einops import rearrange, repeat
 from nflows.distributions import Distribution
 from nflows.transforms import Transform
 from torch import Tensor
@@ -21,8 +22,10 @@ class NflowsBase(LatentBase, Distribution):
         labels = self._labels(context)
         if labels is None:
             return self._draw(num_samples)
-        draws = self._draw(labels.repeat_interleave(num_samples, 0))
-        return draws.reshape(-1, num_samples, *self.shape)
+        labels = repeat(labels, "rows ... -> (rows draws) ...", draws=num_samples)
+        return rearrange(
+            self._draw(labels), "(rows draws) ... -> rows draws ...", draws=num_samples
+        )
 
     def _labels(self, context: Tensor | None) -> Tensor | None:
         return None if context is None else class_labels(context, self.gaussians.n_classes)

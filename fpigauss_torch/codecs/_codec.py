@@ -8,6 +8,7 @@ from types import MethodType
 from typing import Any, ClassVar, Self
 
 import torch
+from einops import rearrange, unpack
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
@@ -90,7 +91,7 @@ class Codec(nn.Module, ABC):
         shapes = [tuple(part.shape[1:]) for part in parts]
         if self.shapes != shapes:
             self.shapes = shapes
-        return torch.cat([part.flatten(1) for part in parts], 1)
+        return torch.cat([rearrange(part, "n ... -> n (...)") for part in parts], 1)
 
     def unflattened(self, z: Tensor) -> list[Tensor]:
         """Give flat latents (N, D) their shapes back."""
@@ -105,8 +106,8 @@ class Codec(nn.Module, ABC):
                 f"z has shape {tuple(z.shape)}, (N, {sum(sizes)}) is needed for latents of "
                 f"shapes {self.shapes}"
             )
-        parts = z.split(sizes, 1)
-        return [part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        parts: list[Tensor] = unpack(z, self.shapes, "n *")
+        return parts
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the latents' shapes, so that a loaded flow can sample at once."""
@@ -196,7 +197,7 @@ def summed(logdet: Any, shape: Sequence[int], like: Tensor) -> Tensor:
     if not isinstance(logdet, Tensor):
         logdet = torch.as_tensor(logdet, dtype=like.dtype, device=like.device)
     expanded: Tensor = logdet.expand(shape)
-    return expanded.flatten(1).sum(1) if expanded.ndim > 1 else expanded
+    return rearrange(expanded, "n ... -> n (...)").sum(1)
 
 
 def refuse_context(part: nn.Module) -> None:

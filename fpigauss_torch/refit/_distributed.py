@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from einops import einsum
 from torch import Tensor, nn
 
 from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
@@ -92,7 +93,7 @@ def combined(statistics: ClassStatistics) -> ClassStatistics:
     mean = center + _summed(weight * (means - center))
     offset = means - mean
     if statistics.covariance == "dense":
-        between = offset[:, :, None] * offset[:, None, :]
+        between = einsum(offset, offset, "k i, k j -> k i j")
         scatter = _summed(weight[:, :, None] * (statistics.covariances + between))
         scatter = (scatter + scatter.mT) / 2.0  # its two halves may be summed in different orders
     else:
