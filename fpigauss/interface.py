@@ -5,7 +5,6 @@ functions of arrays that such packages need. Covered by the same promise as the 
 moves keeps a deprecated alias for one release.
 """
 
-from fpigauss._array.blocks import MEMORY_LIMIT
 from fpigauss._array.checks import (
     check_choice,
     check_flag,
@@ -15,16 +14,14 @@ from fpigauss._array.checks import (
     check_whole,
 )
 from fpigauss._progress import progress_bar
-from fpigauss.covariance import FAMILIES, CovarianceFamily, Diagonal, resolve_family, shrunk
+from fpigauss.covariance import resolve_family, shrunk
+from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
 from fpigauss.repulsion import resolve_repulsion
 from fpigauss.statistics import check_sample_weight
 
 __all__ = [
-    "FAMILIES",
-    "MEMORY_LIMIT",
-    "CovarianceFamily",
-    "Diagonal",
+    "RefitOptions",
     "check_choice",
     "check_flag",
     "check_nonnegative",

@@ -31,7 +31,7 @@ import sys
 
 from fpigauss import __version__
 from fpigauss_torch._moved import forward_old_addresses
-from fpigauss_torch._support import RefitRejectedError
+from fpigauss_torch._support import ClassDensity, RefitRejectedError
 from fpigauss_torch.augment import (
     LatentAugmentation,
     PrincipalAxes,
@@ -54,6 +54,7 @@ from fpigauss_torch.prior import LatentPrior
 from fpigauss_torch.refit import FixedPointSchedule, gather_statistics, refit_
 
 __all__ = [
+    "ClassDensity",
     "ClassFlow",
     "Codec",
     "FixedPointSchedule",

@@ -7,7 +7,10 @@ against the declaration.
 import ast
 import inspect
 import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import Field
 from pathlib import Path
+from typing import Any
 
 from fpigauss.fit import _options
 from fpigauss.fit._documented import declared_options
@@ -15,6 +18,9 @@ from fpigauss.fit._documented import declared_options
 __all__ = ["TARGET", "rendered"]
 
 TARGET = Path(inspect.getfile(_options)).with_name("_typed_options.py")
+
+#: Options that belong to the Gaussians of a refit, or to the refit itself.
+_OWN = ("covariance", "tied", "init", "progress")
 
 _HEAD = '''"""The options of a fit as keyword arguments, for type checkers and editors.
 
@@ -35,36 +41,54 @@ def rendered() -> str:
         for node in declaration.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
-    options = {field.name: field for field in declared_options(without=["lam"])}
-    used = {
-        name.id
-        for option in options
-        for name in ast.walk(annotations[option])
-        if isinstance(name, ast.Name)
-    }
-    imports = []
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("fpigauss"):
-            names = [alias.name for alias in node.names if alias.name in used]
-            imports += [f"from {node.module} import {', '.join(names)}"] if names else []
-    own = sorted(used & set(_options.__all__))
-    imports += [f"from {_options.__name__} import {', '.join(own)}"] if own else []
+    options = declared_options(without=["lam"])
     lines = [
         _HEAD + "from typing import TypedDict",
         "",
-        *sorted(imports),
+        *sorted(_imports(tree, [annotations[option.name] for option in options])),
         "",
-        '__all__ = ["FixedPointOptions"]',
-        "",
-        "",
+        '__all__ = ["FixedPointOptions", "RefitOptions"]',
+        *_typed(
+            "RefitOptions(TypedDict, total=False)",
+            "Every option of a fit that a refit of Gaussians passes on as it is.",
+            [option for option in options if option.name not in _OWN],
+            annotations,
+        ),
+        *_typed(
+            "FixedPointOptions(RefitOptions, total=False)",
+            "Every option of a fit but ``lam``.",
+            [option for option in options if option.name in _OWN],
+            annotations,
+        ),
     ]
-    lines += ["class FixedPointOptions(TypedDict, total=False):"]
-    lines += ['    """Every option of a fit but ``lam``."""']
-    for name, option in options.items():
-        doc = option.metadata["doc"]
-        lines += ["", f"    {name}: {ast.unparse(annotations[name])}"]
-        lines += _docstring(doc)
     return "\n".join(lines) + "\n"
+
+
+def _imports(tree: ast.Module, annotations: Iterable[ast.expr]) -> Iterator[str]:
+    """Import what the annotations name, from where the declaration has it."""
+    nodes = (node for annotation in annotations for node in ast.walk(annotation))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("fpigauss"):
+            names = [alias.name for alias in node.names if alias.name in used]
+            if names:
+                yield f"from {node.module} import {', '.join(names)}"
+    own = sorted(used & set(_options.__all__))
+    if own:
+        yield f"from {_options.__name__} import {', '.join(own)}"
+
+
+def _typed(
+    head: str,
+    doc: str,
+    options: Iterable[Field[Any]],
+    annotations: Mapping[str, ast.expr],
+) -> Iterator[str]:
+    """Write a class with one annotation per option."""
+    yield from ("", "", f"class {head}:", f'    """{doc}"""')
+    for option in options:
+        yield from ("", f"    {option.name}: {ast.unparse(annotations[option.name])}")
+        yield from _docstring(option.metadata["doc"])
 
 
 def _docstring(doc: str) -> list[str]:

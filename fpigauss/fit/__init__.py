@@ -2,6 +2,12 @@
 
 from fpigauss.fit._calls import fit_fixed_point, solve_fixed_point
 from fpigauss.fit._fixed_point import FixedPoint
-from fpigauss.fit._typed_options import FixedPointOptions
+from fpigauss.fit._typed_options import FixedPointOptions, RefitOptions
 
-__all__ = ["FixedPoint", "FixedPointOptions", "fit_fixed_point", "solve_fixed_point"]
+__all__ = [
+    "FixedPoint",
+    "FixedPointOptions",
+    "RefitOptions",
+    "fit_fixed_point",
+    "solve_fixed_point",
+]

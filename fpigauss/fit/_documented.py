@@ -23,14 +23,17 @@ def declared_options(*, without: Iterable[str] = ()) -> list[Field[Any]]:
     return [field for field in fields(Options) if field.init and field.name not in left_out]
 
 
-def with_options(function: F) -> F:
+def with_options(function: F, *, without: Iterable[str] = ()) -> F:
     """Show the options in place of ``**options``: in the signature and where a docstring says so.
+
+    All of them, but those that the function takes by name and those in ``without``.
 
     What calls and type checkers see is the annotation ``Unpack[FixedPointOptions]``.
     """
     signature = inspect.signature(function)
     taken = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     hints = get_type_hints(Options)
+    left_out = {*signature.parameters, *without}
     shown = [
         inspect.Parameter(
             field.name,
@@ -38,10 +41,10 @@ def with_options(function: F) -> F:
             default=field.default,
             annotation=hints[field.name],
         )
-        for field in declared_options(without=signature.parameters)
+        for field in declared_options(without=left_out)
     ]
     function.__signature__ = signature.replace(parameters=[*taken, *shown])  # type: ignore[attr-defined]
-    _fill(function, without=signature.parameters)
+    _fill(function, without=left_out)
     return function
 
 

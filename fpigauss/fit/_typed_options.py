@@ -13,25 +13,14 @@ from fpigauss.gaussians import ClassGaussians
 from fpigauss.repulsion import Repulsion
 from fpigauss.solvers import Solver
 
-__all__ = ["FixedPointOptions"]
+__all__ = ["FixedPointOptions", "RefitOptions"]
 
 
-class FixedPointOptions(TypedDict, total=False):
-    """Every option of a fit but ``lam``."""
-
-    covariance: str | CovarianceFamily
-    """The covariance family."""
-
-    tied: bool
-    """One covariance shared by all classes. Tied families have a minimum for every ``lam``;
-    per-class ones with ``pi="forward"`` have one below ``critical_lam``."""
+class RefitOptions(TypedDict, total=False):
+    """Every option of a fit that a refit of Gaussians passes on as it is."""
 
     update: UpdateName
     """What is updated; the rest stays as initialized."""
-
-    init: InitName | ClassGaussians
-    """Class means with class covariances, or with identity covariances; or a warm start of the
-    same family, dimension and classes."""
 
     pi: str | float | PiFunction | Repulsion
     """pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the
@@ -61,9 +50,24 @@ class FixedPointOptions(TypedDict, total=False):
     memory_limit: int
     """Bytes that the pairwise part, and the solver's history, may each take."""
 
-    progress: bool
-    """Show a progress bar."""
-
     callback: Callback | None
     """Called with a FixedPointResult of status "running" after every accepted step; stops the
     fit by raising StopIteration."""
+
+
+class FixedPointOptions(RefitOptions, total=False):
+    """Every option of a fit but ``lam``."""
+
+    covariance: str | CovarianceFamily
+    """The covariance family."""
+
+    tied: bool
+    """One covariance shared by all classes. Tied families have a minimum for every ``lam``;
+    per-class ones with ``pi="forward"`` have one below ``critical_lam``."""
+
+    init: InitName | ClassGaussians
+    """Class means with class covariances, or with identity covariances; or a warm start of the
+    same family, dimension and classes."""
+
+    progress: bool
+    """Show a progress bar."""

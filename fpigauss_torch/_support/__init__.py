@@ -11,15 +11,17 @@ from fpigauss_torch._support.density import ClassDensity, mixture, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError
 from fpigauss_torch._support.labels import hard_labels, label_tensor, soft_labels
 from fpigauss_torch._support.modes import evaluating, modes_restored
-from fpigauss_torch._support.options import ACCEPTED, check_options
+from fpigauss_torch._support.options import ACCEPTED, Refit, RefitInit, check_accepted
 
 __all__ = [
     "ACCEPTED",
     "ClassDensity",
+    "Refit",
+    "RefitInit",
     "RefitRejectedError",
     "as_generator",
+    "check_accepted",
     "check_latents",
-    "check_options",
     "check_outside_backward",
     "check_statistics",
     "checked_at_backward",

@@ -6,8 +6,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from fpigauss import ClassGaussians
-from fpigauss.interface import CovarianceFamily, Diagonal, resolve_family
+from fpigauss import ClassGaussians, CovarianceFamily, Diagonal
+from fpigauss.interface import resolve_family
 from fpigauss_torch._support import ClassDensity
 from fpigauss_torch.prior import LatentPrior
 

@@ -3,7 +3,8 @@
 import math
 import warnings
 from collections.abc import Collection
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor
@@ -11,21 +12,20 @@ from torch import Tensor
 from fpigauss import (
     ClassGaussians,
     ClassStatistics,
+    CovarianceFamily,
+    FixedPoint,
     FixedPointResult,
     InvalidInputError,
     critical_lam,
-    solve_fixed_point,
 )
-from fpigauss.interface import (
-    FAMILIES,
-    CovarianceFamily,
-    check_sample_weight,
-)
+from fpigauss.interface import RefitOptions, check_sample_weight
 from fpigauss_torch._support import (
     ACCEPTED,
+    Refit,
+    RefitInit,
     RefitRejectedError,
+    check_accepted,
     check_latents,
-    check_options,
     check_outside_backward,
     check_statistics,
     checked_at_backward,
@@ -91,11 +91,14 @@ class LatentGaussians(GaussianBuffers):
         self,
         z: Tensor,
         y: Any,
-        lam: float,
+        lam: float | None = None,
         *,
+        fit: FixedPoint | None = None,
+        init: RefitInit | None = None,
         accept: Collection[str] = ACCEPTED,
         sample_weight: Any = None,
-        **options: Any,
+        progress: bool = False,
+        **options: Unpack[RefitOptions],
     ) -> FixedPointResult:
         """Refit to labeled latents that fit in memory; ``refit_`` streams them through a flow.
 
@@ -106,14 +109,21 @@ class LatentGaussians(GaussianBuffers):
         y : (N,) integers
             Classes 0..K-1; rows of class -1 (unlabeled) are left out.
         lam : float
-            The weight of the repulsion, >= 0.
+            The weight of the repulsion, >= 0; here or in ``fit``.
+        fit : FixedPoint, optional
+            The options as an object; ``covariance`` and ``tied`` are those of this module.
+        init : {"current", "data", "identity"} or ClassGaussians, optional
+            Where the fit starts; as ``fit`` says, or from the data. "current" is from the present
+            Gaussians (from the data while all means are equal, as they are at first).
         accept : collection of str
             Statuses that replace the old Gaussians.
         sample_weight : (N,) array-like, optional
             Repetition weights >= 0.
+        progress : bool
+            Show a progress bar.
         **options
-            Options of ``fpigauss.fit_fixed_point``: update, init, pi, alpha, equations, solver,
-            max_iter, tol, shrinkage, memory_limit, progress, callback.
+            Further options of ``fpigauss.FixedPoint``: update, pi, alpha, max_iter, ...; they
+            replace those of ``fit``.
 
         Returns
         -------
@@ -145,15 +155,20 @@ class LatentGaussians(GaussianBuffers):
             classes=range(self.n_classes),
             sample_weight=sample_weight,
         )
-        return self.solve_(statistics, lam, accept=accept, **options)
+        return self.solve_(
+            statistics, lam, fit=fit, init=init, accept=accept, progress=progress, **options
+        )
 
     def solve_(
         self,
         statistics: ClassStatistics,
-        lam: float,
+        lam: float | None = None,
         *,
+        fit: FixedPoint | None = None,
+        init: RefitInit | None = None,
         accept: Collection[str] = ACCEPTED,
-        **options: Any,
+        progress: bool = False,
+        **options: Unpack[RefitOptions],
     ) -> FixedPointResult:
         """Refit to the statistics of labeled latents.
 
@@ -161,7 +176,7 @@ class LatentGaussians(GaussianBuffers):
         ----------
         statistics : ClassStatistics
             Statistics of this width and number of classes, which are 0..K-1 in their order.
-        lam, accept, **options
+        lam, fit, init, accept, progress, **options
             As in ``fit_``.
 
         Returns
@@ -174,16 +189,20 @@ class LatentGaussians(GaussianBuffers):
             As in ``fit_``.
         """
         check_outside_backward("a refit")
-        check_options(lam, options, accept, self.family)
+        refit = Refit.checked(lam, fit, options, init)
+        refit.check_lam()
+        accepted = check_accepted(accept)
+        fixed_point = replace(refit.of(self.family), progress=progress or refit.fit.progress)
+        if refit.from_current and not self.coincide:
+            fixed_point = replace(fixed_point, init=self.class_gaussians())
         check_statistics(statistics, self.n_classes, self.dim)
         with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            result = solve_fixed_point(statistics, lam, covariance=self.family, **options)
-        if result.status not in accept:  # the error says what the warnings say
-            remedies = self._remedies(lam, options.get("alpha", 1.0))
+            result = fixed_point.solve(statistics)
+        if result.status not in accepted:  # the error says what the warnings say
             raise RefitRejectedError(
                 f'the fit ended "{result.status}" ({result.status.message}), which is not among '
-                f"accept={tuple(accept)}; the old Gaussians were kept. {remedies}",
+                f"accept={accepted}; the old Gaussians were kept. {self._remedies(fixed_point)}",
                 result,
             )
         for warning in caught:
@@ -191,19 +210,20 @@ class LatentGaussians(GaussianBuffers):
         self.assign_(result.gaussians)
         return result
 
-    def _remedies(self, lam: float, alpha: float) -> str:
+    def _remedies(self, fixed_point: FixedPoint) -> str:
         bound = critical_lam(
-            self.n_classes,
-            alpha,
-            covariance=self.family if type(self.family) in FAMILIES.values() else "diagonal",
-            tied=self.family.tied,
-            dim=self.dim,
+            self.n_classes, fixed_point.alpha, covariance=self.family, dim=self.dim
         )
         below = f' (with pi="forward" a minimum is certain below {bound:.3g})'
         return (
-            f"Lower lam={lam:g}{below if math.isfinite(bound) else ''}, make LatentGaussians with "
-            'tied=True, pass update="means" or pi="initial", or accept it'
+            f"Lower lam={fixed_point.lam:g}{below if math.isfinite(bound) else ''}, make "
+            'LatentGaussians with tied=True, pass update="means" or pi="initial", or accept it'
         )
+
+    @property
+    def coincide(self) -> bool:
+        """Whether all means are one, as before the first fit: nothing tells the classes apart."""
+        return bool((self.means == self.means[:1]).all())
 
     @property
     def statistics_kind(self) -> str:

@@ -1,15 +1,22 @@
 """A class added to Gaussians that are already fitted, from the latents of that class alone."""
 
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fpigauss import ClassGaussians, ClassStatistics, FixedPointResult, InvalidInputError
-from fpigauss.interface import shrunk
-from fpigauss_torch._support import check_latents
+from fpigauss import (
+    ClassGaussians,
+    ClassStatistics,
+    FixedPoint,
+    FixedPointResult,
+    InvalidInputError,
+)
+from fpigauss.interface import RefitOptions, shrunk
+from fpigauss_torch._support import ACCEPTED, Refit, check_latents
 from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = ["Extended", "add_class"]
@@ -31,8 +38,12 @@ def add_class(
     gaussians: LatentGaussians,
     statistics: ClassStatistics,
     z_new: Tensor,
-    lam: float,
-    **options: Any,
+    lam: float | None = None,
+    *,
+    fit: FixedPoint | None = None,
+    accept: Collection[str] = ACCEPTED,
+    progress: bool = False,
+    **options: Unpack[RefitOptions],
 ) -> Extended:
     """Fit a new class K beside the classes 0..K-1, without their samples.
 
@@ -49,10 +60,10 @@ def add_class(
     z_new : (N, d) tensor
         Latents of samples of the new class.
     lam : float
-        The weight of the repulsion, >= 0.
-    **options
-        Options of ``LatentGaussians.solve_`` except ``init``. In place of ``pi="initial"``, pass
-        the number of the first fit (its ``result.pi``), since this fit starts elsewhere.
+        The weight of the repulsion, >= 0; here or in ``fit``.
+    fit, accept, progress, **options
+        As in ``LatentGaussians.solve_``. In place of ``pi="initial"``, pass the number of the first
+        fit (its ``result.pi``), since this fit starts elsewhere.
 
     Returns
     -------
@@ -92,10 +103,17 @@ def add_class(
         covariance=gaussians.statistics_kind,
     )
     merged = replace(statistics, closed=False).merge(own)
-    start = _start(gaussians, own, options.get("shrinkage", 0.0))
+    if "init" in options:
+        raise InvalidInputError(
+            "init is not an option here: the fit starts from the present Gaussians; leave it out"
+        )
+    refit = Refit.checked(lam, fit, options)
+    start = _start(gaussians, own, refit.fit.shrinkage)
     extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
     extended.to(gaussians.means.device)
-    result = extended.solve_(merged, lam, init=start, **options)
+    result = extended.solve_(
+        merged, fit=replace(refit.fit, init=start), accept=accept, progress=progress
+    )
     return Extended(extended, replace(merged, closed=statistics.closed), result)
 
 

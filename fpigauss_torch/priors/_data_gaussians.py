@@ -1,12 +1,11 @@
 """Baseline 1: the classes' own means and covariances."""
 
-from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from fpigauss import ClassStatistics, FixedPointResult
-from fpigauss_torch._support import ACCEPTED
+from fpigauss import ClassStatistics, FixedPoint, FixedPointResult
 from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = ["DataGaussians"]
@@ -35,7 +34,9 @@ class DataGaussians(LatentGaussians):
     ([[1.0], [6.0]], [[1.0], [4.0]])
     """
 
-    def fit_(self, z: Tensor, y: Any, lam: float = 0.0, **options: Any) -> FixedPointResult:
+    def fit_(
+        self, z: Tensor, y: Any, lam: float | None = None, **options: Any
+    ) -> FixedPointResult:
         """Take the class means and covariances of labeled latents that fit in memory.
 
         Parameters
@@ -64,9 +65,9 @@ class DataGaussians(LatentGaussians):
     def solve_(
         self,
         statistics: ClassStatistics,
-        lam: float = 0.0,
+        lam: float | None = None,
         *,
-        accept: Collection[str] = ACCEPTED,
+        fit: FixedPoint | None = None,
         **options: Any,
     ) -> FixedPointResult:
         """Take over the means and covariances of statistics.
@@ -77,7 +78,7 @@ class DataGaussians(LatentGaussians):
             Statistics of this width and number of classes, which are 0..K-1 in their order.
         lam : float
             Not used: the fit is at lam = 0.
-        accept, **options
+        fit, **options
             As in ``LatentGaussians.fit_``.
 
         Returns
@@ -90,4 +91,5 @@ class DataGaussians(LatentGaussians):
         InvalidInputError, RefitRejectedError
             As in ``LatentGaussians.fit_``.
         """
-        return super().solve_(statistics, 0.0, accept=accept, **options)
+        fit = FixedPoint() if fit is None else fit
+        return super().solve_(statistics, fit=replace(fit, lam=0.0), **options)

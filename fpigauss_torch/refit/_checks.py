@@ -12,7 +12,7 @@ from fpigauss import InvalidInputError
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 
-__all__ = ["check_initialized", "check_loader", "coincide", "fitted_of", "flow_of"]
+__all__ = ["check_initialized", "check_loader", "fitted_of", "flow_of"]
 
 
 def flow_of(model: Any, name: str = "model") -> ClassFlow:
@@ -56,12 +56,6 @@ def check_initialized(flow: nn.Module) -> None:
                 f"({type(part).__name__}); encode a batch in train mode first, or pass "
                 "FixedPointSchedule(..., warm_up=1)"
             )
-
-
-def coincide(gaussians: LatentGaussians) -> bool:
-    """Whether all means are equal, as before the first fit: nothing tells the classes apart."""
-    means = gaussians.means
-    return bool((means == means[:1]).all())
 
 
 def check_loader(loader: Any, n_passes: int) -> None:

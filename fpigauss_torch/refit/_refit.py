@@ -3,19 +3,24 @@
 import copy
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 
-from fpigauss import ClassStatistics, FixedPointResult, InvalidInputError
-from fpigauss_torch._support import ACCEPTED, check_options, check_outside_backward
+from fpigauss import (
+    ClassStatistics,
+    FixedPoint,
+    FixedPointResult,
+    InvalidInputError,
+)
+from fpigauss.interface import RefitOptions
+from fpigauss_torch._support import ACCEPTED, Refit, RefitInit, check_accepted, check_outside_backward
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.refit._checks import (
     check_initialized,
     check_loader,
-    coincide,
     fitted_of,
     flow_of,
 )
@@ -34,13 +39,15 @@ __all__ = ["gather_statistics", "refit_"]
 def refit_(
     model: nn.Module,
     loader: Iterable[Any],
-    lam: float,
+    lam: float | None = None,
     *,
+    fit: FixedPoint | None = None,
+    init: RefitInit | None = None,
     accept: Collection[str] = ACCEPTED,
     copies: Sequence[nn.Module] = (),
     device: torch.device | str | None = None,
     progress: bool = False,
-    **options: Any,
+    **options: Unpack[RefitOptions],
 ) -> FixedPointResult:
     r"""Refit the class Gaussians of a flow to the latents of labeled data, in place.
 
@@ -66,7 +73,12 @@ def refit_(
         Batches: x (N, ...) tensors; y (N,) integers 0..K-1, or -1 for rows to leave out.
         Use them without augmentation, or with the one used in training.
     lam : float
-        The weight of the repulsion, >= 0.
+        The weight of the repulsion, >= 0; here or in ``fit``.
+    fit : FixedPoint, optional
+        The options of the fit as an object; ``covariance`` and ``tied`` are those of the Gaussians.
+    init : {"current", "data", "identity"} or ClassGaussians, optional
+        Where the fit starts; as ``fit`` says, or from the data. "current" is from the present
+        Gaussians of each model (from the data while all its means are equal, as they are at first).
     accept : collection of str
         Statuses of a fit whose Gaussians replace the old ones.
     copies : sequence of ClassFlow or AveragedModel
@@ -79,10 +91,8 @@ def refit_(
     progress : bool
         Show progress bars (in the first process).
     **options
-        Options of ``fpigauss.solve_fixed_point``: update, init, pi, alpha, equations, solver,
-        max_iter, tol, shrinkage, memory_limit, callback. In addition, ``init="current"`` starts
-        from the present Gaussians of each model (from the data while all its means are equal, as
-        they are at first).
+        Further options of ``fpigauss.FixedPoint``: update, pi, alpha, max_iter, ...; they replace
+        those of ``fit``.
 
     Returns
     -------
@@ -117,15 +127,22 @@ def refit_(
             raise InvalidInputError("copies is one module; pass a sequence, copies=[module]")
         flows = [flow_of(model), *(flow_of(other, "copies") for other in copies)]
         check_loader(loader, n_passes=len(flows))
+        refit = Refit.checked(lam, fit, options, init)
+        refit.check_lam()
+        accepted = check_accepted(accept)
         for flow in flows:
-            check_options(lam, options, accept, fitted_of(flow).family)
+            refit.of(fitted_of(flow).family)
             check_initialized(flow)
     check_alike("model and copies", [_signature(flow) for flow in flows])
-    progress = progress and is_first()
+    progress = (progress or refit.fit.progress) and is_first()
     gathered = [gather_statistics(flow, loader, device=device, progress=progress) for flow in flows]
+    fit = replace(refit.fit, progress=progress)
     with raised_together(), unlike_training():
+        # nothing is replaced before all of them are accepted
         results = [
-            _solved(fitted_of(flow), statistics, lam, accept, {**options, "progress": progress})
+            copy.deepcopy(fitted_of(flow)).solve_(
+                statistics, fit=fit, init="current" if refit.from_current else None, accept=accepted
+            )
             for flow, statistics in zip(flows, gathered, strict=True)
         ]
     results = [replace(result, gaussians=of_first(result.gaussians)) for result in results]
@@ -193,18 +210,3 @@ def _signature(flow: ClassFlow) -> tuple[int, int, str, bool]:
     """Return what the statistics of a flow's latents depend on."""
     gaussians = fitted_of(flow)
     return gaussians.n_classes, gaussians.dim, gaussians.family.name, gaussians.family.tied
-
-
-def _solved(
-    gaussians: LatentGaussians,
-    statistics: ClassStatistics,
-    lam: float,
-    accept: Collection[str],
-    options: dict[str, Any],
-) -> FixedPointResult:
-    """Fit, and check that the fit is accepted, without replacing the Gaussians yet."""
-    init = options.get("init")
-    if isinstance(init, str) and init == "current":
-        start = "data" if coincide(gaussians) else gaussians.class_gaussians()
-        options = {**options, "init": start}
-    return copy.deepcopy(gaussians).solve_(statistics, lam, accept=accept, **options)

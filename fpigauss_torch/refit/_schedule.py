@@ -1,20 +1,27 @@
 """The schedule that says when the Gaussians are refitted during training, and how."""
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from fpigauss import FixedPointResult, InvalidInputError
-from fpigauss.interface import check_whole
-from fpigauss_torch._support import check_options, check_outside_backward, modes_restored
+from fpigauss import FixedPoint, FixedPointResult, InvalidInputError
+from fpigauss.interface import RefitOptions, check_flag, check_whole
+from fpigauss_torch._support import (
+    ACCEPTED,
+    Refit,
+    check_accepted,
+    check_outside_backward,
+    modes_restored,
+)
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
-from fpigauss_torch.refit._checks import check_loader, coincide, fitted_of, flow_of
+from fpigauss_torch.refit._checks import check_loader, fitted_of, flow_of
 from fpigauss_torch.refit._distributed import raised_together, take_over_first
 from fpigauss_torch.refit._encoding import unlike_training, unpacked
 from fpigauss_torch.refit._refit import refit_
@@ -23,9 +30,9 @@ __all__ = ["FixedPointSchedule"]
 
 #: lam over K^2 where none is given, and what goes with it: see "Which setting" in docs/paper.rst.
 _LAM_PER_PAIR = 100.0
-_RECOMMENDED = {"alpha": 10.0}
+_ALPHA = 10.0
 #: One step of the fixed point, from the Gaussians as they are.
-_SINGLE = {"init": "current", "solver": "picard", "max_iter": 1, "tol": 0.0}
+_SINGLE: RefitOptions = {"solver": "picard", "max_iter": 1, "tol": 0.0}
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,15 @@ class FixedPointSchedule:
         layers that are initialized by data (ActNorm) must have seen some. Other effects of train
         mode, such as the running statistics of batch normalization, take place here too.
     options : mapping
-        Further options of ``refit_``: accept, update, pi, alpha, max_iter, ... If ``lam`` is
-        given, their defaults are those of ``refit_``.
+        The former place of ``fit``, ``accept`` and ``init``; deprecated.
+    fit : FixedPoint, optional
+        The options of every refit. With a ``fit`` and no lam, the recommended one is taken to the
+        ``alpha`` of the fit, at which a repulsion as strong as that with ``alpha`` 10 has another
+        lam.
+    accept : collection of str
+        Statuses of a fit whose Gaussians replace the old ones.
+    init : "current", optional
+        Start from the present Gaussians, as in ``refit_``, and not as ``fit`` says.
 
     Raises
     ------
@@ -84,33 +98,61 @@ class FixedPointSchedule:
     epochs: Collection[int] | Callable[[int], bool] = (0, 1)
     single_iteration: bool = False
     warm_up: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    fit: FixedPoint | None = None
+    accept: Collection[str] = ACCEPTED
+    init: Literal["current"] | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
         if not callable(self.epochs):
             object.__setattr__(self, "epochs", _as_epochs(self.epochs))
-        if not isinstance(self.single_iteration, bool):
-            raise InvalidInputError(
-                f"single_iteration is {self.single_iteration!r}; pass True or False"
-            )
+        check_flag(self.single_iteration, "single_iteration")
         object.__setattr__(self, "warm_up", check_whole(self.warm_up, "warm_up"))
+        if self.options:
+            self._take_options()
+        if self.init not in (None, "current"):
+            raise InvalidInputError(
+                f'init is {self.init!r}; pass "current", or fit=FixedPoint(init=...)'
+            )
+        object.__setattr__(self, "accept", check_accepted(self.accept))
+        lam = 0.0 if callable(self.lam) else self.lam
+        fit = self.fit
+        if fit is None:
+            fit = FixedPoint(alpha=_ALPHA) if self.lam is None else FixedPoint()
+        Refit.checked(lam, fit, {})
+        if self.single_iteration:
+            for name in _SINGLE:
+                if getattr(fit, name) != getattr(FixedPoint(), name):
+                    raise _set_twice(name)
+        object.__setattr__(self, "fit", fit)
+
+    def _take_options(self) -> None:
+        """Turn former options into a fit, with the recommended alpha where lam is not given."""
         if not isinstance(self.options, Mapping):
             raise InvalidInputError(
-                f"options is a {type(self.options).__name__}; pass a dict of options of refit_"
+                f"options is a {type(self.options).__name__}; pass fit=FixedPoint(...)"
             )
-        recommended = _RECOMMENDED if self.lam is None else {}
-        object.__setattr__(self, "options", {**recommended, **self.options})
+        warnings.warn(
+            "FixedPointSchedule(options=...) goes in the next release; pass fit=FixedPoint(...), "
+            "accept=... and init=...",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+        options = dict(self.options)
         for name in ("copies", "device", "progress"):
-            if name in self.options:
+            if name in options:
                 raise InvalidInputError(f"options contains {name!r}; pass it to step() instead")
-        for name in _SINGLE:
-            if self.single_iteration and name in self.options:
-                raise InvalidInputError(
-                    f"options contains {name!r}, which single_iteration sets; leave out one of them"
-                )
-        lam = 0.0 if self.lam is None or callable(self.lam) else self.lam
-        check_options(lam, **_split(self.options))
+        for name in (*_SINGLE, "init"):
+            if self.single_iteration and name in options:
+                raise _set_twice(name)
+        object.__setattr__(self, "accept", options.pop("accept", self.accept))
+        init = options.pop("init", None)
+        recommended = {"alpha": _ALPHA} if self.lam is None and self.fit is None else {}
+        refit = Refit.checked(None, self.fit, {**recommended, **options}, init)
+        object.__setattr__(self, "init", "current" if refit.from_current else self.init)
+        object.__setattr__(self, "fit", refit.fit)
+        object.__setattr__(self, "options", {})
 
     def due(self, epoch: int) -> bool:
         """Return whether to refit before ``epoch``.
@@ -186,20 +228,27 @@ class FixedPointSchedule:
         InvalidInputError, RefitRejectedError
             As in ``refit_``.
         """
-        options = {**self.options, **(_SINGLE if self.single_iteration else {})}
+        single: RefitOptions = _SINGLE if self.single_iteration else {}
         with raised_together():
             check_outside_backward("a refit")
             flow = flow_of(model)
             gaussians = fitted_of(flow)
-            lam = self._lam(epoch, gaussians)
-            check_options(lam, **_split(options))
-            warms_up = self.warm_up > 0 and coincide(gaussians)
+            fit = replace(self.fit or FixedPoint(), lam=self._lam(epoch, gaussians), **single)
+            Refit.checked(None, fit, {}).of(gaussians.family)
+            warms_up = self.warm_up > 0 and gaussians.coincide
             if warms_up:
                 _warm_up(flow, loader, self.warm_up, device)
         if warms_up:
             take_over_first(flow)  # each process has initialized its layers with its own batches
         return refit_(
-            model, loader, lam, copies=copies, device=device, progress=progress, **options
+            model,
+            loader,
+            fit=fit,
+            init="current" if self.single_iteration else self.init,
+            accept=self.accept,
+            copies=copies,
+            device=device,
+            progress=progress,
         )
 
     def refit_(self, *args: Any, **kwargs: Any) -> FixedPointResult:
@@ -214,14 +263,30 @@ class FixedPointSchedule:
 
     def _lam(self, epoch: int, gaussians: LatentGaussians) -> float:
         """Return the weight before ``epoch``; by default, every pair of classes weighs the same."""
+        fit = self.fit or FixedPoint()
         if self.lam is not None:
             return self.lam(epoch) if callable(self.lam) else self.lam
-        if not gaussians.family.tied and self.options.get("update") != "means":
+        if fit.lam is not None:
+            return fit.lam
+        if not gaussians.family.tied and fit.update != "means":
             raise InvalidInputError(
                 "lam is not given, and the recommended one is for covariances that classes share; "
                 'make LatentGaussians with covariance="isotropic", tied=True, or give a lam'
             )
-        return _LAM_PER_PAIR * gaussians.n_classes**2
+        # with pi="forward", alpha rescales lam by alpha exp(1 / alpha) and does nothing else
+        scale = _strength(_ALPHA) / _strength(fit.alpha)
+        return _LAM_PER_PAIR * gaussians.n_classes**2 * scale
+
+
+def _strength(alpha: float) -> float:
+    """Return what a lam of one amounts to in Eq. 9."""
+    return math.exp(-1.0 / alpha) / alpha
+
+
+def _set_twice(name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"fit has {name!r}, which single_iteration sets; leave out one of them"
+    )
 
 
 def _as_epochs(epochs: Any) -> tuple[int, ...]:
@@ -235,12 +300,6 @@ def _as_epochs(epochs: Any) -> tuple[int, ...]:
             "epochs is empty; name at least one epoch, or the Gaussians stay N(0, I)"
         )
     return numbers
-
-
-def _split(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the arguments of ``check_options``, which takes options of the solver separately."""
-    apart = {name: options[name] for name in ("accept",) if name in options}
-    return {**apart, "options": {n: o for n, o in options.items() if n not in apart}}
 
 
 def _warm_up(

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fpigauss import (
     ClassStatistics,
+    FixedPoint,
     InvalidInputError,
     Status,
     UnboundedObjectiveWarning,
@@ -403,6 +404,32 @@ def test_options_are_checked_before_any_batch(fault):
 
     with pytest.raises(kind, match=message):
         refit_(coupling_model(3, 4), untouched(), **{"lam": 1.0, **given})
+
+
+@pytest.mark.parametrize(
+    ("fit", "given", "message"),
+    [
+        (FixedPoint(2.0), {"lam": 1.0}, "^lam is given twice, as 1.0 and in fit as 2; "),
+        (FixedPoint(), {}, r"^lam is not given; pass lam=, or fit=FixedPoint\(lam="),
+        (None, {}, r"^lam is not given; "),
+        ({"lam": 1.0}, {}, "^fit is a dict; pass a fpigauss.FixedPoint"),
+        (FixedPoint(1.0, covariance="dense"), {}, '^fit has "dense" covariances, the Gaussians'),
+        (FixedPoint(1.0, tied=True), {}, '^fit has tied "diagonal" covariances, the Gaussians'),
+    ],
+)
+def test_a_fit_that_does_not_go_with_the_rest_is_refused(fit, given, message):
+    with pytest.raises(InvalidInputError, match=message):
+        refit_(coupling_model(N_CLASSES, DIM), batches(X, Y), fit=fit, **given)
+
+
+def test_a_fit_as_an_object_is_the_same_refit():
+    models = [coupling_model(N_CLASSES, DIM) for _ in range(3)]
+    options = {"alpha": 2.0, "update": "means"}
+    refit_(models[0], batches(X, Y), 0.5, **options)
+    refit_(models[1], batches(X, Y), fit=FixedPoint(0.5, **options))
+    refit_(models[2], batches(X, Y), fit=FixedPoint(0.5, alpha=9.0, update="means"), alpha=2.0)
+    for other in models[1:]:
+        assert_same(buffers_of(models[0]), buffers_of(other))
 
 
 def test_copies_need_a_loader_that_can_be_read_again():

@@ -10,7 +10,7 @@ from helpers import blobs
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from fpigauss import InvalidInputError, Status, fit_fixed_point
+from fpigauss import FixedPoint, InvalidInputError, Status, fit_fixed_point
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
 
 N_CLASSES, DIM = 3, 4
@@ -75,7 +75,8 @@ def test_refits_before_the_epochs_that_are_due(epochs, expected):
 def test_recommends_a_repulsion(family, options):
     model = model_of(*family)
     by_hand = copy.deepcopy(model)
-    assert FixedPointSchedule(options=options).step(model, batches(), 0).converged
+    fit = FixedPoint(alpha=10.0, **options) if options else None
+    assert FixedPointSchedule(fit=fit).step(model, batches(), 0).converged
     refit_(by_hand, batches(), 100.0 * N_CLASSES**2, alpha=10.0, **options)
     assert torch.equal(model.gaussians.means, by_hand.gaussians.means)
     assert torch.equal(model.gaussians.covariances, by_hand.gaussians.covariances)
@@ -91,11 +92,40 @@ def test_recommends_none_for_a_covariance_a_class():
         FixedPointSchedule(warm_up=1).step(model_of("diagonal", False), None, 0)
 
 
-def test_options_are_stronger_than_what_is_recommended():
-    given = {"alpha": 2.0, "max_iter": 7}
-    assert FixedPointSchedule().options == {"alpha": 10.0}
-    assert FixedPointSchedule(options=given).options == given
-    assert FixedPointSchedule(0.5).options == {}
+def test_a_fit_is_stronger_than_what_is_recommended():
+    given = FixedPoint(alpha=2.0, max_iter=7)
+    assert FixedPointSchedule().fit == FixedPoint(alpha=10.0)
+    assert FixedPointSchedule(fit=given).fit == given
+    assert FixedPointSchedule(0.5).fit == FixedPoint()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 30.0])
+def test_what_is_recommended_is_as_strong_at_another_alpha(alpha):
+    fits = [FixedPoint(alpha=value, tol=1e-9) for value in (alpha, 10.0)]
+    results = [
+        FixedPointSchedule(fit=fit).step(model_of("isotropic", True), batches(), 0) for fit in fits
+    ]
+    # alpha only rescales lam: one objective, reached to 1e-9 in standard deviations; these are far
+    # apart, so that distances of 5e-4 were seen at 1e-6
+    means = [result.gaussians.means for result in results]
+    torch.testing.assert_close(*means, rtol=1e-6, atol=1e-6)
+
+
+def test_lam_may_be_in_the_fit():
+    models = [model_of("isotropic", True) for _ in range(2)]
+    in_fit = FixedPointSchedule(fit=FixedPoint(0.5, alpha=2.0)).step(models[0], batches(), 0)
+    beside = FixedPointSchedule(0.5, fit=FixedPoint(alpha=2.0)).step(models[1], batches(), 0)
+    assert torch.equal(in_fit.gaussians.means, beside.gaussians.means)
+
+
+def test_former_options_become_a_fit():
+    with pytest.warns(DeprecationWarning, match=r"pass fit=FixedPoint\(\.\.\.\)") as caught:
+        former = FixedPointSchedule(options={"max_iter": 7, "accept": ["max_iter"]})
+    assert [warning.filename for warning in caught] == [__file__]
+    assert former == FixedPointSchedule(fit=FixedPoint(alpha=10.0, max_iter=7), accept=["max_iter"])
+    with pytest.warns(DeprecationWarning, match="init="):
+        former = FixedPointSchedule(0.5, options={"init": "current", "alpha": 2.0})
+    assert former == FixedPointSchedule(0.5, fit=FixedPoint(alpha=2.0), init="current")
 
 
 def test_is_frozen_in_between():
@@ -128,7 +158,7 @@ def test_lam_may_follow_the_epoch():
 
 
 def test_a_single_iteration_is_one_step_of_picard():
-    schedule = FixedPointSchedule(0.5, range(2), single_iteration=True, options={"alpha": 2.0})
+    schedule = FixedPointSchedule(0.5, range(2), single_iteration=True, fit=FixedPoint(alpha=2.0))
     model, results = stepped(schedule, 2)
     assert [results[epoch].n_iter for epoch in (0, 1)] == [1, 1]
     assert results[0].status is Status.MAX_ITER
@@ -159,7 +189,7 @@ def test_single_iterations_arrive_at_the_fixed_point_of_a_flow_that_stays():
 def test_copies_and_options_are_passed_on():
     model = coupling_model(N_CLASSES, DIM)
     averaged = AveragedModel(model)
-    schedule = FixedPointSchedule(0.5, options={"max_iter": 1, "tol": 0.0, "accept": ["max_iter"]})
+    schedule = FixedPointSchedule(0.5, fit=FixedPoint(max_iter=1, tol=0.0), accept=["max_iter"])
     assert schedule.step(model, batches(), 0, copies=[averaged]).status is Status.MAX_ITER
     assert torch.equal(averaged.module.gaussians.means, model.gaussians.means)
 
@@ -235,8 +265,8 @@ def test_a_warm_up_needs_a_loader_that_can_be_read_again():
 
 
 def test_is_a_value():
-    schedule = FixedPointSchedule(0.5, [1, 0], options={"alpha": 2.0})
-    assert schedule == FixedPointSchedule(0.5, (0, 1), options={"alpha": 2.0})
+    schedule = FixedPointSchedule(0.5, [1, 0], fit=FixedPoint(alpha=2.0))
+    assert schedule == FixedPointSchedule(0.5, (0, 1), fit=FixedPoint(alpha=2.0))
     assert schedule != FixedPointSchedule(0.5, (0, 1))
     assert hash(schedule) == hash(copy.deepcopy(schedule))
     assert pickle.loads(pickle.dumps(schedule)) == schedule
@@ -252,15 +282,13 @@ FAULTS = {
     "single_iteration": ({"single_iteration": 1}, "^single_iteration is 1; pass True or False"),
     "warm_up": ({"warm_up": -1}, "^warm_up is -1; "),
     "options": ({"options": ["tol"]}, "^options is a list; "),
-    "an option's value": ({"options": {"alpha": 0}}, "^alpha is 0"),
-    "accept": ({"options": {"accept": ["done"]}}, r"^accept is \['done'\]"),
-    "not for options": (
-        {"options": {"copies": []}},
-        r"^options contains 'copies'; pass it to step",
-    ),
+    "fit": ({"fit": {"alpha": 2.0}}, "^fit is a dict; pass a fpigauss.FixedPoint"),
+    "lam, twice": ({"fit": FixedPoint(2.0)}, "^lam is given twice, as 0.5 and in fit as 2; "),
+    "init": ({"init": "data"}, "^init is 'data'; pass \"current\""),
+    "accept": ({"accept": ["done"]}, r"^accept is \['done'\]"),
     "twice": (
-        {"options": {"max_iter": 5}, "single_iteration": True},
-        "^options contains 'max_iter', which single_iteration sets",
+        {"fit": FixedPoint(max_iter=5), "single_iteration": True},
+        "^fit has 'max_iter', which single_iteration sets",
     ),
 }
 
@@ -282,3 +310,21 @@ def test_a_lam_that_follows_the_epoch_is_checked_before_any_batch():
 def test_an_epoch_is_a_whole_number(epoch):
     with pytest.raises(InvalidInputError, match="epoch"):
         FixedPointSchedule(lam=1.0).step(coupling_model(3, 4), [], epoch)
+
+
+FORMER_FAULTS = {
+    "an option's value": ({"alpha": 0}, {}, "^alpha is 0"),
+    "accept": ({"accept": ["done"]}, {}, r"^accept is \['done'\]"),
+    "not for options": ({"copies": []}, {}, r"^options contains 'copies'; pass it to step"),
+    "twice": ({"max_iter": 5}, {"single_iteration": True}, "which single_iteration sets"),
+}
+
+
+@pytest.mark.parametrize("fault", FORMER_FAULTS)
+def test_former_options_are_checked_too(fault):
+    options, given, message = FORMER_FAULTS[fault]
+    with (
+        pytest.warns(DeprecationWarning, match="pass fit="),
+        pytest.raises(InvalidInputError, match=message),
+    ):
+        FixedPointSchedule(0.5, options=options, **given)
