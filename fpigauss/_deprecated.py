@@ -11,7 +11,7 @@ __all__ = ["renamed"]
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """Make the ``__getattr__`` of a module in which the names ``names`` have new ones."""
 
-    def __getattr__(name: str) -> Any:
+    def found(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         warnings.warn(
@@ -21,4 +21,4 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         )
         return getattr(importlib.import_module(module), names[name])
 
-    return __getattr__
+    return found

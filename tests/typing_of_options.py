@@ -13,15 +13,16 @@ from fpigauss import (
     solve_fixed_point,
 )
 
-z, y = [[0.0], [1.0]], [0, 1]
-statistics = ClassStatistics.from_samples(z, y)
 
-result: FixedPointResult = fit_fixed_point(z, y, 1.0, tied=True, covariance=Diagonal())
-result = solve_fixed_point(statistics, 1.0, solver=Accelerated(history=5), pi=lambda d: d)
-result = FixedPoint(1.0, update="means", init=result.gaussians).fit(z, y)
+def accepted(z: list[list[float]], y: list[int], statistics: ClassStatistics) -> FixedPointResult:
+    result = fit_fixed_point(z, y, 1.0, tied=True, covariance=Diagonal())
+    result = solve_fixed_point(statistics, 1.0, solver=Accelerated(history=5), pi=lambda d: d)
+    return FixedPoint(1.0, update="means", init=result.gaussians).fit(z, y)
 
-fit_fixed_point(z, y, 1.0, tide=True)  # type: ignore[call-arg]
-fit_fixed_point(z, y, 1.0, tied="yes")  # type: ignore[arg-type]
-solve_fixed_point(statistics, 1.0, sample_weight=y)  # type: ignore[call-arg]
-FixedPoint(1.0, update="mean")  # type: ignore[arg-type]
-FixedPoint(1.0, True)  # type: ignore[call-arg, arg-type]
+
+def refused(z: list[list[float]], y: list[int], statistics: ClassStatistics) -> None:
+    fit_fixed_point(z, y, 1.0, tide=True)  # type: ignore[call-arg]
+    fit_fixed_point(z, y, 1.0, tied="yes")  # type: ignore[arg-type]
+    solve_fixed_point(statistics, 1.0, sample_weight=y)  # type: ignore[call-arg]
+    FixedPoint(1.0, update="mean")  # type: ignore[arg-type]
+    FixedPoint(1.0, True)  # type: ignore[call-arg, arg-type]

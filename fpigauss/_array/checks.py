@@ -116,6 +116,7 @@ def check_strategy(
     name: str,
     known: Mapping[str, Callable[[], T]],
     kind: type[Any],  # of which T is one: mypy takes no abstract class for a type[T]
+    *,
     or_else: str = "",
     otherwise: Callable[[Any], T] | None = None,
 ) -> T:

@@ -32,4 +32,6 @@ EQUATIONS: dict[str, Callable[[], Equations]] = {
 
 def resolve_equations(equations: object) -> Equations:
     """Resolve a public ``equations=``: a name, or an object such as ReleasedEquations()."""
-    return check_strategy(equations, "equations", EQUATIONS, Equations, "a ReleasedEquations")
+    return check_strategy(
+        equations, "equations", EQUATIONS, Equations, or_else="a ReleasedEquations"
+    )

@@ -27,11 +27,11 @@ class Equations(ABC):
 
     def check_family(self, family: CovarianceFamily) -> None:
         """Raise InvalidInputError if the equations do not hold for ``family``."""
-        return None  # they hold for every family
+        return  # they hold for every family
 
     def check_repulsion(self, repulsion: Repulsion, pi: Any) -> None:
         """Raise InvalidInputError if they do not hold for ``repulsion``, given as ``pi=``."""
-        return None  # and for every pi
+        return  # and for every pi
 
     @abstractmethod
     def evaluate(

@@ -41,7 +41,7 @@ REPULSIONS: dict[str, Callable[[], Repulsion]] = {
 def resolve_repulsion(pi: Any, lam: float = 1.0) -> Repulsion:
     """Resolve a public ``pi=`` at ``lam``: a name, a Repulsion, a callable or a positive number."""
     or_else = "a positive number, a callable, or a Repulsion"
-    repulsion = check_strategy(pi, "pi", REPULSIONS, Repulsion, or_else, otherwise=_unnamed)
+    repulsion = check_strategy(pi, "pi", REPULSIONS, Repulsion, or_else=or_else, otherwise=_unnamed)
     return repulsion if lam > 0.0 else NoRepulsion(repulsion)
 
 

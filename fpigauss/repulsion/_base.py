@@ -57,7 +57,7 @@ class Repulsion(ABC):
 
     def check_memory(self, n_classes: int, memory_limit: int) -> None:
         """Raise InvalidInputError if ``measure`` needs more memory than ``memory_limit``."""
-        return None  # D comes block by block
+        return  # D comes block by block
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,9 @@ def iterate(
         current.check_step()
         if solver.searches and progress.idle >= _PATIENCE:
             return outcome(Status.STALLED)
-        search = _searched(solver, memory, current, attempt, max_iter - n_iter, advance)
+        search = _searched(
+            solver, memory, current, attempt, budget=max_iter - n_iter, advance=advance
+        )
         n_iter += search.n_spent
         if search.trial is None:
             if not solver.searches:
@@ -160,6 +162,7 @@ def _searched(
     memory: Any,
     current: Evaluation,
     attempt: Callable[[Step], Evaluation | None],
+    *,
     budget: int,
     advance: Callable[[Evaluation], None],
 ) -> _Search:
