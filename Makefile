@@ -71,7 +71,8 @@ lint: .venvs/lint/.stamp  ## Check style, types, imports between layers, and spe
 	@.venvs/lint/bin/lint-imports --no-logo --no-cache
 	@$(call run,lint) -m mypy
 
-format: .venvs/lint/.stamp  ## Format the code, and mend what ruff can mend.
+format: .venvs/lint/.stamp  ## Format the code, fix what ruff can fix, and write what follows from the options of a fit.
+	@$(call run,lint) -m tools.write_options
 	@$(call run,lint) -m ruff check --fix .
 	@$(call run,lint) -m ruff format .
 

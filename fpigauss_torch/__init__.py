@@ -10,7 +10,7 @@ loaders and processes. Every module imports only from those below it in this lis
 ``augment/``
     new samples from latents that are moved within their class;
 ``open_set/``
-    samples that belong to no class, how sure a posterior may be, a class added later;
+    samples that belong to no class, how confident a posterior may be, a class added later;
 ``bases/``
     the Gaussians as the base distribution of a library's own flow;
 ``priors/``

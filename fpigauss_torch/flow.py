@@ -1,4 +1,4 @@
-"""A flow with class Gaussians in its latent space, whatever library the flow is from."""
+"""A flow of any library with class Gaussians in its latent space."""
 
 import inspect
 import math
@@ -24,13 +24,13 @@ class ClassFlow(nn.Module):
     Parameters
     ----------
     flow : object
-        A flow of normflows, nflows, zuko, FrEIA, torch.distributions or pyro; or anything, with
-        ``codec``. Its own base is neither used nor trained, nor moved by ``.to(device)``.
+        A flow of normflows, nflows, zuko, FrEIA, torch.distributions or pyro; or anything else,
+        with ``codec``. Its own base is not used, trained, or moved by ``.to(device)``.
     gaussians : LatentPrior
         The class densities over flat latents; ``LatentGaussians``, or one of
         ``fpigauss_torch.priors``.
     codec : Codec, type of Codec, or pair of functions, optional
-        How to encode and decode: (x -> (z, logdet), z -> x). By default found by the flow's type.
+        How to encode and decode: (x -> (z, logdet), z -> x). By default, chosen by the flow's type.
 
     Examples
     --------
@@ -57,7 +57,9 @@ class ClassFlow(nn.Module):
             raise InvalidInputError(
                 f"gaussians is a {type(gaussians).__name__}; pass LatentGaussians or another prior"
             )
-        self.gaussians = gaussians  # first: a state of other sizes is refused before any is loaded
+        self.gaussians = (
+            gaussians  # comes first: a state of other sizes is refused before any tensor is loaded
+        )
         self.codec = _resolved(flow, codec)
 
     @property
@@ -68,7 +70,7 @@ class ClassFlow(nn.Module):
     # -- between samples and latents -------------------------------------------------------
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Flat latents and log-determinants.
+        """Encode samples to flat latents and log-determinants.
 
         Parameters
         ----------
@@ -90,7 +92,7 @@ class ClassFlow(nn.Module):
         return z, logdet
 
     def decode(self, z: Tensor) -> Tensor:
-        """Samples of flat latents.
+        """Decode flat latents to samples.
 
         Parameters
         ----------
@@ -110,15 +112,15 @@ class ClassFlow(nn.Module):
     # -- densities -------------------------------------------------------------------------
 
     def forward(self, x: Tensor, y: Any = None) -> Tensor:
-        """The negative log-likelihood of every sample: its mean is the loss to train with.
+        """Compute the negative log-likelihood of every sample; train on its mean.
 
         Parameters
         ----------
         x : (N, ...) tensor
             Samples.
         y : (N,) integers or (N, K) floats, optional
-            Classes 0..K-1, -1 for samples without a label, or soft labels; without, the mixture
-            of all classes.
+            Classes 0..K-1, -1 for samples without a label, or soft labels; without
+            labels, the mixture of all classes.
 
         Returns
         -------
@@ -128,7 +130,7 @@ class ClassFlow(nn.Module):
         return -self.log_prob(x, y)
 
     def log_prob(self, x: Tensor, y: Any = None) -> Tensor:
-        """Log p(x|y), or log p(x) without labels.
+        """Compute log p(x|y), or log p(x) without labels.
 
         Parameters
         ----------
@@ -144,7 +146,7 @@ class ClassFlow(nn.Module):
         return self.gaussians.log_prob(z, y) + logdet
 
     def class_log_prob(self, x: Tensor) -> Tensor:
-        """Log p(x|y) for every class.
+        """Compute log p(x|y) of every class.
 
         Parameters
         ----------
@@ -159,26 +161,27 @@ class ClassFlow(nn.Module):
         return self.gaussians.class_log_prob(z) + logdet[:, None]
 
     def bits_per_dim(self, x: Tensor, y: Any = None, *, levels: int = 1) -> Tensor:
-        """The negative log-likelihood in bits a dimension.
+        """Compute the negative log-likelihood in bits per dimension.
 
         Parameters
         ----------
         x, y
             As in ``forward``.
         levels : int
-            Where x was scaled down from 0..levels-1 (dequantised) to [0, 1]: 256 for 8-bit images.
+            The number of levels, if x was dequantized and scaled from 0..levels-1 to [0, 1]: 256
+            for 8-bit images.
 
         Returns
         -------
         (N,) tensor
         """
         if not levels >= 1:
-            raise InvalidInputError(f"levels is {levels!r}; pass how many there are, >= 1")
+            raise InvalidInputError(f"levels is {levels!r}; pass the number of levels, >= 1")
         return self(x, y) / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """The class with the highest density, in evaluation mode.
+        """Return the class with the highest density, in evaluation mode.
 
         Parameters
         ----------
@@ -193,7 +196,7 @@ class ClassFlow(nn.Module):
 
     @torch.no_grad()
     def predict_proba(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        """p(y|x) under equal priors, in evaluation mode.
+        """Compute p(y|x) under equal priors, in evaluation mode.
 
         For other priors, add their logarithms to ``class_log_prob(x)`` and take the softmax.
 
@@ -214,14 +217,16 @@ class ClassFlow(nn.Module):
 
     @torch.no_grad()
     def sample(self, labels: Any, temperature: float = 1.0, seed: Any = None) -> Tensor:
-        """Samples of given classes, in evaluation mode.
+        """Sample given classes, in evaluation mode.
 
-        A flow decodes once the shapes of its latents are known: after one encode, or from a state.
+        A flow can decode once the shapes of its latents are known: after the first encode, or from
+        a loaded state.
 
         Parameters
         ----------
         labels : (N,) integers, or int
-            The classes to sample, in this order; or how many samples of the mixture.
+            The classes to sample, in this order; or the number of samples to draw
+            from the mixture.
         temperature : float
             Multiplies the latents' standard deviations.
         seed : int or torch.Generator, optional
@@ -236,7 +241,7 @@ class ClassFlow(nn.Module):
             return self.decode(z)
 
     def _dtype(self) -> torch.dtype:
-        """The dtype that the flow works in."""
+        """Return the dtype that the flow works in."""
         floating = (p.dtype for p in self.codec.parameters() if p.is_floating_point())
         return next(floating, torch.get_default_dtype())
 

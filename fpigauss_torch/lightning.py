@@ -1,4 +1,4 @@
-"""Refits in Lightning: a callback, for ``lightning`` and for ``pytorch_lightning``."""
+"""A callback that refits in Lightning, for ``lightning`` and for ``pytorch_lightning``."""
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ __all__ = ["FixedPointCallback"]
 
 
 def _bases() -> tuple[type, ...]:
-    """``Callback`` of every Lightning there is: a trainer knows those of its own package only."""
+    """Return ``Callback`` of every installed Lightning: a trainer knows only its own package's."""
     found = []
     for name in ("lightning.pytorch", "pytorch_lightning"):
         try:
@@ -34,37 +34,39 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
     """Refits the class Gaussians of a LightningModule's flow as a schedule says.
 
     A refit that is due before epoch e happens right before the validation that ends epoch e - 1,
-    so that metrics, and the checkpoints that they choose, belong to one flow and one set of
+    so that metrics, and the checkpoints chosen by them, belong to one flow and one set of
     Gaussians. For epoch 0, and where no validation ends an epoch, it happens as epoch e starts.
-    The sanity check comes before any of them: its metrics are those of Gaussians N(0, I).
+    The sanity check comes before any refit: its metrics are those of Gaussians N(0, I).
 
-    What epoch e trains with is logged with its training metrics: ``fixed_point/converged`` (1 or
-    0), ``fixed_point/n_iter``, ``fixed_point/objective`` and ``fixed_point/residual``. The flow
-    encodes in its own precision, outside of the trainer's autocast.
+    The refit that epoch e trains with is logged with the epoch's training metrics:
+    ``fixed_point/converged`` (1 or 0), ``fixed_point/n_iter``, ``fixed_point/objective`` and
+    ``fixed_point/residual``. The flow encodes in its own precision, outside the trainer's autocast.
 
     Parameters
     ----------
     schedule : FixedPointSchedule
-        When, and how.
+        When to refit, and how.
     loader : iterable of (x, y), optional
-        What is encoded; best the training data without augmentation, not shuffled, with no row
-        dropped. By default the trainer's own training loader, with whatever that does; transforms
-        after the transfer to the device are left out.
+        The data to encode: ideally the training data without augmentation, not shuffled, and
+        without dropping rows. By default the trainer's own training loader as it is; transforms
+        after the transfer to the device are not applied.
     copies : sequence of modules, or callable
-        Averaged models that are refitted to their own latents; or a function of (trainer, module)
-        that gives them. A LightningModule among them holds its flow as the trained one does.
+        Averaged models, which are refitted to their own latents; or a function of (trainer,
+        module) that returns them. A LightningModule among them must have its flow under the same
+        attribute as the trained one.
     attribute : str
-        Where the LightningModule holds its ClassFlow, bare or wrapped; if it is not one itself.
+        The attribute of the LightningModule that has its ClassFlow, bare or wrapped; not used if
+        the module is a ClassFlow itself.
     at_end : bool
-        Also refit as training ends: list this callback after those that then put averaged weights
-        in place (StochasticWeightAveraging, WeightAveraging).
+        Also refit when training ends. List this callback after those that put averaged weights in
+        place at that point (StochasticWeightAveraging, WeightAveraging).
     progress : bool
         Show progress bars.
 
     Attributes
     ----------
     result : FixedPointResult or None
-        Of the latest refit.
+        The latest refit.
 
     Examples
     --------
@@ -97,12 +99,12 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         self.at_end = at_end
         self.progress = progress
         self.result: FixedPointResult | None = None
-        self._latest = -1  # the epoch before which the latest refit was
+        self._latest = -1  # the latest epoch before which there was a refit
 
     # -- hooks -----------------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Refit, if that has not been done before a validation, and log the refit."""
+        """Refit if that has not been done before a validation, and log the refit."""
         self._step(trainer, pl_module, trainer.current_epoch)
         if self.result is not None and self._latest == trainer.current_epoch:
             for name, value in {
@@ -114,21 +116,21 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
                 pl_module.log(f"fixed_point/{name}", value)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Refit for the epoch that comes, if an epoch of training has just ended."""
+        """Refit for the coming epoch if an epoch of training has just ended."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_last_batch:
             self._step(trainer, pl_module, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Refit to the weights that training ends with, if asked to."""
+        """Refit to the weights that training ends with, if ``at_end`` says so."""
         if self.at_end:
             self._refit(trainer, pl_module, max(0, trainer.current_epoch - 1))
 
     def state_dict(self) -> dict[str, Any]:
-        """For checkpoints: a run that goes on does not refit again."""
+        """Return the state for checkpoints: a run that is resumed does not refit again."""
         return {"latest": self._latest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Of a checkpoint."""
+        """Restore the state from a checkpoint."""
         self._latest = state_dict["latest"]
 
     # -- inside ----------------------------------------------------------------------------
@@ -140,24 +142,24 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
 
     def _refit(self, trainer: Any, pl_module: Any, epoch: int) -> None:
         copies = self.copies(trainer, pl_module) if callable(self.copies) else self.copies
-        self.result = self.schedule.refit_(
-            self._held_by(pl_module),
+        self.result = self.schedule.force(
+            self._flow_in(pl_module),
             _Converted(self._loader_of(trainer), trainer.precision_plugin),
             epoch,
-            copies=[self._held_by(copy) for copy in copies],
+            copies=[self._flow_in(copy) for copy in copies],
             device=pl_module.device,
             progress=self.progress,
         )
 
-    def _held_by(self, module: Any) -> Any:
-        """The flow in a LightningModule, also an averaged one; other modules as they are."""
+    def _flow_in(self, module: Any) -> Any:
+        """Return the flow in a LightningModule, averaged or not; other modules as they are."""
         inner = getattr(module, "module", module)
         if isinstance(inner, ClassFlow) or not hasattr(inner, "training_step"):
             return module
         if not hasattr(inner, self.attribute):
             raise InvalidInputError(
                 f"attribute is {self.attribute!r}, which a {type(inner).__name__} does not have; "
-                "name the one that holds the ClassFlow"
+                "pass the name of the attribute that has the ClassFlow"
             )
         return getattr(inner, self.attribute)
 
@@ -165,13 +167,13 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         loader = trainer.train_dataloader if self.loader is None else self.loader
         if isinstance(loader, dict | list | tuple) and self.loader is None:
             raise InvalidInputError(
-                "the trainer has several training loaders; pass the one to fit to, loader="
+                "the trainer has several training loaders; pass the one to fit to as loader="
             )
         return loader
 
 
 class _Converted:
-    """A loader whose batches have the dtype that the trainer's precision gives the flow."""
+    """A loader that converts batches to the dtype that the trainer's precision gives the flow."""
 
     def __init__(self, loader: Iterable[Any], precision: Any) -> None:
         self.loader = loader

@@ -1,4 +1,4 @@
-"""What every prior over latents offers, whoever sets its Gaussians."""
+"""What every prior over latents offers, however its Gaussians are set."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -22,9 +22,9 @@ __all__ = ["LatentPrior"]
 
 
 class LatentPrior(nn.Module, ABC):
-    """K class densities over latents (N, d), of equal prior weight.
+    """K class densities over latents (N, d), with equal prior weights.
 
-    A prior of your own gives its Gaussians (``density``) and how to color noise (``color``).
+    A subclass of your own defines its Gaussians (``density``) and how noise is colored (``color``).
 
     Parameters
     ----------
@@ -46,17 +46,17 @@ class LatentPrior(nn.Module, ABC):
 
     @abstractmethod
     def density(self) -> ClassDensity:
-        """The Gaussians as they are now; differentiable where they are learned."""
+        """Return the Gaussians as they are now, differentiable where they are learned."""
 
     @abstractmethod
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """F_y times standard-normal ``noise`` (N, d), for labels (N,)."""
+        """Multiply standard-normal ``noise`` (N, d) by F_y, for labels (N,)."""
 
     def penalty(self) -> Tensor:
-        """What training adds to the mean negative log-likelihood (0-d).
+        """Return what training adds to the mean negative log-likelihood (0-d).
 
-        The repulsion of Eq. 4 over K, for priors that are trained with one; else zero. Eq. 4 sums
-        the likelihood over classes, a loss is its mean.
+        It is the repulsion of Eq. 4 divided by K, for priors that are trained with one, else zero.
+        (Eq. 4 sums the likelihood over classes; a loss is its mean.)
         """
         density = self.density()
         return density.log_det.new_zeros((), dtype=torch.float32)
@@ -64,10 +64,11 @@ class LatentPrior(nn.Module, ABC):
     # -- densities -------------------------------------------------------------------------
 
     def class_log_prob(self, z: Tensor) -> Tensor:
-        r"""Log N_y(z) of every row under every class, as matrix products.
+        r"""Compute log N_y(z) of every row under every class, by matrix products.
 
-        Worked in the dtype of ``z`` (half precision in float32, outside autocast), about the mean
-        of the means. What is not finite in ``z`` stays so: loss scalers look for it.
+        They are computed in the dtype of ``z`` (float32 for half precision, outside autocast),
+        about the mean of the means. Rows of ``z`` that are not finite give results that are not
+        finite: loss scalers look for them.
 
         Parameters
         ----------
@@ -82,14 +83,14 @@ class LatentPrior(nn.Module, ABC):
         Raises
         ------
         InvalidInputError
-            If ``z`` is of another width, dtype or device.
+            If ``z`` has another width, dtype or device.
         """
         density = self.density()
         check_latents(z, self.dim, density.means.device)
         return density.by_class(z)
 
     def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
-        r"""Log N_y(z) of the labels, or log (1/K) sum_y N_y(z) without them.
+        r"""Compute log N_y(z) of the labels, or log (1/K) sum_y N_y(z) without labels.
 
         Parameters
         ----------
@@ -97,7 +98,7 @@ class LatentPrior(nn.Module, ABC):
             Latents.
         labels : (N,) integers or (N, K) floats, optional
             Classes 0..K-1, or -1 for rows without a label, which get the mixture of all classes;
-            or soft labels w, rows that sum to one, which mix likelihoods, log sum_y w_y N_y(z).
+            or soft labels w, rows that sum to one, which mix likelihoods: log sum_y w_y N_y(z).
 
         Returns
         -------
@@ -107,9 +108,9 @@ class LatentPrior(nn.Module, ABC):
         Raises
         ------
         InvalidInputError
-            As ``class_log_prob``; or if a label is out of range, of another dtype, or not one a
-            row. A compiled graph does not check ranges, and works the mixture out for all rows,
-            since any may be without a label.
+            As in ``class_log_prob``; or if a label is out of range or of another dtype, or there is
+            not one label per row. A compiled graph does not check ranges, and computes the mixture
+            of all rows, since any of them may be without a label.
         """
         if labels is None:
             return mixture(self.class_log_prob(z))
@@ -120,22 +121,22 @@ class LatentPrior(nn.Module, ABC):
             weights = soft_labels(labels, self.n_classes, device=z.device, rows=z.shape[0])
             by_class = density.by_class(z)
             return torch.logsumexp(by_class + weights.to(by_class.dtype).log(), 1)
-        labels, some_unlabelled = hard_labels(
+        labels, some_unlabeled = hard_labels(
             labels,
             self.n_classes,
             device=z.device,
             rows=z.shape[0],
-            unlabelled=True,
+            unlabeled=True,
             soft=True,
         )
-        if not some_unlabelled:
+        if not some_unlabeled:
             return density.of_labels(z, labels)
-        labelled = density.of_labels(z, labels.clamp_min(0))
-        return torch.where(labels >= 0, labelled, mixture(density.by_class(z)))
+        labeled = density.of_labels(z, labels.clamp_min(0))
+        return torch.where(labels >= 0, labeled, mixture(density.by_class(z)))
 
     @torch.no_grad()
     def predict(self, z: Tensor) -> Tensor:
-        """The class with the highest density.
+        """Return the class with the highest density.
 
         Parameters
         ----------
@@ -150,14 +151,14 @@ class LatentPrior(nn.Module, ABC):
 
     @torch.no_grad()
     def predict_proba(self, z: Tensor, temperature: float = 1.0) -> Tensor:
-        """p(y|z) under equal priors.
+        """Compute p(y|z) under equal priors.
 
         Parameters
         ----------
         z : (N, d) tensor
             Latents.
         temperature : float
-            Divides the log-densities: above 1 the posterior is less sure (see
+            Divides the log-densities: above 1 the posterior is less confident (see
             ``calibrate_temperature``).
 
         Returns
@@ -171,11 +172,11 @@ class LatentPrior(nn.Module, ABC):
     # -- the state -------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the tensors of a state do not say."""
+        """Return what the tensors of a state do not say."""
         return {"prior": type(self).__name__, "n_classes": self.n_classes, "dim": self.dim}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Nothing: it was compared before the first tensor was loaded."""
+        """Do nothing: the state was compared before its first tensor was loaded."""
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -184,13 +185,13 @@ class LatentPrior(nn.Module, ABC):
         ours = self.get_extra_state()
         if saved is not None and saved != ours:
             raise InvalidInputError(
-                f"the state is of a {_listed(saved)}; this is a {_listed(ours)}; "
-                "make that prior with those arguments before loading"
+                f"the state is that of a {_listed(saved)}; this is a {_listed(ours)}; "
+                "make the prior with the arguments of the state before loading it"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
-        """Sizes, and what else the state says."""
+        """Show the sizes, and what else the state says."""
         state = self.get_extra_state()
         return ", ".join(f"{n}={v!r}" for n, v in state.items() if n != "prior")
 
@@ -205,7 +206,7 @@ class LatentPrior(nn.Module, ABC):
         *,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """One draw a label, or ``labels`` draws from the mixture of all classes.
+        """Draw one sample per label, or ``labels`` samples from the mixture of all classes.
 
         Parameters
         ----------
@@ -215,10 +216,10 @@ class LatentPrior(nn.Module, ABC):
         temperature : float
             Multiplies the standard deviations; 0 gives the means.
         seed : int or torch.Generator, optional
-            Where the randomness comes from. Noise of an int is drawn on the host, the same for
-            every device; without, it comes from torch's own state.
+            Where the randomness comes from. With an int, noise is drawn on the host and is the same
+            for every device; without a seed, it comes from torch's own state.
         dtype : torch.dtype, optional
-            Of the samples; torch's default by default, which flows are made in.
+            The dtype of the samples; by default torch's default, in which flows are made.
 
         Returns
         -------
@@ -233,10 +234,10 @@ class LatentPrior(nn.Module, ABC):
         where = means.device if generator is None else generator.device
         if isinstance(labels, int) and not isinstance(labels, bool):
             if labels < 0:
-                raise InvalidInputError(f"labels is {labels}; pass labels, or how many draws")
+                raise InvalidInputError(f"labels is {labels}; pass labels, or the number of draws")
             labels = torch.randint(self.n_classes, (labels,), generator=generator, device=where)
         labels, _ = hard_labels(
-            labels, self.n_classes, device=means.device, rows=None, unlabelled=False
+            labels, self.n_classes, device=means.device, rows=None, unlabeled=False
         )
         shape = (labels.shape[0], self.dim)
         noise = torch.randn(shape, generator=generator, device=where, dtype=means.dtype)
@@ -245,6 +246,6 @@ class LatentPrior(nn.Module, ABC):
 
 
 def _listed(state: dict[str, Any]) -> str:
-    """A prior in words, from its extra state."""
+    """Describe a prior in words, from its extra state."""
     fields = (f"{name}={value!r}" for name, value in state.items() if name != "prior")
     return f"{state.get('prior')} with {', '.join(fields)}"

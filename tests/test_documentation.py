@@ -33,12 +33,14 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
-    assert pages == {"flows.rst", "quickstart.rst"}
+    assert pages == {"extending.rst", "flows.rst", "quickstart.rst"}
 
 
 def test_every_public_name_has_a_page():
-    fpigauss_torch = pytest.importorskip("fpigauss_torch", reason="torch is not installed")
-    priors = pytest.importorskip("fpigauss_torch.priors", reason="torch is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
+    import fpigauss_torch
+    from fpigauss_torch import priors
+
     listed = re.compile(r"^   (?:\w+\.)?(\w+)$", flags=re.MULTILINE)
     pages = [(ROOT / "docs" / name).read_text() for name in ("api.rst", "api_torch.rst")]
     names = {*fpigauss.__all__, *fpigauss_torch.__all__, *priors.__all__}
@@ -105,6 +107,15 @@ def test_flows():
     assert Path("model.pt").exists()
     assert namespace["extended"].gaussians.n_classes == N_CLASSES + 1
     assert namespace["x_new"].shape == namespace["x"].shape
+
+
+def test_extending():
+    pytest.importorskip("torch", reason="torch is not installed")
+    namespace = run("docs/extending.rst", RST, {"__name__": "extending"})
+    assert namespace["stronger"].converged
+    assert namespace["result"].gaussians.covariances.shape == (4,)
+    assert namespace["samples"].shape == (2, 5)
+    assert namespace["model"].gaussians.radius.grad is not None
 
 
 # README.md and docs/quickstart.rst, to the digits that they show.

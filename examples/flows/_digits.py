@@ -1,4 +1,4 @@
-"""What the examples share: the digits as numbers that a flow can fit, a report, a picture."""
+"""What the examples share: digits in a form that a flow can fit, a report, and a picture."""
 
 import argparse
 
@@ -8,6 +8,7 @@ matplotlib.use("Agg")  # the picture goes to a file
 
 import matplotlib.pyplot as plt
 import torch
+from einops import rearrange
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, TensorDataset
@@ -16,7 +17,7 @@ from fpigauss_torch import class_preservation
 
 
 def arguments(doc, name, epochs):
-    """The command line of an example."""
+    """Parse the command line of an example."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--out", default=f"{name}.png", help="where the picture goes")
@@ -26,33 +27,33 @@ def arguments(doc, name, epochs):
 
 
 class Digits:
-    """Scikit-learn's 1,797 digits of 8x8 pixels in 17 grey levels, four fifths to train on.
+    """Scikit-learn's 1,797 digits of 8x8 pixels in 17 gray levels, four fifths to train on.
 
-    A flow needs a density: noise within a grey level makes the pixels continuous, fresh in every
-    batch. Then every pixel is standardised.
+    A flow needs a density: noise within a gray level, new in every batch, makes the pixels
+    continuous. Then every pixel is standardized.
     """
 
     def __init__(self, batch_size=64):
-        """Split, and measure every pixel."""
-        grey, y = load_digits(return_X_y=True)
-        grey, y = torch.tensor(grey, dtype=torch.float32), torch.tensor(y)
+        """Split the data, and measure mean and scale of every pixel."""
+        gray, y = load_digits(return_X_y=True)
+        gray, y = torch.tensor(gray, dtype=torch.float32), torch.tensor(y)
         train, test = train_test_split(range(len(y)), test_size=0.2, stratify=y, random_state=0)
-        self.mean = grey[train].mean(0) + 0.5
-        self.scale = (grey[train].var(0) + 1.0 / 12.0).sqrt()
+        self.mean = gray[train].mean(0) + 0.5
+        self.scale = (gray[train].var(0) + 1.0 / 12.0).sqrt()
         self.loader = DataLoader(
-            TensorDataset(grey[train], y[train]), batch_size, shuffle=True, collate_fn=self._collate
+            TensorDataset(gray[train], y[train]), batch_size, shuffle=True, collate_fn=self._collate
         )
-        self.x_test, self.y_test = self._dequantised(grey[test]), y[test]
+        self.x_test, self.y_test = self._dequantized(gray[test]), y[test]
 
-    def _dequantised(self, grey):
-        return (grey + torch.rand_like(grey) - self.mean) / self.scale
+    def _dequantized(self, gray):
+        return (gray + torch.rand_like(gray) - self.mean) / self.scale
 
     def _collate(self, samples):
-        grey, y = (torch.stack(parts) for parts in zip(*samples, strict=True))
-        return self._dequantised(grey), y
+        gray, y = (torch.stack(parts) for parts in zip(*samples, strict=True))
+        return self._dequantized(gray), y
 
     def report(self, model, when):
-        """Accuracy on the held-out digits, and bits a pixel, of grey levels."""
+        """Print the accuracy on held-out digits, and bits per pixel in units of gray levels."""
         model.eval()
         accuracy = (model.predict(self.x_test) == self.y_test).float().mean()
         with torch.no_grad():
@@ -61,19 +62,23 @@ class Digits:
         print(f"{when}: accuracy {accuracy:.3f}, {bits:.2f} bits/dim on held-out digits")
 
     def picture(self, model, augment, path):
-        """A row a class: eight samples, then three held-out digits beside their augmentations."""
+        """Draw per class eight samples, and three held-out digits, each with its augmentation."""
         model.eval()
         samples = model.sample(torch.arange(10).repeat_interleave(8), temperature=0.7, seed=0)
         augmented, _ = augment(self.x_test, self.y_test)
         kept = class_preservation(model, self.x_test, augmented, self.y_test)
-        print(f"augmented: {kept:.3f} of the digits that were recognised keep their class")
+        print(f"augmented: {kept:.3f} of the digits that were recognized keep their class")
         first = torch.stack([(self.y_test == k).nonzero()[:3, 0] for k in range(10)])
         pairs = torch.stack([self.x_test[first], augmented[first]], 2)  # (10, 3, 2, 64)
-        rows = torch.cat([samples.reshape(10, 8, 64), pairs.reshape(10, 6, 64)], 1)
-        grey = (rows * self.scale + self.mean).reshape(10, 14, 8, 8)
-        tiles = torch.nn.functional.pad(grey, (1, 1, 1, 1))  # (10, 14, 10, 10)
+        of_classes = [
+            rearrange(samples, "(k n) pixel -> k n pixel", k=10),
+            rearrange(pairs, "k n two pixel -> k (n two) pixel"),
+        ]
+        gray = torch.cat(of_classes, 1) * self.scale + self.mean
+        gray = rearrange(gray, "k n (h w) -> k n h w", h=8)  # (10, 14, 8, 8)
+        tiles = torch.nn.functional.pad(gray, (1, 1, 1, 1))  # (10, 14, 10, 10)
         figure, axis = plt.subplots(figsize=(7, 5.4), layout="constrained")
-        canvas = tiles.permute(0, 2, 1, 3).reshape(100, 140)
+        canvas = rearrange(tiles, "k n h w -> (k h) (n w)")
         axis.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
         for left in (80, 100, 120):
             axis.axvline(left - 0.5, color="C0", linewidth=2 if left == 80 else 0.5)

@@ -1,4 +1,4 @@
-"""A multi-scale network of FrEIA: several outputs, one Gaussian a class over all of them.
+"""A multi-scale network of FrEIA: several outputs, one Gaussian per class over all of them.
 
     pip install "fpigauss[freia,examples]"
     python examples/flows/freia_digits.py [--epochs 40] [--out freia_digits.png]
@@ -17,19 +17,19 @@ from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentAugmentation, La
 
 
 def conv(n_in, n_out):
-    """Of a coupling of images."""
+    """Make the network of a coupling of images."""
     return nn.Sequential(
         nn.Conv2d(n_in, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, n_out, 3, padding=1)
     )
 
 
 def dense(n_in, n_out):
-    """Of a coupling of vectors."""
+    """Make the network of a coupling of vectors."""
     return nn.Sequential(nn.Linear(n_in, 128), nn.ReLU(), nn.Linear(128, n_out))
 
 
 def multi_scale(n_blocks=4):
-    """Half of the latents leave after convolutions at 4x4, the others go on as a vector of 32."""
+    """Split off half of the latents after convolutions at 4x4; the rest continues as a vector."""
     nodes = [ff.InputNode(64)]
 
     def add(module, n_times=1, **options):
@@ -47,7 +47,7 @@ def multi_scale(n_blocks=4):
 
 
 def main():
-    """Train, then look."""
+    """Train a flow, and show what it learned."""
     options = arguments(__doc__, "freia_digits", epochs=40)
     np.random.seed(0)  # noqa: NPY002 - FrEIA draws the rotations of its blocks from it
     digits = Digits()
@@ -58,18 +58,18 @@ def main():
     )
     digits.report(model, "untrained")
 
-    # two fits of the Gaussians, pushed apart by lam; then the flow brings each class to its own
+    # two fits of the Gaussians, pushed apart by lam; then the flow moves each class to its own
     schedule = FixedPointSchedule()
-    optimiser = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 5e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
+        optimizer, 5e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
     )
     for epoch in range(options.epochs):
         schedule.step(model, digits.loader, epoch)
         for x, y in digits.loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             model(x, y).mean().backward()
-            optimiser.step()
+            optimizer.step()
             rate.step()
     digits.report(model, "trained")
 

@@ -19,7 +19,7 @@ class DigitsModule(lightning.LightningModule):
     """A spline flow over ten Gaussians."""
 
     def __init__(self):
-        """Three lines here too."""
+        """Make the flow, its Gaussians, and the model of both."""
         super().__init__()
         flow = zuko.flows.NSF(64, transforms=3, passes=2, randperm=True, hidden_features=(128,))
         self.model = ClassFlow(
@@ -27,22 +27,22 @@ class DigitsModule(lightning.LightningModule):
         )
 
     def training_step(self, batch):
-        """The negative log-likelihood."""
+        """Compute the negative log-likelihood."""
         return self.model(*batch).mean()
 
     def configure_optimizers(self):
-        """Adam, its rate up and down once."""
-        optimiser = torch.optim.Adam(self.parameters())
+        """Use Adam with a learning rate that goes up and down once."""
+        optimizer = torch.optim.Adam(self.parameters())
         n_steps = self.trainer.estimated_stepping_batches
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=n_steps)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=n_steps)
         return {
-            "optimizer": optimiser,
+            "optimizer": optimizer,
             "lr_scheduler": {"scheduler": rate, "interval": "step"},
         }
 
 
 def main():
-    """Train, then look."""
+    """Train a flow, and show what it learned."""
     options = arguments(__doc__, "lightning_digits", epochs=20)
     digits = Digits()
     module = DigitsModule()

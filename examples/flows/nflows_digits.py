@@ -1,4 +1,4 @@
-"""A flow of nflows, with layers that its first batch initialises.
+"""A flow of nflows, with layers that its first batch initializes.
 
     pip install "fpigauss[nflows,examples]"
     python examples/flows/nflows_digits.py [--epochs 20] [--out nflows_digits.png]
@@ -22,7 +22,7 @@ from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentAugmentation, La
 
 
 def spline_flow(n_layers=4):
-    """Spline couplings of 64 pixels. A flow is made with a base; the Gaussians stand in for it."""
+    """Make spline couplings of 64 pixels; the Gaussians take the place of the required base."""
 
     def net(n_in, n_out):
         return ResidualNet(n_in, n_out, hidden_features=64, num_blocks=1)
@@ -38,7 +38,7 @@ def spline_flow(n_layers=4):
 
 
 def main():
-    """Train, then look."""
+    """Train a flow, and show what it learned."""
     options = arguments(__doc__, "nflows_digits", epochs=20)
     digits = Digits()
 
@@ -47,19 +47,19 @@ def main():
     )
     digits.report(model, "untrained")
 
-    # ActNorm takes its scales from the first batch in train mode, and the Gaussians are fitted in
-    # eval mode: warm_up lets it see a batch before
+    # ActNorm takes its scales from the first batch in train mode, but the Gaussians are fitted in
+    # eval mode: with warm_up, it sees a batch before the first fit
     schedule = FixedPointSchedule(warm_up=1)
-    optimiser = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 3e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
+        optimizer, 3e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
     )
     for epoch in range(options.epochs):
         schedule.step(model, digits.loader, epoch)
         for x, y in digits.loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             model(x, y).mean().backward()
-            optimiser.step()
+            optimizer.step()
             rate.step()
     digits.report(model, "trained")
 

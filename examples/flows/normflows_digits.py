@@ -14,7 +14,7 @@ from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentAugmentation, La
 
 
 def real_nvp(n_layers=6):
-    """Affine couplings of 64 pixels. A flow is made with a base; the Gaussians stand in for it."""
+    """Make affine couplings of 64 pixels; the Gaussians take the place of the required base."""
     layers = []
     for _ in range(n_layers):
         net = normflows.nets.MLP([32, 128, 128, 64], init_zeros=True)
@@ -24,29 +24,29 @@ def real_nvp(n_layers=6):
 
 
 def main():
-    """Train, then look."""
+    """Train a flow, and show what it learned."""
     options = arguments(__doc__, "normflows_digits", epochs=40)
     digits = Digits()
 
-    # the three lines: a flow, a Gaussian for each class (here of one common shape), both as a model
+    # three lines: a flow, one Gaussian per class (here of a common shape), and the model of both
     flow = real_nvp()
     gaussians = LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
     model = ClassFlow(flow, gaussians)
     digits.report(model, "untrained")
 
     # before epochs 0 and 1 the Gaussians are fitted to the latents, and pushed apart by lam;
-    # then they stay, and the flow learns to bring each class to its own
+    # then they stay fixed, and the flow learns to move each class to its Gaussian
     schedule = FixedPointSchedule()
-    optimiser = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 2e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
+        optimizer, 2e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
     )
     for epoch in range(options.epochs):
         schedule.step(model, digits.loader, epoch)
         for x, y in digits.loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             model(x, y).mean().backward()
-            optimiser.step()
+            optimizer.step()
             rate.step()
     digits.report(model, "trained")
 

@@ -15,7 +15,7 @@ from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentAugmentation, La
 
 
 def real_nvp(n_layers=6):
-    """Affine couplings of 64 pixels, over a base that the Gaussians stand in for."""
+    """Make affine couplings of 64 pixels; the Gaussians take the place of the required base."""
     transforms = []
     for _ in range(n_layers):
         transforms += [affine_coupling(64, hidden_dims=[128, 128]), permute(64)]
@@ -23,28 +23,28 @@ def real_nvp(n_layers=6):
 
 
 def main():
-    """Train, then look."""
+    """Train a flow, and show what it learned."""
     options = arguments(__doc__, "pyro_digits", epochs=40)
     digits = Digits()
 
-    # the transforms' networks become parameters of the model: a distribution of pyro is no module
+    # the transforms' networks become part of the model: a distribution of pyro is not a module
     model = ClassFlow(
         real_nvp(), LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
     )
     digits.report(model, "untrained")
 
-    # two fits of the Gaussians, pushed apart by lam; then the flow brings each class to its own
+    # two fits of the Gaussians, pushed apart by lam; then the flow moves each class to its own
     schedule = FixedPointSchedule()
-    optimiser = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 2e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
+        optimizer, 2e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
     )
     for epoch in range(options.epochs):
         schedule.step(model, digits.loader, epoch)
         for x, y in digits.loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             model(x, y).mean().backward()
-            optimiser.step()
+            optimizer.step()
             rate.step()
     digits.report(model, "trained")
 

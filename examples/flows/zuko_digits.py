@@ -1,4 +1,4 @@
-"""A spline flow of zuko: three of its own lines, and it has a Gaussian for every class.
+"""A spline flow of zuko that gets a Gaussian for every class.
 
     pip install "fpigauss[zuko,examples]"
     python examples/flows/zuko_digits.py [--epochs 20] [--out zuko_digits.png]
@@ -14,12 +14,12 @@ from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentAugmentation, La
 
 
 def spline_flow():
-    """Spline couplings (passes=2) of 64 pixels, in random order. It is built without a context."""
+    """Make spline couplings (passes=2) of 64 pixels in random order, without a context."""
     return zuko.flows.NSF(64, transforms=3, passes=2, randperm=True, hidden_features=(128,))
 
 
 def main():
-    """Train, then look."""
+    """Train a flow, and show what it learned."""
     options = arguments(__doc__, "zuko_digits", epochs=20)
     digits = Digits()
 
@@ -28,18 +28,18 @@ def main():
     )
     digits.report(model, "untrained")
 
-    # two fits of the Gaussians, pushed apart by lam; then the flow brings each class to its own
+    # two fits of the Gaussians, pushed apart by lam; then the flow moves each class to its own
     schedule = FixedPointSchedule()
-    optimiser = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 5e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
+        optimizer, 5e-3, epochs=options.epochs, steps_per_epoch=len(digits.loader)
     )
     for epoch in range(options.epochs):
         schedule.step(model, digits.loader, epoch)
         for x, y in digits.loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             model(x, y).mean().backward()
-            optimiser.step()
+            optimizer.step()
             rate.step()
     digits.report(model, "trained")
 

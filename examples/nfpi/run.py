@@ -139,7 +139,7 @@ class Run:
         if self.schedule is None or not self.schedule.due(epoch):
             return {}
         start = time.perf_counter()
-        result = self.schedule.refit_(self.model, self.batches, epoch, device=self.device)
+        result = self.schedule.force(self.model, self.batches, epoch, device=self.device)
         return {
             "fit_status": str(result.status),
             "fit_n_iter": result.n_iter,

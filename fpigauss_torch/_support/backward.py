@@ -12,18 +12,19 @@ __all__ = ["check_outside_backward", "checked_at_backward"]
 
 
 def check_outside_backward(doing: str) -> None:
-    """Nothing is refitted from a hook of a backward pass."""
+    """Raise an error inside a backward pass, in a hook say, where nothing may be refitted."""
     if torch._C._current_graph_task_id() != -1:
         raise InvalidInputError(
             f"{doing} inside a backward pass would change tensors that it still needs; "
-            "call it between optimiser steps"
+            "call it between optimizer steps"
         )
 
 
 def checked_at_backward(log_prob: Tensor, gaussians: Any, n_swaps: int) -> Tensor:
-    """``log_prob``, whose backward pass fails if ``gaussians.n_swaps`` is another by then.
+    """Return ``log_prob``, whose backward pass fails if ``gaussians.n_swaps`` has changed by then.
 
-    Not inside a compiled graph: there torch's own check of tensors changed in place speaks up.
+    Inside a compiled graph nothing is added: there torch's own check of tensors that are changed in
+    place applies.
     """
     if torch.compiler.is_compiling() or not log_prob.requires_grad:
         return log_prob
@@ -32,7 +33,7 @@ def checked_at_backward(log_prob: Tensor, gaussians: Any, n_swaps: int) -> Tenso
 
 
 class _SameGaussians(torch.autograd.Function):
-    """The identity."""
+    """The identity, which compares the number of swaps in its backward pass."""
 
     generate_vmap_rule = True
 
@@ -50,7 +51,7 @@ class _SameGaussians(torch.autograd.Function):
         if gaussians is not None and gaussians.n_swaps != ctx.n_swaps:
             raise InvalidInputError(
                 "the Gaussians were refitted between forward and backward; "
-                "refit between optimiser steps, after backward and before the next forward"
+                "refit between optimizer steps, after backward and before the next forward"
             )
         return gradient, None, None
 

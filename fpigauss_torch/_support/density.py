@@ -1,7 +1,7 @@
-"""Log-densities and draws of class Gaussians, on tensors.
+"""Log-densities of class Gaussians, on tensors.
 
-Apart from the core's: no host synchronisation and no namespace to resolve, so that it can be
-compiled and trained through.
+They are separate from the core's: without host synchronization, or namespaces to resolve, they can
+be compiled and trained through.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 __all__ = ["ClassDensity", "mixture", "working_dtype"]
 
-#: Numbers that one block of a dense family's whitening holds.
+#: How many numbers one block of a dense family's whitening may have.
 _BLOCK = 2**24
 
 
@@ -20,8 +20,8 @@ _BLOCK = 2**24
 class ClassDensity:
     """K Gaussians N(mu_y, F_y F_y'), as tensors of any floating dtype.
 
-    ``inverse`` is F^-1: (n, d) or (n, 1) where it is diagonal, (n, d, d) where not; n is 1 where
-    all classes share it. ``log_det`` is log |Sigma| (n,).
+    ``inverse`` is F^-1: (n, d) or (n, 1) where it is diagonal, else (n, d, d); n is 1 where all
+    classes share it. ``log_det`` is log |Sigma| (n,).
     """
 
     means: Tensor
@@ -37,24 +37,24 @@ class ClassDensity:
         return bool(self.inverse.shape[0] == 1)
 
     def by_class(self, z: Tensor) -> Tensor:
-        """Log N_y(z) (N, K) for ``z`` (N, d), by matrix products about the mean of the means."""
+        """Compute log N_y(z) (N, K) of ``z`` (N, d), by products about the mean of the means."""
         with torch.autocast(z.device.type, enabled=False):
-            x, means, inverse = self._centred(z)
+            x, means, inverse = self._centered(z)
             if self._dense and not self._tied:
                 squared = self._by_blocks_of_classes(x, means, inverse)
             elif self._tied:
-                white, centres = _whitened(inverse, x), _whitened(inverse, means)
-                far = white.square().sum(-1)[:, None] + centres.square().sum(-1)
-                squared = torch.addmm(far, white, centres.T, alpha=-2.0)
+                white, centers = _whitened(inverse, x), _whitened(inverse, means)
+                far = white.square().sum(-1)[:, None] + centers.square().sum(-1)
+                squared = torch.addmm(far, white, centers.T, alpha=-2.0)
             else:
                 precisions = inverse.square().expand_as(means)
                 scaled = precisions * means
                 squared = torch.addmm((means * scaled).sum(-1), x.square(), precisions.T)
                 squared = torch.addmm(squared, x, scaled.T, alpha=-2.0)
-            return self._log_normalisers().to(x.dtype) - 0.5 * squared
+            return self._log_normalizers().to(x.dtype) - 0.5 * squared
 
     def of_labels(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Log N_y(z) (N,) of the class ``labels`` (N,), from differences."""
+        """Compute log N_y(z) (N,) of the classes ``labels`` (N,), from differences."""
         with torch.autocast(z.device.type, enabled=False):
             if self._dense and not self._tied and torch.compiler.is_compiling():
                 # rows cannot be sorted by class within one graph
@@ -69,17 +69,17 @@ class ClassDensity:
                 white = difference @ self.inverse[0].T.to(dtype)
             else:
                 white = self._whitened_by_class(difference, labels)
-            normaliser = self._log_normalisers()[own].to(dtype)
-            return normaliser - 0.5 * white.square().sum(-1)
+            normalizer = self._log_normalizers()[own].to(dtype)
+            return normalizer - 0.5 * white.square().sum(-1)
 
-    def _centred(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents, means and F^-1 in the dtype that densities are worked in."""
+    def _centered(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Center latents and means; return them and F^-1 in the dtype of the computation."""
         dtype = working_dtype(z)
-        centre = self.means.detach().mean(0).to(dtype)
-        means = (self.means - centre.to(self.means.dtype)).to(dtype)
-        return z.to(dtype) - centre, means, self.inverse.to(dtype)
+        center = self.means.detach().mean(0).to(dtype)
+        means = (self.means - center.to(self.means.dtype)).to(dtype)
+        return z.to(dtype) - center, means, self.inverse.to(dtype)
 
-    def _log_normalisers(self) -> Tensor:
+    def _log_normalizers(self) -> Tensor:
         log_det = self.log_det.to(working_dtype(self.log_det))
         return -0.5 * (log_det + self.means.shape[1] * math.log(2.0 * math.pi))
 
@@ -94,7 +94,7 @@ class ClassDensity:
         return torch.cat(columns).T
 
     def _whitened_by_class(self, difference: Tensor, labels: Tensor) -> Tensor:
-        """F_y^-1 x of rows (N, d), a product a class: a (d, d) matrix a row would be far larger."""
+        """Whiten rows (N, d), one product per class: a matrix per row would be far larger."""
         order = labels.argsort(stable=True)
         sizes = torch.bincount(labels, minlength=self.means.shape[0]).tolist()
         parts = difference[order].split(sizes)
@@ -107,15 +107,15 @@ class ClassDensity:
 
 
 def mixture(by_class: Tensor) -> Tensor:
-    """Log (1/K) sum_y N_y(z) (N,) from log N_y(z) (N, K)."""
+    """Compute log (1/K) sum_y N_y(z) (N,) from log N_y(z) (N, K)."""
     return torch.logsumexp(by_class, 1) - math.log(by_class.shape[1])
 
 
 def working_dtype(z: Tensor) -> torch.dtype:
-    """The dtype that densities are worked in: that of the latents, half in float32."""
+    """Return the dtype that densities are computed in: that of the latents, at least float32."""
     return z.dtype if z.dtype == torch.float64 else torch.float32
 
 
 def _whitened(inverse: Tensor, x: Tensor) -> Tensor:
-    """F^-1 x of rows (N, d) for the one F^-1 that all classes share."""
+    """Whiten rows (N, d) by the one F^-1 that all classes share."""
     return x @ inverse[0].T if inverse.ndim == 3 else x * inverse

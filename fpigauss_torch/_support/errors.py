@@ -1,4 +1,4 @@
-"""An exception of ours that the core has no use for."""
+"""The exception that only this package raises."""
 
 from fpigauss import FixedPointResult
 
@@ -6,12 +6,12 @@ __all__ = ["RefitRejectedError"]
 
 
 class RefitRejectedError(RuntimeError):
-    """A fit ended with a status that was not to be accepted; the old Gaussians were kept.
+    """A fit ended with a status that is not among the accepted ones; the old Gaussians were kept.
 
     Attributes
     ----------
     result : FixedPointResult
-        The fit, Gaussians included.
+        The rejected fit, with its Gaussians.
     """
 
     def __init__(self, message: str, result: FixedPointResult) -> None:
@@ -20,5 +20,5 @@ class RefitRejectedError(RuntimeError):
         self.result = result
 
     def __reduce__(self) -> tuple[type, tuple[str, FixedPointResult]]:
-        """Pickled with its result, as processes pass errors on."""
+        """Pickle it with its result: processes pass errors on."""
         return type(self), (str(self), self.result)

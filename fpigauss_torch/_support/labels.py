@@ -1,4 +1,4 @@
-"""Labels of samples: integers, -1 for unlabelled, or weights of the classes' likelihoods."""
+"""Labels of samples: integers, -1 for unlabeled, or weights of the classes' likelihoods."""
 
 from typing import Any
 
@@ -16,21 +16,21 @@ def hard_labels(
     *,
     device: torch.device,
     rows: int | None,
-    unlabelled: bool,
+    unlabeled: bool,
     name: str = "labels",
     soft: bool = False,
 ) -> tuple[Tensor, bool]:
-    """Integer labels (N,) as int64 on ``device``, and whether -1 (unlabelled) may be among them.
+    """Return integer labels (N,) as int64 on ``device``, and whether any may be -1 (unlabeled).
 
-    Their range is checked, which waits for the device, except inside a compiled graph. ``soft``
-    is whether the caller takes weights (N, K) too, for the message.
+    The check of their range waits for the device; a compiled graph leaves it out. ``soft`` says
+    whether the caller also accepts weights (N, K), for the message.
     """
     labels = label_tensor(labels, n_classes, name)
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
         weights = f", or weights ({'N' if rows is None else rows}, {n_classes})" if soft else ""
         remedy = "argmax(1)" if labels.ndim == 2 else "long()"
         raise InvalidInputError(
-            f"{name} has dtype {labels.dtype}; pass integers 0..{n_classes - 1}, one a row"
+            f"{name} has dtype {labels.dtype}; pass integers 0..{n_classes - 1}, one per row"
             f"{weights}: {name}.{remedy}"
         )
     if labels.ndim != 1 or (rows is not None and labels.shape[0] != rows):
@@ -38,41 +38,41 @@ def hard_labels(
         one_hot = f": {name}.argmax(1) of one-hot rows" if labels.ndim == 2 else ""
         raise InvalidInputError(
             f"{name} has shape {tuple(labels.shape)}, {needed} is needed; "
-            f"give one label a row{one_hot}"
+            f"give one label per row{one_hot}"
         )
     labels = labels.to(device=device, dtype=torch.int64)
     if torch.compiler.is_compiling():
-        return labels, unlabelled
-    lowest = -1 if unlabelled else 0
+        return labels, unlabeled
+    lowest = -1 if unlabeled else 0
     if labels.numel() == 0:
         return labels, False
     low, high = torch.aminmax(labels)
-    # one number, so that a device is waited for once
+    # a single number, so that the host waits for the device only once
     found = int(2 * ((low < lowest) | (high >= n_classes)) + (low < 0))
     if found >= 2:
         row = int(((labels < lowest) | (labels >= n_classes)).nonzero()[0, 0])
         raise InvalidInputError(
             f"{name} is {int(labels[row])} in row {row}; the classes are 0..{n_classes - 1}"
-            f"{', and -1 says unlabelled' if unlabelled else ''}"
+            f"{', and -1 means unlabeled' if unlabeled else ''}"
         )
     return labels, found == 1
 
 
 def label_tensor(labels: Any, n_classes: int, name: str = "labels") -> Tensor:
-    """Labels of any kind as a tensor, unchecked."""
+    """Convert labels of any kind to a tensor, without checking them."""
     if isinstance(labels, Tensor):
         return labels
     try:
         tensor = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInputError(
-            f"{name} cannot be made a tensor ({error}); pass integers 0..{n_classes - 1}"
+            f"{name} cannot be converted to a tensor ({error}); pass integers 0..{n_classes - 1}"
         ) from None
     return tensor.long() if tensor.shape == (0,) else tensor  # an empty list has become floating
 
 
 def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: int) -> Tensor:
-    """Likelihood weights (N, K): nonnegative rows that sum to one."""
+    """Return likelihood weights (N, K) on ``device``: nonnegative rows that sum to one."""
     if tuple(labels.shape) != (rows, n_classes) or not labels.is_floating_point():
         raise InvalidInputError(
             f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; pass integers "
@@ -81,7 +81,7 @@ def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: i
     labels = labels.to(device)
     if not torch.compiler.is_compiling():
         sums = labels.detach().sum(1)
-        # eps of bfloat16 a term bounds the rounding of a sum; NaN fails every comparison
+        # one eps of bfloat16 per term bounds the rounding of a sum; NaN fails every comparison
         off = ~((labels.detach() >= 0).all(1) & ((sums - 1.0).abs() <= 1e-2))
         if bool(off.any()):
             row = int(off.nonzero()[0, 0])

@@ -1,4 +1,4 @@
-"""Train and eval mode of a module, set for a while."""
+"""Train and eval mode of a module's parts, set and restored."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ __all__ = ["evaluating", "modes_restored"]
 
 @contextmanager
 def modes_restored(module: nn.Module) -> Iterator[None]:
-    """Train or eval mode of each part as it was: frozen parts may differ from the rest."""
+    """Restore the mode of every part afterwards: frozen parts may differ from the rest."""
     modes = [(part, part.training) for part in module.modules()]
     try:
         yield
@@ -21,7 +21,7 @@ def modes_restored(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode of every part, for a while."""
+    """Put every part into eval mode, and restore their modes afterwards."""
     with modes_restored(module):
         module.eval()
         yield

@@ -1,4 +1,4 @@
-"""New samples of the same classes, from latents that are moved within their class."""
+"""New samples of the same classes, made by moving latents within their class."""
 
 from fpigauss_torch.augment._augmentation import LatentAugmentation
 from fpigauss_torch.augment._perturbation import mix_within_class, noise_along_axes

@@ -1,4 +1,4 @@
-"""New samples from old ones, by small moves in the latent space of a flow."""
+"""New samples made from old ones by small moves in the latent space of a flow."""
 
 import math
 from typing import Any, Literal
@@ -24,36 +24,36 @@ __all__ = ["LatentAugmentation"]
 
 
 class LatentAugmentation:
-    """Batches of samples to batches of new samples of the same classes, through a flow.
+    """Turns batches of samples into batches of new samples of the same classes, through a flow.
 
     Encodes, moves the latents (``mix_within_class`` or ``noise_along_axes``) and decodes, without
     gradients, in evaluation mode and outside autocast. Samples whose latents do not move are
-    returned as they came: unlabelled ones, and those alone in their class under "mix", where a
-    call brings no partners.
+    returned unchanged: unlabeled ones and, with "mix" and without partners, those that are alone
+    in their class.
 
     Parameters
     ----------
     model : ClassFlow
-        A trained flow; its Gaussians may be refitted meanwhile.
+        A trained flow; its Gaussians may be refitted between calls.
     method : {"mix", "noise"}
         How latents are moved.
     strength : float
-        Of the move: 0..1 for "mix", >= 0 for "noise".
+        The strength of the move: 0..1 for "mix", >= 0 for "noise".
     n_axes : int, optional
-        How many principal axes of the class; all by default.
+        How many principal axes of the class to move along; all by default.
     seed : int, optional
-        The same moves for the same batches in the same order; every batch gets others. In a
-        worker of a DataLoader they depend on the loader's own ``generator`` too, so that workers
-        and epochs differ. Without, randomness comes from torch's own state.
+        Makes the moves repeatable: the same batches in the same order are moved the same way.
+        Moves differ from batch to batch. In a worker of a DataLoader they also depend on the
+        loader's own ``generator``, so that workers and epochs differ. Without a seed, randomness
+        comes from torch's own state.
 
     Examples
     --------
-    In the training loop of a classifier, which also serves models on a GPU:
+    In the training loop of a classifier, which also works for models on a GPU:
 
     >>> import torch
     >>> from torch.utils.data import DataLoader, TensorDataset
-    >>> from fpigauss_torch import ClassFlow, LatentGaussians
-    >>> from fpigauss_torch import LatentAugmentation
+    >>> from fpigauss_torch import ClassFlow, LatentAugmentation, LatentGaussians
     >>> double = (lambda x: (2 * x, torch.zeros(len(x))), lambda z: z / 2)
     >>> model = ClassFlow(None, LatentGaussians(3, 2), codec=double)
     >>> augment = LatentAugmentation(model, strength=0.8, n_axes=1, seed=0)
@@ -61,7 +61,7 @@ class LatentAugmentation:
     >>> for x, y in DataLoader(data, batch_size=6):
     ...     x, y = augment(x, y)
 
-    Or in the loader, whose workers then do the work:
+    Or in the loader, so that its workers do it:
 
     >>> loader = DataLoader(data, batch_size=6, collate_fn=augment.collate)
     >>> [x.shape for x, y in loader]
@@ -86,7 +86,9 @@ class LatentAugmentation:
         if n_axes is not None:
             check_n_axes(n_axes, model.gaussians.dim)
         if isinstance(seed, torch.Generator):
-            raise InvalidInputError("seed is a torch.Generator; pass an int, which workers can mix")
+            raise InvalidInputError(
+                "seed is a torch.Generator; pass an int, which workers can combine with their own"
+            )
         self.model = model
         self.method = method
         self.strength = strength
@@ -98,34 +100,35 @@ class LatentAugmentation:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Any, partners: Tensor | None = None) -> tuple[Tensor, Any]:
-        """New samples of a batch.
+        """Make new samples of a batch.
 
         Parameters
         ----------
         x : (N, ...) tensor
             Samples.
         y : (N,) integers
-            Classes 0..K-1, or -1 for samples to be left as they are.
+            Classes 0..K-1, or -1 for samples to leave as they are.
         partners : (N, ...) tensor, optional
-            For "mix": a sample of the same class for every one of ``x``, from wherever you have
-            them. Where classes are many, few batches hold two samples of one. By default partners
+            For "mix": a sample of the same class for every sample in ``x``, from any source. With
+            many classes, few batches contain two samples of the same class. By default partners
             come from the batch.
 
         Returns
         -------
         x : (N, ...) tensor
-            In the dtype and on the device of those given.
+            New samples, in the dtype and on the device of the old ones.
         y : (N,) integers
-            The same.
+            The labels that were given.
         """
         if not isinstance(x, Tensor) or not x.is_floating_point():
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise InvalidInputError(f"x is of {kind}; pass a floating-point tensor (N, ...)")
+            raise InvalidInputError(f"x is a {kind}; pass a floating-point tensor (N, ...)")
         if partners is not None:
             check_partners(partners, x, "x")
             if self.method != "mix":
                 raise InvalidInputError(
-                    f"partners is given, but method is {self.method!r}; leave it out, or mix"
+                    f"partners are given, but method is {self.method!r}; leave them out, or pass "
+                    'method="mix"'
                 )
         options: dict[str, Any] = {"strength": self.strength, "seed": self._next_generator()}
         with evaluating(self.model), torch.autocast(x.device.type, enabled=False):
@@ -140,7 +143,7 @@ class LatentAugmentation:
         return torch.where(changed.reshape(-1, *[1] * (x.ndim - 1)), decoded, x), y
 
     def collate(self, samples: list[Any]) -> tuple[Tensor, Any]:
-        """A ``collate_fn`` for a DataLoader: samples (x, y) to an augmented batch.
+        """Collate samples (x, y) to an augmented batch: the ``collate_fn`` of a DataLoader.
 
         Parameters
         ----------
@@ -149,13 +152,13 @@ class LatentAugmentation:
         Returns
         -------
         x, y
-            As of a call.
+            As returned by a call.
         """
         x, y = default_collate(samples)
         return self(x, y)
 
     def _gaussians(self) -> LatentPrior | PrincipalAxes:
-        """The Gaussians, or their axes: computed again when they have changed."""
+        """Return the Gaussians, or their axes, which are computed again after a change."""
         prior = self.model.gaussians
         if self.n_axes is None:
             return prior
@@ -165,7 +168,7 @@ class LatentAugmentation:
         return self._axes[2]
 
     def _next_generator(self) -> torch.Generator | None:
-        """The generator; in a worker process, where it would be every worker's, one of its own."""
+        """Return the generator; every worker process, which would have the same, makes its own."""
         worker = get_worker_info()
         if self.seed is not None and worker is not None and worker.seed != self._worker_seed:
             self._worker_seed = worker.seed
@@ -175,5 +178,5 @@ class LatentAugmentation:
         return self._generator
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the prepared axes, which go by the identity of tensors."""
+        """Leave out the prepared axes, which are tied to the identity of tensors."""
         return self.__dict__ | {"_axes": None}

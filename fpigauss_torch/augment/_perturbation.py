@@ -26,36 +26,37 @@ def mix_within_class(
     n_axes: int | None = None,
     seed: Any = None,
 ) -> Tensor:
-    r"""Move every latent towards another one of its class, along the class's principal axes.
+    r"""Move every latent towards another latent of its class, along the class's principal axes.
 
     z' = z + w P_y (z_partner - z), with P_y the projection onto the axes and w uniform in
-    [0, strength], one a row: with all axes a point between the two. The partner is drawn uniformly
-    among the other rows of the class in the batch, each of them for one row; a row that is alone
-    in its class stays as it is. Class means stay the same in expectation; variances along the
-    axes shrink by 1 - s + 2 s^2 / 3, since mixed rows lie inside the class.
+    [0, strength], drawn once per row; with all axes, z' lies between the two. Partners are drawn
+    uniformly from the other rows of the class in the batch, each for one row; a row that is alone
+    in its class stays as it is. In expectation class means stay the same; variances along the axes
+    shrink by a factor 1 - s + 2 s^2 / 3, s the strength, since mixed rows lie inside the class.
 
     Parameters
     ----------
     z : (N, d) tensor
         Latents.
     labels : (N,) integers
-        Classes 0..K-1; rows of class -1 (unlabelled) stay as they are.
+        Classes 0..K-1; rows of class -1 (unlabeled) stay as they are.
     gaussians : LatentPrior, ClassGaussians or PrincipalAxes
-        The class Gaussians, or their axes prepared (dense families: once, and not every call).
+        The class Gaussians, or their prepared axes, which for dense families saves computing them
+        in every call.
     partners : (N, d) tensor, optional
-        A latent of the same class for every row, drawn elsewhere: where classes are many, few
-        batches hold two rows of one. By default partners are rows of ``z``.
+        A latent of the same class for every row, from another source: with many classes, few
+        batches contain two rows of the same class. By default partners are rows of ``z``.
     strength : float
-        The largest share of the way to the partner, 0..1.
+        The largest part of the way to the partner, 0..1.
     n_axes : int, optional
-        How many axes of the largest variances; all by default.
+        How many axes, those of the largest variances; all by default.
     seed : int or torch.Generator, optional
         Where the randomness comes from.
 
     Returns
     -------
     (N, d) tensor
-        In the dtype of ``z``; differentiable in it.
+        Moved latents, in the dtype of ``z`` and differentiable with respect to it.
 
     Raises
     ------
@@ -65,8 +66,7 @@ def mix_within_class(
     Examples
     --------
     >>> import torch
-    >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch import mix_within_class
+    >>> from fpigauss_torch import LatentGaussians, mix_within_class
     >>> z, y = torch.tensor([[0.0, 0.0], [8.0, 4.0], [1.0, 1.0]]), torch.tensor([0, 0, 1])
     >>> mixed = mix_within_class(z, y, LatentGaussians(2, 2), n_axes=1, seed=0)
     >>> mixed[:, 1], mixed[2]
@@ -102,23 +102,23 @@ def noise_along_axes(
 ) -> Tensor:
     r"""Add noise to every latent along its class's principal axes, in proportion to their scales.
 
-    z' = z + strength sum_a sigma_a e_a u_a with standard-normal u: with all axes a draw of
-    N(z, strength^2 Sigma_y). Class means stay the same in expectation; variances along the axes
-    grow by 1 + strength^2.
+    z' = z + strength sum_a sigma_a e_a u_a with standard-normal u; with all axes, z' is a draw from
+    N(z, strength^2 Sigma_y). In expectation class means stay the same; variances along the axes
+    grow by a factor 1 + strength^2.
 
     Parameters
     ----------
     z, labels, gaussians
         As in ``mix_within_class``.
     strength : float
-        In standard deviations of the class, >= 0.
+        The scale of the noise in standard deviations of the class, >= 0.
     n_axes, seed
         As in ``mix_within_class``.
 
     Returns
     -------
     (N, d) tensor
-        In the dtype of ``z``; differentiable in it.
+        Moved latents, in the dtype of ``z`` and differentiable with respect to it.
 
     Raises
     ------
@@ -128,8 +128,7 @@ def noise_along_axes(
     Examples
     --------
     >>> import torch
-    >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch import noise_along_axes
+    >>> from fpigauss_torch import LatentGaussians, noise_along_axes
     >>> z, y = torch.zeros(3, 2), torch.tensor([0, 1, -1])
     >>> noise_along_axes(z, y, LatentGaussians(2, 2), seed=0).ne(0).all(1)
     tensor([ True,  True, False])
@@ -144,7 +143,7 @@ def noise_along_axes(
     with torch.autocast(z.device.type, enabled=False):
         x = z.to(working_dtype(z))
         scaled = strength * noise.to(x) * (labels >= 0)[:, None]
-        with torch.no_grad():  # the Gaussians of other priors are trained, but not by this
+        with torch.no_grad():  # some priors have trained Gaussians, but this does not train them
             if isinstance(span, LatentPrior):
                 scaled = scaled.to(span.density().means.dtype)
             step = span.color(scaled, labels.clamp_min(0)).to(x.dtype)
@@ -155,7 +154,7 @@ def noise_along_axes(
 
 
 def _span(gaussians: _Gaussians, n_axes: int | None) -> LatentPrior | PrincipalAxes:
-    """Prepared axes; or the prior itself, where all of its axes are asked for."""
+    """Return prepared axes, or the prior itself if all of its axes are asked for."""
     if isinstance(gaussians, PrincipalAxes):
         if n_axes is not None and n_axes != gaussians.n_axes:
             raise InvalidInputError(
@@ -170,15 +169,15 @@ def _span(gaussians: _Gaussians, n_axes: int | None) -> LatentPrior | PrincipalA
 
 
 def _checked(z: Tensor, labels: Any, span: LatentPrior | PrincipalAxes) -> Tensor:
-    """Labels as int64, after a look at the latents."""
+    """Check latents and labels, and return the labels as int64."""
     device = span.device if isinstance(span, PrincipalAxes) else span.density().means.device
     check_latents(z, span.dim, device)
-    codes, _ = hard_labels(labels, span.n_classes, device=device, rows=z.shape[0], unlabelled=True)
+    codes, _ = hard_labels(labels, span.n_classes, device=device, rows=z.shape[0], unlabeled=True)
     return codes
 
 
 def check_partners(partners: Any, rows: Tensor, name: str) -> None:
-    """``partners`` has a row for each of ``rows``, which are called ``name``, and is like them."""
+    """Raise an error unless ``partners`` has the shape, dtype and device of ``rows``."""
     if not isinstance(partners, Tensor):
         raise InvalidInputError(
             f"partners is a {type(partners).__name__}; pass a tensor like {name}"
@@ -186,13 +185,13 @@ def check_partners(partners: Any, rows: Tensor, name: str) -> None:
     ours, theirs = ((tuple(t.shape), t.dtype, t.device) for t in (partners, rows))
     if ours != theirs:
         raise InvalidInputError(
-            f"partners is {ours[1]} {ours[0]} on {ours[2]}, {name} {theirs[1]} {theirs[0]} on "
-            f"{theirs[2]}; pass one of its class for every row of {name}, and alike"
+            f"partners is {ours[1]} {ours[0]} on {ours[2]}, {name} is {theirs[1]} {theirs[0]} on "
+            f"{theirs[2]}; pass one row of the same class, alike, for every row of {name}"
         )
 
 
 def check_strength(strength: Any, most: float) -> None:
-    """``strength`` is a finite number, 0..``most``."""
+    """Raise an error unless ``strength`` is a finite number, 0..``most``."""
     number = isinstance(strength, int | float) and not isinstance(strength, bool)
     if not number or not math.isfinite(strength) or not 0.0 <= strength <= most:
         needed = "a finite number >= 0" if math.isinf(most) else f"a number from 0 to {most:g}"
@@ -200,11 +199,13 @@ def check_strength(strength: Any, most: float) -> None:
 
 
 def _partners(labels: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The row that every row is mixed with: the next of its class in random order, (N,)."""
+    """Draw the partner of every row (N,): the next row of its class, in random order."""
     n_rows = labels.shape[0]
     where = labels.device if generator is None else generator.device
     shuffled = torch.randperm(n_rows, generator=generator, device=where).to(labels.device)
-    order = shuffled[labels[shuffled].argsort(stable=True)]  # class by class, each at random
+    order = shuffled[
+        labels[shuffled].argsort(stable=True)
+    ]  # class by class, in random order within each
     in_order = labels[order]
     first = torch.searchsorted(in_order, in_order)
     last = torch.searchsorted(in_order, in_order, right=True) - 1

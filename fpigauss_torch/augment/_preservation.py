@@ -1,4 +1,4 @@
-"""How many samples keep their class when they are augmented."""
+"""A measure of augmentation: how many samples keep their class."""
 
 from typing import Any
 
@@ -13,36 +13,35 @@ __all__ = ["class_preservation"]
 
 @torch.no_grad()
 def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> float:
-    """How many samples are still recognised after augmentation.
+    """Measure how many samples are still recognized after augmentation.
 
-    Of the labelled samples that ``model`` classifies right, the part that it still classifies
-    right when augmented. The flow that augmented them is the cheapest judge and a lenient one; a
-    classifier that was trained apart from it is a better one.
+    Of the labeled samples that ``model`` classifies correctly, this is the part that it still
+    classifies correctly after augmentation. The flow that augmented them is the cheapest judge, and
+    a lenient one; a classifier that was trained independently is better.
 
     Parameters
     ----------
     model : object
         A ClassFlow, or anything with ``predict``: samples -> labels (N,).
     x, augmented : (N, ...) tensor
-        Samples before and after.
+        Samples before and after augmentation.
     y : (N,) integers
-        Their classes; samples of class -1 are left out.
+        Classes of the samples; those of class -1 are left out.
 
     Returns
     -------
     float
-        0..1.
+        A number from 0 to 1.
 
     Raises
     ------
     InvalidInputError
-        If shapes disagree, or no sample is classified right before.
+        If shapes disagree, or no sample is classified correctly before augmentation.
 
     Examples
     --------
     >>> import torch
-    >>> from fpigauss_torch import ClassFlow, LatentGaussians
-    >>> from fpigauss_torch import class_preservation
+    >>> from fpigauss_torch import ClassFlow, LatentGaussians, class_preservation
     >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
     >>> x, y = torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1])
     >>> gaussians = LatentGaussians(2, 1)
@@ -57,7 +56,7 @@ def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> floa
     truth = torch.as_tensor(y)
     if truth.shape != x.shape[:1]:
         raise InvalidInputError(
-            f"y has shape {tuple(truth.shape)}, ({x.shape[0]},) is needed; give one label a row"
+            f"y has shape {tuple(truth.shape)}, ({x.shape[0]},) is needed; give one label per row"
         )
     judge = model if isinstance(model, nn.Module) else nn.Module()
     with evaluating(judge):
@@ -65,7 +64,7 @@ def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> floa
     right = (before == truth.to(before.device)) & (truth >= 0).to(before.device)
     if not bool(right.any()):
         raise InvalidInputError(
-            "y: no sample of x is classified as it says, so there is no class to preserve; "
+            "no sample of x is classified as y says, so there is no class to preserve; "
             "check the labels, or train the model further"
         )
     return float((before == after)[right].double().mean())

@@ -13,7 +13,7 @@ from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["PrincipalAxes", "check_n_axes", "prior_of"]
 
-#: From the axes (d, m) of a class and its rows to new rows (n, d).
+#: Maps the axes (d, m) of a class and its rows to new rows (n, d).
 _OfClass = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -21,8 +21,8 @@ _OfClass = Callable[[Tensor, Tensor], Tensor]
 class PrincipalAxes:
     """The principal axes of every class's Gaussian: eigenvectors of the largest variances.
 
-    Of diagonal covariances they are coordinate axes. Where variances tie, as all do in an
-    isotropic covariance, the first coordinates come first.
+    For diagonal covariances they are coordinate axes. Axes of equal variance, as all are in an
+    isotropic covariance, come in the order of the coordinates.
 
     Parameters
     ----------
@@ -30,15 +30,14 @@ class PrincipalAxes:
         Standard deviations along the axes, descending; n is 1 where all classes share them, else
         the number of classes.
     axes : tensor
-        (n, m) int64, which coordinates the axes are; or (n, d, m), orthonormal columns.
+        (n, m) int64, the coordinates that are the axes; or (n, d, m), orthonormal columns.
     n_classes, dim : int
         K and d.
 
     Examples
     --------
     >>> import torch
-    >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch import PrincipalAxes
+    >>> from fpigauss_torch import LatentGaussians, PrincipalAxes
     >>> z = torch.tensor([[0.0, 0.0, 0.0], [4.0, 2.0, 6.0], [1.0, 0.0, 0.0], [9.0, 2.0, 4.0]])
     >>> y = torch.tensor([0, 0, 1, 1])
     >>> gaussians = LatentGaussians(2, 3)
@@ -56,14 +55,14 @@ class PrincipalAxes:
     @classmethod
     @torch.no_grad()
     def of(cls, gaussians: LatentPrior | ClassGaussians, n_axes: int) -> Self:
-        """The axes of Gaussians as they are now.
+        """Compute the axes of Gaussians as they are now.
 
         Parameters
         ----------
         gaussians : LatentPrior or ClassGaussians
-            Of K classes in d dimensions.
+            Gaussians of K classes in d dimensions.
         n_axes : int
-            How many, 1..d.
+            How many axes per class, 1..d.
 
         Returns
         -------
@@ -98,16 +97,16 @@ class PrincipalAxes:
 
     @property
     def n_axes(self) -> int:
-        """How many axes a class has."""
+        """How many axes each class has."""
         return int(self.scales.shape[1])
 
     @property
     def device(self) -> torch.device:
-        """Where the axes lie."""
+        """The device of the axes."""
         return self.scales.device
 
     def project(self, x: Tensor, labels: Tensor) -> Tensor:
-        """The part of every row that lies in the span of its class's axes.
+        """Project every row onto the span of its class's axes.
 
         Parameters
         ----------
@@ -127,12 +126,12 @@ class PrincipalAxes:
         return self._by_class(x, own, lambda axes, rows: (rows @ axes) @ axes.mT)
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Steps along the axes, in units of the standard deviations there.
+        """Turn noise into steps along the axes, scaled by the standard deviations along them.
 
         Parameters
         ----------
         noise : (N, m) tensor
-            A number an axis.
+            One number per axis.
         labels : (N,) int64 tensor
             Classes 0..K-1.
 
@@ -152,14 +151,14 @@ class PrincipalAxes:
 
     def _by_class(self, x: Tensor, own: Tensor, function: _OfClass) -> Tensor:
         result = x.new_zeros(x.shape[0], self.dim)
-        for code in own.unique().tolist():  # (d, m) a row would be far larger
+        for code in own.unique().tolist():  # one (d, m) matrix per row would be far larger
             rows = own == code
             result[rows] = function(self.axes[code].to(x.dtype), x[rows])
         return result
 
 
 def prior_of(gaussians: LatentPrior | ClassGaussians) -> LatentPrior:
-    """Gaussians of the core or of this package as a prior."""
+    """Return Gaussians of the core or of this package as a prior."""
     if isinstance(gaussians, LatentPrior):
         return gaussians
     if isinstance(gaussians, ClassGaussians):
@@ -171,6 +170,6 @@ def prior_of(gaussians: LatentPrior | ClassGaussians) -> LatentPrior:
 
 
 def check_n_axes(n_axes: object, most: int) -> None:
-    """``n_axes`` is an int, 1..``most``."""
+    """Raise an error unless ``n_axes`` is an int, 1..``most``."""
     if isinstance(n_axes, bool) or not isinstance(n_axes, int) or not 1 <= n_axes <= most:
         raise InvalidInputError(f"n_axes is {n_axes!r}; pass an int from 1 to {most}")

@@ -9,7 +9,7 @@ from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["as_base", "without_context"]
 
-#: Module and class of every library's base; the module is imported when it is asked for.
+#: Module and class of every library's base; the module is imported when the base is asked for.
 _BASES = {
     "normflows": ("_normflows", "NormflowsBase"),
     "nflows": ("_nflows", "NflowsBase"),
@@ -20,12 +20,12 @@ _BASES = {
 
 
 def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = None) -> Any:
-    """Class Gaussians as the base distribution of a flow library.
+    """Make class Gaussians the base distribution of a flow library.
 
-    The base holds the same Gaussians as a submodule, not a copy: a refit in place is seen by the
-    flow, and the state of the flow carries them. To refit, make ``ClassFlow(flow, gaussians)`` of
-    the flow and the same Gaussians. Priors that learn theirs have a ``penalty()`` that the
-    library's loss does not know of: add it.
+    The given Gaussians become a submodule of the base, not a copy: the flow sees refits in place,
+    and its state includes the Gaussians. To refit, make ``ClassFlow(flow, gaussians)`` of the flow
+    and the same Gaussians. Trained priors have a ``penalty()`` that the library's loss does not
+    include: add it.
 
     =========== ==================================== =============================================
     library     the base goes into                   labels
@@ -41,31 +41,31 @@ def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = 
                 (base, transforms)``
     =========== ==================================== =============================================
 
-    A label -1, or no labels at all, means the mixture of all classes. nflows and zuko hand the
-    labels to the transform as well: where it has no use for them, wrap it in ``without_context``.
-    A flow with several latents a sample (``normflows.MultiscaleFlow``) has a base a level, which
-    one joint Gaussian a class cannot be: use ``ClassFlow``. Labels of normflows belong in a
-    ``ClassCondFlow``: a ``ConditionalNormalizingFlow`` feeds its context to every layer.
+    A label -1, or no labels at all, means the mixture of all classes. nflows and zuko also pass the
+    labels to the transform; if it does not take them, wrap it in ``without_context``. A flow with
+    several latents per sample (``normflows.MultiscaleFlow``) has one base per level, and one joint
+    Gaussian per class cannot take their place: use ``ClassFlow``. With normflows, use labels in a
+    ``ClassCondFlow``: a ``ConditionalNormalizingFlow`` passes its context to every layer.
 
     Parameters
     ----------
     gaussians : LatentPrior
         The class densities.
     library : {"normflows", "nflows", "zuko", "torch", "pyro"}
-        Whose interface the base shall have.
+        The library whose interface the base should have.
     shape : sequence of int, optional
-        Of one sample's latents in the flow, (C, H, W) say; (dim,) by default.
+        The shape of one sample's latents in the flow, such as (C, H, W); (dim,) by default.
 
     Returns
     -------
     torch.nn.Module
-        Also a base distribution of the library. Its samples have the dtype that the module was
-        cast to, at first torch's default. Attribute ``gaussians`` is the prior.
+        A module that is also a base distribution of the library. Its samples have the dtype that
+        the module was cast to, at first torch's default. Its attribute ``gaussians`` is the prior.
 
     Raises
     ------
     InvalidInputError
-        If there is no such library here (FrEIA's flows have no base: use ``ClassFlow``), or
+        If the library is not one of these (flows of FrEIA have no base: use ``ClassFlow``), or
         ``shape`` does not have ``gaussians.dim`` elements.
     ImportError
         If the library is not installed.
@@ -74,8 +74,7 @@ def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = 
     --------
     >>> import torch
     >>> from torch.distributions import AffineTransform, TransformedDistribution
-    >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch import as_base
+    >>> from fpigauss_torch import LatentGaussians, as_base
     >>> base = as_base(LatentGaussians(n_classes=3, dim=2), "torch")
     >>> flow = TransformedDistribution(base, [AffineTransform(0.0, 2.0, event_dim=1)])
     >>> flow.log_prob(torch.zeros(5, 1, 2)).shape  # of every sample under every class
@@ -96,28 +95,27 @@ def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = 
 
 
 def without_context(transform: Any) -> Any:
-    """A transform of nflows or zuko that is not given the labels meant for the base.
+    """Wrap a transform of nflows or zuko that should not get the labels meant for the base.
 
     Parameters
     ----------
     transform : nflows.transforms.Transform or zuko.lazy.LazyTransform
-        One that takes no context.
+        A transform that does not take a context.
 
     Returns
     -------
     torch.nn.Module
-        The same transform, of the same library, that ignores a context.
+        A transform of the same library that ignores a context.
 
     Raises
     ------
     InvalidInputError
-        If it is of neither library.
+        If the transform belongs to neither library.
 
     Examples
     --------
     >>> import nflows.flows, nflows.transforms, torch
-    >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch import as_base, without_context
+    >>> from fpigauss_torch import LatentGaussians, as_base, without_context
     >>> transform = without_context(nflows.transforms.ReversePermutation(2))
     >>> flow = nflows.flows.Flow(transform, as_base(LatentGaussians(3, 2), "nflows"))
     >>> flow.log_prob(torch.zeros(4, 2), context=torch.tensor([0, 1, 2, 0])).shape

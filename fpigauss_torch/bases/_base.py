@@ -1,10 +1,11 @@
-"""What the bases of all libraries share: the Gaussians, the latents' shape, draws, labels."""
+"""What the bases of all libraries share: Gaussians, the shape of latents, draws and labels."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
@@ -15,14 +16,14 @@ __all__ = ["LatentBase", "class_labels", "drawn", "flattened"]
 
 
 class LatentBase(nn.Module):
-    """Holds a prior under a flow whose latents have some shape, and follows the flow's dtype.
+    """A prior under a flow whose latents have some shape; its draws follow the flow's dtype.
 
     Parameters
     ----------
     gaussians : LatentPrior
-        Registered, so that the flow's state carries it.
+        The prior; it is registered, so that the flow's state includes it.
     shape : sequence of int, optional
-        Of one sample's latents; (dim,) by default.
+        The shape of one sample's latents; (dim,) by default.
     """
 
     _like: Tensor
@@ -33,15 +34,15 @@ class LatentBase(nn.Module):
         self.shape = (gaussians.dim,) if shape is None else _checked_shape(shape)
         if math.prod(self.shape) != gaussians.dim:
             raise InvalidInputError(
-                f"shape is {self.shape}, of {math.prod(self.shape)} elements, the Gaussians have "
+                f"shape is {self.shape}, with {math.prod(self.shape)} elements, the Gaussians have "
                 f"{gaussians.dim} dimensions; they must agree"
             )
         self.gaussians = gaussians
-        # the Gaussians stay float64 whatever the flow is cast to: this shows what it was cast to
+        # casting the flow leaves the Gaussians in float64; this buffer has the dtype it was cast to
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
     def _draw(self, labels: Tensor | int, temperature: float = 1.0) -> Tensor:
-        """A draw (N, *shape) a label, or so many of the mixture."""
+        """Draw latents (N, *shape): one per label, or a number of them from the mixture."""
         z = drawn(self.gaussians, labels, self._like.dtype, temperature)
         return z.reshape(-1, *self.shape)
 
@@ -49,25 +50,27 @@ class LatentBase(nn.Module):
 def _checked_shape(shape: Any) -> tuple[int, ...]:
     sizes = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else ()
     if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise InvalidInputError(f"shape is {shape!r}; pass a sequence of ints > 0, (C, H, W) say")
+        raise InvalidInputError(
+            f"shape is {shape!r}; pass a sequence of ints > 0, such as (C, H, W)"
+        )
     return sizes
 
 
 def flattened(z: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Latents (N, *shape) as (N, D)."""
+    """Flatten latents (N, *shape) to (N, D)."""
     if tuple(z.shape[1:]) != shape:
         raise InvalidInputError(
             f"z has shape {tuple(z.shape)}, (N, {', '.join(map(str, shape))}) is needed; pass "
-            "as_base the shape of one sample's latents"
+            "the shape of one sample's latents to as_base"
         )
-    return z.flatten(1)
+    return rearrange(z, "n ... -> n (...)")
 
 
 def class_labels(context: Any, n_classes: int) -> Tensor:
-    """Labels as libraries hand them on: integers (...), or floating-point weights (..., K).
+    """Convert what libraries pass on to labels: integers (...), or floating weights (..., K).
 
-    ``context`` is integers (N,); (..., 1), of integral floats as well; or (..., K), weights of
-    likelihoods, or one-hot in any dtype.
+    ``context`` is integers (N,); integers or integral floats (..., 1); or weights of likelihoods
+    (..., K), or one-hot rows of any dtype.
     """
     labels = torch.as_tensor(context)
     if labels.ndim < 2:
@@ -91,7 +94,7 @@ def class_labels(context: Any, n_classes: int) -> Tensor:
     if labels.shape[-1] == n_classes:
         return labels if labels.is_floating_point() else labels.to(torch.get_default_dtype())
     raise InvalidInputError(
-        f"labels has shape {tuple(labels.shape)}; pass one label a row, (N, 1), or weights "
+        f"labels has shape {tuple(labels.shape)}; pass one label per row, (N, 1), or weights "
         f"(N, {n_classes})"
     )
 
@@ -99,10 +102,10 @@ def class_labels(context: Any, n_classes: int) -> Tensor:
 def drawn(
     gaussians: LatentPrior, labels: Tensor | int, dtype: torch.dtype, temperature: float = 1.0
 ) -> Tensor:
-    """Draws (N, D), differentiable by the Gaussians where these are learned.
+    """Draw latents (N, D), differentiable with respect to the Gaussians where these are learned.
 
-    ``labels`` is how many, (N,) integers, or (N, K) weights that a class is drawn by; the class of
-    -1 is drawn uniformly.
+    ``labels`` is the number of draws, (N,) integers, or (N, K) weights by which classes are drawn.
+    For a label -1 the class is drawn uniformly.
     """
     means = gaussians.density().means
     n_classes, device = gaussians.n_classes, means.device
@@ -113,10 +116,10 @@ def drawn(
         weights = soft_labels(labels, n_classes, device=device, rows=rows)
         labels = torch.multinomial(weights, 1)[:, 0] if rows else weights.new_zeros(0).long()
     else:
-        labels, some_unlabelled = hard_labels(
-            labels, n_classes, device=device, rows=None, unlabelled=True
+        labels, some_unlabeled = hard_labels(
+            labels, n_classes, device=device, rows=None, unlabeled=True
         )
-        if some_unlabelled:
+        if some_unlabeled:
             uniform = torch.randint(n_classes, labels.shape, device=device)
             labels = torch.where(labels < 0, uniform, labels)
     noise = torch.randn(labels.shape[0], gaussians.dim, dtype=means.dtype, device=device)

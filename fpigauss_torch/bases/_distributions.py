@@ -1,4 +1,4 @@
-"""Class Gaussians as a distribution of torch, and a base that gives it its labels."""
+"""Class Gaussians as a distribution of torch, and the base that sets its labels."""
 
 import math
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ __all__ = ["ClassDistribution", "TorchBase", "conditioned"]
 
 
 class ClassDistribution(Distribution):
-    """The Gaussians of given labels as one batch of distributions over latents.
+    """The Gaussians of given labels, as one batch of distributions over latents.
 
     Parameters
     ----------
     gaussians : LatentPrior
-        Looked at when a density or a draw is asked for: refits in place are seen.
+        The prior; every density and draw uses its present Gaussians, so refits in place count.
     labels : integer tensor of the batch shape, or floating-point (*batch shape, K)
         Classes, -1 for the mixture; or weights of likelihoods.
     shape : tuple of int
-        The event shape, of D elements.
+        The event shape, with D elements.
     like : tensor
-        Of the dtype of the draws.
+        A tensor with the dtype of the draws.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -44,10 +44,10 @@ class ClassDistribution(Distribution):
         if self._soft:
             rows = labels.reshape(-1, labels.shape[-1] if labels.ndim else 1)
             soft_labels(rows, n_classes, device=device, rows=rows.shape[0])
-            self._unlabelled = False
+            self._unlabeled = False
         else:
-            _, self._unlabelled = hard_labels(
-                labels.reshape(-1), n_classes, device=device, rows=None, unlabelled=True
+            _, self._unlabeled = hard_labels(
+                labels.reshape(-1), n_classes, device=device, rows=None, unlabeled=True
             )
         self._like = like
         batch_shape = labels.shape[:-1] if self._soft else labels.shape
@@ -55,11 +55,11 @@ class ClassDistribution(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """All of R^D."""
+        """All vectors of real numbers."""
         return constraints.independent(constraints.real, len(self.event_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "ClassDistribution":
-        """The same distributions repeated to a larger batch shape."""
+        """Repeat the distributions to a larger batch shape."""
         return self._over(self._expanded(Size(batch_shape)))
 
     def _over(self, labels: Tensor) -> "ClassDistribution":
@@ -70,9 +70,9 @@ class ClassDistribution(Distribution):
         return self.labels.expand(batch_shape + tail)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-densities of latents (..., *event shape) against the batch shape, broadcast.
+        """Compute log-densities of latents (..., *event shape), broadcast with the batch shape.
 
-        Latents (N, 1, D) against the batch shape (K,) of all classes give (N, K), in one pass of
+        Latents (N, 1, D) with the batch shape (K,) of all classes give (N, K), in one pass of
         matrix products.
         """
         n_event, dim = len(self.event_shape), self.gaussians.dim
@@ -88,22 +88,22 @@ class ClassDistribution(Distribution):
         except RuntimeError:
             raise InvalidInputError(
                 f"value has shape {tuple(value.shape)}, which does not broadcast with the batch "
-                f"shape {tuple(self.batch_shape)} of the labels; give one label a row, or pass "
+                f"shape {tuple(self.batch_shape)} of the labels; give one label per row, or pass "
                 "(N, 1, D) to score every row under every label"
             ) from None
         labels = self._expanded(batch)
-        if self._soft or (batch == rows and not self._unlabelled):
+        if self._soft or (batch == rows and not self._unlabeled):
             z = value.expand(batch + self.event_shape).reshape(-1, dim)
             flat = labels.reshape(-1, *labels.shape[len(batch) :])
             return self.gaussians.log_prob(z, flat).reshape(batch)
         by_class = self.gaussians.class_log_prob(value.reshape(-1, dim))
         mixture = torch.logsumexp(by_class, 1, keepdim=True) - math.log(self.gaussians.n_classes)
-        table = torch.cat([by_class, mixture], 1)  # the label -1 is its last column
+        table = torch.cat([by_class, mixture], 1)  # its last column is the label -1
         index = torch.arange(rows.numel(), device=value.device).reshape(rows).expand(batch)
         return table[index, labels.to(value.device)]
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws (*sample shape, *batch shape, *event shape)."""
+        """Draw latents (*sample shape, *batch shape, *event shape)."""
         batch = Size(sample_shape) + self.batch_shape
         labels = self._expanded(batch)
         flat = labels.reshape(-1, *labels.shape[len(batch) :])
@@ -113,7 +113,7 @@ class ClassDistribution(Distribution):
 def conditioned(
     base: LatentBase, labels: Any, kind: type[ClassDistribution] = ClassDistribution
 ) -> ClassDistribution:
-    """The distributions of labels as a library hands them on; of None, the mixture."""
+    """Make the distributions of labels that a library passes on; for None, the mixture."""
     if labels is None:
         labels = torch.tensor(-1, device=base._like.device)
     labels = class_labels(labels, base.gaussians.n_classes)
@@ -123,30 +123,30 @@ def conditioned(
 class TorchBase(LatentBase, ClassDistribution):
     """A ``torch.distributions`` base and a module; see ``as_base``.
 
-    Its batch shape is (K,): one distribution a class.
+    Its batch shape is (K,): one distribution per class.
     """
 
     labels: Tensor
 
     def __init__(self, gaussians: LatentPrior, shape: Sequence[int] | None = None) -> None:
-        """All classes, in their order."""
+        """Take all classes, in their order."""
         LatentBase.__init__(self, gaussians, shape)
         self.register_buffer("labels", torch.arange(gaussians.n_classes), persistent=False)
         ClassDistribution.__init__(self, gaussians, self.labels, self.shape, self._like)
 
     def condition(self, labels: Any = None) -> ClassDistribution:
-        """The distributions of given labels, or the mixture of all classes.
+        """Make the distributions of given labels, or the mixture of all classes.
 
         Parameters
         ----------
         labels : (N,) integers or (N, K), optional
-            Classes, -1 for the mixture, or weights of the classes' likelihoods. Without, one
-            distribution, the mixture.
+            Classes, -1 for the mixture, or weights of the classes' likelihoods. Without labels,
+            one distribution: the mixture.
 
         Returns
         -------
         torch.distributions.Distribution
-            Of batch shape (N,), or () without labels.
+            Distributions of batch shape (N,), or () without labels.
         """
         return conditioned(self, labels)
 

@@ -1,7 +1,8 @@
-"""A base of nflows, and a transform of nflows without context."""
+"""The base for nflows, and a transform of nflows without context."""
 
 from typing import Any
 
+from einops import rearrange, repeat
 from nflows.distributions import Distribution
 from nflows.transforms import Transform
 from torch import Tensor
@@ -12,7 +13,7 @@ __all__ = ["NflowsBase", "WithoutContext"]
 
 
 class NflowsBase(LatentBase, Distribution):
-    """An ``nflows`` distribution; see ``as_base``. Labels come as the context."""
+    """An ``nflows`` distribution; see ``as_base``. Labels are passed as the context."""
 
     def _log_prob(self, inputs: Tensor, context: Tensor | None) -> Tensor:
         return self.gaussians.log_prob(flattened(inputs, self.shape), self._labels(context))
@@ -21,15 +22,17 @@ class NflowsBase(LatentBase, Distribution):
         labels = self._labels(context)
         if labels is None:
             return self._draw(num_samples)
-        draws = self._draw(labels.repeat_interleave(num_samples, 0))
-        return draws.reshape(-1, num_samples, *self.shape)
+        labels = repeat(labels, "rows ... -> (rows draws) ...", draws=num_samples)
+        return rearrange(
+            self._draw(labels), "(rows draws) ... -> rows draws ...", draws=num_samples
+        )
 
     def _labels(self, context: Tensor | None) -> Tensor | None:
         return None if context is None else class_labels(context, self.gaussians.n_classes)
 
 
 class WithoutContext(Transform):
-    """An ``nflows`` transform that drops the context; see ``without_context``."""
+    """An ``nflows`` transform that ignores the context; see ``without_context``."""
 
     def __init__(self, transform: Transform) -> None:
         """Register the transform."""
@@ -37,9 +40,9 @@ class WithoutContext(Transform):
         self.transform = transform
 
     def forward(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        """The transform's, without context."""
+        """Apply the transform without context."""
         return self.transform(inputs)
 
     def inverse(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        """The transform's, without context."""
+        """Apply the inverse of the transform without context."""
         return self.transform.inverse(inputs)

@@ -1,4 +1,4 @@
-"""A base of normflows."""
+"""The base for normflows."""
 
 import math
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ class NormflowsBase(LatentBase, BaseDistribution):
     Attributes
     ----------
     temperature : float or None
-        Multiplies the standard deviations, of samples and of densities, as for the library's own
-        bases; None is 1.
+        Multiplies the standard deviations of samples and of densities, as in the library's own
+        bases; None means 1.
     """
 
     def __init__(self, gaussians: LatentPrior, shape: Sequence[int] | None = None) -> None:
-        """Start at no temperature."""
+        """Start without a temperature."""
         super().__init__(gaussians, shape)
         self._temperature: float | None = None
 
     @property
     def temperature(self) -> float | None:
-        """What multiplies the standard deviations."""
+        """The factor of the standard deviations."""
         return self._temperature
 
     @temperature.setter
@@ -43,14 +43,14 @@ class NormflowsBase(LatentBase, BaseDistribution):
         self._temperature = value
 
     def forward(self, num_samples: int = 1, y: Any = None) -> tuple[Tensor, Tensor]:
-        """Draws and their log-densities.
+        """Draw latents, and compute their log-densities.
 
         Parameters
         ----------
         num_samples : int
-            How many, where no labels say so.
+            How many latents to draw, if there are no labels.
         y : (N,) integers or (N, K), optional
-            A draw a label, or a draw from the likelihoods mixed by these weights.
+            One draw per label, or per row of weights, which mix the likelihoods.
 
         Returns
         -------
@@ -62,7 +62,7 @@ class NormflowsBase(LatentBase, BaseDistribution):
         return z, self.log_prob(z, y)
 
     def log_prob(self, z: Tensor, y: Any = None) -> Tensor:
-        """Log N_y(z), or that of the mixture.
+        """Compute log N_y(z), or the log-density of the mixture.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class NormflowsBase(LatentBase, BaseDistribution):
         return self._tempered(z, labels, self.temperature)
 
     def _tempered(self, z: Tensor, labels: Tensor | None, temperature: float) -> Tensor:
-        """As ``log_prob``, of Gaussians with ``temperature`` times our standard deviations."""
+        """Compute ``log_prob`` with the standard deviations multiplied by ``temperature``."""
         n_classes, dim = self.gaussians.n_classes, self.gaussians.dim
         log_det = self.gaussians.density().log_det
         by_class = self.gaussians.class_log_prob(z)
@@ -93,7 +93,7 @@ class NormflowsBase(LatentBase, BaseDistribution):
             weights = soft_labels(labels, n_classes, device=z.device, rows=z.shape[0])
         else:
             labels, _ = hard_labels(
-                labels, n_classes, device=z.device, rows=z.shape[0], unlabelled=True
+                labels, n_classes, device=z.device, rows=z.shape[0], unlabeled=True
             )
             one_hot = torch.eye(n_classes, device=z.device)
             uniform = torch.full_like(one_hot[:1], 1.0 / n_classes)

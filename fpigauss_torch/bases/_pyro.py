@@ -1,4 +1,4 @@
-"""A base of pyro."""
+"""The base for pyro."""
 
 from typing import Any
 
@@ -12,24 +12,24 @@ __all__ = ["PyroBase", "PyroClassDistribution"]
 
 
 class PyroClassDistribution(ClassDistribution, TorchDistributionMixin):
-    """The same, with what pyro adds to a distribution of torch."""
+    """``ClassDistribution`` with what pyro adds to distributions of torch."""
 
 
 class PyroBase(LatentBase, ConditionalDistribution):
     """A conditional distribution of pyro and a module; see ``as_base``."""
 
     def condition(self, context: Any) -> PyroClassDistribution:
-        """The distributions of given labels.
+        """Make the distributions of given labels.
 
         Parameters
         ----------
         context : (N,) integers or (N, K), or None
-            Classes, -1 for the mixture, or weights of the classes' likelihoods. None is one
-            distribution, the mixture.
+            Classes, -1 for the mixture, or weights of the classes' likelihoods. None means
+            one distribution: the mixture.
 
         Returns
         -------
         pyro.distributions.TorchDistribution
-            Of batch shape (N,), or () of None.
+            Distributions of batch shape (N,), or () for None.
         """
         return conditioned(self, context, PyroClassDistribution)

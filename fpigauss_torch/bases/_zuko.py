@@ -1,4 +1,4 @@
-"""A base of zuko, and a transform of zuko without context."""
+"""The base for zuko, and a transform of zuko without context."""
 
 from typing import Any
 
@@ -14,27 +14,27 @@ __all__ = ["WithoutContext", "ZukoBase"]
 
 
 class ZukoBase(LatentBase, LazyDistribution):
-    """A ``zuko`` lazy distribution; see ``as_base``. Labels come as the context c."""
+    """A ``zuko`` lazy distribution; see ``as_base``. Labels are passed as the context c."""
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """The distributions of the labels ``c`` (..., 1) or weights (..., K); the mixture of none.
+        """Make the distributions of labels ``c`` (..., 1) or weights (..., K); None: the mixture.
 
         Raises
         ------
         InvalidInputError
-            If ``c`` is one vector of labels: zuko takes that as the context of a single sample,
-            and would score every row under its first label.
+            If ``c`` is a vector of labels: zuko takes that as the context of a single sample, and
+            would score every row under its first label.
         """
         if c is not None and c.ndim < 2:
             raise InvalidInputError(
-                f"c has shape {tuple(c.shape)}, (N, 1) is needed: zuko takes one vector as the "
+                f"c has shape {tuple(c.shape)}, (N, 1) is needed: zuko takes a vector as the "
                 "context of a single sample; pass c[:, None]"
             )
         return conditioned(self, c)
 
 
 class WithoutContext(LazyTransform):
-    """A ``zuko`` transform that drops the context; see ``without_context``."""
+    """A ``zuko`` transform that ignores the context; see ``without_context``."""
 
     def __init__(self, transform: LazyTransform) -> None:
         """Register the transform."""
@@ -42,5 +42,5 @@ class WithoutContext(LazyTransform):
         self.transform = transform
 
     def forward(self, c: Any = None) -> Transform:
-        """The transform's, without context."""
+        """Build the transform without context."""
         return self.transform()

@@ -1,4 +1,4 @@
-"""Codecs: one a flow library, found by the flow's type; none imports its library by itself."""
+"""Codecs: one per flow library, chosen by the flow's type; none of them imports its library."""
 
 from fpigauss_torch.codecs._codec import Codec, FunctionCodec, codec_for, register_codec
 from fpigauss_torch.codecs._distributions import DistributionCodec

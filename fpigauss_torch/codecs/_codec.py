@@ -1,4 +1,4 @@
-"""What stands between a flow's samples and its latents as one flat vector."""
+"""What translates between a flow's samples and its latents as one flat vector."""
 
 import copy
 import math
@@ -8,6 +8,7 @@ from types import MethodType
 from typing import Any, ClassVar, Self
 
 import torch
+from einops import rearrange, unpack
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
@@ -21,9 +22,9 @@ _REGISTERED: list[type["Codec"]] = []
 class Codec(nn.Module, ABC):
     """Encodes samples to flat latents, and decodes them.
 
-    Subclass it for a flow of your own: two methods, and ``flow_types`` if ``ClassFlow`` shall find
-    it by the flow's type (see ``register_codec``). What is trained must be a submodule; the flow's
-    own base should not be one, since nothing reaches its parameters.
+    Subclass it for a flow of your own: define two methods, and ``flow_types`` if ``ClassFlow``
+    should choose it by the flow's type (see ``register_codec``). Trained parts must be submodules;
+    the flow's own base should not be one, since no gradient reaches its parameters.
 
     Parameters
     ----------
@@ -35,8 +36,8 @@ class Codec(nn.Module, ABC):
     flow : object
         The flow as it was given.
     shapes : list of tuple of int, or None
-        Shapes of a sample's latents, in the order in which they are concatenated: known after the
-        first encode, saved in the state, needed by ``decode``.
+        Shapes of the latents of one sample, in the order in which they are concatenated: known
+        after the first encode, saved in the state, needed by ``decode``.
 
     Examples
     --------
@@ -60,7 +61,7 @@ class Codec(nn.Module, ABC):
     torch.Size([4])
     """
 
-    #: Qualified names of the flow classes that it is for: nothing is imported to find it.
+    #: Qualified names of the flow classes that it is for: names, so that nothing needs importing.
     flow_types: ClassVar[tuple[str, ...]] = ()
 
     shapes: list[tuple[int, ...]] | None
@@ -78,22 +79,22 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Flat latents (N, D), and log abs(det dz/dx) (N,), of samples (N, ...)."""
+        """Encode samples (N, ...) to flat latents (N, D), with log abs(det dz/dx) (N,)."""
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """Samples (N, ...) of flat latents (N, D)."""
+        """Decode flat latents (N, D) to samples (N, ...)."""
 
     def flattened(self, latents: Tensor | Sequence[Tensor]) -> Tensor:
-        """Latents (N, ...), or several of them, as one (N, D); their shapes are remembered."""
+        """Flatten one or several latents (N, ...) to one (N, D), and remember their shapes."""
         parts = [latents] if isinstance(latents, Tensor) else list(latents)
         shapes = [tuple(part.shape[1:]) for part in parts]
         if self.shapes != shapes:
             self.shapes = shapes
-        return torch.cat([part.flatten(1) for part in parts], 1)
+        return torch.cat([rearrange(part, "n ... -> n (...)") for part in parts], 1)
 
     def unflattened(self, z: Tensor) -> list[Tensor]:
-        """Flat latents (N, D) in their shapes again."""
+        """Give flat latents (N, D) their shapes back."""
         if self.shapes is None:
             raise InvalidInputError(
                 "the shapes of this flow's latents are not known yet; encode a batch first, or "
@@ -105,11 +106,11 @@ class Codec(nn.Module, ABC):
                 f"z has shape {tuple(z.shape)}, (N, {sum(sizes)}) is needed for latents of "
                 f"shapes {self.shapes}"
             )
-        parts = z.split(sizes, 1)
-        return [part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        parts: list[Tensor] = unpack(z, self.shapes, "n *")
+        return parts
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The latents' shapes, so that a loaded flow can sample at once."""
+        """Return the latents' shapes, so that a loaded flow can sample at once."""
         shapes = None if self.shapes is None else [list(shape) for shape in self.shapes]
         return {"codec": type(self).__name__, "shapes": shapes}
 
@@ -117,27 +118,27 @@ class Codec(nn.Module, ABC):
         """Take over the shapes of a state."""
         if state["codec"] != type(self).__name__:
             raise InvalidInputError(
-                f"the state is of a {state['codec']}, this is a {type(self).__name__}; "
+                f"the state is that of a {state['codec']}, this is a {type(self).__name__}; "
                 "load it into a ClassFlow over the same kind of flow"
             )
-        if state["shapes"] is not None:  # a state from before any encode has nothing to tell
+        if state["shapes"] is not None:  # a state from before the first encode has no shapes
             self.shapes = [tuple(shape) for shape in state["shapes"]]
 
 
 class FunctionCodec(Codec):
     """Two functions as a codec.
 
-    Functions that reach the flow through their closure cannot be copied with it: pass methods of
-    the flow (``flow.encode``) where it shall be deep-copied, as for an average of its weights.
+    Functions that use the flow through a closure cannot be copied with it: pass methods of the flow
+    (``flow.encode``) if it will be deep-copied, to average its weights for example.
 
     Parameters
     ----------
     flow : object
-        What is trained, if it is a module (or None).
+        The flow, which is trained if it is a module; or None.
     encode : callable
-        x (N, ...) -> (z (N, ...), logdet (N,)).
+        Maps x (N, ...) to (z (N, ...), logdet (N,)).
     decode : callable
-        z, in the shape that ``encode`` gave -> x.
+        Maps z, in the shape that ``encode`` returned, to x.
 
     Examples
     --------
@@ -163,22 +164,22 @@ class FunctionCodec(Codec):
         self._functions = (encode, decode)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """By the function."""
+        """Encode by the given function."""
         z, logdet = checked_encoding(self._functions[0](x), x.shape[0])
         return self.flattened(z), logdet
 
     def decode(self, z: Tensor) -> Tensor:
-        """By the function."""
+        """Decode by the given function."""
         return self._functions[1](self.unflattened(z)[0])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if isinstance(self.flow, nn.Module):
             for function in self._functions:
-                # the copy of a method is one of the copied flow, and so of a module's call
+                # methods and modules are copied together with the flow
                 if not isinstance(function, MethodType | nn.Module):
                     name = getattr(function, "__qualname__", type(function).__name__)
                     raise InvalidInputError(
-                        f"codec cannot be copied: the copy of {name} might go on using the "
+                        f"codec cannot be copied: the copy of {name} might still use the "
                         "original flow; pass methods of the flow, or a Codec of your own"
                     )
         new = type(self).__new__(type(self))
@@ -188,19 +189,19 @@ class FunctionCodec(Codec):
 
 
 def summed(logdet: Any, shape: Sequence[int], like: Tensor) -> Tensor:
-    """Log-determinants over a batch (N, ...) of ``shape``, summed to one a sample (N,).
+    """Sum log-determinants over a batch of shape (N, ...), ``shape``, to one per sample (N,).
 
-    Libraries give the same number for every sample as one number, a 0-d tensor or even an int:
-    those are repeated, in the dtype and on the device of ``like`` if they are no tensor.
+    If the number is the same for all samples, libraries return only that, as a 0-d tensor or even
+    an int: it is repeated, and gets the dtype and device of ``like`` if it is not a tensor.
     """
     if not isinstance(logdet, Tensor):
         logdet = torch.as_tensor(logdet, dtype=like.dtype, device=like.device)
     expanded: Tensor = logdet.expand(shape)
-    return expanded.flatten(1).sum(1) if expanded.ndim > 1 else expanded
+    return rearrange(expanded, "n ... -> n (...)").sum(1)
 
 
 def refuse_context(part: nn.Module) -> None:
-    """An error if a network within ``part`` takes a context, as normflows and nflows call it."""
+    """Raise an error if a network in ``part`` takes what normflows and nflows call a context."""
     names = ("context_features", "context_channels", "context_layer")
     for path, module in part.named_modules():
         if any(getattr(module, name, None) is not None for name in names):
@@ -211,7 +212,7 @@ def refuse_context(part: nn.Module) -> None:
 
 
 def register_codec(codec: type[Codec]) -> type[Codec]:
-    """Let ``ClassFlow`` find a codec by its ``flow_types``; the latest comes first.
+    """Let ``ClassFlow`` choose a codec by its ``flow_types``; the latest takes precedence.
 
     Parameters
     ----------
@@ -222,7 +223,7 @@ def register_codec(codec: type[Codec]) -> type[Codec]:
     Returns
     -------
     type
-        The same, so that it can be used as a decorator.
+        The codec itself, so that this can be used as a decorator.
     """
     names = codec.flow_types
     if not isinstance(names, tuple) or not all(isinstance(n, str) and "." in n for n in names):
@@ -239,12 +240,12 @@ def register_codec(codec: type[Codec]) -> type[Codec]:
 
 
 def codec_for(flow: Any) -> Codec:
-    """The codec of a flow, by its type.
+    """Make the codec of a flow, chosen by its type.
 
     Parameters
     ----------
     flow : object
-        A flow of a library that is known, or of a class that ``register_codec`` was told of.
+        A flow of a known library, or of a class that a codec was registered for.
 
     Returns
     -------
@@ -253,7 +254,7 @@ def codec_for(flow: Any) -> Codec:
     Raises
     ------
     InvalidInputError
-        If there is none for this type.
+        If there is no codec for this type.
     """
     for ancestor in type(flow).__mro__:
         name = f"{ancestor.__module__}.{ancestor.__qualname__}"

@@ -1,4 +1,4 @@
-"""Transformed distributions of torch and pyro."""
+"""The codec for transformed distributions of torch and pyro."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,14 +20,14 @@ __all__ = ["DistributionCodec"]
 
 @register_codec
 class DistributionCodec(Codec):
-    """``TransformedDistribution`` of torch or pyro, also within an ``Independent``.
+    """For ``TransformedDistribution`` of torch or pyro, also inside an ``Independent``.
 
-    All dimensions of x but the first belong to a sample, whatever the distribution calls an event.
-    Only the transforms are used. What is trained is found where it is a module or a
-    ``nn.Parameter`` in a transform's attributes; these are what ``.to(device)`` moves.
+    All dimensions of x except the first belong to a sample, whatever the distribution calls an
+    event. Only the transforms are used. Modules and ``nn.Parameter`` objects in the attributes of
+    transforms are found, trained, and moved by ``.to(device)``.
 
-    pyro's transforms remember their last argument by identity, and would give old latents for it
-    after an optimiser step: they get a view of it, never the tensor itself.
+    Transforms of pyro remember their last argument by identity, and would return outdated latents
+    for it after an optimizer step: they are given a view, never the tensor itself.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ class DistributionCodec(Codec):
     )
 
     def __init__(self, flow: Any) -> None:
-        """Register what the transforms train, not the base."""
+        """Register the trained parts of the transforms, not the base."""
         super().__init__(flow)
-        # taken apart: torch cannot copy or pickle an inverse
+        # decomposed, since torch cannot copy or pickle an inverse
         self._steps = list(_steps(_transforms(flow)))
         for step, _ in self._steps:
             if not step.bijective:
@@ -61,7 +61,7 @@ class DistributionCodec(Codec):
         self.learned = nn.ParameterList(part for part in held if isinstance(part, nn.Parameter))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """By the inverses of the transforms, last one first."""
+        """Encode by the inverses of the transforms, last transform first."""
         value = x.view_as(x)
         logdet = x.new_zeros(x.shape[0])
         for step, inverted in reversed(self._steps):
@@ -74,7 +74,7 @@ class DistributionCodec(Codec):
         return self.flattened(value), logdet
 
     def decode(self, z: Tensor) -> Tensor:
-        """By the transforms."""
+        """Decode by the transforms."""
         (value,) = self.unflattened(z)
         for step, inverted in self._steps:
             value = _inverse(step, value) if inverted else step(value)
@@ -90,13 +90,13 @@ class DistributionCodec(Codec):
     ) -> None:
         if local_metadata.get("assign_to_params_buffers", False) and len(self.learned) > 0:
             raise InvalidInputError(
-                "assign=True would part the flow's transforms from their parameters; "
+                "assign=True would separate the flow's transforms from their parameters; "
                 "load the state with assign=False"
             )
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
 
     def __getstate__(self) -> Any:
-        # what pyro remembers hangs on a graph, which can neither be copied nor pickled
+        # what pyro remembers is attached to a graph, which can neither be copied nor pickled
         for part in (part for step, _ in self._steps for part in _held(step)):
             for owner in part.modules() if isinstance(part, nn.Module) else (part,):
                 for name, value in list(vars(owner).items()):
@@ -115,7 +115,7 @@ def _transforms(flow: Any) -> list[Transform]:
     if hasattr(flow, "condition"):
         raise InvalidInputError(
             f"flow is a {type(flow).__name__}, which needs a context; the labels belong to the "
-            "Gaussians, so build it without"
+            "Gaussians, so build it without one"
         )
     raise InvalidInputError(
         f"flow is a {type(flow).__name__} without transforms; pass a TransformedDistribution"
@@ -123,7 +123,7 @@ def _transforms(flow: Any) -> list[Transform]:
 
 
 def _steps(transforms: list[Transform]) -> Iterator[tuple[Transform, bool]]:
-    """Transforms from z to x, and whether it is their inverse that is applied."""
+    """Yield the transforms from z to x, each with whether its inverse is the one to apply."""
     for transform in transforms:
         if isinstance(transform, _InverseTransform):
             inner = list(_steps([transform.inv]))
@@ -135,9 +135,9 @@ def _steps(transforms: list[Transform]) -> Iterator[tuple[Transform, bool]]:
 
 
 def _held(part: Any) -> Iterator[Any]:
-    """The modules, parameters and transforms that a transform is made of, itself the first.
+    """Yield the modules, parameters and transforms that a transform consists of, itself first.
 
-    Modules are not looked into, since they register what they hold.
+    Modules are not searched, since they register their own parts.
     """
     if isinstance(part, nn.Module | nn.Parameter):
         yield part
@@ -156,7 +156,10 @@ def _held(part: Any) -> Iterator[Any]:
 def _inverse(step: Transform, value: Tensor) -> Tensor:
     try:
         return step.inv(value)
-    except (KeyError, NotImplementedError) as error:  # pyro's own for those without an inverse
+    except (
+        KeyError,
+        NotImplementedError,
+    ) as error:  # pyro's, for a missing inverse
         raise InvalidInputError(
             f"flow has a {type(step).__name__} whose inverse cannot be computed; samples and "
             "latents need both directions, so take another transform"

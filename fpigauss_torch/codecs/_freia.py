@@ -1,4 +1,4 @@
-"""Networks of FrEIA."""
+"""The codec for networks of FrEIA."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ __all__ = ["FreiaCodec"]
 
 @register_codec
 class FreiaCodec(Codec):
-    """``SequenceINN``, ``GraphINN``, and every other ``InvertibleModule`` with one input.
+    """For ``SequenceINN``, ``GraphINN``, and every other ``InvertibleModule`` with one input.
 
-    Several outputs become one vector, in the order of the ``OutputNode`` s.
+    Several outputs are concatenated to one vector, in the order of the ``OutputNode`` s.
 
     Parameters
     ----------
     flow : FrEIA.modules.InvertibleModule
-        Without conditions.
+        A network without conditions.
 
     Raises
     ------
@@ -36,7 +36,7 @@ class FreiaCodec(Codec):
         if flow.dims_c or in_sequence:
             raise InvalidInputError(
                 "flow has conditions, and none are passed; the labels belong to the Gaussians, so "
-                "build it without"
+                "build it without conditions"
             )
         if len(flow.dims_in) != 1:
             raise InvalidInputError(
@@ -45,13 +45,13 @@ class FreiaCodec(Codec):
         self.network = flow
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """By the forward pass."""
+        """Encode by the forward pass."""
         latents, logdet = self.network((x,))
         z = self.flattened(latents)
         return z, summed(logdet, x.shape[:1], z)
 
     def decode(self, z: Tensor) -> Tensor:
-        """By the reverse pass."""
+        """Decode by the reverse pass."""
         outputs, _ = self.network(tuple(self.unflattened(z)), rev=True)
         x: Tensor = outputs if isinstance(outputs, Tensor) else outputs[0]
         return x

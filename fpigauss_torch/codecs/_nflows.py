@@ -1,4 +1,4 @@
-"""Flows of nflows."""
+"""The codec for flows of nflows."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ __all__ = ["NflowsCodec"]
 
 @register_codec
 class NflowsCodec(Codec):
-    """``Flow`` and what inherits from it, multi-scale transforms included.
+    """For ``Flow`` and its subclasses, also with multi-scale transforms.
 
-    ``MultiscaleCompositeTransform`` gives one flat vector, the latents that are split off first at
-    its beginning. A context is never passed, so transforms that take one must not need it.
+    ``MultiscaleCompositeTransform`` returns one flat vector, which begins with the latents that are
+    split off first. A context is never passed, so transforms that accept one must not need it.
 
     Parameters
     ----------
     flow : nflows.flows.Flow
-        Its transform must have an inverse.
+        A flow whose transform has an inverse.
 
     Raises
     ------
@@ -36,17 +36,17 @@ class NflowsCodec(Codec):
         if not isinstance(flow._embedding_net, nn.Identity):
             raise InvalidInputError(
                 "flow has an embedding_net for its context, and no context is passed; the labels "
-                "belong to the Gaussians, so build it without"
+                "belong to the Gaussians, so build it without one"
             )
         refuse_context(flow._transform)
         self.transform = flow._transform
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """By the transform."""
+        """Encode by the transform."""
         z, logdet = self.transform(x)
         return self.flattened(z), summed(logdet, x.shape[:1], z)
 
     def decode(self, z: Tensor) -> Tensor:
-        """By its inverse."""
+        """Decode by the inverse of the transform."""
         x: Tensor = self.transform.inverse(self.unflattened(z)[0])[0]
         return x

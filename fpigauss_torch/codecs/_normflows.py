@@ -1,4 +1,4 @@
-"""Flows of normflows."""
+"""The codecs for flows of normflows."""
 
 import inspect
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ __all__ = ["NormflowsCodec", "NormflowsMultiscaleCodec"]
 
 @register_codec
 class NormflowsCodec(Codec):
-    """``NormalizingFlow``, ``ClassCondFlow``, and ``ConditionalNormalizingFlow`` without a context.
+    """For ``NormalizingFlow``, ``ClassCondFlow``, and ``ConditionalNormalizingFlow``.
 
-    Layer by layer, since ``ClassCondFlow`` has no method for it and ``inverse_and_log_det`` sums in
-    float32 only. The base ``q0`` is not used.
+    No context is passed. Encodes layer by layer, since ``ClassCondFlow`` has no method for it and
+    ``inverse_and_log_det`` sums only in float32. The base ``q0`` is not used.
 
     Parameters
     ----------
     flow : normflows flow
-        Its layers must be bijections with an ``inverse``.
+        A flow whose layers are bijections with an ``inverse``.
 
     Raises
     ------
@@ -43,26 +43,26 @@ class NormflowsCodec(Codec):
         self.layers = flow.flows
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """By the layers' inverses, last layer first."""
+        """Encode by the inverses of the layers, last layer first."""
         z, logdet = _through(reversed(self.layers), x, x.new_zeros(x.shape[0]), inverse=True)
         return self.flattened(z), logdet
 
     def decode(self, z: Tensor) -> Tensor:
-        """By the layers."""
+        """Decode by the layers."""
         (x,) = self.unflattened(z)
         return _through(self.layers, x, x.new_zeros(x.shape[0]))[0]
 
 
 @register_codec
 class NormflowsMultiscaleCodec(Codec):
-    """``MultiscaleFlow``: the latents of all levels as one vector, the deepest first.
+    """For ``MultiscaleFlow``: the latents of all levels as one vector, the deepest level first.
 
-    One Gaussian a class spans the levels, so a level's density cannot depend on the sample's other
-    latents. Glow's learned split prior N(m(z1), s(z1)) of a level is such a dependence: like every
-    base it is left out. It can be kept as what it amounts to, an affine coupling that takes z2 to
-    (z2 - m(z1)) / s(z1), among the flow's layers.
+    One Gaussian per class spans the levels, so the density of a level cannot depend on the sample's
+    other latents. Glow's learned split prior N(m(z1), s(z1)) of a level is such a dependence; like
+    every base it is left out. To keep it, add the equivalent affine coupling, which takes z2 to
+    (z2 - m(z1)) / s(z1), to the flow's layers.
 
-    ``class_cond`` makes no difference, since the labels go to the Gaussians.
+    ``class_cond`` has no effect, since the labels go to the Gaussians.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class NormflowsMultiscaleCodec(Codec):
     flow_types = ("normflows.core.MultiscaleFlow",)
 
     def __init__(self, flow: Any) -> None:
-        """Register layers, merges and the transform of the input."""
+        """Register the layers, the merges and the transform of the input."""
         super().__init__(flow)
         for layers in flow.flows:
             _check_layers(layers)
@@ -86,7 +86,7 @@ class NormflowsMultiscaleCodec(Codec):
         self.transform = flow.transform
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """From the image to the deepest level, splitting half off after each."""
+        """Encode from the image to the deepest level, splitting off half after each."""
         logdet = x.new_zeros(x.shape[0])
         if self.transform is not None:
             x, logdet = _through([self.transform], x, logdet, inverse=True)
@@ -100,7 +100,7 @@ class NormflowsMultiscaleCodec(Codec):
         return self.flattened([x, *reversed(latents)]), logdet
 
     def decode(self, z: Tensor) -> Tensor:
-        """From the deepest level to the image."""
+        """Decode from the deepest level to the image."""
         x, *others = self.unflattened(z)
         logdet = x.new_zeros(x.shape[0])
         for level, layers in enumerate(self.levels):
@@ -113,7 +113,7 @@ class NormflowsMultiscaleCodec(Codec):
 def _through(
     layers: Iterable[Any], x: Tensor, logdet: Tensor, *, inverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """``x`` through layers, and ``logdet`` (N,) plus theirs."""
+    """Pass ``x`` through layers, and add their log-determinants to ``logdet`` (N,)."""
     for layer in layers:
         x, change = layer.inverse(x) if inverse else layer(x)
         logdet = logdet + summed(change, logdet.shape, x)

@@ -1,4 +1,4 @@
-"""Flows of zuko."""
+"""The codec for flows of zuko."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ __all__ = ["ZukoCodec"]
 
 @register_codec
 class ZukoCodec(Codec):
-    """``Flow`` and what inherits from it, without a context.
+    """For ``Flow`` and its subclasses, without a context.
 
-    zuko takes labels (N,) as one context vector and then scores all rows under the first label, so
-    none ever reach it: they go to the Gaussians.
+    zuko takes labels (N,) as one context vector and then scores all rows under the first label.
+    Therefore it is never given labels: they go to the Gaussians.
 
     Parameters
     ----------
     flow : zuko.lazy.Flow
-        Built with ``context=0``.
+        A flow built with ``context=0``.
 
     Raises
     ------
@@ -43,20 +43,20 @@ class ZukoCodec(Codec):
         self.transform = flow.transform
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """By the transform, made of the parameters as they are now."""
+        """Encode by the transform, built from the present parameters."""
         transform = self.transform(None)
         z, logdet = transform.call_and_ladj(x)
         batch = x.shape[: x.ndim - transform.domain.event_dim]
         return self.flattened(z), summed(logdet, batch, z)
 
     def decode(self, z: Tensor) -> Tensor:
-        """By its inverse."""
+        """Decode by the inverse of the transform."""
         x: Tensor = self.transform(None).inv(self.unflattened(z)[0])
         return x
 
 
 def _context_width(part: nn.Module) -> int:
-    """How many context features one of zuko's own lazy transforms takes, which it does not say."""
+    """Work out how many context features a lazy transform of zuko takes, which it does not say."""
     if hasattr(part, "ode"):  # continuous
         return int(part.ode[0].in_features - part.ode[-1].out_features - 2 * part.freqs.shape[0])
     if not hasattr(part, "hyper"):

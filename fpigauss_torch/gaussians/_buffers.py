@@ -1,4 +1,4 @@
-"""Class Gaussians of one covariance family as buffers of a module: made, moved, saved, loaded."""
+"""Class Gaussians of one covariance family as buffers of a module, and their state."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -15,7 +15,7 @@ __all__ = ["GaussianBuffers"]
 
 
 class GaussianBuffers(LatentPrior):
-    """Float64 buffers of K Gaussians, and the factors that densities and draws use.
+    """K Gaussians in float64 buffers, with the factors that densities and draws use.
 
     The parameters are those of ``LatentGaussians``, which adds fits and conversions.
     """
@@ -36,7 +36,7 @@ class GaussianBuffers(LatentPrior):
         """Start from N(0, I) for every class."""
         super().__init__(n_classes, dim)
         self.family = resolve_family(covariance, tied)
-        #: How often the Gaussians were replaced.
+        #: How many times the Gaussians were replaced.
         self.n_swaps = 0
         zero = torch.zeros(n_classes, dim, dtype=torch.float64)
         # the shape's own average of the identity: ones, however the family stores them
@@ -48,16 +48,16 @@ class GaussianBuffers(LatentPrior):
             self.register_buffer(name, value, persistent=False)
 
     def density(self) -> ClassDensity:
-        """The Gaussians as they are now."""
+        """Return the Gaussians as they are now."""
         return ClassDensity(self.means, self._inverse, self._log_det)
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """F_y times standard-normal ``noise``."""
+        """Multiply standard-normal ``noise`` by F_y."""
         own = torch.zeros_like(labels) if self.family.tied else labels
         if self._root.ndim == 2:
             return noise * self._root[own]
         colored = noise.clone()
-        for code in own.unique().tolist():  # (n, d, d) a row would be far larger
+        for code in own.unique().tolist():  # one (d, d) matrix per row would be far larger
             rows = own == code
             colored[rows] = noise[rows] @ self._root[code].T
         return colored
@@ -76,7 +76,7 @@ class GaussianBuffers(LatentPrior):
         self.n_swaps += 1
 
     def _prepared(self, covariances: Tensor) -> dict[str, Tensor]:
-        """Factors, as buffers by name."""
+        """Compute the factors, by the names of their buffers."""
         family = self.family
         factor = family.factor(family.unpack(covariances))
         log_det = family.log_det(factor, self.dim)
@@ -87,7 +87,7 @@ class GaussianBuffers(LatentPrior):
         return {"_root": root, "_inverse": inverse, "_log_det": log_det}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move, but keep the dtype of the buffers: .half() would cost the fit its digits."""
+        """Move the buffers, but keep their dtype: .half() would cost the fit its digits."""
         dtypes = {name: buffer.dtype for name, buffer in self.named_buffers(recurse=False)}
         module: Self = super()._apply(lambda x: _moved(fn, x), recurse)
         changed = {n for n, b in self.named_buffers(recurse=False) if b.dtype != dtypes[n]}
@@ -95,7 +95,7 @@ class GaussianBuffers(LatentPrior):
         return module
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the tensors of a state do not say."""
+        """Return what the tensors of a state do not say."""
         family = {"covariance": self.family.name, "tied": self.family.tied}
         return super().get_extra_state() | family
 
@@ -118,7 +118,7 @@ class GaussianBuffers(LatentPrior):
 
 
 def _moved(fn: Callable[[Tensor], Tensor], buffer: Tensor) -> Tensor:
-    """``fn`` applied without its change of dtype; float32 where the device has no float64."""
+    """Apply ``fn`` without its change of dtype; float32 where the device has no float64."""
     try:
         moved = fn(buffer)
     except TypeError:  # MPS refuses float64

@@ -37,11 +37,11 @@ __all__ = ["LatentGaussians"]
 
 
 class LatentGaussians(GaussianBuffers):
-    r"""One Gaussian a class under a flow, fitted by the fixed point of fpigauss.
+    r"""One Gaussian per class under a flow, fitted by the fixed point of fpigauss.
 
-    Means and covariances are float64 buffers, N(0, I) for every class until the first fit; their
-    dtype stays whatever the module is cast to (float32 where the device has no float64). Nothing
-    in it is trained.
+    Means and covariances are float64 buffers, N(0, I) for every class until the first fit; casting
+    the module does not change their dtype (which is float32 where the device has no float64).
+    Nothing in the module is trained.
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ class LatentGaussians(GaussianBuffers):
     # -- the prior -------------------------------------------------------------------------
 
     def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
-        """As every prior's; a backward pass after a refit in between is an error of its own."""
+        """Compute log N_y(z), see ``LatentPrior``; a refit before the backward pass is an error."""
         return checked_at_backward(super().log_prob(z, labels), self, self.n_swaps)
 
     def class_log_prob(self, z: Tensor) -> Tensor:
-        """As every prior's; a backward pass after a refit in between is an error of its own."""
+        """Compute log N_y(z), see ``LatentPrior``; a refit before the backward pass is an error."""
         return checked_at_backward(super().class_log_prob(z), self, self.n_swaps)
 
     # -- fits ------------------------------------------------------------------------------
@@ -97,14 +97,14 @@ class LatentGaussians(GaussianBuffers):
         sample_weight: Any = None,
         **options: Any,
     ) -> FixedPointResult:
-        """Refit to labelled latents that fit in memory; ``refit_`` streams them through a flow.
+        """Refit to labeled latents that fit in memory; ``refit_`` streams them through a flow.
 
         Parameters
         ----------
         z : (N, d) tensor
             Latents, of any floating dtype; fitted in float64.
         y : (N,) integers
-            Classes 0..K-1; rows of class -1 (unlabelled) are left out.
+            Classes 0..K-1; rows of class -1 (unlabeled) are left out.
         lam : float
             The weight of the repulsion, >= 0.
         accept : collection of str
@@ -112,8 +112,8 @@ class LatentGaussians(GaussianBuffers):
         sample_weight : (N,) array-like, optional
             Repetition weights >= 0.
         **options
-            Of ``fpigauss.fit_fixed_point``: update, init, pi, alpha, equations, solver, max_iter,
-            tol, shrinkage, memory_limit, progress, callback.
+            Options of ``fpigauss.fit_fixed_point``: update, init, pi, alpha, equations, solver,
+            max_iter, tol, shrinkage, memory_limit, progress, callback.
 
         Returns
         -------
@@ -124,15 +124,15 @@ class LatentGaussians(GaussianBuffers):
         InvalidInputError
             If an argument cannot be used, a latent is not finite, or a class has no sample.
         RefitRejectedError
-            If the fit ends otherwise than ``accept`` says. In every case of an error the old
-            Gaussians stay.
+            If the fit ends with a status that is not in ``accept``. After any error the old
+            Gaussians are kept.
         """
         check_latents(z, self.dim, self.means.device)
-        labels, some_unlabelled = hard_labels(
-            y, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True, name="y"
+        labels, some_unlabeled = hard_labels(
+            y, self.n_classes, device=z.device, rows=z.shape[0], unlabeled=True, name="y"
         )
         z = z.detach().to(self.means.dtype)
-        if some_unlabelled:
+        if some_unlabeled:
             kept = labels >= 0
             z, labels = z[kept], labels[kept]
             if sample_weight is not None:
@@ -155,12 +155,12 @@ class LatentGaussians(GaussianBuffers):
         accept: Collection[str] = ACCEPTED,
         **options: Any,
     ) -> FixedPointResult:
-        """Refit to the statistics of labelled latents.
+        """Refit to the statistics of labeled latents.
 
         Parameters
         ----------
         statistics : ClassStatistics
-            Of this width, with as many classes; their order is 0..K-1.
+            Statistics of this width and number of classes, which are 0..K-1 in their order.
         lam, accept, **options
             As in ``fit_``.
 
@@ -171,7 +171,7 @@ class LatentGaussians(GaussianBuffers):
         Raises
         ------
         InvalidInputError, RefitRejectedError
-            As ``fit_``.
+            As in ``fit_``.
         """
         check_outside_backward("a refit")
         check_options(lam, options, accept, self.family)
@@ -179,7 +179,7 @@ class LatentGaussians(GaussianBuffers):
         with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = solve_fixed_point(statistics, lam, covariance=self.family, **options)
-        if result.status not in accept:  # what it warned of is what is raised
+        if result.status not in accept:  # the error says what the warnings say
             remedies = self._remedies(lam, options.get("alpha", 1.0))
             raise RefitRejectedError(
                 f'the fit ended "{result.status}" ({result.status.message}), which is not among '
@@ -207,23 +207,23 @@ class LatentGaussians(GaussianBuffers):
 
     @property
     def statistics_kind(self) -> str:
-        """The ``covariance=`` of the statistics that a fit needs."""
+        """The ``covariance=`` that statistics for a fit must have."""
         return "dense" if self.family.needs_dense else "diagonal"
 
     # -- conversion ------------------------------------------------------------------------
 
     def assign_(self, gaussians: ClassGaussians) -> Self:
-        """Take over Gaussians of the core, in place, all at once.
+        """Take over Gaussians of the core, in place and all at once.
 
         Parameters
         ----------
         gaussians : ClassGaussians
-            Of the same family and sizes; class 0..K-1 is their order.
+            Gaussians of the same family and sizes; their order is 0..K-1.
 
         Returns
         -------
         LatentGaussians
-            These.
+            This module.
 
         Raises
         ------
@@ -238,17 +238,19 @@ class LatentGaussians(GaussianBuffers):
         ours = _described(self.family, self.n_classes, self.dim)
         theirs = _described(gaussians.family, gaussians.n_classes, gaussians.dim)
         if ours != theirs:
-            raise InvalidInputError(f"gaussians are {theirs}, these are {ours}; they must agree")
+            raise InvalidInputError(
+                f"gaussians are {theirs}, the module has {ours}; they must agree"
+            )
         self._swap(gaussians.to(self.means))
         return self
 
     def class_gaussians(self, classes: Any = None) -> ClassGaussians:
-        """These as Gaussians of the core, copied, in float64 tensors.
+        """Return a copy as Gaussians of the core, in float64 tensors.
 
         Parameters
         ----------
         classes : (K,) array-like, optional
-            Ascending labels for 0..K-1, which they are by default.
+            Labels in ascending order, in place of 0..K-1.
 
         Returns
         -------
@@ -264,12 +266,12 @@ class LatentGaussians(GaussianBuffers):
 
     @classmethod
     def from_class_gaussians(cls, gaussians: ClassGaussians) -> Self:
-        """A module of Gaussians of the core; their classes become 0..K-1, in their order.
+        """Make a module from Gaussians of the core; their classes become 0..K-1, in their order.
 
         Parameters
         ----------
         gaussians : ClassGaussians
-            Of any namespace.
+            Gaussians in any array namespace.
 
         Returns
         -------
@@ -285,7 +287,7 @@ class LatentGaussians(GaussianBuffers):
         return module.assign_(gaussians)
 
     def reset_parameters(self) -> None:
-        """N(0, I) for every class again; modules that were made on the meta device need it."""
+        """Set every class to N(0, I) again; needed by modules that were made on the meta device."""
         identity = type(self)(self.n_classes, self.dim, self.family, self.family.tied)
         self.assign_(identity.class_gaussians())
 

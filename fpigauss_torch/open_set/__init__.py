@@ -1,4 +1,4 @@
-"""What belongs to no class, how sure a posterior may be, and a class more."""
+"""Samples that belong to no class, how confident a posterior may be, and a class added later."""
 
 from fpigauss_torch.open_set._calibration import calibrate_temperature
 from fpigauss_torch.open_set._new_class import Extended, add_class

@@ -1,4 +1,4 @@
-"""How sure a posterior may be: a temperature from held-out samples."""
+"""How confident a posterior may be: a temperature from held-out samples."""
 
 import warnings
 from typing import Any
@@ -11,15 +11,16 @@ from fpigauss_torch._support import hard_labels
 
 __all__ = ["calibrate_temperature"]
 
-#: Times the largest difference of log-densities: a temperature that makes posteriors uniform.
+#: A temperature of this many times the largest difference of log-densities makes posteriors
+#: uniform.
 _UNIFORM = 1e3
 
 
 def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
-    r"""The temperature T that makes the posteriors of held-out samples most likely.
+    r"""Find the temperature T under which the labels of held-out samples are most likely.
 
-    It minimises NLL(T) = -mean_i log softmax(log p(x_i|.) / T) at y_i, which is convex in 1/T, so
-    that its one stationary point is found to rounding, in float64. Densities in many dimensions
+    It minimizes NLL(T) = -mean_i log softmax(log p(x_i|.) / T) at y_i, which is convex in 1/T, so
+    that its only stationary point is found up to rounding, in float64. Densities in many dimensions
     differ by many nats: T is often far above 1. Predictions do not change.
 
     Parameters
@@ -27,7 +28,7 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
     class_log_prob : (N, K) tensor or array-like
         ``model.class_log_prob(x)`` of samples that were not trained on.
     labels : (N,) integers
-        Their classes 0..K-1; rows of class -1 (unlabelled) are left out.
+        Their classes 0..K-1; rows of class -1 (unlabeled) are left out.
 
     Returns
     -------
@@ -37,22 +38,22 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
     Raises
     ------
     InvalidInputError
-        If there is one class only, no labelled row, a log-density that is not finite, or no
-        difference between classes.
+        If there is only one class or no labeled row, a log-density is not finite, or classes do
+        not differ.
 
     Warns
     -----
     ConvergenceWarning
-        If NLL has no minimum: all rows are classified right and it falls down to T = 0 (then 1 is
-        returned, which leaves posteriors as they are); or chance does better and it falls up to
-        infinity (then a T that makes them uniform to 1e-3).
+        If NLL has no minimum. Either all rows are classified correctly and NLL falls as T goes to 0
+        (then 1 is returned, which leaves posteriors as they are), or chance does better and NLL
+        falls as T grows (then a T is returned that makes posteriors uniform up to 1e-3).
 
     Examples
     --------
     >>> import torch
     >>> from fpigauss_torch import calibrate_temperature
     >>> log_prob = torch.tensor([[0.0, -8.0], [0.0, -8.0], [0.0, -8.0], [0.0, -8.0]])
-    >>> calibrate_temperature(log_prob, torch.tensor([0, 0, 0, 1]))  # 8 / log 3: sure to 3/4
+    >>> calibrate_temperature(log_prob, torch.tensor([0, 0, 0, 1]))  # 8 / log 3: 3/4 confident
     7.28
     """
     values = torch.as_tensor(class_log_prob).detach()
@@ -63,22 +64,22 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
         )
     values = values.cpu().double()
     codes, _ = hard_labels(
-        labels, values.shape[1], device=values.device, rows=values.shape[0], unlabelled=True
+        labels, values.shape[1], device=values.device, rows=values.shape[0], unlabeled=True
     )
     values, codes = values[codes >= 0], codes[codes >= 0]
     if codes.numel() == 0:
-        raise InvalidInputError("labels holds no labelled row; pass held-out samples with labels")
+        raise InvalidInputError("labels contain no labeled row; pass held-out samples with labels")
     finite = values.isfinite().all(1)
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0, 0])
         raise InvalidInputError(
-            f"class_log_prob is not finite in labelled row {row}; look at that sample's latents"
+            f"class_log_prob is not finite in labeled row {row}; look at that sample's latents"
         )
     values = values - values.amax(1, keepdim=True)
     own = values.gather(1, codes[:, None])[:, 0]
 
     def slope(inverse: float) -> float:
-        """Of NLL in 1/T."""
+        """Compute the derivative of NLL with respect to 1/T."""
         posterior = torch.softmax(inverse * values, 1)
         return float(((posterior * values).sum(1) - own).mean())
 
@@ -88,11 +89,11 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
             "class_log_prob is the same for all classes in every row; fit the Gaussians first"
         )
     if bool((own == 0.0).all()):
-        return _without_minimum(1.0, "all rows are classified right")
+        return _without_minimum(1.0, "all rows are classified correctly")
     if slope(0.0) >= 0.0:
         return _without_minimum(_UNIFORM * scale, "chance does better")
     above = 1.0 / scale
-    while slope(above) <= 0.0:  # positive in the end, since a row is classified wrong
+    while slope(above) <= 0.0:  # positive at some point, since a row is misclassified
         above *= 2.0
     return float(1.0 / brentq(slope, 0.0, above, xtol=1e-300))
 

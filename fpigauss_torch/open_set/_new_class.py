@@ -1,4 +1,4 @@
-"""A class added to Gaussians that are fitted already, from its latents alone."""
+"""A class added to Gaussians that are already fitted, from the latents of that class alone."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ __all__ = ["Extended", "add_class"]
 
 
 class Extended(NamedTuple):
-    """What ``add_class`` gives."""
+    """The result of ``add_class``."""
 
-    #: Of K+1 classes.
+    #: Gaussians of K+1 classes.
     gaussians: LatentGaussians
-    #: Of the samples of all K+1 classes, for the next class or refit.
+    #: Statistics of the samples of all K+1 classes, for the next class or refit.
     statistics: ClassStatistics
     #: The fit.
     result: FixedPointResult
@@ -36,23 +36,23 @@ def add_class(
 ) -> Extended:
     """Fit a new class K beside the classes 0..K-1, without their samples.
 
-    The statistics are merged, and the fit starts from the Gaussians as they are and from the data
-    of the new class; a tied covariance is pooled anew, each class weighing the same. The old
-    Gaussians stay as they are: put the new ones into the flow by ``model.gaussians = ...``.
+    The statistics are merged, and the fit starts from the present Gaussians and from the data of
+    the new class; a tied covariance is pooled again, with equal weight for each class. The old
+    module is not changed: put the new one into the flow by ``model.gaussians = ...``.
 
     Parameters
     ----------
     gaussians : LatentGaussians
-        Of K classes.
+        Fitted Gaussians of K classes.
     statistics : ClassStatistics
-        Of the latents of the classes 0..K-1, under the flow as it is now.
+        Statistics of the latents of the classes 0..K-1, under the flow as it is now.
     z_new : (N, d) tensor
         Latents of samples of the new class.
     lam : float
         The weight of the repulsion, >= 0.
     **options
-        Of ``LatentGaussians.solve_``, but ``init``. Under ``pi="initial"`` give the number of the
-        first fit instead (its ``result.pi``): the start is another one here.
+        Options of ``LatentGaussians.solve_`` except ``init``. In place of ``pi="initial"``, pass
+        the number of the first fit (its ``result.pi``), since this fit starts elsewhere.
 
     Returns
     -------
@@ -62,17 +62,16 @@ def add_class(
     Raises
     ------
     InvalidInputError
-        If ``statistics`` are of other classes or dimensions, or ``z_new`` has too few rows for a
+        If ``statistics`` have other classes or dimensions, or ``z_new`` has too few rows for a
         covariance.
     RefitRejectedError
-        If the fit ends otherwise than ``accept`` says.
+        If the fit ends with a status that is not in ``accept``.
 
     Examples
     --------
     >>> import torch
     >>> from fpigauss import ClassStatistics
-    >>> from fpigauss_torch import LatentGaussians
-    >>> from fpigauss_torch import add_class
+    >>> from fpigauss_torch import LatentGaussians, add_class
     >>> y = torch.arange(90) % 3
     >>> z = torch.randn(90, 2, generator=torch.Generator().manual_seed(0)) + y[:, None]
     >>> old = ClassStatistics.from_samples(z[y < 2], y[y < 2])
@@ -101,7 +100,7 @@ def add_class(
 
 
 def _start(gaussians: LatentGaussians, own: ClassStatistics, shrinkage: Any) -> ClassGaussians:
-    """The Gaussians as they are, and the new class as its data are."""
+    """Extend the present Gaussians by the new class as its data are."""
     family, n_classes = gaussians.family, gaussians.n_classes
     data = family.average(
         family.projections(shrunk(own.covariances, own.counts, shrinkage)), gaussians.dim
@@ -132,23 +131,23 @@ def _check_statistics(gaussians: Any, statistics: Any) -> None:
         )
     if not isinstance(statistics, ClassStatistics):
         raise InvalidInputError(
-            f"statistics is a {type(statistics).__name__}; pass the ClassStatistics of the classes "
-            "that are fitted"
+            f"statistics is a {type(statistics).__name__}; pass the ClassStatistics of the fitted "
+            "classes"
         )
     if statistics.dim != gaussians.dim:
         raise InvalidInputError(
-            f"statistics are of {statistics.dim} dimensions, the Gaussians of {gaussians.dim}; "
+            f"statistics have {statistics.dim} dimensions, the Gaussians {gaussians.dim}; "
             "gather them from latents of the same flow"
         )
     expected = list(range(gaussians.n_classes))
     if statistics.classes.tolist() != expected:
         raise InvalidInputError(
-            f"statistics are of the classes {statistics.classes.tolist()}, the Gaussians of "
-            f"{expected}; gather them from the classes that are fitted"
+            f"statistics have the classes {statistics.classes.tolist()}, the Gaussians "
+            f"{expected}; gather them from the fitted classes"
         )
     if statistics.covariance != gaussians.statistics_kind:
         raise InvalidInputError(
-            f"statistics holds {statistics.covariance} covariances, the Gaussians need "
-            f'{gaussians.statistics_kind} ones; gather it with covariance="'
+            f"statistics have {statistics.covariance} covariances, the Gaussians need "
+            f'{gaussians.statistics_kind} ones; gather them with covariance="'
             f'{gaussians.statistics_kind}"'
         )

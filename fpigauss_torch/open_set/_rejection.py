@@ -1,4 +1,4 @@
-"""Samples that belong to none of the classes: scores, and the threshold to reject by."""
+"""Scores for samples that belong to none of the classes, and a threshold to reject them."""
 
 import math
 from typing import Any
@@ -15,11 +15,11 @@ __all__ = ["rejection_score", "rejection_threshold", "typicality_score"]
 
 @torch.no_grad()
 def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
-    """-log p(x) under the mixture of all classes: the higher, the less like them.
+    """Compute -log p(x) under the mixture of all classes: foreign samples score high.
 
-    The log-determinant is part of it. Flows are known to give some foreign data more likelihood
-    than their own, smooth images most of all (Nalisnick et al. 2019): compare
-    ``typicality_score``, and try both on data that you want rejected.
+    The score includes the log-determinant. Flows are known to give some foreign data, smooth images
+    above all, a higher likelihood than their own (Nalisnick et al. 2019): compare
+    ``typicality_score``, and try both on data that should be rejected.
 
     Parameters
     ----------
@@ -51,15 +51,15 @@ def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
-    r"""How untypical the latents are of the class that they would be given.
+    r"""Measure how untypical latents are of the class that is predicted for them.
 
     The squared Mahalanobis distance of a draw of a class to its mean is chi-square with d degrees
-    of freedom: about d, and hardly ever much less. The score is the distance of m from there, in
-    standard deviations, once the chi-square is made normal by a cube root (Wilson & Hilferty):
-    \|(m/d)^(1/3) - 1 + 2/(9d)\| / sqrt(2/(9d)). So it is high for latents too near to the mean
-    too, where the likelihood is highest; and it does not see the log-determinant, through which
-    a flow favours smooth data. No score rejects everything foreign: a flow may send it to typical
-    latents.
+    of freedom: about d, and hardly ever much less. The score is how far a distance m is from that,
+    in standard deviations, after a cube root has made the chi-square normal (Wilson & Hilferty):
+    \|(m/d)^(1/3) - 1 + 2/(9d)\| / sqrt(2/(9d)). So it is also high for latents that are too
+    close to the mean, where the likelihood is highest; and it ignores the log-determinant, through
+    which a flow favors smooth data. No score rejects everything foreign: a flow may send foreign
+    data to typical latents.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
     >>> from fpigauss_torch import rejection_score, typicality_score
     >>> same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
     >>> model = ClassFlow(None, LatentGaussians(2, 100), codec=same)
-    >>> x = torch.stack([torch.ones(100), torch.zeros(100)])  # a typical length, and none
+    >>> x = torch.stack([torch.ones(100), torch.zeros(100)])  # a typical length, and length 0
     >>> rejection_score(model, x).argmin(), typicality_score(model, x).argmin()
     (tensor(1), tensor(0))
     """
@@ -98,15 +98,15 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
 
 
 def rejection_threshold(scores: Any, rate: float) -> float:
-    """The score above which a given part of known samples is rejected.
+    """Find the score above which a given part of known samples is rejected.
 
     Parameters
     ----------
     scores : (N,) tensor or array-like
         Scores of held-out samples of the known classes.
     rate : float
-        The part of them to be rejected, 0 <= rate < 1: no more than that have a higher score, and
-        without ties just that, rounded down to whole samples.
+        The part of them to reject, 0 <= rate < 1: at most this part has a higher score than the
+        threshold, and without ties exactly this part, rounded down to whole samples.
 
     Returns
     -------

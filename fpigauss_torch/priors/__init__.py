@@ -1,7 +1,7 @@
-"""What the paper compares with, as priors under the same flow.
+"""The priors that the paper compares with, to be put under the same flow.
 
 Every prior has the interface of ``LatentPrior``: put it into ``ClassFlow`` in place of
-``LatentGaussians``, and the flow, its training, and its evaluation stay as they are.
+``LatentGaussians``; the flow, its training, and its evaluation stay as they are.
 
 =====================  =========================  ======================  ========
 prior                  in the paper               Gaussians               set by
@@ -14,13 +14,14 @@ prior                  in the paper               Gaussians               set by
 ``SymmetricKLMeans``   IB-INN + KLJ, Table 4      N(mu_y, I)              training
 =====================  =========================  ======================  ========
 
-*Fitted* priors have ``fit_`` and ``solve_``, and ``refit_`` and schedules run on them. *Trained*
-ones are parameters that an optimiser moves with the flow, started by ``init_`` or
-``init_from_``, and ``RandomMeans`` never change: there is nothing to refit, and ``refit_``
-raises. All of them give ``class_gaussians()`` to the core, for ``fpigauss.pairwise_kld`` say.
+*Fitted* priors have ``fit_`` and ``solve_``, and ``refit_`` and schedules work on them. *Trained*
+priors are parameters that an optimizer changes together with the flow; ``init_`` or
+``init_from_`` sets where they start. ``RandomMeans`` never change. For these two kinds there is
+nothing to refit, and ``refit_`` raises an error. All priors have ``class_gaussians()``, which
+returns Gaussians of the core, for ``fpigauss.pairwise_kld`` for example.
 
-The loss that every prior is trained with is ``model(x, y).mean() + prior.penalty()``; the penalty
-is zero for most. IB-INN has ``information_bottleneck_loss`` in place of ``model(x, y)``.
+With every prior the loss to train is ``model(x, y).mean() + prior.penalty()``; the penalty is zero
+for most. IB-INN uses ``information_bottleneck_loss`` in place of ``model(x, y)``.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""What the priors share that no fixed point is fitted to: class means, and how they start."""
+"""What the priors without a fixed point share: class means, and how they start."""
 
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ __all__ = ["MeansPrior", "TrainedPrior", "drawn_means"]
 
 
 def drawn_means(n_classes: int, dim: int, scale: float, seed: Any) -> Tensor:
-    """``scale`` times standard-normal means (K, d), in torch's default dtype."""
+    """Draw means (K, d) from N(0, scale^2 I), in torch's default dtype."""
     scale = check_nonnegative(scale, "scale")
     generator = as_generator(seed)
     device = None if generator is None else generator.device
@@ -29,26 +29,26 @@ def drawn_means(n_classes: int, dim: int, scale: float, seed: Any) -> Tensor:
 
 
 class MeansPrior(LatentPrior):
-    """N(mu_y, I) for every class; subclasses say where ``means`` (K, d) come from."""
+    """N(mu_y, I) for every class; subclasses define where ``means`` (K, d) come from."""
 
     means: Tensor
 
     def density(self) -> ClassDensity:
-        """The Gaussians as they are now."""
+        """Return the Gaussians as they are now."""
         return ClassDensity(self.means, self.means.new_ones(1, 1), self.means.new_zeros(1))
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """The noise as it is: F_y = I."""
+        """Return the noise as it is, since F_y = I."""
         return noise
 
     def class_gaussians(self) -> ClassGaussians:
-        """These as Gaussians of the core, copied: for ``fpigauss.pairwise_kld``, say."""
+        """Return a copy as Gaussians of the core, for ``fpigauss.pairwise_kld`` for example."""
         means = self.means.detach().clone()
         return ClassGaussians(means, means.new_ones(()), covariance="isotropic", tied=True)
 
 
 class TrainedPrior(MeansPrior):
-    """Means that an optimiser trains with the flow: ``init_`` says where they start."""
+    """Means that an optimizer trains with the flow; ``init_`` sets where they start."""
 
     def __init__(self, n_classes: int, dim: int, scale: float, seed: Any) -> None:
         """Draw the means."""
@@ -58,19 +58,19 @@ class TrainedPrior(MeansPrior):
     def init_(self, z: Tensor, y: Any) -> Self:
         """Start from the class means (and variances, where they are trained) of latents.
 
-        Call it before the optimiser's first step: momenta know nothing of it.
+        Call it before the optimizer's first step: it does not reset momenta.
 
         Parameters
         ----------
         z : (N, d) tensor
             Latents, of any floating dtype.
         y : (N,) integers
-            Classes 0..K-1; rows of class -1 (unlabelled) are left out.
+            Classes 0..K-1; rows of class -1 (unlabeled) are left out.
 
         Returns
         -------
         TrainedPrior
-            This one.
+            This prior.
 
         Raises
         ------
@@ -78,10 +78,10 @@ class TrainedPrior(MeansPrior):
             If an argument cannot be used, a latent is not finite, or a class has no sample.
         """
         check_latents(z, self.dim, self.means.device)
-        labels, some_unlabelled = hard_labels(
-            y, self.n_classes, device=z.device, rows=z.shape[0], unlabelled=True, name="y"
+        labels, some_unlabeled = hard_labels(
+            y, self.n_classes, device=z.device, rows=z.shape[0], unlabeled=True, name="y"
         )
-        if some_unlabelled:
+        if some_unlabeled:
             z, labels = z[labels >= 0], labels[labels >= 0]
         return self.init_from_(
             ClassStatistics.from_samples(z, labels, classes=range(self.n_classes))
@@ -93,14 +93,14 @@ class TrainedPrior(MeansPrior):
         Parameters
         ----------
         statistics : ClassStatistics
-            Of this width, with as many classes; their order is 0..K-1. Latents that do not fit in
-            memory are streamed by ``gather_statistics``, given a ClassFlow of the same flow with
-            ``DataGaussians``.
+            Statistics of this width and number of classes, which are 0..K-1 in their order. For
+            latents that do not fit in memory, ``gather_statistics`` streams them, given a ClassFlow
+            of the same flow with ``DataGaussians``.
 
         Returns
         -------
         TrainedPrior
-            This one.
+            This prior.
 
         Raises
         ------

@@ -15,8 +15,8 @@ __all__ = ["DataGaussians"]
 class DataGaussians(LatentGaussians):
     r"""Baseline 1: ``LatentGaussians`` that are always fitted without repulsion, at lam = 0.
 
-    Fits take the ``lam`` that ``refit_`` and schedules pass, so that one schedule runs over all
-    fitted priors, and do not use it. Everything else is as in ``LatentGaussians``.
+    Fits accept the ``lam`` that ``refit_`` and schedules pass, so that the same schedule works for
+    all fitted priors, but do not use it. Everything else is as in ``LatentGaussians``.
 
     Parameters
     ----------
@@ -36,28 +36,28 @@ class DataGaussians(LatentGaussians):
     """
 
     def fit_(self, z: Tensor, y: Any, lam: float = 0.0, **options: Any) -> FixedPointResult:
-        """Take the class means and covariances of labelled latents that fit in memory.
+        """Take the class means and covariances of labeled latents that fit in memory.
 
         Parameters
         ----------
         z : (N, d) tensor
             Latents, of any floating dtype.
         y : (N,) integers
-            Classes 0..K-1; rows of class -1 (unlabelled) are left out.
+            Classes 0..K-1; rows of class -1 (unlabeled) are left out.
         lam : float
             Not used: the fit is at lam = 0.
         **options
-            As in ``LatentGaussians.fit_``; ``shrinkage``, say.
+            As in ``LatentGaussians.fit_``; ``shrinkage`` for example.
 
         Returns
         -------
         FixedPointResult
-            Of the fit at lam = 0.
+            The fit at lam = 0.
 
         Raises
         ------
         InvalidInputError, RefitRejectedError
-            As ``LatentGaussians.fit_``.
+            As in ``LatentGaussians.fit_``.
         """
         return super().fit_(z, y, lam, **options)
 
@@ -69,12 +69,12 @@ class DataGaussians(LatentGaussians):
         accept: Collection[str] = ACCEPTED,
         **options: Any,
     ) -> FixedPointResult:
-        """Take the means and covariances of statistics.
+        """Take over the means and covariances of statistics.
 
         Parameters
         ----------
         statistics : ClassStatistics
-            Of this width, with as many classes; their order is 0..K-1.
+            Statistics of this width and number of classes, which are 0..K-1 in their order.
         lam : float
             Not used: the fit is at lam = 0.
         accept, **options
@@ -83,11 +83,11 @@ class DataGaussians(LatentGaussians):
         Returns
         -------
         FixedPointResult
-            Of the fit at lam = 0.
+            The fit at lam = 0.
 
         Raises
         ------
         InvalidInputError, RefitRejectedError
-            As ``LatentGaussians.fit_``.
+            As in ``LatentGaussians.fit_``.
         """
         return super().solve_(statistics, 0.0, accept=accept, **options)

@@ -1,4 +1,4 @@
-"""Baseline 2: Eq. 4 by gradient descent, on means and bounded variances."""
+"""Baseline 2: gradient descent on Eq. 4, over means and bounded variances."""
 
 from typing import Any
 
@@ -16,32 +16,32 @@ from fpigauss_torch.priors._base import TrainedPrior
 
 __all__ = ["GradientGaussians"]
 
-#: Variances start at least this part of the range inside their bounds: there the sigmoid has a
-#: slope left to move by.
+#: Variances start inside their bounds by at least this part of the range, where the sigmoid still
+#: has a slope.
 _MARGIN = 1e-3
 
 
 class GradientGaussians(TrainedPrior):
-    r"""Baseline 2: diagonal Gaussians that an optimiser trains on Eq. 4, together with the flow.
+    r"""Baseline 2: diagonal Gaussians that an optimizer trains on Eq. 4, together with the flow.
 
-    The variances are v = low + (high - low) sigmoid(s), with s trained: positive whatever the
-    optimiser does. ``penalty`` is the repulsion of Eq. 4, as the core computes it,
+    The variances are v = low + (high - low) sigmoid(s), where s is trained: they are positive
+    whatever the optimizer does. ``penalty`` is the repulsion of Eq. 4, as the core computes it,
 
         lam / (K (K-1)) sum_{y != y'} phi(KLD(N_y || N_y')),
 
-    over K: Eq. 4 as a whole is K times the mean negative log-likelihood (of classes in equal
-    parts) and the penalty together. Train on ``model(x, y).mean() + prior.penalty()``, and give
-    the Gaussians a learning rate of their own, see ``learning_rate_policy``.
+    divided by K: Eq. 4 as a whole is K times the sum of the mean negative log-likelihood (with
+    classes in equal parts) and the penalty. Train on ``model(x, y).mean() + prior.penalty()``, and
+    give the Gaussians their own learning rate (see ``learning_rate_policy``).
 
     Parameters
     ----------
     n_classes, dim : int
         K >= 2 and d.
     lam : float
-        The weight of the repulsion, >= 0; an attribute that may be changed.
+        The weight of the repulsion, >= 0; the attribute may be changed.
     pi : {"forward", "mean"} or float
         As in ``fpigauss.fit_fixed_point``: each pair's own divergence, so that phi falls with its
-        logarithm; the mean of all as it is, through which no gradient goes; or a positive number,
+        logarithm; the present mean of all, through which no gradient flows; or a positive number,
         such as the ``pi`` of a fit with "initial".
     alpha : float
         The scale of pi, > 0.
@@ -49,17 +49,17 @@ class GradientGaussians(TrainedPrior):
         The bounds of the variances, 0 < low < high; by default those of the authors' released
         configurations.
     scale, seed
-        Of the means at the start, as in ``LearnedMeans``; variances start halfway between their
-        bounds. ``init_`` starts both from latents.
+        The scale and seed of the initial means, as in ``LearnedMeans``; variances start halfway
+        between their bounds. ``init_`` starts both from latents.
 
     Attributes
     ----------
     means : (K, d) tensor
-        A parameter.
+        The means, a parameter.
     logits : (K, d) tensor
-        s, a parameter.
+        The logits s, a parameter.
     variances : (K, d) tensor
-        v, as it is now.
+        The variances v as they are now.
 
     Examples
     --------
@@ -71,13 +71,13 @@ class GradientGaussians(TrainedPrior):
     >>> y = torch.arange(60) % 3
     >>> z = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + y[:, None]
     >>> prior = prior.init_(z, y)
-    >>> optimiser = torch.optim.Adam(prior.parameters(), lr=0.05)
+    >>> optimizer = torch.optim.Adam(prior.parameters(), lr=0.05)
     >>> losses = []
     >>> for _ in range(20):
     ...     loss = -prior.log_prob(z, y).mean() + prior.penalty()
-    ...     optimiser.zero_grad()
+    ...     optimizer.zero_grad()
     ...     loss.backward()
-    ...     optimiser.step()
+    ...     optimizer.step()
     ...     losses.append(loss.item())
     >>> losses[-1] < losses[0]
     True
@@ -116,26 +116,26 @@ class GradientGaussians(TrainedPrior):
 
     @property
     def variances(self) -> Tensor:
-        """The variances (K, d), differentiable."""
+        """Compute the variances (K, d), differentiable."""
         return self.low + (self.high - self.low) * torch.sigmoid(self.logits)
 
     def density(self) -> ClassDensity:
-        """The Gaussians as they are now; differentiable."""
+        """Return the Gaussians as they are now, differentiable."""
         variances = self.variances
         return ClassDensity(self.means, variances.rsqrt(), variances.log().sum(1))
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Standard deviations times the noise."""
+        """Multiply the noise by the standard deviations."""
         return noise * self.variances.sqrt()[labels]
 
     def penalty(self) -> Tensor:
-        """The repulsion of Eq. 4 over K (0-d), differentiable.
+        """Compute the repulsion of Eq. 4 divided by K (0-d), differentiable.
 
         Raises
         ------
         InvalidInputError
-            If two classes coincide under pi="forward", so that nothing says where to part, or a
-            parameter is not finite.
+            If two classes coincide under pi="forward", so that they have no direction to separate
+            in, or a parameter is not finite.
         """
         divergences = pairwise_kld(ClassGaussians(self.means, self.variances))
         repulsion = resolve_repulsion(self.pi, self.lam)
@@ -148,20 +148,20 @@ class GradientGaussians(TrainedPrior):
             raise InvalidInputError(
                 f"means and variances of classes {first} and {second} have the divergence "
                 f"{divergences[first, second].item():g}, at which pi={self.pi!r} has no finite "
-                "repulsion; start the classes apart, by init_ or scale"
+                "repulsion; start the classes apart, with init_ or scale"
             )
         return self.lam * potential.mean() / self.n_classes
 
     def class_gaussians(self) -> ClassGaussians:
-        """These as Gaussians of the core, copied: for ``fpigauss.pairwise_kld``, say."""
+        """Return a copy as Gaussians of the core, for ``fpigauss.pairwise_kld`` for example."""
         return ClassGaussians(self.means.detach().clone(), self.variances.detach())
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the tensors of a state do not say; the bounds give the logits their meaning."""
+        """Return what the tensors of a state do not say; logits have a meaning only with bounds."""
         return super().get_extra_state() | {"low": self.low, "high": self.high}
 
     def extra_repr(self) -> str:
-        """Sizes and objective."""
+        """Show the sizes and the objective."""
         return (
             f"{super().extra_repr()}, lam={self.lam:g}, pi={self.pi!r}, alpha={self.alpha:g}, "
             f"low={self.low:g}, high={self.high:g}"

@@ -1,4 +1,4 @@
-"""The loss of IB-INN: a mixture's likelihood, and the classes' cross-entropy."""
+"""The loss of IB-INN: the likelihood of the mixture and the cross-entropy of the classes."""
 
 from typing import Any
 
@@ -13,28 +13,28 @@ __all__ = ["information_bottleneck_loss"]
 
 
 def information_bottleneck_loss(model: ClassFlow, x: Tensor, y: Any, beta: float) -> Tensor:
-    r"""The loss of IB-INN [1]_, -log p(x) - beta log p(y|x), of every sample.
+    r"""Compute the loss of IB-INN [1]_, -log p(x) - beta log p(y|x), of every sample.
 
     p(x) is the equal-prior mixture of all classes. ``beta=1`` is the class-conditional
-    negative log-likelihood (plus log K), larger values weigh classification more. The method also
-    adds noise to ``x``, which the caller does.
+    negative log-likelihood (plus log K); larger values give classification more weight. The method
+    also adds noise to ``x``; this is left to the caller.
 
     Parameters
     ----------
     model : ClassFlow
-        Over ``LearnedMeans``, as in the paper, or any other prior.
+        A flow over ``LearnedMeans``, as in the paper, or over any other prior.
     x : (N, ...) tensor
         Samples.
     y : (N,) integers
-        Classes 0..K-1; rows of class -1 (unlabelled) keep -log p(x) alone.
+        Classes 0..K-1; rows of class -1 (unlabeled) have only the term -log p(x).
     beta : float
-        The weight of the cross-entropy, >= 0, beside a likelihood in nats a sample; d times that
-        of a likelihood a dimension, which the authors' code uses.
+        The weight of the cross-entropy, >= 0, relative to a likelihood in nats per sample. The
+        authors' code uses a likelihood per dimension: multiply its weight by d.
 
     Returns
     -------
     (N,) tensor
-        In nats: train on its mean, plus the prior's penalty where there is one.
+        The loss in nats; train on its mean, plus the prior's penalty if there is one.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def information_bottleneck_loss(model: ClassFlow, x: Tensor, y: Any, beta: float
     beta = check_nonnegative(beta, "beta")
     by_class = model.class_log_prob(x)
     labels, _ = hard_labels(
-        y, by_class.shape[1], device=by_class.device, rows=by_class.shape[0], unlabelled=True
+        y, by_class.shape[1], device=by_class.device, rows=by_class.shape[0], unlabeled=True
     )
     entropy = torch.nn.functional.cross_entropy(by_class, labels, ignore_index=-1, reduction="none")
     return beta * entropy - mixture(by_class)

@@ -1,4 +1,4 @@
-"""ULCGM and IB-INN: means trained with the flow, identity covariances."""
+"""The prior of ULCGM and IB-INN: means trained with the flow, identity covariances."""
 
 from typing import Any
 
@@ -10,22 +10,23 @@ __all__ = ["LearnedMeans"]
 class LearnedMeans(TrainedPrior):
     r"""N(mu_y, I) with means that are trained: the prior of ULCGM [1]_ and IB-INN [2]_.
 
-    By the likelihood alone the means settle at those of their classes, however close these are.
-    IB-INN parts them by a classification term: see ``information_bottleneck_loss``.
+    With the likelihood alone, the means settle at those of their classes, however close these are.
+    IB-INN separates them by a classification term: see ``information_bottleneck_loss``.
 
     Parameters
     ----------
     n_classes, dim : int
         K and d.
     scale : float
-        The standard deviation of the means at the start, >= 0; ``init_`` takes those of latents.
+        The standard deviation of the initial means, >= 0; ``init_`` starts from the means of
+        latents instead.
     seed : int or torch.Generator, optional
-        Where they come from; torch's own state by default.
+        Where the randomness comes from; torch's own state by default.
 
     Attributes
     ----------
     means : (K, d) tensor
-        A parameter.
+        The means, a parameter.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""How the learning rate of Baseline 2's Gaussians goes: five policies."""
+"""Five policies for the learning rate of Baseline 2's Gaussians."""
 
 from collections.abc import Callable
 
@@ -18,12 +18,12 @@ LEARNING_RATE_POLICIES = {
 
 
 def learning_rate_policy(name: str, total_steps: int) -> Callable[[int], float]:
-    r"""The factor of a learning rate at every step, for Table 1's comparison.
+    r"""Make a function that gives the factor of a learning rate at every step, as in Table 1.
 
     The factor falls from 1 to 0 as 1 - (t/T)^p, t the step and T ``total_steps``. The paper names
-    five policies and leaves their settings to its supplement: these formulas are our choice, one
-    family that spans Gaussians that settle early (as the fixed point's do) and ones that keep
-    moving to the end of training.
+    five policies and leaves their settings to its supplement. These formulas are our choice: one
+    family that ranges from Gaussians that settle early (as the fixed point's do) to Gaussians that
+    move until the end of training.
 
     ================  ==================  ==========================
     name              factor              half of the rate is left at
@@ -40,7 +40,7 @@ def learning_rate_policy(name: str, total_steps: int) -> Callable[[int], float]:
     name : str
         One of the above, the keys of ``LEARNING_RATE_POLICIES``.
     total_steps : int
-        T >= 1, in whatever is counted: steps or epochs. From then on the factor is 0.
+        T >= 1, counted in the same unit as t: steps or epochs. From T on, the factor is 0.
 
     Returns
     -------
@@ -54,19 +54,19 @@ def learning_rate_policy(name: str, total_steps: int) -> Callable[[int], float]:
 
     Examples
     --------
-    The flow and its Gaussians in one optimiser, each with a rate of its own:
+    The flow and its Gaussians in one optimizer, each with its own rate:
 
     >>> import torch
     >>> from fpigauss_torch.priors import GradientGaussians, learning_rate_policy
     >>> flow, prior = torch.nn.Linear(2, 2), GradientGaussians(3, 2, lam=1.0)
     >>> groups = [{"params": flow.parameters()}, {"params": prior.parameters(), "lr": 0.1}]
-    >>> optimiser = torch.optim.Adam(groups, lr=1e-3)
+    >>> optimizer = torch.optim.Adam(groups, lr=1e-3)
     >>> policies = [lambda step: 1.0, learning_rate_policy("linear", 100)]
-    >>> scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, policies)
+    >>> scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, policies)
     >>> for _ in range(50):
-    ...     optimiser.step()
+    ...     optimizer.step()
     ...     scheduler.step()
-    >>> [group["lr"] for group in optimiser.param_groups]
+    >>> [group["lr"] for group in optimizer.param_groups]
     [0.001, 0.05]
     """
     check_choice(name, "name", tuple(LEARNING_RATE_POLICIES))

@@ -1,4 +1,4 @@
-"""FlowGMM: means drawn once, identity covariances, and a flow that comes to them."""
+"""The prior of FlowGMM: means drawn once, identity covariances."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ __all__ = ["RandomMeans"]
 
 
 class RandomMeans(MeansPrior):
-    r"""N(mu_y, I) with random means that nothing changes: the prior of FlowGMM [1]_.
+    r"""N(mu_y, I) with random means that stay fixed: the prior of FlowGMM [1]_.
 
     The means are drawn from N(0, scale^2 I) once; two of them are about ``scale * sqrt(2 d)``
-    apart. The flow alone carries the classes to them. They are saved with the state.
+    apart. It is left to the flow to move the classes there. The means are saved in the state.
 
     Parameters
     ----------
@@ -20,12 +20,12 @@ class RandomMeans(MeansPrior):
     scale : float
         The standard deviation of the means, >= 0.
     seed : int or torch.Generator, optional
-        Where they come from; torch's own state by default.
+        Where the randomness comes from; torch's own state by default.
 
     Attributes
     ----------
     means : (K, d) tensor
-        A buffer.
+        The means, a buffer.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Refits of a flow's class Gaussians from a data loader, in one process or many, and when."""
+"""Refits of a flow's class Gaussians from a data loader, and the schedule of refits."""
 
 from fpigauss_torch.refit._refit import gather_statistics, refit_
 from fpigauss_torch.refit._schedule import FixedPointSchedule

@@ -1,4 +1,4 @@
-"""What a refit needs of a model and of a loader, looked at before any work."""
+"""What a refit needs of a model and of a loader, checked before any work."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["check_initialized", "check_loader", "coincide", "flow_of"]
 
 
 def flow_of(model: Any, name: str = "model") -> ClassFlow:
-    """The ``ClassFlow`` with ``LatentGaussians`` in a model, whatever it is wrapped in."""
+    """Return the ``ClassFlow`` with ``LatentGaussians`` in a model, whatever wraps it."""
     flow = model
     while not isinstance(flow, ClassFlow):
         if isinstance(flow, nn.Module) and "_orig_mod" in flow._modules:  # torch.compile
@@ -30,38 +30,42 @@ def flow_of(model: Any, name: str = "model") -> ClassFlow:
             )
     if not isinstance(flow.gaussians, LatentGaussians):
         raise InvalidInputError(
-            f"{name} has {type(flow.gaussians).__name__}, which nothing refits: they are trained, "
-            "or stay as they are; leave the refit out, or make the ClassFlow with LatentGaussians"
+            f"{name} has {type(flow.gaussians).__name__}, which cannot be refitted: they are "
+            "trained, or stay as they are; leave out the refit, or make the ClassFlow with "
+            "LatentGaussians"
         )
     return flow
 
 
 def check_initialized(flow: nn.Module) -> None:
-    """No layer waits for a batch in train mode to start from: its latents would mean nothing."""
+    """Raise an error if a layer still waits for a batch in train mode to initialize it.
+
+    The latents of such a flow would mean nothing.
+    """
     for name, part in flow.named_modules():
         initialized = getattr(part, "initialized", True)
         if isinstance(initialized, bool | torch.Tensor) and not bool(initialized):
             raise InvalidInputError(
-                f"model has a layer that starts from data and has seen none, {name} "
+                f"model has a layer that is initialized by data and has seen none, {name} "
                 f"({type(part).__name__}); encode a batch in train mode first, or pass "
                 "FixedPointSchedule(..., warm_up=1)"
             )
 
 
 def coincide(gaussians: LatentGaussians) -> bool:
-    """Whether all means are one, as before the first fit: nothing tells the classes apart."""
+    """Whether all means are equal, as before the first fit: nothing tells the classes apart."""
     means = gaussians.means
     return bool((means == means[:1]).all())
 
 
 def check_loader(loader: Any, n_passes: int) -> None:
-    """An iterable, one that can be gone through again if it must be."""
+    """Raise an error unless ``loader`` can be iterated over ``n_passes`` times."""
     if not isinstance(loader, Iterable):
         raise InvalidInputError(
             f"loader is a {type(loader).__name__}; pass an iterable of batches (x, y)"
         )
     if n_passes > 1 and isinstance(loader, Iterator):
         raise InvalidInputError(
-            f"loader is a {type(loader).__name__}, which can be gone through once, and copies "
-            "and warm_up need passes of their own; pass a DataLoader or a list"
+            f"loader is a {type(loader).__name__}, which can be iterated over only once, and "
+            "copies and warm_up need passes of their own; pass a DataLoader or a list"
         )

@@ -1,6 +1,6 @@
-"""Several processes that act as one: statistics summed, errors shared, tensors taken over.
+"""Several processes that act as one: statistics are summed, errors shared, tensors broadcast.
 
-Every function is the identity in a process that is alone.
+In a single process no function here has an effect.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from einops import einsum
 from torch import Tensor, nn
 
 from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
@@ -22,15 +23,15 @@ def _are_many() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that shows progress."""
+    """Return whether this process is the one that shows progress."""
     return not _are_many() or dist.get_rank() == 0
 
 
 @contextmanager
 def raised_together() -> Iterator[None]:
-    """What one process raises in this block, every process raises at its end.
+    """Raise at the end of the block, in every process, what one process raised inside.
 
-    None may wait for another inside of it: the one at fault would not come.
+    No process may wait for another inside the block: the one that failed would never arrive.
     """
     if not _are_many():
         yield
@@ -53,9 +54,9 @@ def raised_together() -> Iterator[None]:
 
 
 def check_alike(what: str, own: Any) -> None:
-    """An error unless ``own`` is the same in all processes.
+    """Raise an error unless ``own`` is the same in all processes.
 
-    All have to call it: it waits for the others.
+    All of them have to call this, since each waits for the others.
     """
     if not _are_many():
         return
@@ -70,16 +71,16 @@ def check_alike(what: str, own: Any) -> None:
 
 
 def _described(error: Exception) -> tuple[bool, str]:
-    """Whether it is one of bad input, and what it says: the error itself may not be pickled."""
+    """Return whether the input is at fault, and the message: not every error can be pickled."""
     if isinstance(error, InvalidInputError):
         return True, str(error)
     return False, f"{type(error).__name__}: {error}"
 
 
 def combined(statistics: ClassStatistics) -> ClassStatistics:
-    """The statistics of all processes' samples together, from those of each, of like classes.
+    """Combine the statistics of every process, which have the same classes.
 
-    Sums are taken of differences from a common centre: far from the origin, sums of the latents
+    Differences from a common center are summed: far from the origin, sums of the latents
     themselves, or of their squares, would lose the digits of their spread.
     """
     if not _are_many():
@@ -88,13 +89,13 @@ def combined(statistics: ClassStatistics) -> ClassStatistics:
     sums = _summed(torch.cat([counts[:, None], counts[:, None] * means], 1))  # (K, 1 + d)
     total = sums[:, :1]
     weight = counts[:, None] / total.clamp_min(1.0)  # (K, 1); zeros where no process has a sample
-    centre = sums[:, 1:] / total.clamp_min(1.0)  # the mean, but for the rounding of large sums
-    mean = centre + _summed(weight * (means - centre))
+    center = sums[:, 1:] / total.clamp_min(1.0)  # the mean, up to the rounding of large sums
+    mean = center + _summed(weight * (means - center))
     offset = means - mean
     if statistics.covariance == "dense":
-        between = offset[:, :, None] * offset[:, None, :]
+        between = einsum(offset, offset, "k i, k j -> k i j")
         scatter = _summed(weight[:, :, None] * (statistics.covariances + between))
-        scatter = (scatter + scatter.mT) / 2.0  # two places may be summed in different orders
+        scatter = (scatter + scatter.mT) / 2.0  # its two halves may be summed in different orders
     else:
         scatter = _summed(weight * (statistics.covariances + offset.square()))
     return ClassStatistics(
@@ -103,14 +104,14 @@ def combined(statistics: ClassStatistics) -> ClassStatistics:
 
 
 def _summed(part: Tensor) -> Tensor:
-    """The sum over all processes."""
+    """Sum over all processes."""
     total: Tensor = part.contiguous()
     dist.all_reduce(total)
     return total
 
 
 def of_first(gaussians: ClassGaussians) -> ClassGaussians:
-    """The first process's Gaussians: processors may round differently."""
+    """Return the first process's Gaussians: processors may round differently."""
     if not _are_many():
         return gaussians
     fields: dict[str, Any] = {}
@@ -122,7 +123,7 @@ def of_first(gaussians: ClassGaussians) -> ClassGaussians:
 
 @torch.no_grad()
 def take_over_first(module: nn.Module) -> None:
-    """Make parameters and buffers those of the first process."""
+    """Copy parameters and buffers from the first process."""
     if _are_many():
         for tensor in (*module.parameters(), *module.buffers()):
             value = tensor.detach().contiguous()

@@ -16,16 +16,17 @@ from fpigauss_torch.flow import ClassFlow
 
 __all__ = ["own_statistics", "unlike_training", "unpacked"]
 
-#: Numbers of latents that are held until they are added up: a class at a time, in few batches most
-#: classes have a row or two, and adding them up would cost more than encoding them.
+#: How many numbers of latents are collected before they are added to the statistics. This is done
+#: class by class; in a few batches most classes have a row or two, and adding those up each time
+#: would cost more than encoding them.
 _HELD = 2**22
 
 
 class _Encoded(NamedTuple):
-    """The labelled rows of one batch of the loader."""
+    """The labeled rows of one batch of the loader."""
 
     batch: int
-    rows: Tensor  # their places in the batch, on the host as the labels are
+    rows: Tensor  # their positions in the batch; on the host, like the labels
     labels: Tensor
     z: Tensor
 
@@ -33,12 +34,12 @@ class _Encoded(NamedTuple):
 def own_statistics(
     flow: ClassFlow, loader: Iterable[Any], device: torch.device, progress: bool
 ) -> ClassStatistics:
-    """The statistics of this process's samples; zeros if it has none.
+    """Gather the statistics of this process's samples; zeros if it has none.
 
-    Whatever ends the pass early leaves with the statistics of the batches before it as its
-    attribute ``statistics``, as from ``ClassStatistics.from_batches``.
+    An exception that ends the pass early carries the statistics of the batches before it in its
+    attribute ``statistics``, as in ``ClassStatistics.from_batches``.
     """
-    total, held, n_held = _of_nothing(flow), list[_Encoded](), 0
+    total, held, n_held = _empty(flow), list[_Encoded](), 0
     with (
         unlike_training(),
         evaluating(flow),
@@ -52,23 +53,23 @@ def own_statistics(
                     raise InvalidInputError(f"batch {place}: {error}") from error
                 n_held += held[-1].z.numel()
                 if n_held >= _HELD:
-                    # one assignment: an interrupt finds all of it, or nothing
+                    # one assignment, so that an interrupt finds all of it done or nothing
                     total, held, n_held = _added(total, held), [], 0
             return _added(total, held)
         except BaseException as error:
             before = list(takewhile(lambda part: bool(part.z.isfinite().all()), held))
-            with suppress(InvalidInputError):  # sums that overflow: without what is held, then
+            with suppress(InvalidInputError):  # if the sums overflow, leave out what was collected
                 total = _added(total, before)
             _carry(error, total)
             raise
 
 
 def _encoded(flow: ClassFlow, place: int, batch: Any, device: torch.device) -> _Encoded:
-    """A batch in latents of the Gaussians' dtype."""
+    """Encode a batch to latents of the Gaussians' dtype."""
     gaussians = flow.gaussians
     x, y = unpacked(batch)
     y, _ = hard_labels(
-        y, gaussians.n_classes, device=torch.device("cpu"), rows=len(x), unlabelled=True, name="y"
+        y, gaussians.n_classes, device=torch.device("cpu"), rows=len(x), unlabeled=True, name="y"
     )
     rows = (y >= 0).nonzero()[:, 0]
     if len(rows) == 0:
@@ -80,7 +81,7 @@ def _encoded(flow: ClassFlow, place: int, batch: Any, device: torch.device) -> _
 
 
 def unpacked(batch: Any) -> tuple[Tensor, Any]:
-    """Samples and labels of a batch."""
+    """Take a batch apart into samples and labels."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise InvalidInputError(
             f"loader yields a {type(batch).__name__} here"
@@ -90,7 +91,7 @@ def unpacked(batch: Any) -> tuple[Tensor, Any]:
     x, y = batch
     if not isinstance(x, Tensor) or x.ndim == 0:
         raise InvalidInputError(
-            f"x is a {type(x).__name__}; collate the samples to one tensor (N, ...)"
+            f"x is a {type(x).__name__}; collate the samples into one tensor (N, ...)"
         )
     return x, y
 
@@ -98,7 +99,7 @@ def unpacked(batch: Any) -> tuple[Tensor, Any]:
 # -- statistics ----------------------------------------------------------------------------
 
 
-def _of_nothing(flow: ClassFlow) -> ClassStatistics:
+def _empty(flow: ClassFlow) -> ClassStatistics:
     gaussians = flow.gaussians
     means = torch.zeros_like(gaussians.means)
     covariances = means
@@ -109,7 +110,7 @@ def _of_nothing(flow: ClassFlow) -> ClassStatistics:
 
 
 def _added(total: ClassStatistics, parts: Sequence[_Encoded]) -> ClassStatistics:
-    """The statistics with those of more batches."""
+    """Add the statistics of more batches."""
     if sum(len(part.rows) for part in parts) == 0:
         return total
     try:
@@ -122,38 +123,38 @@ def _added(total: ClassStatistics, parts: Sequence[_Encoded]) -> ClassStatistics
 
 
 def _check_finite(parts: Sequence[_Encoded]) -> None:
-    """An error that names batch, row and class of the first latent that is not finite."""
+    """Raise an error that names batch, row and class of the first latent that is not finite."""
     for part in parts:
         faulty = (~part.z.isfinite()).any(1)
         if bool(faulty.any()):
             first = int(faulty.nonzero()[0, 0])
             raise InvalidInputError(
-                f"batch {part.batch}: the latents hold NaN or infinity in row "
+                f"batch {part.batch}: the latents contain NaN or infinity in row "
                 f"{int(part.rows[first])}, of class {int(part.labels[first])}; drop that sample, "
-                "or go back to weights that encode it"
+                "or return to weights that encode it"
             )
 
 
 def _carry(error: BaseException, statistics: ClassStatistics) -> None:
-    """Hang the statistics on an exception, and say so where its traceback is shown."""
+    """Attach the statistics to an exception, with a note that its traceback shows."""
     if bool(statistics.counts.any()):
-        with suppress(AttributeError, TypeError):  # an exception may refuse new attributes
+        with suppress(AttributeError, TypeError):  # some exceptions refuse new attributes
             error.statistics = statistics  # type: ignore[attr-defined]
             error.add_note(
-                "The statistics of the batches before are the attribute `statistics` of this "
-                "exception."
+                "The attribute `statistics` of this exception has the statistics of the batches "
+                "before it."
             )
 
 
-# -- around it -----------------------------------------------------------------------------
+# -- modes of torch ------------------------------------------------------------------------
 
 
 @contextmanager
 def unlike_training() -> Iterator[None]:
-    """No gradients, but no inference tensors either: training could not go on with those.
+    """Turn gradients off without inference mode, whose tensors training could not go on with.
 
-    Autocast stays as it is, except that it keeps no weights it has cast: older versions of torch
-    would use them, which have no gradients, for training in the same autocast region.
+    Autocast stays as it is, except that it does not cache the weights it casts: older versions of
+    torch would train with those, which have no gradients, in the same autocast region.
     """
     with torch.inference_mode(False), torch.no_grad():
         cached = torch.is_autocast_cache_enabled()

@@ -1,4 +1,4 @@
-"""Refits of a flow's class Gaussians to the latents of a data set, a batch at a time."""
+"""Refits of a flow's class Gaussians to the latents of a data set, batch by batch."""
 
 import copy
 from collections.abc import Collection, Iterable, Sequence
@@ -36,58 +36,60 @@ def refit_(
     progress: bool = False,
     **options: Any,
 ) -> FixedPointResult:
-    r"""Refit the class Gaussians of a flow to the latents of labelled data, in place.
+    r"""Refit the class Gaussians of a flow to the latents of labeled data, in place.
 
-    One pass in eval mode without gradients, in the precision that is set around the call; latents
-    are added up in float64, a batch at a time. Every module's train or eval mode is restored.
-    Nothing is replaced until all fits, of the model and of its copies, have been accepted, and
-    after any error the old Gaussians stay. Refit between optimiser steps.
+    The data are encoded in one pass, in eval mode, without gradients, and in the precision that is
+    set around the call; latents are added up in float64, batch by batch. Every module's train or
+    eval mode is restored. Nothing is replaced until all fits, of the model and of its copies, have
+    been accepted; after any error the old Gaussians are kept. Refit between optimizer steps.
 
-    In several processes (an initialised ``torch.distributed``) every one calls this with its own
-    shard of the data, as a ``DistributedSampler`` gives it; what that repeats to make the shards
-    even counts twice. The statistics are summed exactly, all processes end with the same bits, and
-    what one of them raises, all raise.
+    With several processes (``torch.distributed`` is initialized), each of them calls this with its
+    own shard of the data, as a ``DistributedSampler`` gives it; samples that the sampler repeats to
+    make the shards even count twice. The statistics are summed exactly, all processes end with the
+    same bits, and an error in one of them is raised in all.
 
-    Gaussians are buffers: a ``state_dict()`` aliases them, so copy one that shall survive a refit
+    Gaussians are buffers: a ``state_dict()`` aliases them, so copy one that should survive a refit
     (``copy.deepcopy(model.state_dict())``).
 
     Parameters
     ----------
     model : ClassFlow
-        With ``LatentGaussians``; bare, or in DistributedDataParallel, AveragedModel or
-        ``torch.compile``.
+        A flow with ``LatentGaussians``; bare, or wrapped in DistributedDataParallel, AveragedModel
+        or ``torch.compile``.
     loader : iterable of (x, y)
         Batches: x (N, ...) tensors; y (N,) integers 0..K-1, or -1 for rows to leave out.
-        Without augmentation, or with the one that is trained with.
+        Use them without augmentation, or with the one used in training.
     lam : float
         The weight of the repulsion, >= 0.
     accept : collection of str
-        Statuses that replace the old Gaussians.
+        Statuses of a fit whose Gaussians replace the old ones.
     copies : sequence of ClassFlow or AveragedModel
-        Averaged weights (EMA, SWA) encode to other latents: each copy is refitted to its own, by
-        another pass over ``loader``. ``AveragedModel.update_parameters`` overwrites, or averages,
-        its Gaussians again: refit a copy right before it is evaluated or saved.
+        Models with averaged weights (EMA, SWA). They encode to other latents, so each copy is
+        refitted to its own, in another pass over ``loader``. ``AveragedModel.update_parameters``
+        overwrites or averages the Gaussians of a copy again, so refit it right before it is
+        evaluated or saved.
     device : torch.device or str, optional
-        Where batches are moved to; where the Gaussians are, by default.
+        The device that batches are moved to; by default the one of the Gaussians.
     progress : bool
-        Show progress bars (of the first process).
+        Show progress bars (in the first process).
     **options
-        Of ``fpigauss.solve_fixed_point``: update, init, pi, alpha, equations, solver, max_iter,
-        tol, shrinkage, memory_limit, callback. Besides, ``init="current"`` starts from the present
-        Gaussians of each model (from the data while all its means coincide, as they do at first).
+        Options of ``fpigauss.solve_fixed_point``: update, init, pi, alpha, equations, solver,
+        max_iter, tol, shrinkage, memory_limit, callback. In addition, ``init="current"`` starts
+        from the present Gaussians of each model (from the data while all its means are equal, as
+        they are at first).
 
     Returns
     -------
     FixedPointResult
-        Of ``model``, Gaussians included.
+        The fit of ``model``, with its Gaussians.
 
     Raises
     ------
     InvalidInputError
-        If an argument cannot be used (before any work), a batch cannot (its position is named,
-        and the class if a latent is not finite), or a class has no sample.
+        If an argument cannot be used (before any work), a batch cannot be used (the message names
+        its position, and the class if a latent is not finite), or a class has no sample.
     RefitRejectedError
-        If a fit ends otherwise than ``accept`` says.
+        If a fit ends with a status that is not in ``accept``.
 
     Examples
     --------
@@ -134,9 +136,10 @@ def gather_statistics(
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> ClassStatistics:
-    """The class statistics of a data set's latents, of all processes together.
+    """Gather the class statistics of a data set's latents, over all processes.
 
-    What ``refit_`` fits to; to keep, to merge with others, and to fit at several ``lam``.
+    ``refit_`` fits to them. Gather them yourself to keep them, to merge them with others, or to fit
+    at several ``lam``.
 
     Parameters
     ----------
@@ -146,13 +149,14 @@ def gather_statistics(
     Returns
     -------
     ClassStatistics
-        Of classes 0..K-1, in float64 tensors where the Gaussians are; "dense" if these need it.
+        Statistics of the classes 0..K-1, in float64 tensors on the device of the Gaussians;
+        "dense" if these need it.
 
     Raises
     ------
     InvalidInputError
-        As ``refit_``. Its ``statistics`` are those of this process's batches before the fault. A
-        class without a sample is an error only when solving.
+        As in ``refit_``. The error's ``statistics`` are those of this process's batches before the
+        one that failed. A class without a sample is an error only when solving.
 
     Examples
     --------
@@ -173,14 +177,14 @@ def gather_statistics(
     statistics = combined(own)
     if not bool(statistics.counts.any()):
         raise InvalidInputError(
-            "loader gives no labelled sample: it is empty, or a generator that has been gone "
-            "through already, or all y are -1; give it batches (x, y), as often as it is asked"
+            "loader gives no labeled sample: it is empty, or a generator that has been used up, or "
+            "all y are -1; pass one that gives batches (x, y) in every pass"
         )
     return statistics
 
 
 def _signature(flow: ClassFlow) -> tuple[int, int, str, bool]:
-    """What the statistics of a flow look like."""
+    """Return what the statistics of a flow's latents depend on."""
     gaussians = flow.gaussians
     return gaussians.n_classes, gaussians.dim, gaussians.family.name, gaussians.family.tied
 
@@ -192,7 +196,7 @@ def _solved(
     accept: Collection[str],
     options: dict[str, Any],
 ) -> FixedPointResult:
-    """A fit that is accepted, without replacing the Gaussians yet."""
+    """Fit, and check that the fit is accepted, without replacing the Gaussians yet."""
     init = options.get("init")
     if isinstance(init, str) and init == "current":
         start = "data" if coincide(gaussians) else gaussians.class_gaussians()

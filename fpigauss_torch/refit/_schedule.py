@@ -1,6 +1,7 @@
-"""When the Gaussians are refitted during training, and how."""
+"""The schedule that says when the Gaussians are refitted during training, and how."""
 
 import itertools
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from fpigauss_torch.refit._refit import refit_
 __all__ = ["FixedPointSchedule"]
 
 #: lam over K^2 where none is given, and what goes with it: see "Which setting" in docs/paper.rst.
-_LAM_OF_A_PAIR = 100.0
+_LAM_PER_PAIR = 100.0
 _RECOMMENDED = {"alpha": 10.0}
 #: One step of the fixed point, from the Gaussians as they are.
 _SINGLE = {"init": "current", "solver": "picard", "max_iter": 1, "tol": 0.0}
@@ -31,28 +32,29 @@ _SINGLE = {"init": "current", "solver": "picard", "max_iter": 1, "tol": 0.0}
 class FixedPointSchedule:
     """Refits before chosen epochs: by default the first two, after which the Gaussians are frozen.
 
-    Early refits let the flow train towards targets that stay.
+    After early refits the flow trains towards targets that no longer move.
 
     Parameters
     ----------
     lam : float or callable, optional
-        The weight of the repulsion, >= 0; or a function of the epoch that gives it. By default what
-        experiments recommend: 100 K^2 and ``alpha`` 10, for Gaussians that share their covariance,
-        best a single variance (``covariance="isotropic", tied=True``). With a covariance a class so
-        strong a repulsion has no minimum, or one with a class blown up: there, pass a ``lam``.
+        The weight of the repulsion, >= 0; or a function of the epoch that gives it. The default is
+        what our experiments recommend: 100 K^2 with ``alpha`` 10, for Gaussians that share their
+        covariance, ideally a single variance (``covariance="isotropic", tied=True``). With one
+        covariance per class, such a strong repulsion has no minimum, or one where a class is blown
+        up: pass a ``lam`` in that case.
     epochs : collection of int or callable
-        The epochs (from 0) before which to refit; or a function that says whether one is:
-        ``lambda epoch: epoch % 5 == 0``.
+        The epochs (from 0) before which to refit; or a function of the epoch that says
+        whether to refit: ``lambda epoch: epoch % 5 == 0``.
     single_iteration : bool
-        One step of the fixed point from the present Gaussians (the first time from the data), as
-        a flow in training will move the optimum anyway; otherwise every refit starts from the data
-        and goes on until it converges.
+        Take one step of the fixed point from the present Gaussians (the first time from the data),
+        since a flow in training moves the optimum anyway; otherwise every refit starts from the
+        data and runs until it converges.
     warm_up : int
-        Batches that are encoded in train mode, without gradients, before the first refit: layers
-        that are initialised by data (ActNorm) must have seen some. Whatever else train mode does,
-        running statistics of batch normalisation, say, it does here too.
+        How many batches are encoded in train mode, without gradients, before the first refit:
+        layers that are initialized by data (ActNorm) must have seen some. Other effects of train
+        mode, such as the running statistics of batch normalization, take place here too.
     options : mapping
-        Further options of ``refit_``: accept, update, pi, alpha, max_iter, ... Where ``lam`` is
+        Further options of ``refit_``: accept, update, pi, alpha, max_iter, ... If ``lam`` is
         given, their defaults are those of ``refit_``.
 
     Raises
@@ -72,7 +74,7 @@ class FixedPointSchedule:
     >>> for epoch in range(3):
     ...     result = schedule.step(model, [(x, y)], epoch)
     ...     print(epoch, "frozen" if result is None else result.status)
-    ...     # then train an epoch
+    ...     # then train for one epoch
     0 converged
     1 frozen
     2 converged
@@ -85,7 +87,7 @@ class FixedPointSchedule:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        """Check what can be checked before there is a model."""
+        """Check what can be checked without a model."""
         if not callable(self.epochs):
             object.__setattr__(self, "epochs", _as_epochs(self.epochs))
         if not isinstance(self.single_iteration, bool):
@@ -101,17 +103,17 @@ class FixedPointSchedule:
         object.__setattr__(self, "options", {**recommended, **self.options})
         for name in ("copies", "device", "progress"):
             if name in self.options:
-                raise InvalidInputError(f"options holds {name!r}; pass that to step() instead")
+                raise InvalidInputError(f"options contains {name!r}; pass it to step() instead")
         for name in _SINGLE:
             if self.single_iteration and name in self.options:
                 raise InvalidInputError(
-                    f"options holds {name!r}, which single_iteration sets; leave one of them out"
+                    f"options contains {name!r}, which single_iteration sets; leave out one of them"
                 )
         lam = 0.0 if self.lam is None or callable(self.lam) else self.lam
         check_options(lam, **_split(self.options))
 
     def due(self, epoch: int) -> bool:
-        """Whether to refit before ``epoch``.
+        """Return whether to refit before ``epoch``.
 
         Parameters
         ----------
@@ -135,7 +137,7 @@ class FixedPointSchedule:
         device: torch.device | str | None = None,
         progress: bool = False,
     ) -> FixedPointResult | None:
-        """Refit if ``epoch`` is due: call it at the start of every epoch.
+        """Refit if ``epoch`` is due; call this at the start of every epoch.
 
         Parameters
         ----------
@@ -147,18 +149,18 @@ class FixedPointSchedule:
         Returns
         -------
         FixedPointResult or None
-            None if nothing was due.
+            None if no refit was due.
 
         Raises
         ------
         InvalidInputError, RefitRejectedError
-            As ``refit_``.
+            As in ``refit_``.
         """
         if not self.due(epoch):
             return None
-        return self.refit_(model, loader, epoch, copies=copies, device=device, progress=progress)
+        return self.force(model, loader, epoch, copies=copies, device=device, progress=progress)
 
-    def refit_(
+    def force(
         self,
         model: nn.Module,
         loader: Iterable[Any],
@@ -182,7 +184,7 @@ class FixedPointSchedule:
         Raises
         ------
         InvalidInputError, RefitRejectedError
-            As ``refit_``.
+            As in ``refit_``.
         """
         options = {**self.options, **(_SINGLE if self.single_iteration else {})}
         with raised_together():
@@ -192,15 +194,25 @@ class FixedPointSchedule:
             check_options(lam, **_split(options))
             warms_up = self.warm_up > 0 and coincide(flow.gaussians)
             if warms_up:
-                _warmed_up(flow, loader, self.warm_up, device)
+                _warm_up(flow, loader, self.warm_up, device)
         if warms_up:
-            take_over_first(flow)  # each process has initialised its layers by its own batches
+            take_over_first(flow)  # each process has initialized its layers with its own batches
         return refit_(
             model, loader, lam, copies=copies, device=device, progress=progress, **options
         )
 
+    def refit_(self, *args: Any, **kwargs: Any) -> FixedPointResult:
+        """Do what ``force`` does; the former name, deprecated."""
+        warnings.warn(
+            "FixedPointSchedule.refit_ has been renamed, and its old name goes in the next "
+            "release; call FixedPointSchedule.force",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.force(*args, **kwargs)
+
     def _lam(self, epoch: int, gaussians: LatentGaussians) -> float:
-        """The weight before ``epoch``: every pair of classes weighs the same by default."""
+        """Return the weight before ``epoch``; by default, every pair of classes weighs the same."""
         if self.lam is not None:
             return self.lam(epoch) if callable(self.lam) else self.lam
         if not gaussians.family.tied and self.options.get("update") != "means":
@@ -208,7 +220,7 @@ class FixedPointSchedule:
                 "lam is not given, and the recommended one is for covariances that classes share; "
                 'make LatentGaussians with covariance="isotropic", tied=True, or give a lam'
             )
-        return _LAM_OF_A_PAIR * gaussians.n_classes**2
+        return _LAM_PER_PAIR * gaussians.n_classes**2
 
 
 def _as_epochs(epochs: Any) -> tuple[int, ...]:
@@ -218,20 +230,22 @@ def _as_epochs(epochs: Any) -> tuple[int, ...]:
         )
     numbers = tuple(sorted({check_whole(epoch, "epochs") for epoch in epochs}))
     if not numbers:
-        raise InvalidInputError("epochs is empty; name an epoch, or the Gaussians stay N(0, I)")
+        raise InvalidInputError(
+            "epochs is empty; name at least one epoch, or the Gaussians stay N(0, I)"
+        )
     return numbers
 
 
 def _split(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments for ``check_options``: what the solver does not know is apart."""
+    """Make the arguments of ``check_options``, which takes options of the solver separately."""
     apart = {name: options[name] for name in ("accept",) if name in options}
     return {**apart, "options": {n: o for n, o in options.items() if n not in apart}}
 
 
-def _warmed_up(
+def _warm_up(
     flow: ClassFlow, loader: Iterable[Any], n_batches: int, device: torch.device | str | None
 ) -> None:
-    """Encode batches in train mode; parts frozen within a model that is in train mode stay so."""
+    """Encode batches in train mode; parts that are in eval mode within a training model stay so."""
     check_loader(loader, n_passes=2)
     place = flow.gaussians.means.device if device is None else device
     with unlike_training(), modes_restored(flow):

@@ -53,7 +53,7 @@ def state_of(gaussians):
 
 
 def raised(model, loader, lam=LAM, **options):
-    """What a refit raises, and whether the old Gaussians were kept."""
+    """Return what a refit raises, and whether the old Gaussians were kept."""
     before = model.gaussians.means.clone()
     try:
         refit_(model, loader, lam, **options)
@@ -86,7 +86,7 @@ def statistics(rank, world):
 
 
 def fits_that_differ(rank, world):
-    """As those of unlike processors would, by more than rounding here."""
+    """Differ as results of different processors would, here by more than rounding."""
     model = model_of("diagonal", False)
     options = {"max_iter": 2, "tol": 0.0} if rank > 0 else {}
     result = refit_(model, shard(rank, world), LAM, **options)
@@ -170,7 +170,7 @@ def training(rank, world):
 
 
 class ActNorm(nn.Module):
-    """Whitens by the first batch that it sees in train mode."""
+    """Whitens with the first batch that it sees in train mode."""
 
     def __init__(self, dim):
         super().__init__()
@@ -209,11 +209,11 @@ OF_FOUR = [
     sizes_that_differ,
     warm_up,
 ]
-OF_TWO = [fits, statistics, training]  # DDP and optimisers take seconds to import
+OF_TWO = [fits, statistics, training]  # DDP and optimizers take seconds to import
 
 
 def joined(rank, world, folder, tasks):
-    """What the tasks give in a group of ``world`` processes."""
+    """Return the results of the tasks in a group of ``world`` processes."""
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder / f'group-{world}'}",

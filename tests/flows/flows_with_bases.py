@@ -1,4 +1,4 @@
-"""A small flow of every library over a base of ours, used by the library's own means."""
+"""A small flow of every library over one of our bases, used through the library's own calls."""
 
 import normflows
 import pyro.distributions.conditional
@@ -19,7 +19,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-4}
 
 
 def fitted(module, seed):
-    """Classes apart from each other, with covariances of their own."""
+    """Gaussians of separate classes, each with its own covariance."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(40 * K) % K
     z = torch.randn(len(y), D, generator=generator) @ torch.randn(D, D, generator=generator)
@@ -43,14 +43,14 @@ class Net(nn.Sequential):
 
 
 class Adapter(nn.Module):
-    """A flow of some library over a base, by the library's own means."""
+    """A flow of some library over a base, used through the library's own calls."""
 
     def __init__(self, gaussians):
         super().__init__()
         self.base = as_base(gaussians, self.library)
 
     def flow(self):
-        """The flow itself, as ClassFlow takes it."""
+        """Return the flow itself, as ClassFlow takes it."""
         return self.model
 
 

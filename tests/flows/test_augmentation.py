@@ -50,7 +50,7 @@ def fitted(covariance="diagonal", tied=False, *, n_classes=N_CLASSES, dim=DIM):
 
 
 def matrices(gaussians):
-    """Every class's covariance (K, d, d)."""
+    """Return the covariance of every class, (K, d, d)."""
     core = gaussians.class_gaussians()
     own = core.covariances
     if core.tied:
@@ -61,7 +61,7 @@ def matrices(gaussians):
 
 
 def projections(gaussians, n_axes):
-    """Onto the axes with the largest variances, from eigh: (K, d, d), and all variances."""
+    """Compute projections (K, d, d) onto the axes of largest variance, and all variances."""
     variances, vectors = torch.linalg.eigh(matrices(gaussians))
     top = vectors[:, :, -n_axes:]
     return top @ top.mT, variances.flip(1)
@@ -78,7 +78,7 @@ def test_axes_are_those_of_the_largest_variances(covariance, tied):
     labels = torch.arange(N_CLASSES).repeat_interleave(DIM)
     identity = torch.eye(DIM, dtype=torch.float64).repeat(N_CLASSES, 1)
     got = axes.project(identity, labels).reshape(N_CLASSES, DIM, DIM)
-    if covariance == "isotropic":  # no axis is better than another: the first ones
+    if covariance == "isotropic":  # all axes are equal: the first ones are taken
         first = torch.diag((torch.arange(DIM) < N_AXES).double())
         expected = first.expand_as(expected)
     # eigenvectors of variances that differ by tens of percent move by some eps
@@ -180,7 +180,7 @@ def test_mixing_turns_with_the_latent_space():
         torch.testing.assert_close(
             mix_within_class(z @ turn.mT, y, turned, n_axes=n_axes, seed=0),
             mix_within_class(z, y, gaussians, n_axes=n_axes, seed=0) @ turn.mT,
-            rtol=1e-9,  # as for the axes
+            rtol=1e-9,  # the tolerance of the axes
             atol=1e-9,
         )
 
@@ -235,7 +235,7 @@ def test_priors_that_are_trained_are_not_trained_by_it(move, n_axes):
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_unlabelled_rows_stay(move):
+def test_unlabeled_rows_stay(move):
     gaussians = fitted("dense")
     z, y = latents()
     y[::2] = -1
@@ -273,7 +273,7 @@ def test_every_other_row_of_the_class_is_the_partner_of_one():
             partner == torch.arange(9), torch.tensor([0, 0, 0, 1, 0, 0, 0, 0, 1]) > 0
         )
         seen[torch.arange(9), partner] += 1
-    # uniform over the 4 others of class 0: 50 +- 6.1 each of 200, here within 4 deviations
+    # uniform over the 4 others of class 0: each 50 +- 6.1 of 200, tested within 4 deviations
     of_first = seen[y == 0][:, y == 0]
     off_diagonal = of_first[~torch.eye(5, dtype=torch.bool)]
     assert (off_diagonal - 50.0).abs().max() < 4 * math.sqrt(200 * 0.25 * 0.75)
@@ -377,7 +377,7 @@ def test_noise_has_the_covariance_of_the_class_on_its_axes(covariance, tied, n_a
         ({"n_axes": DIM + 1}, "n_axes is 6"),
         ({"n_axes": True}, "n_axes is True"),
         ({"labels": torch.tensor([0, 1, N_CLASSES])}, "labels is 3 in row 2"),
-        ({"labels": torch.tensor([0, 1])}, "give one label a row"),
+        ({"labels": torch.tensor([0, 1])}, "give one label per row"),
         ({"labels": torch.zeros(3)}, "dtype torch.float32"),
         ({"z": torch.zeros(3, DIM + 1)}, r"\(N, 5\) is needed"),
         ({"gaussians": "dense"}, "gaussians is a str"),
@@ -407,7 +407,7 @@ def test_mixing_goes_no_farther_than_the_partner_and_prepared_axes_keep_their_nu
     ("partners", "message"),
     [
         ("others", "partners is a str; pass a tensor like z"),
-        (torch.zeros(2, DIM), r"float32 \(2, 5\) on cpu, z torch\.float32 \(3, 5\) on cpu"),
+        (torch.zeros(2, DIM), r"float32 \(2, 5\) on cpu, z is torch\.float32 \(3, 5\) on cpu"),
         (torch.zeros(3, DIM).double(), r"partners is torch\.float64"),
         (torch.zeros(3, DIM, device="meta"), "on meta, z"),
     ],
@@ -492,9 +492,9 @@ def test_samples_are_mixed_with_the_partners_that_are_given():
     # a round trip through two couplings in float32
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     assert not (augmented == x[:3]).all(1).any()
-    with pytest.raises(InvalidInputError, match=r"x torch\.float32 \(3, 5\)"):
+    with pytest.raises(InvalidInputError, match=r"x is torch\.float32 \(3, 5\)"):
         augment(x[:3], y, partners[:2])
-    with pytest.raises(InvalidInputError, match="method is 'noise'; leave it out"):
+    with pytest.raises(InvalidInputError, match="method is 'noise'; leave them out"):
         LatentAugmentation(model, method="noise")(x[:3], y, partners)
 
 
@@ -569,7 +569,7 @@ def test_as_a_collate_fn():
 
 def test_workers_and_epochs_differ_and_a_seed_repeats_them():
     model, x, _ = trained()
-    same = x[:1].expand(8, -1).contiguous()  # every batch alike, but for the noise
+    same = x[:1].expand(8, -1).contiguous()  # batches differ only in their noise
     data = TensorDataset(same, torch.zeros(8, dtype=torch.int64))
 
     def epochs():
@@ -610,7 +610,7 @@ def test_bad_arguments_of_the_augmentation(change, message):
 def test_bad_batches():
     model, x, y = trained()
     augment = LatentAugmentation(model)
-    with pytest.raises(InvalidInputError, match=r"x is of torch\.int64"):
+    with pytest.raises(InvalidInputError, match=r"x is a torch\.int64"):
         augment(x.long(), y)
     with pytest.raises(InvalidInputError, match=r"labels has shape \(2,\)"):
         augment(x, y[:2])
@@ -648,12 +648,12 @@ def test_preservation_counts_what_was_right_before():
             return x[:, 0].long()
 
     x = torch.tensor([[0.0], [1.0], [1.0], [2.0], [0.0]])
-    y = torch.tensor([0, 1, 1, 1, -1])  # three right, one wrong, one unlabelled
+    y = torch.tensor([0, 1, 1, 1, -1])  # three correct, one wrong, one unlabeled
     augmented = torch.tensor([[0.0], [0.0], [1.0], [1.0], [0.0]])
     assert class_preservation(Judge(), x, augmented, y) == pytest.approx(2.0 / 3.0)
-    with pytest.raises(InvalidInputError, match="no sample of x is classified as it says"):
+    with pytest.raises(InvalidInputError, match="no sample of x is classified as y says"):
         class_preservation(Judge(), x, augmented, torch.full((5,), -1))
     with pytest.raises(InvalidInputError, match=r"augmented has shape \(2, 1\)"):
         class_preservation(Judge(), x, augmented[:2], y)
-    with pytest.raises(InvalidInputError, match="give one label a row"):
+    with pytest.raises(InvalidInputError, match="give one label per row"):
         class_preservation(Judge(), x, augmented, y[:2])

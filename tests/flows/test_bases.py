@@ -17,7 +17,7 @@ from fpigauss_torch.priors import LearnedMeans
 
 @pytest.fixture(params=[True, False], ids=["validating", "not validating"], autouse=True)
 def validation(request):
-    """Importing zuko turns torch's own checks off for the process: nothing here leans on them."""
+    """Set torch's own checks, which importing zuko turns off: no test may depend on them."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(request.param)
     yield
@@ -102,20 +102,20 @@ def test_gradients_by_the_samples_are_those_of_class_flow(adapter, batch):
     for log_prob in (adapter.log_prob, model.log_prob):
         x_ = x.clone().requires_grad_()
         gradients.append(torch.autograd.grad(log_prob(x_, y).sum(), x_)[0])
-    # a few products of float32 numbers deep
+    # rounding of a few products in float32
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 def test_own_loss_falls_in_fifty_steps(adapter, batch):
     x, y = batch
     x = x + y[:, None]
-    optimiser = torch.optim.Adam(adapter.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(adapter.parameters(), lr=1e-2)
     first = adapter.loss(x, y).item()
     for _ in range(50):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = adapter.loss(x, y)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert adapter.loss(x, y).item() < first - 0.5
 
 
@@ -156,7 +156,7 @@ def test_a_trained_prior_is_trained_through_the_base(library, batch):
     (means,) = adapter.base.parameters()
     z = adapter.encode(x)[0].detach()
     adapter.loss(x, y).backward()
-    # of N(mu_y, I): the pull of a mean towards the latents of its class, over N
+    # for N(mu_y, I), the pull of a mean towards the latents of its class, divided by N
     pull = torch.stack([(means[k] - z[y == k]).sum(0) for k in range(K)]) / N
     torch.testing.assert_close(means.grad, pull.to(means), rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""What each library asks of a base besides, and what a base refuses."""
+"""What else each library asks of a base, and what a base refuses."""
 
 import math
 import sys
@@ -21,7 +21,7 @@ from fpigauss_torch.bases import as_base, without_context
 
 @pytest.fixture(params=[True, False], ids=["validating", "not validating"], autouse=True)
 def validation(request):
-    """Importing zuko turns torch's own checks off for the process: nothing here leans on them."""
+    """Set torch's own checks, which importing zuko turns off: no test may depend on them."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(request.param)
     yield
@@ -47,7 +47,9 @@ def test_normflows_forward_gives_the_density_of_its_draws(gaussians):
     z, log_p = base(7)
     torch.testing.assert_close(log_p, gaussians.log_prob(z))
     y = torch.tensor([0, 3, 2])
-    z, log_p = base(num_samples=100, y=y)  # the labels say how many, as the library's own do
+    z, log_p = base(
+        num_samples=100, y=y
+    )  # the labels set the number, as in the library's own bases
     torch.testing.assert_close(log_p, gaussians.log_prob(z, y))
 
 
@@ -167,7 +169,7 @@ def test_torch_scores_every_row_under_every_class(gaussians, batch):
     assert flow.expand((2, K)).log_prob(x[:, None, None]).shape == (N, 2, K)
 
 
-def test_torch_unlabelled_rows_broadcast(gaussians, batch):
+def test_torch_unlabeled_rows_broadcast(gaussians, batch):
     z, _ = batch
     some = as_base(gaussians, "torch").condition(torch.tensor([2, -1]))
     scores = some.log_prob(z[:, None])
@@ -234,7 +236,9 @@ def test_libraries_that_are_not_there(gaussians):
 
 
 def test_shape_must_agree(gaussians):
-    with pytest.raises(InvalidInputError, match=r"shape is \(2, 2\), of 4 elements.*6 dimensions"):
+    with pytest.raises(
+        InvalidInputError, match=r"shape is \(2, 2\), with 4 elements.*6 dimensions"
+    ):
         as_base(gaussians, "normflows", shape=(2, 2))
 
 

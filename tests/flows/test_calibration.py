@@ -19,7 +19,7 @@ def nll(class_log_prob, labels, temperature):
 
 
 def held_out(n=400, seed=0, n_classes=4, scale=1.0):
-    """Log-densities whose posterior at temperature ``scale`` the labels were drawn from."""
+    """Make log-densities, and labels drawn from their posterior at temperature ``scale``."""
     generator = torch.Generator().manual_seed(seed)
     logits = 2.0 * torch.randn(n, n_classes, generator=generator, dtype=torch.float64)
     labels = torch.multinomial(torch.softmax(logits, 1), 1, generator=generator)[:, 0]
@@ -27,9 +27,9 @@ def held_out(n=400, seed=0, n_classes=4, scale=1.0):
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 300.0, 1e9])
-def test_it_minimises_the_negative_log_likelihood(scale):
+def test_it_minimizes_the_negative_log_likelihood(scale):
     log_prob, labels = held_out(scale=scale)
-    log_prob = log_prob + 3000.0  # or 1e-4 would lose its digits
+    log_prob = log_prob + 3000.0  # more would cost 1e-4 its digits
     temperature = calibrate_temperature(log_prob, labels)
     best = minimize_scalar(
         lambda t: nll(log_prob, labels, math.exp(t)),
@@ -61,8 +61,8 @@ def test_shapes_of_input_that_mean_the_same():
     assert calibrate_temperature(log_prob.numpy(), labels.numpy()) == temperature
     assert calibrate_temperature(log_prob.numpy(), labels.tolist()) == temperature
     more = torch.cat([log_prob, torch.full((3, 4), math.nan)])
-    with_unlabelled = torch.cat([labels, torch.full((3,), -1)])
-    assert calibrate_temperature(more, with_unlabelled) == temperature
+    with_unlabeled = torch.cat([labels, torch.full((3,), -1)])
+    assert calibrate_temperature(more, with_unlabeled) == temperature
     order = torch.randperm(400, generator=torch.Generator().manual_seed(1))
     assert calibrate_temperature(log_prob[order], labels[order]) == pytest.approx(temperature)
 
@@ -82,7 +82,7 @@ def test_posteriors_of_gaussians_that_are_too_narrow_get_calibrated():
     assert temperature == pytest.approx(9.0, rel=0.15)  # a standard error is about 4%
     posterior = gaussians.predict_proba(z, temperature=temperature)
     sure, right = posterior.max(1).values, posterior.argmax(1) == labels
-    # as sure as it is right, to 4 standard errors; without the temperature it is far from it
+    # as confident as it is accurate, to 4 standard errors; without the temperature far from it
     error = math.sqrt(0.25 / 3000)
     assert abs(float(sure.mean()) - float(right.double().mean())) < 4.0 * error
     assert (
@@ -93,7 +93,7 @@ def test_posteriors_of_gaussians_that_are_too_narrow_get_calibrated():
 def test_where_there_is_no_best_temperature_a_finite_one_comes_with_a_warning():
     labels = torch.tensor([0, 1, 0])
     right = 5.0 * torch.eye(2)[labels]
-    with pytest.warns(ConvergenceWarning, match="all rows are classified right; 1 is returned"):
+    with pytest.warns(ConvergenceWarning, match="all rows are classified correctly; 1 is returned"):
         assert calibrate_temperature(right, labels) == 1.0
     with pytest.warns(ConvergenceWarning, match="chance does better"):
         temperature = calibrate_temperature(right, 1 - labels)
@@ -104,15 +104,15 @@ def test_where_there_is_no_best_temperature_a_finite_one_comes_with_a_warning():
 @pytest.mark.parametrize(
     ("class_log_prob", "labels", "message"),
     [
-        (torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), "labels holds no labelled row"),
-        (torch.zeros(2, 3), torch.tensor([-1, -1]), "labels holds no labelled row"),
+        (torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), "labels contain no labeled row"),
+        (torch.zeros(2, 3), torch.tensor([-1, -1]), "labels contain no labeled row"),
         (torch.zeros(2, 1), torch.tensor([0, 0]), r"shape \(2, 1\).*at least two classes"),
         (torch.zeros(2), torch.tensor([0, 0]), r"shape \(2,\)"),
         (torch.zeros(2, 3, dtype=torch.int64), torch.tensor([0, 0]), "dtype torch.int64"),
-        (torch.tensor([[0.0, 1.0], [0.0, math.nan]]), torch.tensor([0, 0]), "in labelled row 1"),
-        (np.array([[0.0, -math.inf], [0.0, 1.0]]), [0, 1], "in labelled row 0"),
+        (torch.tensor([[0.0, 1.0], [0.0, math.nan]]), torch.tensor([0, 0]), "in labeled row 1"),
+        (np.array([[0.0, -math.inf], [0.0, 1.0]]), [0, 1], "in labeled row 0"),
         (torch.zeros(2, 3), torch.tensor([0, 3]), "labels is 3 in row 1"),
-        (torch.zeros(2, 3), torch.tensor([0]), "give one label a row"),
+        (torch.zeros(2, 3), torch.tensor([0]), "give one label per row"),
     ],
 )
 def test_bad_input(class_log_prob, labels, message):

@@ -1,4 +1,4 @@
-"""ClassFlow: one wrapper over any flow; here over a small one of our own."""
+"""ClassFlow: one wrapper over any flow, here over a small flow of our own."""
 
 import copy
 import math
@@ -55,7 +55,7 @@ def test_bits_per_dim():
     double = (lambda x: (2.0 * x, x.new_full(x.shape[:1], DIM * math.log(2.0))), lambda z: z / 2.0)
     model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=double)
     x = torch.zeros(2, DIM)
-    # log N(0) + log 2 an axis, in bits
+    # log N(0) + log 2 per axis, in bits
     expected = 0.5 * math.log2(2.0 * math.pi) - 1.0
     torch.testing.assert_close(model.bits_per_dim(x), torch.full((2,), expected))
     torch.testing.assert_close(model.bits_per_dim(x, levels=256), torch.full((2,), expected + 8.0))
@@ -83,12 +83,12 @@ def test_classifies_and_samples(model):
 
 def test_training_lowers_the_loss_and_refits_go_on(model):
     x, y = batch(300)
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     before = float(model(x, y).mean().detach())
     for step in range(50):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(x, y).mean().backward()
-        optimiser.step()
+        optimizer.step()
         if step == 25:
             model.gaussians.fit_(model.encode(x)[0], y, 1.0)
     assert float(model(x, y).mean().detach()) < before
@@ -157,7 +157,7 @@ def test_prediction_and_sampling_are_in_evaluation_mode(model):
 def test_a_state_of_other_sizes_is_refused_before_any_is_loaded(model):
     other = coupling_model(N_CLASSES + 1, DIM, seed=1)
     before = copy.deepcopy(other.codec.state_dict())
-    with pytest.raises(InvalidInputError, match="the state is of a LatentGaussians with"):
+    with pytest.raises(InvalidInputError, match="the state is that of a LatentGaussians with"):
         other.load_state_dict(model.state_dict())
     for name, value in other.codec.state_dict().items():
         assert name.endswith("_extra_state") or torch.equal(value, before[name])
@@ -178,7 +178,7 @@ def test_a_state_of_another_codec(model):
     other = ClassFlow(
         None, LatentGaussians(N_CLASSES, DIM), FunctionCodec(flow, flow, flow.inverse)
     )
-    with pytest.raises(InvalidInputError, match="the state is of a CouplingCodec"):
+    with pytest.raises(InvalidInputError, match="the state is that of a CouplingCodec"):
         other.load_state_dict(model.state_dict())
 
 
@@ -257,7 +257,7 @@ def test_one_graph_without_a_warning_of_ours(model):
     torch.testing.assert_close(loss, model(x, y).mean())
     model.gaussians.fit_(model.encode(x)[0], y, 0.5)
     torch.testing.assert_close(compiled(x, y), model(x, y))
-    # a refit recompiles nothing, but once before torch 2.6
+    # a refit recompiles nothing, except once before torch 2.6
     assert counter.frame_count == (1 if torch.__version__ >= "2.6" else 2)
     gradients = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()

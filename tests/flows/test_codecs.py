@@ -39,7 +39,7 @@ def model_of(build, shape):
 
 
 def log_prob_of_library(flow, x, y=None):
-    """Log p(x) as the library has it, over its own base."""
+    """Compute log p(x) by the library itself, over its own base."""
     kind = type(flow).__module__.partition(".")[0]
     if kind == "FrEIA":  # has no base
         latents, logdet = flow(x)
@@ -61,7 +61,7 @@ def test_round_trip(build, shape):
     assert z.shape == (6, math.prod(shape))
     assert logdet.shape == (6,) and logdet.dtype == z.dtype == torch.float32
     assert not torch.allclose(z, x.flatten(1), atol=0.1), "the identity would prove nothing"
-    # a few layers, each of condition below 10, on float32's eps of 1.2e-7
+    # a few layers, each with a condition below 10, times float32's eps of 1.2e-7
     torch.testing.assert_close(codec.decode(z), x, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         torch.testing.assert_close(codec.encode(codec.decode(z))[0], z, rtol=1e-4, atol=1e-5)
@@ -72,7 +72,7 @@ def test_log_determinant_is_that_of_the_jacobian(build, shape):
     codec = codec_for(flow_of(build, shape)).double()
     x = samples(3, shape, torch.float64)
     z, logdet = codec.encode(x)
-    # in float64 to its own precision: normflows' method for it would sum in float32
+    # float64 to its own precision: normflows' own method would sum in float32
     assert logdet.dtype == torch.float64
     for row, actual in zip(x, logdet, strict=True):
         jacobian = torch.autograd.functional.jacobian(lambda v: codec.encode(v[None])[0][0], row)
@@ -138,18 +138,18 @@ def test_training_and_refits_lower_the_loss(build, shape):
     x = 0.5 * samples(60, shape) + y.reshape(-1, *[1] * len(shape))
     with torch.no_grad():
         before = model(x, y).mean()
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for step in range(50):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(x, y).mean().backward()
-        optimiser.step()
+        optimizer.step()
         if step in (5, 25):
             with torch.no_grad():
                 z, _ = model.encode(x)
             model.gaussians.fit_(z, y, lam=0.5)
     with torch.no_grad():
         after = model(x, y).mean()
-    # nats a sample: chance alone moves it by less, as the batch is the same
+    # nats per sample: chance alone changes it by less, since the batch is the same
     assert after < before - 1.0
 
 
@@ -159,7 +159,7 @@ def test_only_what_is_trained_is_registered(build, shape):
     x = samples(6, shape)
     model(x, torch.arange(6) % N_CLASSES).mean().backward()
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    # DDP waits for a gradient of each
+    # DDP waits for a gradient of every parameter
     assert trained == {name for name, p in model.named_parameters() if p.grad is not None}
     assert trained and all(name.startswith("codec.") for name in trained)
 

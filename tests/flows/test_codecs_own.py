@@ -49,7 +49,7 @@ def test_a_codec_for_a_flow_of_ones_own():
         def decode(self, z):
             return self.scaling.decode(torch.cat(self.unflattened(z), 1))
 
-    class Derived(Own):  # found by what it inherits from
+    class Derived(Own):  # found by its base class
         pass
 
     model = ClassFlow(Derived(), LatentGaussians(N_CLASSES, DIM))
@@ -98,6 +98,6 @@ def test_methods_are_copied_with_their_flow_and_closures_are_refused():
 
     closures = (lambda x: flow.encode(x), lambda z: flow.decode(z))
     model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=closures)
-    with pytest.raises(InvalidInputError, match="might go on using the original flow"):
+    with pytest.raises(InvalidInputError, match="might still use the original flow"):
         copy.deepcopy(model)
     copy.deepcopy(ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=closures))

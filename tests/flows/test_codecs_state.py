@@ -1,4 +1,4 @@
-"""What of a codec is saved, copied and loaded."""
+"""How codecs are saved, copied and loaded."""
 
 import copy
 import io
@@ -45,11 +45,11 @@ def batch(shape, n=30):
 
 
 def stepped(model, shape):
-    """One optimiser step: what libraries remember of it hangs on a graph."""
+    """Take one optimizer step: what libraries remember of it is attached to a graph."""
     x, y = batch(shape)
-    optimiser = torch.optim.SGD(model.parameters(), 1e-2)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-2)
     model(x, y).mean().backward()
-    optimiser.step()
+    optimizer.step()
     model.gaussians.fit_(model.encode(x)[0], y, lam=0.5)
     return model
 
@@ -113,7 +113,7 @@ def test_copies_are_whole_and_apart(build, shape):
 
 
 def test_inverses_of_torch_are_copied():
-    # torch itself loses what an inverse is of: t.inv cannot be used after a deepcopy
+    # torch itself loses the transform of an inverse: t.inv cannot be used after a deepcopy
     transforms = [TorchCoupling(DIM), SoftplusTransform(), SigmoidTransform().inv]
     base = Independent(Normal(torch.zeros(DIM), torch.ones(DIM)), 1)
     flow = TransformedDistribution(base, [*transforms[1:], TorchCoupling(DIM).inv])
@@ -151,7 +151,9 @@ def test_a_state_from_before_any_encode_leaves_known_shapes():
 
 def test_a_state_of_another_library_is_refused():
     state = model_of(freia_inn, (DIM,)).state_dict()
-    with pytest.raises(InvalidInputError, match=r"the state is of a FreiaCodec, this is a Normfl"):
+    with pytest.raises(
+        InvalidInputError, match=r"the state is that of a FreiaCodec, this is a Normfl"
+    ):
         model_of(normflows_realnvp, (DIM,)).load_state_dict(state, strict=False)
 
 

@@ -1,4 +1,4 @@
-"""Where a flow library surprises, and what a codec refuses."""
+"""Surprises of the flow libraries, and what a codec refuses."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_pyro_gives_new_latents_after_a_step():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.5)
-    after = model.encode(x)[0].detach()  # of the very same tensor
+    after = model.encode(x)[0].detach()  # encodes the very same tensor
     assert not torch.allclose(before, after, atol=1e-2)
     torch.testing.assert_close(after, codec_for(flow).encode(x.clone())[0].detach())
 
@@ -68,7 +68,7 @@ def test_pyro_has_gradients_after_a_pass_without():
         model(x)
     model(x).mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-    z, logdet = model.encode(x)  # and a second one, through a graph of its own
+    z, logdet = model.encode(x)  # and a second time, through another graph
     (z.sum() + logdet.sum()).backward()
 
 
@@ -314,7 +314,7 @@ def test_pyro_transforms_without_an_inverse():
     with pytest.raises(InvalidInputError, match="a Planar whose inverse cannot be computed"):
         codec.encode(samples())
     codec = codec_for(over(planar(DIM).inv))
-    z, _ = codec.encode(samples())  # densities alone need one direction
+    z, _ = codec.encode(samples())  # densities need only one direction
     with pytest.raises(InvalidInputError, match="a Planar whose inverse cannot be computed"):
         codec.decode(z)
 

@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    """What every process saw, by the number of processes and the rank."""
+    """Return what every process saw, by the number of processes and the rank."""
     folder = tmp_path_factory.mktemp("processes")
     worker = TESTS / "flows" / "distributed_worker.py"
     paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
@@ -51,7 +51,7 @@ def latents(model):
 
 
 def assert_all_same(states):
-    """Bit for bit, in every process."""
+    """Require the same bits in every process."""
     for state in states[1:]:
         assert state.keys() == states[0].keys()
         for name, value in state.items():
@@ -62,7 +62,7 @@ def assert_all_same(states):
 @pytest.mark.parametrize("offset", OFFSETS)
 @pytest.mark.parametrize(("covariance", "tied"), FITS)
 def test_equals_one_process_and_the_core(seen, world, offset, covariance, tied):
-    # latents of spread 1: what 1e-9 of it asks of means at 1e4 is seven roundings of them
+    # latents have spread 1: 1e-9 of it, for means at 1e4, is about seven roundings of those
     own = [process["fits"][covariance, tied, offset] for process in seen[world]]
     assert {result["status"] for result in own} == {"converged"}
     assert_all_same([state for result in own for state in (result["result"], result["model"])])
@@ -114,11 +114,11 @@ def test_a_process_may_have_no_data(seen):
 
 
 FAILURES = {
-    "nothing_anywhere": (None, "InvalidInputError", "loader gives no labelled sample"),
+    "nothing_anywhere": (None, "InvalidInputError", "loader gives no labeled sample"),
     "a_latent_that_is_not_finite": (
         1,
         "InvalidInputError",
-        "batch 1: the latents hold NaN or infinity in row 3, of class",
+        "batch 1: the latents contain NaN or infinity in row 3, of class",
     ),
     "a_loader_that_fails": (2, "OSError", "disk gone"),
     "an_option_at_fault": (3, "InvalidInputError", "lam is -1"),
@@ -164,7 +164,7 @@ def test_training_in_ddp_gives_one_set_of_gaussians_and_copies(seen):
     assert not torch.equal(own[0]["gaussians.means"], own[0]["copy gaussians.means"])
 
 
-def test_layers_initialised_by_data_are_those_of_the_first_process(seen):
+def test_layers_initialized_by_data_are_those_of_the_first_process(seen):
     own = [process["warm_up"] for process in seen[4]]
     assert_all_same(own)
     torch.testing.assert_close(own[3]["shift"], data()[0][:5].mean(0))

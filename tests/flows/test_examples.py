@@ -32,7 +32,7 @@ def test_example(name, tmp_path):
     found = re.findall(r"^(\w+): accuracy ([\d.]+), ([\d.]+) bits/dim", run.stdout, re.MULTILINE)
     assert [when for when, _, _ in found] == ["untrained", "trained"], run.stdout
     (_, before, _), (_, after, bits) = found
-    # before the first fit all classes are one Gaussian: the first of ten is as likely as any
+    # before the first fit all classes have the same Gaussian: any of the ten is as likely
     assert float(before) < 0.2
     # two epochs gave .90 and more; a tenth is chance
     assert float(after) > 0.7

@@ -75,7 +75,7 @@ def test_densities_are_those_of_the_core(covariance, tied, offset):
     core = gaussians.class_gaussians()
     z, y = latents(seed=1, offset=offset)
     z = z[:, :DIM]
-    # the products' error is eps times squared distances from the centre, here some 1e4
+    # the error of products is eps times squared distances from the center, here about 1e4
     torch.testing.assert_close(
         gaussians.class_log_prob(z), core.class_log_prob(z), rtol=1e-10, atol=1e-10
     )
@@ -92,7 +92,7 @@ def test_the_dtype_of_the_latents_decides(covariance, tied, dtype):
     z, y = latents(seed=1)
     z = z.to(dtype)
     log_prob = gaussians.log_prob(z, y)
-    assert log_prob.dtype == torch.float32  # half is worked in float32
+    assert log_prob.dtype == torch.float32  # half precision is computed in float32
     # eps of float32 times squared distances of some hundreds, five terms
     torch.testing.assert_close(
         log_prob.double(), gaussians.log_prob(z.double(), y), rtol=1e-5, atol=1e-3
@@ -101,11 +101,11 @@ def test_the_dtype_of_the_latents_decides(covariance, tied, dtype):
 
 
 @family
-def test_labelled_rows_of_float32_keep_their_digits_far_from_the_origin(covariance, tied):
+def test_labeled_rows_of_float32_keep_their_digits_far_from_the_origin(covariance, tied):
     offset = 1e3
     gaussians = fitted(covariance, tied, offset=offset)
     z, y = latents(seed=1, offset=offset)
-    z = z.float()  # what rounding to float32 lost is not ours: compare at the same latents
+    z = z.float()  # compare at latents that are already rounded to float32
     torch.testing.assert_close(
         gaussians.log_prob(z, y).double(), gaussians.log_prob(z.double(), y), rtol=1e-5, atol=1e-4
     )
@@ -154,12 +154,12 @@ def test_gradients_are_those_of_a_multivariate_normal(covariance, tied):
         torch.testing.assert_close(torch.autograd.grad(log_prob.sum(), z)[0], wanted)
 
 
-@given(seed=st.integers(0, 2**31), unlabelled=st.lists(st.booleans(), min_size=8, max_size=8))
+@given(seed=st.integers(0, 2**31), unlabeled=st.lists(st.booleans(), min_size=8, max_size=8))
 @settings(max_examples=20, deadline=None)
-def test_rows_without_a_label_get_the_mixture(seed, unlabelled):
+def test_rows_without_a_label_get_the_mixture(seed, unlabeled):
     gaussians = fitted(tied=True)
     z, y = latents(n=8, seed=seed)
-    hidden = torch.tensor(unlabelled)
+    hidden = torch.tensor(unlabeled)
     some = torch.where(hidden, -torch.ones_like(y), y)
     expected = torch.where(hidden, gaussians.log_prob(z), gaussians.log_prob(z, y))
     torch.testing.assert_close(gaussians.log_prob(z, some), expected)
@@ -204,7 +204,7 @@ def test_bf16_autocast_costs_no_digits():
     outside = gaussians.class_log_prob(z), gaussians.log_prob(z, y)
     for ours, exact in zip(inside, outside, strict=True):
         torch.testing.assert_close(ours, exact, rtol=1e-3, atol=0.0)
-        assert torch.equal(ours, exact)  # autocast was left: no product in bfloat16
+        assert torch.equal(ours, exact)  # outside autocast, so that no product is in bfloat16
 
 
 # -- samples -------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def unbounded():
 def test_a_runaway_fit_leaves_the_old_gaussians():
     gaussians = fitted()
     before = copy.deepcopy(gaussians.state_dict())
-    # an error, and no warnings beside it
+    # an error, without warnings
     with pytest.raises(RefitRejectedError, match=r"unbounded.*were kept.*below 5\.44") as caught:
         gaussians.fit_(*unbounded(), 1e4)
     assert caught.value.result.status == "unbounded"
@@ -394,7 +394,7 @@ def test_statistics_of_other_sizes():
         (lambda y: y.float(), r"torch\.float32"),
         (lambda y: y[:, None], r"shape \(200, 1\)"),
         (lambda y: y[:-1], r"labels has shape \(199,\)"),
-        (lambda y: "abc", "cannot be made a tensor"),
+        (lambda y: "abc", "cannot be converted to a tensor"),
         (lambda y: torch.ones(200, N_CLASSES), "sums to 4 in row 0"),
         (lambda y: torch.ones(200, 3), r"\(200, 4\)"),
         (lambda y: torch.full((200, N_CLASSES), math.nan), "sums to nan in row 0"),
@@ -440,7 +440,7 @@ def test_a_refit_between_forward_and_backward_is_an_error_of_ours():
         gaussians.fit_(z, y, 2.0)
         with pytest.raises(InvalidInputError, match="between forward and backward"):
             loss.backward()
-    gaussians.log_prob(z, y).sum().backward()  # and after it all is well
+    gaussians.log_prob(z, y).sum().backward()  # after that it works
     gaussians.fit_(z, y, 2.0)
 
 
@@ -531,10 +531,10 @@ def test_a_loaded_state_has_factors_of_its_own(assign):
 )
 def test_a_state_of_other_gaussians_is_refused(other):
     gaussians = fitted()
-    with pytest.raises(InvalidInputError, match="the state is of a LatentGaussians with"):
+    with pytest.raises(InvalidInputError, match="the state is that of a LatentGaussians with"):
         other.load_state_dict(gaussians.state_dict())
     nested = torch.nn.ModuleDict({"g": other})
-    with pytest.raises(InvalidInputError, match="the state is of a LatentGaussians with"):
+    with pytest.raises(InvalidInputError, match="the state is that of a LatentGaussians with"):
         nested.load_state_dict({f"g.{k}": v for k, v in gaussians.state_dict().items()})
 
 

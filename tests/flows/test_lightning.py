@@ -29,11 +29,11 @@ averages = pytest.mark.skipif(
 )
 
 pytestmark = [
-    # Lightning's own use of a pytree class that torch has deprecated
+    # Lightning itself uses a pytree class that torch has deprecated
     pytest.mark.filterwarnings(
         r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning"
     ),
-    # its advice on machines with more cores
+    # Lightning's advice on machines with more cores
     pytest.mark.filterwarnings(r"ignore:The '\w+' does not have many workers:UserWarning"),
 ]
 
@@ -51,7 +51,7 @@ def module_class(package):
     lightning_module = importlib.import_module(package).LightningModule
 
     class Module(lightning_module):
-        """A flow to train; remembers with which Gaussians it trained and validated."""
+        """A flow to train, which records the Gaussians that it trained and validated with."""
 
         def __init__(self, attribute="model"):
             super().__init__()
@@ -80,7 +80,7 @@ def module_class(package):
 def fitted(
     package, callback, *, validated=True, module=None, max_epochs=2, ckpt_path=None, **options
 ):
-    """A trainer and its module after training."""
+    """Return a trainer and its module after training."""
     module = module_class(package)() if module is None else module
     trainer = importlib.import_module(package).Trainer(
         max_epochs=max_epochs,
@@ -97,7 +97,7 @@ def fitted(
 
 
 def distinct(seen):
-    """(epoch, means) without repetitions."""
+    """Return (epoch, means) without repetitions."""
     kept = []
     for epoch, means in seen:
         if not kept or kept[-1][0] != epoch or not torch.equal(kept[-1][1], means):
@@ -113,13 +113,15 @@ def test_refits_as_the_first_epoch_starts_and_then_before_validation(package):
     callback = FixedPointCallback(FixedPointSchedule(0.5, (0, 1)), loader())
     trainer, module = fitted(package, callback)
     sanity, *validated = distinct(module.validated)
-    assert not sanity[1].any()  # N(0, I): nothing is refitted for the sanity check
+    assert not sanity[1].any()  # N(0, I): there is no refit for the sanity check
     trained = distinct(module.trained)
     assert [epoch for epoch, _ in trained] == [0, 1]  # no refit within an epoch
     assert [epoch for epoch, _ in validated] == [0, 1]
     (_, first), (_, second) = trained
     assert not torch.equal(first, second)
-    assert torch.equal(validated[0][1], second)  # epoch 0 is judged by what epoch 1 trains with
+    assert torch.equal(
+        validated[0][1], second
+    )  # epoch 0 is validated with the Gaussians that epoch 1 trains with
     assert torch.equal(validated[1][1], second)  # and frozen
     assert torch.equal(callback.result.gaussians.means, second)
     logged = trainer.callback_metrics
@@ -187,7 +189,7 @@ def test_a_checkpoint_has_the_gaussians_that_its_metric_is_of(tmp_path):
         PACKAGES[0], [callback, checkpoint], max_epochs=3, enable_checkpointing=True
     )
     saved = torch.load(checkpoint.best_model_path, weights_only=True)
-    by_epoch = dict(module.validated)  # not of the sanity check
+    by_epoch = dict(module.validated)  # without the sanity check
     assert torch.equal(saved["state_dict"]["model.gaussians.means"], by_epoch[saved["epoch"]])
     fresh = module_class(PACKAGES[0])()
     fresh.load_state_dict(saved["state_dict"])
@@ -251,7 +253,7 @@ def test_bfloat16_flows_keep_their_gaussians_in_float64():
 
 
 class Compared(Callback):
-    """Whether the Gaussians that are validated are those of the validated weights' own latents."""
+    """Check that validated Gaussians are fitted to the latents of the validated weights."""
 
     def __init__(self):
         self.own = []

@@ -25,7 +25,7 @@ def data(seed=0):
 
 
 def fitted(covariance="diagonal", tied=False, lam=1.0, *, numpy=False, **options):
-    """Gaussians of the classes but the last, their statistics, and all the data."""
+    """Return Gaussians of all classes except the last, their statistics, and all the data."""
     z, y = data()
     old = y < N_OLD
     gaussians = LatentGaussians(N_OLD, DIM, covariance, tied)
@@ -52,7 +52,7 @@ def test_merged_statistics_are_those_of_all_data(covariance, numpy):
 
 @pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
 def test_it_ends_where_a_fit_to_all_data_ends(covariance, tied):
-    # below lam*, or tied: a minimum is there, and both starts lie in its basin
+    # below lam*, or tied: there is a minimum, and both starts are in its basin
     lam = 20.0
     if not tied:
         lam = 0.5 * critical_lam(N_OLD + 1, covariance=covariance, dim=DIM)
@@ -62,7 +62,7 @@ def test_it_ends_where_a_fit_to_all_data_ends(covariance, tied):
     expected = cold.solve_(merged, lam, tol=1e-9)
     assert result.converged and expected.converged
     assert result.objective == pytest.approx(expected.objective, rel=1e-8)
-    # residual 1e-9: the solution is some hundred times as far at most
+    # residual 1e-9: the solution is at most some hundred times as far away
     torch.testing.assert_close(extended.means, cold.means, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(extended.covariances, cold.covariances, rtol=1e-6, atol=1e-6)
 
@@ -104,7 +104,7 @@ def test_it_starts_from_the_old_gaussians_and_the_data_of_the_new_class(covarian
         started.append(running)
         raise StopIteration
 
-    # no update of the covariances or of the means: what is not updated is the start
+    # with an update of the means or of the covariances only, the other part stays at the start
     for update in ("means", "covariances"):
         extended, _, _ = add_class(
             gaussians, statistics, new, 5.0, update=update, callback=stop, accept=("stopped",)
@@ -174,15 +174,15 @@ def test_statistics_of_other_data_and_too_few_samples_are_refused():
     refused("gaussians is a ClassGaussians", gaussians.class_gaussians(), statistics, new)
     refused("statistics is a Tensor", gaussians, z, new)
     wider = ClassStatistics.from_samples(torch.cat([z, z], 1)[old], y[old])
-    refused("statistics are of 6 dimensions, the Gaussians of 3", gaussians, wider, new)
+    refused("statistics have 6 dimensions, the Gaussians 3", gaussians, wider, new)
     whole = ClassStatistics.from_samples(z, y)
-    refused(r"of the classes \[0, 1, 2, 3, 4\]", gaussians, whole, new)
+    refused(r"have the classes \[0, 1, 2, 3, 4\]", gaussians, whole, new)
     shifted = ClassStatistics.from_samples(z[old], y[old] + 1)
-    refused(r"of the classes \[1, 2, 3, 4\]", gaussians, shifted, new)
+    refused(r"have the classes \[1, 2, 3, 4\]", gaussians, shifted, new)
     named = ClassStatistics.from_samples(z[old], np.array(list("abcd"))[y[old]])
-    refused(r"of the classes \['a', 'b', 'c', 'd'\]", gaussians, named, new)
+    refused(r"have the classes \['a', 'b', 'c', 'd'\]", gaussians, named, new)
     dense = ClassStatistics.from_samples(z[old], y[old], covariance="dense")
-    refused("statistics holds dense covariances", gaussians, dense, new)
+    refused("statistics have dense covariances", gaussians, dense, new)
 
     refused(r"z_new has no row", gaussians, statistics, new[:0])
     refused(r"z has shape \(40, 2\), \(N, 3\) is needed", gaussians, statistics, new[:, :2])

@@ -77,7 +77,7 @@ def test_a_former_module_has_only_its_names(module):
 
 
 def test_both_ways_to_import_a_former_module():
-    """In a process of its own, where nothing has imported them before."""
+    """Use a new process, where nothing has imported them before."""
     code = """
 import warnings
 import fpigauss_torch.schedule

@@ -34,10 +34,10 @@ def latents(n=300, dim=DIM, seed=0):
     """Balanced classes that overlap, in float64."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % K
-    centres = 0.8 * torch.randn(K, dim, generator=generator, dtype=torch.float64)
+    centers = 0.8 * torch.randn(K, dim, generator=generator, dtype=torch.float64)
     scales = torch.tensor([1.0, 0.6, 0.8], dtype=torch.float64)[y][:, None]
     noise = torch.randn(n, dim, generator=generator, dtype=torch.float64)
-    return scales * noise + centres[y], y
+    return scales * noise + centers[y], y
 
 
 def data_gaussians(dim=DIM, seed=0):
@@ -59,7 +59,7 @@ trained = pytest.mark.parametrize("make", TRAINED.values(), ids=list(TRAINED))
 
 
 def saved(module):
-    """A state that went through a file, by torch's safe rules."""
+    """Save a state to a file, and load it by torch's safe rules."""
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
     file.seek(0)
@@ -74,7 +74,7 @@ def test_densities_are_those_of_the_cores_gaussians(make):
     prior = make().double()
     z, y = latents()
     core = prior.class_gaussians()
-    # both work in float64, one by products and one by differences: rounding is all that is left
+    # both compute in float64, one by products and one by differences: they differ by rounding
     torch.testing.assert_close(prior.class_log_prob(z), core.class_log_prob(z))
     torch.testing.assert_close(prior.log_prob(z, y), core.log_prob(z, y))
     torch.testing.assert_close(prior.log_prob(z), core.log_prob(z))
@@ -108,7 +108,7 @@ def test_a_state_goes_into_a_prior_of_the_same_kind(make):
     assert not torch.equal(other.log_prob(z, y), prior.log_prob(z, y))
     other.load_state_dict(saved(prior))
     assert torch.equal(other.log_prob(z, y), prior.log_prob(z, y))
-    with pytest.raises(InvalidInputError, match=r"the state is of .*dim=2.*dim=3"):
+    with pytest.raises(InvalidInputError, match=r"the state is that of .*dim=2.*dim=3"):
         make(dim=3).load_state_dict(saved(prior))
 
 
@@ -118,14 +118,14 @@ def test_a_state_does_not_go_into_a_prior_of_another_kind(make):
     for other in (LatentGaussians(K, DIM, "dense"), *(maker() for maker in PRIORS.values())):
         if type(other) is not type(make()):
             before = copy.deepcopy(other.state_dict())
-            with pytest.raises(InvalidInputError, match="the state is of"):
+            with pytest.raises(InvalidInputError, match="the state is that of"):
                 other.load_state_dict(state)
             for name, value in other.state_dict().items():
                 assert torch.equal(value, before[name]) if "extra" not in name else True
 
 
 def test_a_state_with_other_bounds_is_refused():
-    # the same logits would be other variances
+    # the same logits would mean other variances
     state = saved(GradientGaussians(K, DIM, 1.0))
     with pytest.raises(InvalidInputError, match=r"high=1\.25.*high=2\.0"):
         GradientGaussians(K, DIM, 1.0, high=2.0).load_state_dict(state)
@@ -137,9 +137,9 @@ def test_a_copy_is_trained_apart(make):
     z, y = latents()
     before = prior.log_prob(z, y).detach()
     other = copy.deepcopy(prior)
-    optimiser = torch.optim.SGD(other.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
     (-other.log_prob(z, y).mean()).backward()
-    optimiser.step()
+    optimizer.step()
     assert torch.equal(prior.log_prob(z, y), before)
     assert not torch.equal(other.log_prob(z, y), before)
 
@@ -181,14 +181,14 @@ def test_training_lowers_the_loss_of_a_flow(make):
     groups = [{"params": [*model.codec.parameters()], "lr": 0.01}]
     if list(prior.parameters()):
         groups.append({"params": [*prior.parameters()], "lr": 0.05})
-    optimiser = torch.optim.Adam(groups)
+    optimizer = torch.optim.Adam(groups)
     before = model(x, y).mean().item()
     losses = []
     for _ in range(50):
         loss = model(x, y).mean() + prior.penalty()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.1
     assert model(x, y).mean().item() < before
@@ -244,7 +244,7 @@ def test_a_refit_runs_on_data_gaussians_and_refuses_what_is_trained():
 
 
 def at(result, **options):
-    """GradientGaussians at the Gaussians of a fit, in float64."""
+    """Make GradientGaussians at the Gaussians of a fit, in float64."""
     core = result.gaussians
     statistics = ClassStatistics(
         counts=torch.ones(K, dtype=torch.float64),
@@ -257,7 +257,7 @@ def at(result, **options):
 
 
 def eq4(prior, z, y):
-    """L for classes of equal size."""
+    """Compute L for classes of equal size."""
     return K * (-prior.log_prob(z, y).mean() + prior.penalty())
 
 
@@ -326,20 +326,20 @@ def test_descent_comes_down_to_the_fixed_point(policy):
     lam, steps = 1.0, 300
     solution = fit_fixed_point(z, y, lam, tol=1e-10)
     prior = GradientGaussians(K, DIM, lam, low=0.01, high=20.0).double().init_(z, y)
-    optimiser = torch.optim.Adam(prior.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(prior.parameters(), lr=0.1)
     factor = learning_rate_policy(policy, steps)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     losses = []
     for _ in range(steps):
         loss = eq4(prior, z, y)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         scheduler.step()
         losses.append(loss.item())
     above = [loss - solution.objective for loss in losses]
     assert above[0] > 1e-3
-    # from above: below it there is nothing, up to rounding of L itself
+    # from above: there is nothing below it, up to rounding of L itself
     assert min(above) > -1e-12 * abs(solution.objective)
     assert above[-1] < 1e-3 * above[0]
 
@@ -347,11 +347,11 @@ def test_descent_comes_down_to_the_fixed_point(policy):
 def test_variances_stay_within_their_bounds():
     z, y = latents()
     prior = GradientGaussians(K, DIM, lam=100.0, low=0.3, high=0.9, seed=0)
-    optimiser = torch.optim.SGD(prior.parameters(), lr=100.0)
+    optimizer = torch.optim.SGD(prior.parameters(), lr=100.0)
     for _ in range(5):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         eq4(prior, z, y).backward()
-        optimiser.step()
+        optimizer.step()
         # float32 rounds the bounds themselves
         assert prior.variances.min() >= 0.3 - 1e-7
         assert prior.variances.max() <= 0.9 + 1e-7
@@ -402,7 +402,7 @@ def test_coincident_classes_are_named():
         prior.means[2] = prior.means[1]
     with pytest.raises(InvalidInputError, match=r"classes 1 and 2 .*init_"):
         prior.penalty()
-    prior.pi = 2.0  # a bounded potential: there they are at its top
+    prior.pi = 2.0  # a bounded potential, which is at its maximum there
     assert prior.penalty().isfinite()
 
 
@@ -469,7 +469,7 @@ def test_arguments_of_policies():
 
 
 @trained
-def test_init_takes_class_means_of_labelled_rows(make):
+def test_init_takes_class_means_of_labeled_rows(make):
     z, y = latents()
     prior = make()
     assert prior.init_(z, y) is prior
@@ -491,7 +491,7 @@ def test_a_start_that_cannot_be_used_changes_nothing(make):
         prior.init_(z, y + 3)
     with pytest.raises(InvalidInputError, match=r"z .*row 7"):
         prior.init_(torch.where(torch.arange(300)[:, None] == 7, torch.nan, z), y)
-    with pytest.raises(InvalidInputError, match="statistics are of 2 classes"):
+    with pytest.raises(InvalidInputError, match="statistics have 2 classes"):
         prior.init_from_(ClassStatistics.from_samples(z, y.clamp_max(1)))
     with pytest.raises(InvalidInputError, match="statistics is a Tensor"):
         prior.init_from_(z)
@@ -558,11 +558,11 @@ def test_the_bottleneck_parts_classes_that_the_likelihood_leaves_close():
         same = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
         prior = LearnedMeans(K, DIM).double().init_(z, y)
         model = ClassFlow(None, prior, codec=same)
-        optimiser = torch.optim.Adam(prior.parameters(), lr=0.05)
+        optimizer = torch.optim.Adam(prior.parameters(), lr=0.05)
         for _ in range(100):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             information_bottleneck_loss(model, z, y, beta).mean().backward()
-            optimiser.step()
+            optimizer.step()
         accuracy = (prior.predict(z) == y).double().mean()
         entropy = -prior.predict_proba(z).gather(1, y[:, None]).log().mean()
         return accuracy.item(), entropy.item()
@@ -583,7 +583,7 @@ def test_arguments_of_the_bottleneck():
 # -- KLJ -----------------------------------------------------------------------------------
 
 
-def test_the_symmetrised_penalty_is_that_of_the_divergences():
+def test_the_symmetrized_penalty_is_that_of_the_divergences():
     prior = SymmetricKLMeans(5, 4, lam=2.5, seed=0).double()
     divergences = pairwise_kld(prior.class_gaussians())
     both_ways = torch.triu(divergences + divergences.T)
@@ -596,20 +596,20 @@ def test_the_symmetrised_penalty_is_that_of_the_divergences():
     )
 
 
-def test_symmetrised_means_rest_where_the_docstring_says():
+def test_symmetrized_means_rest_where_the_docstring_says():
     z, y = latents()
     lam = 0.6  # below (K - 1) / 2 = 1
     prior = SymmetricKLMeans(K, DIM, lam).double().init_(z, y)
     with torch.no_grad():
-        centre = prior.means.mean(0)
-        prior.means.copy_(centre + (prior.means - centre) / (1.0 - 2.0 * lam / (K - 1)))
+        center = prior.means.mean(0)
+        prior.means.copy_(center + (prior.means - center) / (1.0 - 2.0 * lam / (K - 1)))
     eq4(prior, z, y).backward()
     # rounding of a sum of 300 terms of order one
     assert prior.means.grad.abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(("lam", "bounded"), [(0.9, True), (1.1, False)])
-def test_symmetrised_means_run_away_past_their_bound(lam, bounded):
+def test_symmetrized_means_run_away_past_their_bound(lam, bounded):
     z, y = latents()
     prior = SymmetricKLMeans(K, DIM, lam).double().init_(z, y)
     near = eq4(prior, z, y).item()
@@ -618,7 +618,7 @@ def test_symmetrised_means_run_away_past_their_bound(lam, bounded):
     assert (eq4(prior, z, y).item() > near) == bounded
 
 
-def test_arguments_of_the_symmetrised_penalty():
+def test_arguments_of_the_symmetrized_penalty():
     with pytest.raises(InvalidInputError, match="n_classes is 1"):
         SymmetricKLMeans(1, DIM, 1.0)
     with pytest.raises(InvalidInputError, match="lam is -1"):

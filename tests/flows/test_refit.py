@@ -56,7 +56,7 @@ def latents(model, x):
 
 
 def assert_close(ours, theirs, spread):
-    """To 1e-9 of the latents' standard deviation, as rounding allows at any offset."""
+    """Compare to 1e-9 of the latents' standard deviation, as rounding allows at any offset."""
     np.testing.assert_allclose(ours.means, theirs.means, rtol=0, atol=1e-9 * spread)
     scale = np.abs(np.asarray(theirs.covariances)).max()
     np.testing.assert_allclose(ours.covariances, theirs.covariances, rtol=0, atol=1e-9 * scale)
@@ -87,7 +87,7 @@ def test_a_data_loader_and_lists_of_labels_will_do():
     refit_(a, batches(x, y), 0.5)
     refit_(b, loader, 0.5)
     refit_(c, ([part, labels.tolist()] for part, labels in batches(x, y)), 0.5)
-    # float32 products round otherwise in batches of other rows
+    # float32 products round differently in batches of other rows
     torch.testing.assert_close(a.gaussians.means, b.gaussians.means, rtol=0, atol=1e-5)
     assert torch.equal(a.gaussians.means, c.gaussians.means)
 
@@ -155,14 +155,14 @@ def test_shows_a_bar_of_all_batches(capsys):
 # -- what is left as it was ----------------------------------------------------------------
 
 
-@pytest.fixture(params=[1, 2**22], ids=["a batch at a time", "many batches at once"])
+@pytest.fixture(params=[1, 2**22], ids=["batch by batch", "many batches at once"])
 def held(request, monkeypatch):
-    """Whether latents of several batches are added up together."""
+    """Add up latents of several batches together, or batch by batch."""
     monkeypatch.setattr("fpigauss_torch.refit._encoding._HELD", request.param)
 
 
 class Failing:
-    """Two batches, and then the disk is gone."""
+    """Yield two batches, and fail as if the disk were gone."""
 
     def __init__(self, parts):
         self.parts = parts
@@ -185,7 +185,7 @@ def test_every_part_keeps_its_mode(fails, held):
     if fails:
         with pytest.raises(OSError, match="disk gone") as caught:
             refit_(model, Failing(batches(x, y)), 1.0)
-        assert float(caught.value.statistics.counts.sum()) == 64  # of the batches before
+        assert float(caught.value.statistics.counts.sum()) == 64  # those of the batches before
     else:
         refit_(model, batches(x, y), 1.0)
     assert seen and not any(seen)
@@ -201,7 +201,7 @@ def train_step(model, x, y):
 def test_training_goes_on_after_a_refit_in_inference_mode():
     x, y = data()
     model, plain = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
-    encoded = []  # as a flow may keep what it computes
+    encoded = []  # a flow may keep what it computes
     hook = model.codec.module.register_forward_hook(lambda *arguments: encoded.append(arguments[2]))
     with torch.inference_mode():
         result = refit_(model, batches(x, y), 1.0)
@@ -330,14 +330,14 @@ def test_latents_that_are_not_finite_are_named(held):
         refit_(model, batches(x, y), 1.0)
     assert_same(before, buffers_of(model))
     assert float(caught.value.statistics.counts.sum()) == 32
-    assert "The statistics of the batches before" in caught.value.__notes__[0]
+    assert "the statistics of the batches before it" in caught.value.__notes__[0]
 
 
 def test_an_empty_class_is_an_error_and_keeps_the_old_gaussians():
     x, y = data()
     model = coupling_model(N_CLASSES, DIM)
     before = buffers_of(model)
-    with pytest.raises(InvalidInputError, match="hold no sample of class 1"):
+    with pytest.raises(InvalidInputError, match="contain no sample of class 1"):
         refit_(model, batches(x[y != 1], y[y != 1]), 1.0)
     assert_same(before, buffers_of(model))
 
@@ -345,8 +345,8 @@ def test_an_empty_class_is_an_error_and_keeps_the_old_gaussians():
 X, Y = data()
 
 FAULTS = {
-    "no batches": ([], "^loader gives no labelled sample: "),
-    "no label": ([(X, torch.full_like(Y, -1))], "^loader gives no labelled sample: "),
+    "no batches": ([], "^loader gives no labeled sample: "),
+    "no label": ([(X, torch.full_like(Y, -1))], "^loader gives no labeled sample: "),
     "not iterable": (7, "^loader is a int; "),
     "samples only": ([(X, Y), X], r"^batch 1: loader yields a Tensor here; .*yields \(x, y\)"),
     "three things": ([(X, Y, Y)], r"^batch 0: loader yields a tuple here of 3;"),
@@ -407,7 +407,9 @@ def test_options_are_checked_before_any_batch(fault):
 
 def test_copies_need_a_loader_that_can_be_read_again():
     model = coupling_model(N_CLASSES, DIM)
-    with pytest.raises(InvalidInputError, match=r"^loader is a list_iterator, which can be gone"):
+    with pytest.raises(
+        InvalidInputError, match=r"^loader is a list_iterator, which can be iterated"
+    ):
         refit_(model, iter(batches(X, Y)), 1.0, copies=[copy.deepcopy(model)])
 
 
@@ -420,7 +422,7 @@ def test_latents_whose_sums_overflow_keep_the_old_gaussians(held):
 
 
 class Standard(LatentPrior):
-    """N(0, I) whatever the class."""
+    """N(0, I) for every class."""
 
     def density(self):
         return LatentGaussians(self.n_classes, self.dim).density()
@@ -436,7 +438,7 @@ class Standard(LatentPrior):
         (AveragedModel(Coupling(4)), "^model is, or wraps, a Coupling; "),
         (
             ClassFlow(Coupling(4), Standard(3, 4), codec=CouplingCodec),
-            "^model has Standard, which nothing refits",
+            "^model has Standard, which cannot be refitted",
         ),
     ],
     ids=["no ClassFlow", "none within", "another prior"],
@@ -465,7 +467,7 @@ def test_documents_every_option_of_the_solver():
 
 def test_a_layer_that_has_seen_no_data_is_named():
     model = coupling_model(3, 4)
-    model.codec.module.inner[0].initialized = torch.tensor(False)  # as nflows' ActNorm says it
+    model.codec.module.inner[0].initialized = torch.tensor(False)  # as in nflows' ActNorm
     x, y = data()
     with pytest.raises(InvalidInputError, match=r"codec\.module\.inner\.0 .*warm_up=1"):
         refit_(model, batches(x, y), 1.0)

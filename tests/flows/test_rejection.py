@@ -22,7 +22,7 @@ SAME = (lambda x: (x, x.new_zeros(x.shape[0])), lambda z: z)
 
 
 def gaussians(dim=DIM, covariance="diagonal", tied=False, seed=0):
-    """Classes about 6 apart, of unlike scales."""
+    """Make classes that are about 6 apart, with different scales."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(60 * dim) % N_CLASSES
     z = torch.randn(60 * dim, dim, generator=generator, dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_foreign_samples_are_told_from_known_ones(score, covariance, tied):
 def test_only_typicality_rejects_what_is_likelier_than_all_known_samples():
     model = ClassFlow(None, gaussians(200), codec=SAME)
     known = model.gaussians.sample(500, seed=0)
-    foreign = model.gaussians.sample(50, temperature=0.3, seed=1)  # too near to the means
+    foreign = model.gaussians.sample(50, temperature=0.3, seed=1)  # too close to the means
     likelihood, typicality = (
         score(model, foreign) > rejection_threshold(score(model, known), 0.05)
         for score in (rejection_score, typicality_score)
@@ -107,7 +107,7 @@ def test_a_wide_class_does_not_make_samples_of_a_narrow_one_untypical():
     prior = LatentGaussians.from_class_gaussians(core)
     model = ClassFlow(None, prior, codec=SAME)
     narrow = prior.sample(torch.zeros(1000, dtype=torch.int64), seed=0)
-    # half-normal: its mean is sqrt(2 / pi); the nearest class by distance would be the wide one
+    # half-normal with mean sqrt(2 / pi); the nearest class by distance would be the wide one
     expected = math.sqrt(2.0 / math.pi)
     assert abs(float(typicality_score(model, narrow).mean()) - expected) < 0.1
 

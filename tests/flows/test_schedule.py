@@ -1,4 +1,4 @@
-"""When refits happen, in a plain training loop."""
+"""When refits happen in a plain training loop."""
 
 import copy
 import pickle
@@ -27,7 +27,7 @@ def batches():
 
 
 def moved(model, seed):
-    """As if the flow had been trained."""
+    """Change the flow as if it had been trained."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.codec.parameters():
@@ -35,7 +35,7 @@ def moved(model, seed):
 
 
 def stepped(schedule, epochs, model=None):
-    """The results of a loop that trains in between, by epoch."""
+    """Return the results, by epoch, of a loop that trains in between."""
     model = coupling_model(N_CLASSES, DIM) if model is None else model
     results = {}
     for epoch in range(epochs):
@@ -103,8 +103,16 @@ def test_is_frozen_in_between():
     before = model.gaussians.means.clone()
     assert FixedPointSchedule(0.5, [0]).step(model, batches(), 1) is None
     assert torch.equal(model.gaussians.means, before)
-    assert FixedPointSchedule(0.5, [0]).refit_(model, batches(), 1).converged  # due or not
+    assert FixedPointSchedule(0.5, [0]).force(model, batches(), 1).converged  # due or not
     assert not torch.equal(model.gaussians.means, before)
+
+
+def test_the_former_name_of_force_warns_and_does_the_same():
+    schedule, model = FixedPointSchedule(0.5, [0]), coupling_model(N_CLASSES, DIM)
+    with pytest.warns(DeprecationWarning, match=r"call FixedPointSchedule\.force$") as caught:
+        former = schedule.refit_(model, batches(), epoch=1)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert torch.equal(former.gaussians.means, schedule.force(model, batches(), 1).gaussians.means)
 
 
 def test_lam_may_follow_the_epoch():
@@ -156,11 +164,11 @@ def test_copies_and_options_are_passed_on():
     assert torch.equal(averaged.module.gaussians.means, model.gaussians.means)
 
 
-# -- layers that are initialised by data ---------------------------------------------------
+# -- layers that are initialized by data ---------------------------------------------------
 
 
 class ActNorm(nn.Module):
-    """Whitens by the first batch that it sees in train mode, rebinding its tensor as some do."""
+    """Whitens with the first batch seen in train mode, and rebinds its tensor as some layers do."""
 
     def __init__(self, dim):
         super().__init__()
@@ -200,7 +208,7 @@ def test_warms_up_in_train_mode_before_the_first_refit_only(training):
     schedule.step(model, batches(), 1)
     assert int(flow[0].seen) == 2
     x, y = data()
-    model(x, y).mean().backward()  # nothing of inference mode is left
+    model(x, y).mean().backward()  # no inference tensor is left
     assert flow[0].shift.grad.abs().sum() > 0
 
 
@@ -246,10 +254,13 @@ FAULTS = {
     "options": ({"options": ["tol"]}, "^options is a list; "),
     "an option's value": ({"options": {"alpha": 0}}, "^alpha is 0"),
     "accept": ({"options": {"accept": ["done"]}}, r"^accept is \['done'\]"),
-    "not for options": ({"options": {"copies": []}}, r"^options holds 'copies'; pass that to step"),
+    "not for options": (
+        {"options": {"copies": []}},
+        r"^options contains 'copies'; pass it to step",
+    ),
     "twice": (
         {"options": {"max_iter": 5}, "single_iteration": True},
-        "^options holds 'max_iter', which single_iteration sets",
+        "^options contains 'max_iter', which single_iteration sets",
     ),
 }
 
