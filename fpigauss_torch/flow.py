@@ -177,7 +177,8 @@ class ClassFlow(nn.Module):
         """
         if not levels >= 1:
             raise InvalidInputError(f"levels is {levels!r}; pass the number of levels, >= 1")
-        return self(x, y) / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
+        nats: Tensor = self(x, y)
+        return nats / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Size, Tensor
@@ -14,6 +14,8 @@ from fpigauss_torch.bases._base import LatentBase, class_labels, drawn
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["ClassDistribution", "TorchBase", "conditioned"]
+
+_D = TypeVar("_D", bound="ClassDistribution")
 
 
 class ClassDistribution(Distribution):
@@ -110,9 +112,7 @@ class ClassDistribution(Distribution):
         return drawn(self.gaussians, flat, self._like.dtype).reshape(batch + self.event_shape)
 
 
-def conditioned(
-    base: LatentBase, labels: Any, kind: type[ClassDistribution] = ClassDistribution
-) -> ClassDistribution:
+def conditioned(base: LatentBase, labels: Any, kind: type[_D]) -> _D:
     """Make the distributions of labels that a library passes on; for None, the mixture."""
     if labels is None:
         labels = torch.tensor(-1, device=base._like.device)
@@ -148,7 +148,7 @@ class TorchBase(LatentBase, ClassDistribution):
         torch.distributions.Distribution
             Distributions of batch shape (N,), or () without labels.
         """
-        return conditioned(self, labels)
+        return conditioned(self, labels, ClassDistribution)
 
     def _over(self, labels: Tensor) -> ClassDistribution:
         return ClassDistribution(self.gaussians, labels, self.shape, self._like)

@@ -41,8 +41,10 @@ class WithoutContext(Transform):
 
     def forward(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Apply the transform without context."""
-        return self.transform(inputs)
+        outputs: tuple[Tensor, Tensor] = self.transform(inputs)
+        return outputs
 
     def inverse(self, inputs: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Apply the inverse of the transform without context."""
-        return self.transform.inverse(inputs)
+        outputs: tuple[Tensor, Tensor] = self.transform.inverse(inputs)
+        return outputs

@@ -8,7 +8,7 @@ from zuko.lazy import LazyDistribution, LazyTransform
 
 from fpigauss import InvalidInputError
 from fpigauss_torch.bases._base import LatentBase
-from fpigauss_torch.bases._distributions import conditioned
+from fpigauss_torch.bases._distributions import ClassDistribution, conditioned
 
 __all__ = ["WithoutContext", "ZukoBase"]
 
@@ -30,7 +30,7 @@ class ZukoBase(LatentBase, LazyDistribution):
                 f"c has shape {tuple(c.shape)}, (N, 1) is needed: zuko takes a vector as the "
                 "context of a single sample; pass c[:, None]"
             )
-        return conditioned(self, c)
+        return conditioned(self, c, ClassDistribution)
 
 
 class WithoutContext(LazyTransform):
@@ -43,4 +43,5 @@ class WithoutContext(LazyTransform):
 
     def forward(self, c: Any = None) -> Transform:
         """Build the transform without context."""
-        return self.transform()
+        transform: Transform = self.transform()
+        return transform

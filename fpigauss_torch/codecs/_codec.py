@@ -106,7 +106,7 @@ class Codec(nn.Module, ABC):
                 f"z has shape {tuple(z.shape)}, (N, {sum(sizes)}) is needed for latents of "
                 f"shapes {self.shapes}"
             )
-        parts: list[Tensor] = unpack(z, self.shapes, "n *")
+        parts: list[Tensor] = unpack(z, list(self.shapes), "n *")
         return parts
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _held(part: Any) -> Iterator[Any]:
 
 def _inverse(step: Transform, value: Tensor) -> Tensor:
     try:
-        return step.inv(value)
+        inverted: Tensor = step.inv(value)
     except (
         KeyError,
         NotImplementedError,
@@ -164,3 +164,4 @@ def _inverse(step: Transform, value: Tensor) -> Tensor:
             f"flow has a {type(step).__name__} whose inverse cannot be computed; samples and "
             "latents need both directions, so take another transform"
         ) from error
+    return inverted

@@ -122,6 +122,7 @@ def _through(
 
 def _check_layers(layers: nn.ModuleList) -> None:
     refuse_context(layers)
+    layer: Any
     for layer in layers:
         _, *others = inspect.signature(layer.inverse).parameters.values()
         needed = [p.name for p in others if p.default is p.empty and p.kind is not p.VAR_KEYWORD]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fpigauss import InvalidInputError
 from fpigauss_torch.codecs._codec import Codec, register_codec, summed
@@ -55,7 +55,7 @@ class ZukoCodec(Codec):
         return x
 
 
-def _context_width(part: nn.Module) -> int:
+def _context_width(part: Any) -> int:
     """Work out how many context features a lazy transform of zuko takes, which it does not say."""
     if hasattr(part, "ode"):  # continuous
         return int(part.ode[0].in_features - part.ode[-1].out_features - 2 * part.freqs.shape[0])

@@ -68,7 +68,7 @@ class GaussianBuffers(LatentPrior):
             values = {"means": gaussians.means, "covariances": gaussians.covariances}
             values |= self._prepared(gaussians.covariances)
             for name, value in values.items():
-                buffer = self._buffers[name]
+                buffer: Tensor = getattr(self, name)
                 if buffer.is_inference():  # made under inference_mode: it cannot be written to
                     self._buffers[name] = value.clone()
                 else:  # in place: compiled graphs and DDP hold on to the buffers
@@ -111,9 +111,9 @@ class GaussianBuffers(LatentPrior):
             tied=self.family.tied,
         )
         for name in ("means", "covariances"):
-            self._buffers[name] = self._buffers[name].to(dtype)
+            self._buffers[name] = getattr(self, name).to(dtype)
         for name in ("_root", "_inverse", "_log_det"):
-            self._buffers[name] = self._buffers[name].to(self.means)
+            self._buffers[name] = getattr(self, name).to(self.means)
         self._swap(loaded)
 
 

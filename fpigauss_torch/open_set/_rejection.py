@@ -46,7 +46,8 @@ def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
     """
     _check_model(model)
     with evaluating(model):
-        return model(x)
+        score: Tensor = model(x)
+        return score
 
 
 @torch.no_grad()

@@ -150,7 +150,8 @@ class GradientGaussians(TrainedPrior):
                 f"{divergences[first, second].item():g}, at which pi={self.pi!r} has no finite "
                 "repulsion; start the classes apart, with init_ or scale"
             )
-        return self.lam * potential.mean() / self.n_classes
+        penalty: Tensor = self.lam * potential.mean() / self.n_classes
+        return penalty
 
     def class_gaussians(self) -> ClassGaussians:
         """Return a copy as Gaussians of the core, for ``fpigauss.pairwise_kld`` for example."""

@@ -76,6 +76,7 @@ def learning_rate_policy(name: str, total_steps: int) -> Callable[[int], float]:
     def factor(step: int) -> float:
         if step < 0:
             raise InvalidInputError(f"step is {step}; count steps from 0")
-        return max(0.0, 1.0 - (step / total_steps) ** power)
+        left: float = 1.0 - (step / total_steps) ** power
+        return max(0.0, left)
 
     return factor

@@ -12,7 +12,7 @@ from fpigauss import InvalidInputError
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 
-__all__ = ["check_initialized", "check_loader", "coincide", "flow_of"]
+__all__ = ["check_initialized", "check_loader", "coincide", "fitted_of", "flow_of"]
 
 
 def flow_of(model: Any, name: str = "model") -> ClassFlow:
@@ -35,6 +35,12 @@ def flow_of(model: Any, name: str = "model") -> ClassFlow:
             "LatentGaussians"
         )
     return flow
+
+
+def fitted_of(flow: ClassFlow) -> LatentGaussians:
+    """Return the Gaussians of a flow that ``flow_of`` has checked."""
+    assert isinstance(flow.gaussians, LatentGaussians)
+    return flow.gaussians
 
 
 def check_initialized(flow: nn.Module) -> None:

@@ -13,6 +13,7 @@ from fpigauss import ClassStatistics, InvalidInputError
 from fpigauss.interface import progress_bar
 from fpigauss_torch._support import evaluating, hard_labels
 from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.refit._checks import fitted_of
 
 __all__ = ["own_statistics", "unlike_training", "unpacked"]
 
@@ -66,7 +67,7 @@ def own_statistics(
 
 def _encoded(flow: ClassFlow, place: int, batch: Any, device: torch.device) -> _Encoded:
     """Encode a batch to latents of the Gaussians' dtype."""
-    gaussians = flow.gaussians
+    gaussians = fitted_of(flow)
     x, y = unpacked(batch)
     y, _ = hard_labels(
         y, gaussians.n_classes, device=torch.device("cpu"), rows=len(x), unlabeled=True, name="y"
@@ -100,7 +101,7 @@ def unpacked(batch: Any) -> tuple[Tensor, Any]:
 
 
 def _empty(flow: ClassFlow) -> ClassStatistics:
-    gaussians = flow.gaussians
+    gaussians = fitted_of(flow)
     means = torch.zeros_like(gaussians.means)
     covariances = means
     if gaussians.statistics_kind == "dense":

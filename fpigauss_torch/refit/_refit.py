@@ -12,7 +12,13 @@ from fpigauss import ClassStatistics, FixedPointResult, InvalidInputError
 from fpigauss_torch._support import ACCEPTED, check_options, check_outside_backward
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
-from fpigauss_torch.refit._checks import check_initialized, check_loader, coincide, flow_of
+from fpigauss_torch.refit._checks import (
+    check_initialized,
+    check_loader,
+    coincide,
+    fitted_of,
+    flow_of,
+)
 from fpigauss_torch.refit._distributed import (
     check_alike,
     combined,
@@ -112,20 +118,20 @@ def refit_(
         flows = [flow_of(model), *(flow_of(other, "copies") for other in copies)]
         check_loader(loader, n_passes=len(flows))
         for flow in flows:
-            check_options(lam, options, accept, flow.gaussians.family)
+            check_options(lam, options, accept, fitted_of(flow).family)
             check_initialized(flow)
     check_alike("model and copies", [_signature(flow) for flow in flows])
     progress = progress and is_first()
     gathered = [gather_statistics(flow, loader, device=device, progress=progress) for flow in flows]
     with raised_together(), unlike_training():
         results = [
-            _solved(flow.gaussians, statistics, lam, accept, {**options, "progress": progress})
+            _solved(fitted_of(flow), statistics, lam, accept, {**options, "progress": progress})
             for flow, statistics in zip(flows, gathered, strict=True)
         ]
     results = [replace(result, gaussians=of_first(result.gaussians)) for result in results]
     with unlike_training():
         for flow, result in zip(flows, results, strict=True):
-            flow.gaussians.assign_(result.gaussians)
+            fitted_of(flow).assign_(result.gaussians)
     return results[0]
 
 
@@ -172,7 +178,7 @@ def gather_statistics(
     with raised_together():
         flow = flow_of(model)
         check_loader(loader, n_passes=1)
-        place = flow.gaussians.means.device if device is None else torch.device(device)
+        place = fitted_of(flow).means.device if device is None else torch.device(device)
         own = own_statistics(flow, loader, place, progress and is_first())
     statistics = combined(own)
     if not bool(statistics.counts.any()):
@@ -185,7 +191,7 @@ def gather_statistics(
 
 def _signature(flow: ClassFlow) -> tuple[int, int, str, bool]:
     """Return what the statistics of a flow's latents depend on."""
-    gaussians = flow.gaussians
+    gaussians = fitted_of(flow)
     return gaussians.n_classes, gaussians.dim, gaussians.family.name, gaussians.family.tied
 
 

@@ -14,7 +14,7 @@ from fpigauss.interface import check_whole
 from fpigauss_torch._support import check_options, check_outside_backward, modes_restored
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
-from fpigauss_torch.refit._checks import check_loader, coincide, flow_of
+from fpigauss_torch.refit._checks import check_loader, coincide, fitted_of, flow_of
 from fpigauss_torch.refit._distributed import raised_together, take_over_first
 from fpigauss_torch.refit._encoding import unlike_training, unpacked
 from fpigauss_torch.refit._refit import refit_
@@ -190,9 +190,10 @@ class FixedPointSchedule:
         with raised_together():
             check_outside_backward("a refit")
             flow = flow_of(model)
-            lam = self._lam(epoch, flow.gaussians)
+            gaussians = fitted_of(flow)
+            lam = self._lam(epoch, gaussians)
             check_options(lam, **_split(options))
-            warms_up = self.warm_up > 0 and coincide(flow.gaussians)
+            warms_up = self.warm_up > 0 and coincide(gaussians)
             if warms_up:
                 _warm_up(flow, loader, self.warm_up, device)
         if warms_up:
@@ -247,7 +248,7 @@ def _warm_up(
 ) -> None:
     """Encode batches in train mode; parts that are in eval mode within a training model stay so."""
     check_loader(loader, n_passes=2)
-    place = flow.gaussians.means.device if device is None else device
+    place = fitted_of(flow).means.device if device is None else device
     with unlike_training(), modes_restored(flow):
         if not flow.training:
             flow.train()
