@@ -17,21 +17,18 @@ settings.register_profile(
 )
 settings.load_profile("fpigauss")
 
-# The extra that brings each namespace; numpy comes with the core.
-EXTRAS = {"numpy": None, "torch": "torch", "array_api_strict": "test"}
-
 
 def import_namespace(name: str) -> ModuleType:
-    """The namespace ``name``, or a skip that names the missing extra."""
+    """The namespace ``name``, or a skip that says how to install it."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        pytest.skip(f'{name} is not installed: pip install "fpigauss[{EXTRAS[name]}]"')
+        pytest.skip(f"{name} is not installed: pip install -e . --group test")
 
 
-@pytest.fixture(scope="module", params=list(EXTRAS))
+@pytest.fixture(scope="module", params=["numpy", "torch", "array_api_strict"])
 def xp(request: pytest.FixtureRequest) -> ModuleType:
     """The array namespaces that the library is proved on: numpy, torch, array-api-strict."""
     return import_namespace(request.param)

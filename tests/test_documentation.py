@@ -7,6 +7,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
+import fpigauss
 from fpigauss import fit_fixed_point, pairwise_kld
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,18 @@ def elsewhere(tmp_path, monkeypatch):
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
     assert pages == {"extending.rst", "flows.rst", "quickstart.rst"}
+
+
+def test_every_public_name_has_a_page():
+    pytest.importorskip("torch", reason="torch is not installed")
+    import fpigauss_torch
+    from fpigauss_torch import priors
+
+    listed = re.compile(r"^   (?:\w+\.)?(\w+)$", flags=re.MULTILINE)
+    pages = [(ROOT / "docs" / name).read_text() for name in ("api.rst", "api_torch.rst")]
+    names = {*fpigauss.__all__, *fpigauss_torch.__all__, *priors.__all__}
+    names -= {"__version__", "LEARNING_RATE_POLICIES"}
+    assert names - {name for page in pages for name in listed.findall(page)} == set()
 
 
 def test_readme():

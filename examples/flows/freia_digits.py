@@ -1,6 +1,6 @@
 """A multi-scale network of FrEIA: several outputs, one Gaussian per class over all of them.
 
-    pip install "fpigauss[freia,examples]"
+    pip install ".[freia,examples]"
     python examples/flows/freia_digits.py [--epochs 40] [--out freia_digits.png]
 
 Ten to twenty seconds on one core.

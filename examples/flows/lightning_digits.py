@@ -1,6 +1,6 @@
 """A flow in a LightningModule, with a callback that refits its Gaussians.
 
-    pip install "fpigauss[lightning,zuko,examples]"
+    pip install ".[lightning,zuko,examples]"
     python examples/flows/lightning_digits.py [--epochs 20] [--out lightning_digits.png]
 
 Ten to twenty seconds on one core.

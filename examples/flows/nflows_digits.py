@@ -1,6 +1,6 @@
 """A flow of nflows, with layers that its first batch initializes.
 
-    pip install "fpigauss[nflows,examples]"
+    pip install ".[nflows,examples]"
     python examples/flows/nflows_digits.py [--epochs 20] [--out nflows_digits.png]
 
 Ten to twenty seconds on one core.

@@ -1,6 +1,6 @@
 """A flow of normflows that classifies digits, samples them by class, and augments them.
 
-    pip install "fpigauss[normflows,examples]"
+    pip install ".[normflows,examples]"
     python examples/flows/normflows_digits.py [--epochs 40] [--out normflows_digits.png]
 
 Ten to twenty seconds on one core.

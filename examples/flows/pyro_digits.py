@@ -1,6 +1,6 @@
 """Transforms of pyro under class Gaussians.
 
-    pip install "fpigauss[pyro,examples]"
+    pip install ".[pyro,examples]"
     python examples/flows/pyro_digits.py [--epochs 40] [--out pyro_digits.png]
 
 Ten to twenty seconds on one core.

@@ -1,6 +1,6 @@
 """A spline flow of zuko that gets a Gaussian for every class.
 
-    pip install "fpigauss[zuko,examples]"
+    pip install ".[zuko,examples]"
     python examples/flows/zuko_digits.py [--epochs 20] [--out zuko_digits.png]
 
 Ten to twenty seconds on one core.
