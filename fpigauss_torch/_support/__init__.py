@@ -11,7 +11,13 @@ from fpigauss_torch._support.density import ClassDensity, mixture, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError
 from fpigauss_torch._support.labels import hard_labels, label_tensor, soft_labels
 from fpigauss_torch._support.modes import evaluating, modes_restored
-from fpigauss_torch._support.options import ACCEPTED, Refit, RefitInit, check_accepted
+from fpigauss_torch._support.options import (
+    ACCEPTED,
+    Refit,
+    RefitInit,
+    check_accepted,
+    with_refit_options,
+)
 
 __all__ = [
     "ACCEPTED",
@@ -32,5 +38,6 @@ __all__ = [
     "mixture",
     "modes_restored",
     "soft_labels",
+    "with_refit_options",
     "working_dtype",
 ]

@@ -1,8 +1,8 @@
 """What a refit is asked for: the fit, as a FixedPoint, and how it may end."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from fpigauss import (
     ClassGaussians,
@@ -12,8 +12,11 @@ from fpigauss import (
     InvalidInputError,
     Status,
 )
+from fpigauss.interface import with_options
 
-__all__ = ["ACCEPTED", "Refit", "RefitInit", "check_accepted"]
+__all__ = ["ACCEPTED", "Refit", "RefitInit", "check_accepted", "with_refit_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: Where a refit may start.
 RefitInit: TypeAlias = Literal["current", "data", "identity"] | ClassGaussians
@@ -73,6 +76,11 @@ class Refit:
                 f"{_described(family)} ones; leave covariance and tied out of fit"
             )
         return replace(self.fit, covariance=family, tied=family.tied)
+
+
+def with_refit_options(function: F) -> F:
+    """Show the options of a refit in place of ``**options``, in signature and docstring."""
+    return with_options(function, without=("covariance", "tied"))
 
 
 def check_accepted(accept: Any) -> tuple[str, ...]:

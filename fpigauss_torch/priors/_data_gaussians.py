@@ -34,9 +34,7 @@ class DataGaussians(LatentGaussians):
     ([[1.0], [6.0]], [[1.0], [4.0]])
     """
 
-    def fit_(
-        self, z: Tensor, y: Any, lam: float | None = None, **options: Any
-    ) -> FixedPointResult:
+    def fit_(self, z: Tensor, y: Any, lam: float | None = None, **options: Any) -> FixedPointResult:
         """Take the class means and covariances of labeled latents that fit in memory.
 
         Parameters

@@ -15,9 +15,14 @@ from fpigauss import (
     InvalidInputError,
 )
 from fpigauss.interface import RefitOptions
-from fpigauss_torch._support import ACCEPTED, Refit, RefitInit, check_accepted, check_outside_backward
+from fpigauss_torch._support import (
+    ACCEPTED,
+    Refit,
+    RefitInit,
+    check_accepted,
+    check_outside_backward,
+)
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.refit._checks import (
     check_initialized,
     check_loader,

@@ -300,7 +300,8 @@ def test_names():
     names = set(fpigauss_torch.__all__)
     assert len(fpigauss_torch.__all__) == len(names)
     assert names == {
-        *("ClassFlow", "Codec", "FixedPointSchedule", "FunctionCodec", "LatentAugmentation"),
+        *("ClassDensity", "ClassFlow", "Codec", "FixedPointSchedule", "FunctionCodec"),
+        "LatentAugmentation",
         *("LatentGaussians", "LatentPrior", "PrincipalAxes", "RefitRejectedError", "__version__"),
         *("add_class", "as_base", "calibrate_temperature", "class_preservation", "codec_for"),
         *("gather_statistics", "mix_within_class", "noise_along_axes", "refit_"),
