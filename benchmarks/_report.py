@@ -117,10 +117,10 @@ def picture_of_bars(tables: list[Table], path: Path) -> None:
     """How far above or below its bar each row is, on a logarithmic axis."""
     rows = [row for table in tables for row in table.rows if row.bar is not None]
     margins = [row.bar.margin(row.value) for row in rows if row.bar is not None]
-    colours = ["tab:blue" if margin >= 1 else "tab:red" for margin in margins]
+    colors = ["tab:blue" if margin >= 1 else "tab:red" for margin in margins]
     figure, axis = plt.subplots(figsize=(10, 1.2 + 0.3 * len(rows)), layout="constrained")
     shown = [min(max(margin, 1e-3), 1e3) for margin in margins]  # 0 and infinity fit too
-    axis.barh(range(len(rows)), [x - 1 for x in shown], left=1, color=colours)
+    axis.barh(range(len(rows)), [x - 1 for x in shown], left=1, color=colors)
     axis.set_yticks(range(len(rows)), [row.case for row in rows], fontsize=8)
     axis.set_xscale("log")
     axis.invert_yaxis()

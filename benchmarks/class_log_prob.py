@@ -29,7 +29,7 @@ def run(full: bool, out: Path) -> Table:
     return Table("class_log_prob", __doc__ + NOTE, [*diagonal(full), *dense(full)])
 
 
-def labelled(n_samples: int, n_classes: int, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def labeled(n_samples: int, n_classes: int, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Latents and labels to fit to, and latents to evaluate."""
     rng = np.random.default_rng(0)
     means = rng.standard_normal((n_classes, dim))
@@ -52,7 +52,7 @@ def differing(a: np.ndarray, b: np.ndarray) -> float:
 def diagonal(full: bool) -> list[Row]:
     """K=100, d=3072."""
     n_classes, dim = 100, 3072
-    z, y, latents = labelled(20 * n_classes, n_classes, dim)
+    z, y, latents = labeled(20 * n_classes, n_classes, dim)
     bayes = GaussianNB(priors=np.full(n_classes, 1.0 / n_classes)).fit(z, y)
     gaussians = ClassGaussians(bayes.theta_, bayes.var_)
     times = paired(
@@ -85,7 +85,7 @@ def diagonal(full: bool) -> list[Row]:
 def dense(full: bool) -> list[Row]:
     """K=50, d=256."""
     n_classes, dim = 50, 256
-    z, y, latents = labelled(600 * n_classes, n_classes, dim)
+    z, y, latents = labeled(600 * n_classes, n_classes, dim)
     priors = np.full(n_classes, 1.0 / n_classes)
     qda = QuadraticDiscriminantAnalysis(priors=priors, store_covariance=True).fit(z, y)
     gaussians = ClassGaussians(qda.means_, np.stack(qda.covariance_), covariance="dense")

@@ -184,12 +184,12 @@ def training_step(flow: str, model: ClassFlow, x: Tensor, y: Tensor) -> Row:
     """A training step against one without classes, of the same flow."""
     model.train()
     dim = model.gaussians.dim
-    optimiser = torch.optim.Adam(model.parameters(), 1e-4)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
     def step(loss: Any) -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss().mean().backward()
-        optimiser.step()
+        optimizer.step()
 
     def standard_normal() -> Tensor:
         z, logdet = model.encode(x)

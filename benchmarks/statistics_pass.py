@@ -1,4 +1,4 @@
-"""The statistics of labelled latents: time of one pass, memory, and digits far from the origin."""
+"""The statistics of labeled latents: time of one pass, memory, and digits far from the origin."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""fpigauss: separated class Gaussians for labelled latent spaces, by fixed-point iteration.
+"""fpigauss: separated class Gaussians for labeled latent spaces, by fixed-point iteration.
 
-Every class of a labelled latent space gets its own Gaussian, pushed apart from the others by a
+Every class of a labeled latent space gets its own Gaussian, pushed apart from the others by a
 Kullback-Leibler repulsion (Enescu & Sahbi, BMVC 2024). The public names are all here; the modules,
 read in the order in which the data flow, tell the algorithm:
 

@@ -23,7 +23,7 @@ __all__ = ["PairTerms", "pairwise_kld"]
 class PairTerms:
     """What all pairs of K Gaussians need of each one, computed once at a point.
 
-    Build it with ``at``. ``means`` are centred: only differences of means matter.
+    Build it with ``at``. ``means`` are centered: only differences of means matter.
     """
 
     family: CovarianceFamily

@@ -32,7 +32,7 @@ class Status(StrEnum):
         "stalled",
         "no step lowers the objective or the natural-gradient norm any more, short of tol",
     )
-    UNBOUNDED = "unbounded", "the objective runs away: a covariance inflates or collapses for ever"
+    UNBOUNDED = "unbounded", "the objective runs away: a covariance inflates or collapses forever"
     DIVERGED = (
         "diverged",
         "an update left the finite or the positive definite; the last good iterate is returned",

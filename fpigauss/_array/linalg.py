@@ -30,7 +30,7 @@ __all__ = [
     "softmax",
     "solve_lower",
     "squared_norms",
-    "symmetrised",
+    "symmetrized",
     "transposed",
     "weighted_sum",
     "x_minus_log1p",
@@ -42,14 +42,14 @@ def transposed(x: Array) -> Array:
     return namespace(x).matrix_transpose(x)
 
 
-def symmetrised(x: Array) -> Array:
+def symmetrized(x: Array) -> Array:
     """(X + X') / 2, exactly symmetric."""
     return 0.5 * (x + transposed(x))
 
 
 def gram(x: Array) -> Array:
     """X X', exactly symmetric."""
-    return symmetrised(x @ transposed(x))
+    return symmetrized(x @ transposed(x))
 
 
 def squared_norms(x: Array) -> Array:
@@ -75,7 +75,7 @@ def weighted_sum(weights: Array, x: Array) -> Array:
 
 
 def broke_down(error: Exception) -> bool:
-    """Whether ``error`` says that a factorisation does not exist or did not converge.
+    """Whether ``error`` says that a factorization does not exist or did not converge.
 
     Backends raise LinAlgErrors of their own, without a common base class.
     """
@@ -170,14 +170,14 @@ def lyapunov(a: Array, q: Array) -> Array:
     values, vectors = xp.linalg.eigh(a)
     inner = transposed(vectors) @ q @ vectors
     inner = 2.0 * inner / (values[..., :, None] + values[..., None, :])
-    return symmetrised(vectors @ inner @ transposed(vectors))
+    return symmetrized(vectors @ inner @ transposed(vectors))
 
 
 def matrix_log(x: Array) -> Array:
     """The symmetric logarithm of SPD matrices (..., d, d)."""
     xp = namespace(x)
     values, vectors = xp.linalg.eigh(x)
-    return symmetrised((vectors * xp.log(values)[..., None, :]) @ transposed(vectors))
+    return symmetrized((vectors * xp.log(values)[..., None, :]) @ transposed(vectors))
 
 
 def matrix_exp(s: Array) -> Array:

@@ -211,7 +211,7 @@ class CovarianceFamily(ABC):
 
     @abstractmethod
     def precondition(self, a: Array, gradient: Array) -> Array:
-        """X with X A + A X = 2 G: the linearised solve, from projections to values."""
+        """X with X A + A X = 2 G: the linearized solve, from projections to values."""
 
     @abstractmethod
     def retract(self, factor: Factor, step: Array) -> Factor:
@@ -253,9 +253,9 @@ class CovarianceFamily(ABC):
         are added to (``tolerated``), are recomputed; those marked in ``known`` are not.
         """
         xp = namespace(x, means)
-        white, centres = self.whiten(factor, x), self.whiten(factor, means)
-        far = squared_norms(white)[:, None] + squared_norms(centres)[None, :]
-        raw = far - 2.0 * (white @ transposed(centres))
+        white, centers = self.whiten(factor, x), self.whiten(factor, means)
+        far = squared_norms(white)[:, None] + squared_norms(centers)[None, :]
+        raw = far - 2.0 * (white @ transposed(centers))
         lost = raw + tolerated < lost_below(raw) * far
 
         def exact(rows: Array, classes: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Shrinkage of class covariances towards their own scaled identity."""
+"""Shrinkage of class covariances toward their own scaled identity."""
 
 from fpigauss._array.checks import as_number, check_choice
 from fpigauss._array.linalg import eye_like

@@ -20,7 +20,7 @@ def fit_fixed_point(
     sample_weight: Any = None,
     **options: Unpack[FixedPointOptions],
 ) -> FixedPointResult:
-    r"""Give every class of labelled latents its own Gaussian, pushed apart from the others.
+    r"""Give every class of labeled latents its own Gaussian, pushed apart from the others.
 
     Minimizes Eq. 4 of Enescu & Sahbi (2024), the balanced negative log-likelihood plus a repulsion
     between classes::
@@ -34,7 +34,7 @@ def fit_fixed_point(
 
     The latents stay where they are; what moves away is the Gaussians. On vectors that are fixed,
     accuracy and posteriors therefore get worse as ``lam`` grows. The repulsion is meant for an
-    encoder that is trained under these Gaussians afterwards and moves its latents along (see
+    encoder that is trained under these Gaussians afterward and moves its latents along (see
     ``fpigauss_torch``); to classify fixed vectors, use ``lam=0`` or a small one.
 
     Parameters

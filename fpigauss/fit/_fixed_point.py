@@ -48,7 +48,7 @@ class FixedPoint(Options):
     """
 
     def fit(self, z: Any, y: Any, sample_weight: Any = None) -> FixedPointResult:
-        """Fit the class Gaussians of labelled latents.
+        """Fit the class Gaussians of labeled latents.
 
         Parameters
         ----------

@@ -141,7 +141,7 @@ class Options:
     )
     shrinkage: float | str = option(
         0.0,
-        "Shrinks each class covariance towards its own scaled identity first, by a part in [0, 1].",
+        "Shrinks each class covariance toward its own scaled identity first, by a part in [0, 1].",
         check_shrinkage,
         names={"oas": None},
     )

@@ -55,7 +55,7 @@ class FixedPointOptions(TypedDict, total=False):
     """The residual to reach, see ``FixedPointResult``. 0 asks for ``max_iter`` evaluations."""
 
     shrinkage: float | str
-    """Shrinks each class covariance towards its own scaled identity first, by a part in [0,
+    """Shrinks each class covariance toward its own scaled identity first, by a part in [0,
     1]."""
 
     memory_limit: int

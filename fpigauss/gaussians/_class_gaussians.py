@@ -142,7 +142,7 @@ class ClassGaussians:
         if indefinite is not None:
             raise InvalidInputError(
                 f"covariances is not positive definite{self._where(indefinite)}; "
-                "every variance must be positive, shrink it towards the identity if need be"
+                "every variance must be positive, shrink it toward the identity if need be"
             )
 
     def _where(self, index: int) -> str:
@@ -172,7 +172,7 @@ class ClassGaussians:
     def class_log_prob(self, z: Any) -> Array:
         r"""Log N_y(z) of every sample under every class.
 
-        Works in the dtype of ``z`` on centred latents, with factors prepared in float64;
+        Works in the dtype of ``z`` on centered latents, with factors prepared in float64;
         differentiable where the namespace is. Half precision is worked in float32 and gives it.
 
         Parameters

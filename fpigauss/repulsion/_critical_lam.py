@@ -21,7 +21,7 @@ def critical_lam(
     r"""lam*, past which L with ``pi="forward"`` has no lower bound.
 
     lam* = K alpha exp(1/alpha) / 2, times d for isotropic covariances: there one variance can
-    inflate for ever, which costs 1/2 log t and earns more. Shared (tied) covariances, fixed
+    inflate forever, which costs 1/2 log t and earns more. Shared (tied) covariances, fixed
     ones (``update="means"``) and every pi that is frozen at a number have no such bound.
 
     Parameters

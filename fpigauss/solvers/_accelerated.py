@@ -89,7 +89,7 @@ class Accelerated(Solver):
     def remember(
         self, memory: _Memory, current: Evaluation, trial: Evaluation, step: Step
     ) -> _Memory:
-        """Add a pair, if the objective curves upwards along it."""
+        """Add a pair, if the objective curves upward along it."""
         before, after = current.gradient, trial.gradient
         assert before is not None and after is not None
         change = _combined(after, before, -1.0)

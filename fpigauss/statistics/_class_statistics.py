@@ -43,7 +43,7 @@ __all__ = ["ClassStatistics"]
 
 @dataclass(frozen=True, eq=False)
 class ClassStatistics:
-    r"""Counts, means and covariances of labelled latents, a class each.
+    r"""Counts, means and covariances of labeled latents, a class each.
 
     The covariances are divided by N_y (not N_y - 1), as the balanced likelihood of Eqs. 5 and 7
     asks. A frozen value: ``update`` and ``merge`` give new ones. Statistics are held in float64

@@ -14,7 +14,7 @@ import numpy as np
 
 from fpigauss._array.blocks import blocks
 from fpigauss._array.labels import grouped
-from fpigauss._array.linalg import symmetrised, transposed
+from fpigauss._array.linalg import symmetrized, transposed
 from fpigauss._array.namespaces import device_of, namespace, working_dtype
 from fpigauss._array.typing import Array
 
@@ -126,7 +126,7 @@ def _moments_about(
     offset = total / scale
     if dense:
         between = offset[:, :, None] * offset[:, None, :]
-        covariance = symmetrised(squares) / scale[..., None] - between
+        covariance = symmetrized(squares) / scale[..., None] - between
     else:
         # rounding alone can leave a tiny negative number
         covariance = xp.abs(squares / scale - offset * offset)
@@ -142,7 +142,7 @@ def _sums(
     count = 0.0 * shift[0]
     total, squares = 0.0 * shift, 0.0 * (shift[:, None] * shift[None, :] if dense else shift)
     for piece in blocks(rows.shape[0], 1, workspace.n_rows):
-        x = workspace.centred(index[piece], shift)  # (n, d)
+        x = workspace.centered(index[piece], shift)  # (n, d)
         w = xp.ones_like(x[:, 0]) if weights is None else xp.take(weights, index[piece])
         count = count + xp.sum(w)
         total = total + w @ x  # sums as products: they run at the speed of the cache
@@ -170,7 +170,7 @@ class _Workspace:
         """The workspace for pieces of at most ``n_rows`` rows of ``z``."""
         return (_NumpyWorkspace if isinstance(z, np.ndarray) else _Workspace)(z, n_rows)
 
-    def centred(self, index: Array, shift: Array) -> Array:
+    def centered(self, index: Array, shift: Array) -> Array:
         """The rows ``index`` of z, minus ``shift``, in the dtype of ``shift``."""
         xp = namespace(self.z)
         return xp.astype(xp.take(self.z, index, axis=0), shift.dtype, copy=False) - shift
@@ -185,10 +185,10 @@ class _NumpyWorkspace(_Workspace):
         super().__init__(z, n_rows)
         shape = (n_rows, z.shape[1])
         self._gathered = np.empty(shape, z.dtype)
-        self._centred, self._squares = np.empty((2, *shape), working_dtype(z))
+        self._centered, self._squares = np.empty((2, *shape), working_dtype(z))
 
-    def centred(self, index: Array, shift: Array) -> Array:
-        gathered, x = self._gathered[: index.shape[0]], self._centred[: index.shape[0]]
+    def centered(self, index: Array, shift: Array) -> Array:
+        gathered, x = self._gathered[: index.shape[0]], self._centered[: index.shape[0]]
         np.take(self.z, index, axis=0, out=gathered, mode="clip")  # "clip": no check, no buffer
         x[...] = gathered
         x -= shift
@@ -216,7 +216,7 @@ def merged(a: ClassMoments, b: ClassMoments) -> ClassMoments:
         spread = difference * kept * share
         if a.covariance.ndim > a.mean.ndim:
             kept, share = kept[..., None], share[..., None]
-            between = symmetrised(spread[..., :, None] * difference[..., None, :])
+            between = symmetrized(spread[..., :, None] * difference[..., None, :])
         else:
             between = spread * difference
         covariance = a.covariance * kept + b.covariance * share + between
