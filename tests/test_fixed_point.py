@@ -314,7 +314,7 @@ WIDE = np.array([0.3, 1.0, 4.0])
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
-def test_the_printed_reading_is_not_stationary(covariance):
+def test_the_printed_equations_are_not_stationary(covariance):
     # Without Sigma_y the mean update is off by the units of the axes, which WIDE sets apart.
     z, y = blobs(4, 3, 30, seed=9, spread=1.5)
     z = z * WIDE
@@ -328,7 +328,7 @@ def test_the_printed_reading_is_not_stationary(covariance):
     assert gradients["printed"] > 1e-2
 
 
-def test_the_printed_reading_is_not_equivariant():
+def test_the_printed_equations_are_not_equivariant():
     z, y = blobs(4, 3, 30, seed=9, spread=1.5)
     apart = {}
     for equations in ("printed", "stationary"):
