@@ -27,7 +27,7 @@ from fpigauss.covariance._base import CovarianceFamily, Factor
 
 __all__ = ["Dense"]
 
-#: Bytes of whitened samples at a time: products of a few classes together where they are small.
+#: Bytes of whitened samples at a time: small products are made for several classes together.
 _CLASSES_BYTES = 2**22
 
 
