@@ -1,4 +1,4 @@
-"""Write what a type checker needs of the options of a fit, from their declaration.
+"""Write the options of a fit as a type checker needs them, from their declaration.
 
 ``python -m tools.write_options`` writes ``fpigauss/fit/_typed_options.py``; a test holds the file
 against the declaration.
@@ -25,7 +25,7 @@ Written from ``Options`` by ``python -m tools.write_options``: change them there
 
 
 def rendered() -> str:
-    """Render the module: annotations as they are declared, with the imports that they need."""
+    """Render the module: annotations as declared, with the imports that they need."""
     tree = ast.parse(inspect.getsource(_options))
     (declaration,) = (
         node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"
@@ -59,7 +59,7 @@ def rendered() -> str:
         "",
     ]
     lines += ["class FixedPointOptions(TypedDict, total=False):"]
-    lines += ['    """Every option of a fit but ``lam``."""']
+    lines += ['    """Every option of a fit except ``lam``."""']
     for name, option in options.items():
         doc = option.metadata["doc"]
         lines += ["", f"    {name}: {ast.unparse(annotations[name])}"]

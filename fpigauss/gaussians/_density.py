@@ -14,7 +14,7 @@ __all__ = ["Density", "index_of"]
 
 @dataclass(frozen=True)
 class Density:
-    """Class densities in the dtype of the latents, about a center that this dtype can hold."""
+    """Class densities in the dtype of the latents, about a center that is exact in it."""
 
     family: CovarianceFamily
     center: Array  # (1, d)
@@ -60,5 +60,5 @@ class Density:
 
 
 def index_of(code: int, like: Array) -> Array:
-    """Give the position ``code`` as an index array (1,) beside ``like``."""
+    """Return the position ``code`` as an index array (1,) on the device of ``like``."""
     return namespace(like).asarray([code], device=device_of(like))
