@@ -131,8 +131,8 @@ class Options:
     )
     max_iter: int = option(
         1000,
-        "The largest number of evaluations (passes over all pairs of classes), not counting the one "
-        "at the start.",
+        "The largest number of evaluations (passes over all pairs of classes), not counting the "
+        "one at the start.",
         check_whole,
     )
     tol: float = option(
