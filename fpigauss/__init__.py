@@ -1,6 +1,6 @@
-"""fpigauss: separated class Gaussians for labelled latent spaces, by fixed-point iteration.
+"""fpigauss: separated class Gaussians for labeled latent spaces, by fixed-point iteration.
 
-Every class of a labelled latent space gets its own Gaussian, pushed apart from the others by a
+Every class of a labeled latent space gets its own Gaussian, pushed apart from the others by a
 Kullback-Leibler repulsion (Enescu & Sahbi, BMVC 2024). The public names are all here; the modules,
 read in the order in which the data flow, tell the algorithm:
 
@@ -11,15 +11,15 @@ read in the order in which the data flow, tell the algorithm:
 ``gaussians``
     one Gaussian per class: densities, prediction, samples;
 ``divergence``, ``repulsion``
-    the pairwise KLD, and how hard it makes the classes repel;
+    the pairwise KLD, and how strongly it makes the classes repel each other;
 ``equations``
     the paper's equations, exact, as printed or as released: update and objective at a point;
 ``solvers``
     picard, guarded, accelerated, and the one loop that drives them;
 ``result``, ``fit``
-    what comes back; the options, declared once, and the calls.
+    what a fit returns; its options, declared once, and the calls.
 
-``interface`` is what packages built on this one import from it beside the public names.
+``interface`` holds what packages built on this one import in addition to the public names.
 """
 
 from fpigauss.covariance import CovarianceFamily, Dense, Diagonal, Factor, Isotropic

@@ -1,4 +1,4 @@
-"""Names of the release before, which keep working for one release more."""
+"""Former names, which keep working for one more release."""
 
 import importlib
 import warnings
@@ -9,13 +9,14 @@ __all__ = ["renamed"]
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make the ``__getattr__`` of a module in which the names ``names`` have new ones."""
+    """Make a module's ``__getattr__`` that forwards former names to the new ones in ``names``."""
 
     def found(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         warnings.warn(
-            f"{module}.{name} is now {module}.{names[name]}; the old name goes in the next release",
+            f"{module}.{name} is now {module}.{names[name]}; "
+            "the old name will be removed in the next release",
             DeprecationWarning,
             stacklevel=2,
         )

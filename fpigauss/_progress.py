@@ -1,4 +1,4 @@
-"""Progress bars, imported when one is shown."""
+"""Progress bars; tqdm is imported when one is shown."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @contextmanager
 def progress_bar(items: Iterable[T], shown: bool, description: str) -> Iterator[Iterable[T]]:
-    """``items``, with a bar on the terminal if ``shown``, closed whatever happens."""
+    """Yield ``items``, with a bar on the terminal if ``shown``; it is closed whatever happens."""
     if not shown:
         yield items
         return
@@ -22,7 +22,7 @@ def progress_bar(items: Iterable[T], shown: bool, description: str) -> Iterator[
 
 
 def fit_bar(total: int, shown: bool) -> Any:
-    """A bar of ``total`` evaluations, with the methods of tqdm; silent unless ``shown``."""
+    """Make a bar of ``total`` evaluations, with the methods of tqdm; silent unless ``shown``."""
     if not shown:
         return nullcontext(_Silent())
     from tqdm.auto import tqdm
@@ -31,10 +31,10 @@ def fit_bar(total: int, shown: bool) -> Any:
 
 
 class _Silent:
-    """A bar that is not there."""
+    """A bar that shows nothing."""
 
     def update(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def set_postfix(self, **_: object) -> None:
-        """Nothing."""
+        """Do nothing."""

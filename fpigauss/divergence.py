@@ -1,8 +1,12 @@
 r"""The Kullback-Leibler divergences between all pairs of Gaussians, a block of rows at a time.
 
-D_yy' = 1/2 [tr(Sigma_y'^-1 Sigma_y) + (mu_y - mu_y')' Sigma_y'^-1 (mu_y - mu_y') - d
-+ log |Sigma_y'| / |Sigma_y|], as matrix products of second moments with precisions; the few
-entries that lose digits in them are recomputed from differences.
+They are::
+
+    D_yy' = 1/2 [tr(Sigma_y'^-1 Sigma_y) + (mu_y - mu_y')' Sigma_y'^-1 (mu_y - mu_y') - d
+                 + log |Sigma_y'| / |Sigma_y|],
+
+computed as matrix products of second moments with precisions; the few entries that lose digits
+there are recomputed from differences.
 """
 
 from collections.abc import Iterator
@@ -21,9 +25,9 @@ __all__ = ["PairTerms", "pairwise_kld"]
 
 @dataclass(frozen=True)
 class PairTerms:
-    """What all pairs of K Gaussians need of each one, computed once at a point.
+    """What the pairs of K Gaussians need of each Gaussian, computed once at a point.
 
-    Build it with ``at``. ``means`` are centred: only differences of means matter.
+    Build it with ``at``. ``means`` are centered: only differences of means matter.
     """
 
     family: CovarianceFamily
@@ -48,7 +52,7 @@ class PairTerms:
         factor: Factor,
         memory_limit: int = MEMORY_LIMIT,
     ) -> "PairTerms":
-        """The terms of the Gaussians with ``means`` (K, d) and Sigma = F F'."""
+        """Compute the terms of the Gaussians with ``means`` (K, d) and Sigma = F F'."""
         xp = namespace(means)
         means = means - xp.mean(means, axis=0, keepdims=True)
         if family.tied:
@@ -73,22 +77,22 @@ class PairTerms:
         return int(self.means.shape[0])
 
     def blocks(self) -> Iterator[slice]:
-        """The rows of D in blocks within the memory limit, temporaries included.
+        """Split the rows of D into blocks within the memory limit, temporaries included.
 
-        All rows at once if they fit. Blocks need not be large: smaller ones are as fast.
+        All rows are one block if they fit. Blocks need not be large: smaller ones are as fast.
         """
         row_bytes = PAIR_BYTES * self.n_classes
         fits = row_bytes * self.n_classes <= self.memory_limit
         return blocks(self.n_classes, row_bytes, self.memory_limit // (1 if fits else 4))
 
     def diagonal(self, rows: slice) -> Array:
-        """Where a block of ``rows`` crosses the diagonal (R, K)."""
+        """Mark where a block of ``rows`` crosses the diagonal (R, K)."""
         xp = namespace(self.means)
         classes = xp.arange(self.n_classes, device=device_of(self.means))
         return classes[rows][:, None] == classes[None, :]
 
     def divergences(self, rows: slice) -> Array:
-        """D of ``rows`` against all classes (R, K), zero on the diagonal."""
+        """Compute D of ``rows`` against all classes (R, K), zero on the diagonal."""
         xp = namespace(self.means)
         own = self.diagonal(rows)
         if self.family.tied:
@@ -136,10 +140,10 @@ class PairTerms:
 
 
 def pairwise_kld(gaussians: ClassGaussians) -> Array:
-    r"""The matrix of Kullback-Leibler divergences between all class Gaussians.
+    r"""Compute the matrix of Kullback-Leibler divergences between all class Gaussians.
 
-    Entry (y, y') is KLD(N_y || N_y'), the D of Eqs. 9 and 10; the diagonal is zero. Computed in
-    float64 where the device has it, and differentiable where the namespace is.
+    Entry (y, y') is KLD(N_y || N_y'), the D of Eqs. 9 and 10; the diagonal is zero. The matrix is
+    computed in float64 where the device supports it, and is differentiable where the namespace is.
 
     Parameters
     ----------

@@ -18,8 +18,8 @@ class InvalidInputError(ValueError):
     Attributes
     ----------
     statistics : ClassStatistics or None
-        What was gathered before the fault, where one batch of ``ClassStatistics.from_batches`` was
-        at fault: merge it with the statistics of the batches that follow. Otherwise None.
+        If a batch of ``ClassStatistics.from_batches`` is at fault, the statistics of the batches
+        before it: merge them with those of the batches that follow. Otherwise None.
     """
 
     statistics: Any = None
@@ -48,7 +48,7 @@ class NotPositiveDefiniteError(ArithmeticError):
     def __init__(self, label: object, lam: float, equations: str) -> None:
         super().__init__(
             f"A of class {label!r} is not positive definite at lam={lam:g} in the {equations} "
-            'equations; use equations="stationary", which is positive definite '
+            'equations; use equations="stationary", whose A is positive definite '
             "for every lam, or a smaller lam"
         )
         self.label = label
@@ -57,17 +57,17 @@ class NotPositiveDefiniteError(ArithmeticError):
 
     @property
     def reading(self) -> str:
-        """The equations, by the name that the attribute had in the release before."""
+        """The equations, under the attribute's former name."""
         warnings.warn(
-            "NotPositiveDefiniteError.reading is now .equations; the old name goes in the next "
-            "release",
+            "NotPositiveDefiniteError.reading is now .equations; the old name will be removed in "
+            "the next release",
             DeprecationWarning,
             stacklevel=2,
         )
         return self.equations
 
     def __reduce__(self) -> tuple[type, tuple[object, float, str], dict[str, Any]]:
-        """Rebuild from the constructor's arguments, so that worker processes can raise it."""
+        """Rebuild it from the constructor's arguments, so that worker processes can raise it."""
         return type(self), (self.label, self.lam, self.equations), self.__dict__
 
 
@@ -76,4 +76,4 @@ class UnboundedObjectiveWarning(UserWarning):
 
 
 class ConvergenceWarning(UserWarning):
-    """A tolerance that was asked for was not reached."""
+    """The requested tolerance was not reached."""

@@ -14,13 +14,16 @@ __all__ = ["geometric_mean"]
 
 
 def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
-    r"""A #_t B, the weighted geometric mean of symmetric positive definite matrices.
+    r"""Compute A #_t B, the weighted geometric mean of symmetric positive definite matrices.
 
-    A #_t B = A^1/2 (A^-1/2 B A^-1/2)^t A^1/2, the point at ``t`` on the geodesic from A to B. The
-    mean A #_1/2 B is the one positive definite X with X A^-1 X = B, so that A^-1 # B solves
-    X A X = B: Eq. 6 of the paper. Computed from two Cholesky factors and a singular value
-    decomposition, in float64 where the device has it: no square root of a matrix is formed, and
-    few digits are lost where A and B are ill-conditioned.
+    This is the point at ``t`` on the geodesic from A to B::
+
+        A #_t B = A^1/2 (A^-1/2 B A^-1/2)^t A^1/2.
+
+    The mean A #_1/2 B is the only positive definite X with X A^-1 X = B, so that A^-1 # B solves
+    X A X = B: Eq. 6 of the paper. It is computed from two Cholesky factors and a singular value
+    decomposition, in float64 where the device supports it: no square root of a matrix is formed,
+    and few digits are lost where A and B are ill-conditioned.
 
     Parameters
     ----------
@@ -37,7 +40,8 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
     Raises
     ------
     InvalidInputError
-        If a matrix is not square, finite, symmetric and positive definite; its index is named.
+        If a matrix is not square, finite, symmetric and positive definite; the message names its
+        index.
 
     Examples
     --------
@@ -55,14 +59,14 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
         _check_matrices(x, name)
     if a.shape[-1] != b.shape[-1]:
         raise InvalidInputError(
-            f"A is of size {a.shape[-1]} and B of size {b.shape[-1]}; pass matrices of one size"
+            f"A is of size {a.shape[-1]} and B of size {b.shape[-1]}; pass matrices of equal size"
         )
     try:
         shape = np.broadcast_shapes(tuple(a.shape), tuple(b.shape))
     except ValueError:
         raise InvalidInputError(
             f"A and B have leading axes {tuple(a.shape[:-2])} and {tuple(b.shape[:-2])}, which "
-            "cannot be broadcast; give as many matrices of one as of the other, or one"
+            "cannot be broadcast; pass as many matrices of one as of the other, or a single one"
         ) from None
     dtype = working_dtype(a)
     a_work = xp.broadcast_to(xp.astype(a, dtype, copy=False), shape)

@@ -1,7 +1,7 @@
-"""What packages built on the core import from it, beside its public names.
+"""What packages built on the core import from it in addition to its public names.
 
 Input checks with the messages of this package, resolution of names to strategies, and the few
-functions of arrays that such packages need. Covered by the same promise as the public names: what
+array functions that such packages need. The promise of the public names covers them too: what
 moves keeps a deprecated alias for one release.
 """
 

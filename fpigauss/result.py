@@ -1,4 +1,4 @@
-"""What a fit gives back: Gaussians, how it ended, and how it got there."""
+"""What a fit returns: Gaussians, how it ended, and how it got there."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ from fpigauss.gaussians import ClassGaussians
 
 __all__ = ["FixedPointResult", "History", "Status"]
 
-#: Arrays by name, one entry a point: the start, then every accepted step.
+#: Arrays by name, one entry per point: the start, then every accepted step.
 History = dict[str, np.ndarray[Any, np.dtype[np.float64]]]
 
 
@@ -20,7 +20,7 @@ class Status(StrEnum):
     message: str
 
     def __new__(cls, value: str, message: str) -> "Status":
-        """A string with a message."""
+        """Make a string with a message."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.message = message
@@ -30,15 +30,15 @@ class Status(StrEnum):
     MAX_ITER = "max_iter", "max_iter evaluations were made before the residual fell to tol"
     STALLED = (
         "stalled",
-        "no step lowers the objective or the natural-gradient norm any more, short of tol",
+        "no step lowers the objective or the natural-gradient norm further, and tol is not reached",
     )
-    UNBOUNDED = "unbounded", "the objective runs away: a covariance inflates or collapses for ever"
+    UNBOUNDED = "unbounded", "the objective runs away: a covariance inflates or collapses forever"
     DIVERGED = (
         "diverged",
-        "an update left the finite or the positive definite; the last good iterate is returned",
+        "an update was not finite or not positive definite; the last good iterate is returned",
     )
     STOPPED = "stopped", "the callback raised StopIteration"
-    RUNNING = "running", "the fit goes on"
+    RUNNING = "running", "the fit is running"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +48,17 @@ class FixedPointResult:
     Attributes
     ----------
     gaussians : ClassGaussians
-        One Gaussian a class, in the namespace, device and dtype of the input.
+        One Gaussian per class, in the namespace, device and dtype of the input.
     status : Status
         "converged", "max_iter", "stalled", "unbounded", "diverged" or "stopped" ("running" in
         a callback); equal to these strings, with a ``message``.
     n_iter : int
-        Evaluations, the one at the start not counted. Under ``solver="picard"``, the number of
-        updates that were applied.
+        The number of evaluations, not counting the one at the start. Under ``solver="picard"``,
+        the number of updates that were applied.
     objective : float
         L of Eq. 4 with its constants: at lam = 0 the balanced negative log-likelihood, summed
-        over classes, in nats. Where pi depends on the Gaussians ("mean", a callable), with pi
-        as at the returned ones.
+        over classes, in nats. Where pi depends on the Gaussians ("mean", a callable), it is that
+        of the returned ones.
     residual : float
         How far one full update would still move: the larger of the largest Mahalanobis norm of
         the step of a mean, and the largest absolute log-eigenvalue of Sigma_y^-1 Sigma_y,new. It
@@ -66,8 +66,8 @@ class FixedPointResult:
         ``equations="released"``, the largest L2 change of a class in the last iteration
         (infinite before the first).
     pi : None, float or (K, K) array
-        pi_KLD in force at the end; None for "forward", where each pair has its own. Give it to a
-        warm-started fit to go on with the same objective.
+        pi_KLD in force at the end; None for "forward", where each pair has its own. Pass it to a
+        warm-started fit to continue with the same objective.
     history : dict of str to (n_steps + 1,) numpy array
         "objective", "residual", "step" (the part of the direction that was taken, 1 if all of
         it) and "smallest_kld", at the start and after every accepted step.
@@ -87,7 +87,7 @@ class FixedPointResult:
         return self.status is Status.CONVERGED
 
     def __repr__(self) -> str:
-        """The figures, without the arrays."""
+        """Show the figures, without the arrays."""
         return (
             f"FixedPointResult(status={self.status.value!r}, n_iter={self.n_iter}, "
             f"objective={self.objective:.6g}, residual={self.residual:.2g})"

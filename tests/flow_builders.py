@@ -104,7 +104,7 @@ def normflows_conditional(dim: int, context: int | None = None) -> Any:
 def normflows_multiscale(shape: tuple[int, int, int], n_classes: int | None = None) -> Any:
     """``MultiscaleFlow`` (Glow) of two levels, over class Gaussians where ``n_classes`` is given.
 
-    Its ActNorm layers take their first batch to be initialised, in eval mode too.
+    Its ActNorm layers take their first batch to be initialized, in eval mode too.
     """
     import normflows as nf
 
@@ -113,7 +113,7 @@ def normflows_multiscale(shape: tuple[int, int, int], n_classes: int | None = No
     flows = []
     for level in range(levels):
         channels = c * 2 ** (levels + 1 - level)
-        # torch warns about the factorisation that use_lu=True starts from
+        # torch warns about the factorization that use_lu=True starts from
         block = nf.flows.GlowBlock(channels, HIDDEN, init_zeros=False, use_lu=False)
         flows.append([block, nf.flows.Squeeze()])
         if level == 0:

@@ -48,7 +48,7 @@ def blobs(
     spread: float = 3.0,
     offset: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labelled Gaussian data (N, d), (N,) in mixed order; every class with a covariance of its own.
+    """Labeled Gaussian data (N, d), (N,) in mixed order; every class with a covariance of its own.
 
     The classes' standard deviations are about 1 and their means about ``spread`` from ``offset``.
     """

@@ -105,7 +105,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Known:
-    """What the reference optimiser found: see data/make_problems.py."""
+    """What the reference optimizer found: see data/make_problems.py."""
 
     name: str
     fingerprint: float  # sum of |z|: shows whether the data are still those of the table

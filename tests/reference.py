@@ -1,4 +1,4 @@
-"""The objective, its gradient and a slow optimiser, written independently of the package.
+"""The objective, its gradient and a slow optimizer, written independently of the package.
 
 Everything here is torch float64 on a dense `(K, d, d)` expansion of the covariances, straight from
 Eqs. 4, 9 and 10, with the likelihood taken from the raw samples; nothing is imported from the
@@ -61,8 +61,8 @@ def class_moments(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     for label in np.unique(y):
         rows = np.asarray(z, dtype=np.float64)[y == label]
         means.append(rows.mean(axis=0))
-        centred = rows - means[-1]
-        covariances.append(centred.T @ centred / len(rows))
+        centered = rows - means[-1]
+        covariances.append(centered.T @ centered / len(rows))
     return np.stack(means), np.stack(covariances)
 
 
@@ -300,7 +300,7 @@ def distance(problem: Problem, one: tuple[Any, Any], other: tuple[Any, Any]) -> 
 
 @dataclass
 class Minimum:
-    """Where the reference optimiser stopped."""
+    """Where the reference optimizer stopped."""
 
     means: np.ndarray
     covariances: np.ndarray
@@ -318,7 +318,7 @@ class _Frame:
 
     The slope in u is F' dL/dmu, in S the natural gradient of the covariance. The inverse Hessian
     that L-BFGS starts from is what the fixed point suggests: the identity for the means, and for
-    the covariances the linearised update, a S + S a = 2 q with a the stiffness. F is the Cholesky
+    the covariances the linearized update, a S + S a = 2 q with a the stiffness. F is the Cholesky
     factor times `turn` (dense families), so that it can be carried along a step.
     """
 
@@ -393,7 +393,7 @@ class _Frame:
         return other, float(other._join(here, in_logs) @ other.slope)
 
 
-def minimise(
+def minimize(
     problem: Problem,
     start: tuple[np.ndarray, np.ndarray] | None = None,
     *,

@@ -352,33 +352,33 @@ add(
     "dense",
 )
 
-# ---- readings ----
+# ---- equations ----
 
-for name, reading in {"name": "released", "object": ReleasedEquations()}.items():
+for name, equations in {"name": "released", "object": ReleasedEquations()}.items():
     for value in ("dense", "isotropic"):
         add(
             f"released-{name}-{value}",
-            lambda reading=reading, value=value: fit(equations=reading, covariance=value),
+            lambda equations=equations, value=value: fit(equations=equations, covariance=value),
             "released",
             "diagonal",
         )
     add(
         f"released-{name}-tied",
-        lambda reading=reading: fit(equations=reading, tied=True),
+        lambda equations=equations: fit(equations=equations, tied=True),
         "released",
         "tied",
     )
     for value in ("mean", "initial", 2.0, np.mean):
         add(
             f"released-{name}-pi-{value if isinstance(value, (str, float)) else 'callable'}",
-            lambda reading=reading, value=value: fit(equations=reading, pi=value),
+            lambda equations=equations, value=value: fit(equations=equations, pi=value),
             "released",
             "pi",
         )
     for value in ("accelerated", "guarded"):
         add(
             f"released-{name}-{value}",
-            lambda reading=reading, value=value: fit(equations=reading, solver=value),
+            lambda equations=equations, value=value: fit(equations=equations, solver=value),
             "released",
             "solver",
             "picard",
@@ -863,7 +863,7 @@ def nested():
 
 
 def smallest_a(z, y, lam):
-    """The smallest entry of A v, or A / v, of the first printed or released step, a class.
+    """The smallest entry of A v, or A / v, of the first printed or released step, per class.
 
     (1 + c sum_j (W_ij - W_ji)) + c sum_j W_ji ((mu_i - mu_j)^2 + v_j) / v_i, from the data's
     moments; DESIGN's Eq. 7 times v_i, which is positive, so that the sign is A's.
@@ -912,7 +912,7 @@ def test_a_not_positive_definite(xp, options, unpatient):
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
-def test_the_stationary_reading_takes_the_same_problem(covariance, unpatient):
+def test_the_stationary_equations_take_the_same_problem(covariance, unpatient):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ten steps of a runaway problem; not what is tested
         result = fit_fixed_point(*nested(), 777.0, covariance=covariance, max_iter=10)

@@ -19,7 +19,7 @@ from fpigauss import (
 
 @dataclass(frozen=True)
 class PairedAxes(Diagonal):
-    """A seventh family: neighbouring axes share one variance, values (n, d / 2)."""
+    """A seventh family: neighboring axes share one variance, values (n, d / 2)."""
 
     name: ClassVar[str] = "paired axes"
 

@@ -136,7 +136,7 @@ class TestValues:
         np.testing.assert_allclose(to_numpy(result), expected, rtol=1e-5, atol=2e-3)
 
     def test_one_row_at_a_time(self, covariance, tied):
-        # 300 classes at once, and a few of them alone: blocks and centre are not to be seen but
+        # 300 classes at once, and a few of them alone: blocks and center are not to be seen but
         # for rounding, eps |x|^2 with |x|^2 below 1e4
         rng = np.random.default_rng(5)
         means = 10 * rng.standard_normal((300, 2))

@@ -127,8 +127,8 @@ def test_a_smaller_memory_limit_takes_less_memory():
 
 def test_float32_densities_of_classes_far_apart():
     # 18 sigma apart on each of 512 axes: products in float32 alone are off by 0.03
-    centre = np.full((1, 512), 18.0)
-    means = np.concatenate([centre, -centre])
+    center = np.full((1, 512), 18.0)
+    means = np.concatenate([center, -center])
     z = means[[0, 1, 1]] + np.random.default_rng(2).normal(size=(3, 512))
     for covariances, tied in ((np.ones((2, 512)), False), (np.ones(512), True)):
         exact = ClassGaussians(means, covariances, tied=tied)

@@ -36,7 +36,7 @@ ENDS = {"converged", "max_iter", "stalled", "unbounded", "diverged", "stopped"}
 family = pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
 
 
-def symmetrised(kld):
+def symmetrized(kld):
     """A callable pi, a (K, K) array."""
     return 1 + (kld + kld.T) / 2
 
@@ -77,7 +77,7 @@ def gaussians_kind(result):
 
 
 lams = st.one_of(st.sampled_from([0.0, 1e12]), st.floats(-3, 12).map(lambda power: 10.0**power))
-pis = st.sampled_from(["forward", "mean", "initial", 0.3, symmetrised, half_largest])
+pis = st.sampled_from(["forward", "mean", "initial", 0.3, symmetrized, half_largest])
 
 
 @family
@@ -181,7 +181,7 @@ def test_the_gradient_vanishes_for_identity_means_only(xp, covariance, tied, lam
 
 
 @family
-@pytest.mark.parametrize("pi", ["mean", "initial", 2.0, symmetrised, half_largest])
+@pytest.mark.parametrize("pi", ["mean", "initial", 2.0, symmetrized, half_largest])
 def test_the_gradient_vanishes_with_pi_frozen_as_at_the_end(xp, covariance, tied, pi):
     z, y = blobs(6, 4, 30, seed=4, spread=1.5)
     options = {"covariance": covariance, "tied": tied, "pi": pi}
@@ -193,7 +193,7 @@ def test_the_gradient_vanishes_with_pi_frozen_as_at_the_end(xp, covariance, tied
         "mean": lambda: problem.mean_kld(*point(result)),
         "initial": lambda: problem.mean_kld(*problem.start()),
         2.0: lambda: 2.0,
-        symmetrised: lambda: symmetrised(problem.kld(*point(result))),
+        symmetrized: lambda: symmetrized(problem.kld(*point(result))),
         half_largest: lambda: half_largest(problem.kld(*point(result))),
     }[pi]()
     np.testing.assert_allclose(to_numpy(result.pi), expected, rtol=1e-10)
@@ -211,7 +211,7 @@ def test_the_gradient_vanishes_at_other_alphas(covariance, tied, alpha, pi):
 
 
 @family
-@pytest.mark.parametrize("pi", ["forward", "mean", "initial", 2.0, symmetrised, half_largest])
+@pytest.mark.parametrize("pi", ["forward", "mean", "initial", 2.0, symmetrized, half_largest])
 @pytest.mark.parametrize("update", ["both", "means", "covariances"])
 def test_objective_residual_and_smallest_kld_are_those_of_the_reference(
     xp, covariance, tied, pi, update
@@ -314,7 +314,7 @@ WIDE = np.array([0.3, 1.0, 4.0])
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
-def test_the_printed_reading_is_not_stationary(covariance):
+def test_the_printed_equations_are_not_stationary(covariance):
     # Without Sigma_y the mean update is off by the units of the axes, which WIDE sets apart.
     z, y = blobs(4, 3, 30, seed=9, spread=1.5)
     z = z * WIDE
@@ -328,7 +328,7 @@ def test_the_printed_reading_is_not_stationary(covariance):
     assert gradients["printed"] > 1e-2
 
 
-def test_the_printed_reading_is_not_equivariant():
+def test_the_printed_equations_are_not_equivariant():
     z, y = blobs(4, 3, 30, seed=9, spread=1.5)
     apart = {}
     for equations in ("printed", "stationary"):
@@ -371,7 +371,7 @@ LAMS = [0.0, 1.0, 1e2, 1e4, 1e8, 1e12]
 
 
 @family
-@pytest.mark.parametrize("pi", ["forward", "mean", "initial", symmetrised])
+@pytest.mark.parametrize("pi", ["forward", "mean", "initial", symmetrized])
 def test_tiny_classes_end_well_at_every_lam(covariance, tied, pi):
     """With LAMS, the 144 fits: 4 classes of 20 samples in 3 dimensions, 0.3 apart."""
     rng = np.random.default_rng(144)

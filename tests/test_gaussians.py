@@ -151,7 +151,7 @@ class TestDensity:
         assert (probabilities >= 0).all()
 
     def test_float32(self, xp, covariance, tied):
-        # Against the same float32 numbers in float64. A squared distance of centred factors is
+        # Against the same float32 numbers in float64. A squared distance of centered factors is
         # right to a few eps of |x|^2 + |mu|^2 (in standard deviations), here below 2e3.
         means, covariances = (x.astype(np.float32) for x in parameters(covariance, tied, seed=6))
         if covariance == "dense":
@@ -167,8 +167,8 @@ class TestDensity:
         )
 
     def test_float32_far_from_the_origin(self, xp, covariance, tied):
-        # 1e4 standard deviations off, float32 resolves 1e-3; centring makes z and the means exact
-        # differences again, and the error is that of the test before. (Uncentred products would
+        # 1e4 standard deviations off, float32 resolves 1e-3; centering makes z and the means exact
+        # differences again, and the error is that of the test before. (Uncentered products would
         # be off by eps 1e8 = 12.)
         means, covariances = parameters(covariance, tied, seed=7)
         means, covariances = (means + 1e4).astype(np.float32), covariances.astype(np.float32)
@@ -195,8 +195,8 @@ class TestDensity:
         expected = reference_log_prob(z, means, covariances, covariance, tied)[rows, own]
         table = to_numpy(gaussians.class_log_prob(asarray_in(xp, z)))
         np.testing.assert_allclose(table[rows, own], expected, rtol=0, atol=1e-9)
-        labelled = to_numpy(gaussians.log_prob(asarray_in(xp, z), asarray_in(xp, own)))
-        np.testing.assert_allclose(labelled, expected, rtol=0, atol=1e-9)
+        labeled = to_numpy(gaussians.log_prob(asarray_in(xp, z), asarray_in(xp, own)))
+        np.testing.assert_allclose(labeled, expected, rtol=0, atol=1e-9)
         mixture = to_numpy(gaussians.log_prob(asarray_in(xp, z)))
         np.testing.assert_allclose(mixture, expected - math.log(K), rtol=0, atol=1e-9)
 
@@ -248,13 +248,13 @@ class TestGradients:
         z = rng.standard_normal((4, dim))
         return [torch.tensor(x, requires_grad=True) for x in (z, means, raw)]
 
-    @pytest.mark.parametrize("method", ["class_log_prob", "log_prob", "labelled"])
+    @pytest.mark.parametrize("method", ["class_log_prob", "log_prob", "labeled"])
     def test_gradcheck(self, torch, covariance, tied, method):
         def evaluate(z, means, raw):
             gaussians = ClassGaussians(
                 means, spd_from(raw, covariance, torch), covariance=covariance, tied=tied
             )
-            if method == "labelled":
+            if method == "labeled":
                 return gaussians.log_prob(z, torch.tensor([0, 2, 1, 2]))
             return getattr(gaussians, method)(z)
 
@@ -434,7 +434,7 @@ class TestValue:
         assert gaussians.class_log_prob([[1, 0]])[0, 0] == pytest.approx(expected, rel=1e-14)
 
     def test_rounding_is_not_asymmetry(self):
-        # M M' from a product that is not symmetrised is off by a few eps, and welcome
+        # M M' from a product that is not symmetrized is off by a few eps, and welcome
         rng = np.random.default_rng(25)
         factor = rng.standard_normal((2, 5, 5))
         covariances = factor @ np.swapaxes(factor, 1, 2) + np.eye(5)

@@ -1,4 +1,4 @@
-"""The released reading reproduces the authors' code, whose results are the files in data/.
+"""The released equations reproduce the authors' code, whose results are the files in data/.
 
 The files hold what that code computed in float64 from the z, y, lam, ... beside it. Both sides
 run the same iteration in another order of operations, so they differ by rounding alone: a few

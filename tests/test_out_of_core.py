@@ -178,7 +178,7 @@ class TestAnInterruptedStream:
             ClassStatistics.from_batches(stream(), progress=progress)
         assert raised.value.args == interrupt.args
         assert_same(raised.value.statistics, ClassStatistics.from_batches(batches[:N_BEFORE]))
-        assert f"{N_BEFORE} in number" in " ".join(raised.value.__notes__)
+        assert f"batches before ({N_BEFORE})" in " ".join(raised.value.__notes__)
 
     def test_before_the_first_batch(self):
         def stream():
@@ -205,7 +205,7 @@ class TestAnInterruptedStream:
             ClassStatistics.from_batches(batches)
         monkeypatch.undo()
         assert_same(raised.value.statistics, ClassStatistics.from_batches(batches[:N_BEFORE]))
-        assert f"{N_BEFORE} in number" in " ".join(raised.value.__notes__)
+        assert f"batches before ({N_BEFORE})" in " ".join(raised.value.__notes__)
 
     def test_an_exception_that_takes_no_attribute(self):
         def stream():

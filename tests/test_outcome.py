@@ -328,7 +328,7 @@ def test_picard_that_leaves_the_numbers_is_diverged():
 
 
 def shrunk(matrix, n_samples, shrinkage, covariance):
-    """Towards tr(C)/d I; "oas" by the formula of sklearn.covariance.OAS, with n = N_y."""
+    """Toward tr(C)/d I; "oas" by the formula of sklearn.covariance.OAS, with n = N_y."""
     dim = len(matrix)
     if covariance == "diagonal":
         matrix = np.diag(np.diagonal(matrix))
@@ -343,7 +343,7 @@ def shrunk(matrix, n_samples, shrinkage, covariance):
 
 @family
 @pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0, "oas"])
-def test_shrinkage_towards_the_scaled_identity(xp, covariance, tied, shrinkage):
+def test_shrinkage_toward_the_scaled_identity(xp, covariance, tied, shrinkage):
     rng = np.random.default_rng(0)
     # Sizes differ, so that n = N_y and the pooling in equal shares both show.
     sizes = [8, 20, 60]

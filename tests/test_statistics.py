@@ -2,7 +2,7 @@
 
 Tolerances. With eps = 2^-52, R the largest distance of a sample from the mean of all and n the
 number of samples, a sum of n squares of at most R^2 is off by at most n eps R^2, in whatever order
-it is taken; moving it to another centre within R costs a few roundings of R^2 more. `slack`
+it is taken; moving it to another center within R costs a few roundings of R^2 more. `slack`
 is (n + 16) eps R^2. A mean is stored to eps times its own size.
 """
 
@@ -30,11 +30,11 @@ def two_pass(z, y, covariance, weights=None, labels=None):
         own, w = z[y == label], weights[y == label]
         mean = (w[:, None] * own).sum(axis=0) / w.sum()
         mean = mean + (w[:, None] * (own - mean)).sum(axis=0) / w.sum()
-        centred = own - mean
+        centered = own - mean
         if covariance == "dense":
-            covariances.append((w[:, None] * centred).T @ centred / w.sum())
+            covariances.append((w[:, None] * centered).T @ centered / w.sum())
         else:
-            covariances.append((w[:, None] * centred**2).sum(axis=0) / w.sum())
+            covariances.append((w[:, None] * centered**2).sum(axis=0) / w.sum())
         counts.append(w.sum())
         means.append(mean)
     return np.array(counts), np.stack(means), np.stack(covariances)
@@ -125,7 +125,7 @@ class TestFromSamples:
         # Multiples of 2^-20 below 2^5, moved by 2^20: exact in 46 bits, so both clouds are the
         # same numbers. The moved class means are rounded by 2^-33, which z - m hands on exactly:
         # it enters the covariance as its square, 2^-66, and the rest is `slack`. (Products
-        # without a centre would lose 2^40 eps = 2e-4.)
+        # without a center would lose 2^40 eps = 2e-4.)
         z, y = blobs(seed=7)
         z = np.round(z * 2**20) / 2**20
         near, far = (

@@ -1,1 +1,1 @@
-"""What writes parts of the package."""
+"""Scripts that write parts of the package."""

@@ -1,4 +1,4 @@
-"""Write what a type checker needs of the options of a fit, from their declaration.
+"""Write the options of a fit as a type checker needs them, from their declaration.
 
 ``python -m tools.write_options`` writes ``fpigauss/fit/_typed_options.py``; a test holds the file
 against the declaration.
@@ -31,7 +31,7 @@ Written from ``Options`` by ``python -m tools.write_options``: change them there
 
 
 def rendered() -> str:
-    """Render the module: annotations as they are declared, with the imports that they need."""
+    """Render the module: annotations as declared, with the imports that they need."""
     tree = ast.parse(inspect.getsource(_options))
     (declaration,) = (
         node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"
@@ -56,7 +56,7 @@ def rendered() -> str:
         ),
         *_typed(
             "FixedPointOptions(RefitOptions, total=False)",
-            "Every option of a fit but ``lam``.",
+            "Every option of a fit except ``lam``.",
             [option for option in options if option.name in _OWN],
             annotations,
         ),

@@ -1,1 +1,1 @@
-"""Arrays of any namespace, and what is checked of them where they come in."""
+"""Arrays of any namespace, and the checks of input."""

@@ -13,12 +13,12 @@ MEMORY_LIMIT = 2**30
 #: Bytes that one pair of classes takes in a block: its divergence, weight and temporaries.
 PAIR_BYTES = 10 * 8
 
-#: Bytes of differences that are mended at a time: more would not be faster.
+#: Bytes of differences to mend at a time: more would not be faster.
 _MENDED_BYTES = 2**26
 
 
 def blocks(length: int, row_bytes: int, memory_limit: int = MEMORY_LIMIT) -> Iterator[slice]:
-    """Slices that cover ``range(length)`` in blocks of at most ``memory_limit`` bytes.
+    """Yield slices that cover ``range(length)`` in blocks of at most ``memory_limit`` bytes.
 
     A block holds at least one row, however small the limit.
     """
@@ -28,7 +28,7 @@ def blocks(length: int, row_bytes: int, memory_limit: int = MEMORY_LIMIT) -> Ite
 
 
 def lost_below(like: Array) -> float:
-    """The part of its terms below which a difference of products has lost too many digits.
+    """Return the part of its terms below which a difference of products has lost too many digits.
 
     The products' error is eps times the terms; what is left is good to 2e-13 in float64 and to
     1e-5 in float32.
@@ -44,9 +44,9 @@ def mend(
     row_bytes: int,
     memory_limit: int = MEMORY_LIMIT,
 ) -> Array:
-    """``raw`` with the entries that ``lost`` marks recomputed by ``exact(rows, columns)``.
+    """Recompute the entries of ``raw`` that ``lost`` marks by ``exact(rows, columns)``.
 
-    Written without writes in place, so that any namespace runs and differentiates it.
+    Nothing is written in place, so that any namespace can run and differentiate it.
     """
     xp = namespace(raw)
     rows, columns = xp.nonzero(lost)

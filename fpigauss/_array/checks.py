@@ -1,4 +1,4 @@
-"""Input checks: each raises InvalidInputError before any work, or gives the value back."""
+"""Input checks: each raises InvalidInputError before any work, or returns the value."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def as_number(value: object, name: str) -> float:
-    """A real number, infinity included."""
+    """Convert a real number, infinity included, to a float."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         scalar = getattr(value, "item", None)
         if scalar is None or getattr(value, "ndim", None) != 0:
@@ -58,7 +58,7 @@ def as_number(value: object, name: str) -> float:
 
 
 def check_number(value: object, name: str) -> float:
-    """A finite number."""
+    """Check that ``value`` is a finite number."""
     number = as_number(value, name)
     if math.isinf(number):
         raise InvalidInputError(f"{name} is infinite; pass a finite number")
@@ -66,7 +66,7 @@ def check_number(value: object, name: str) -> float:
 
 
 def check_nonnegative(value: object, name: str) -> float:
-    """A finite number >= 0."""
+    """Check that ``value`` is a finite number >= 0."""
     number = as_number(value, name)
     if not 0.0 <= number < math.inf:
         raise InvalidInputError(f"{name} is {number:g}; pass a finite number >= 0")
@@ -74,7 +74,7 @@ def check_nonnegative(value: object, name: str) -> float:
 
 
 def check_positive(value: object, name: str) -> float:
-    """A finite number > 0."""
+    """Check that ``value`` is a finite number > 0."""
     number = as_number(value, name)
     if not 0.0 < number < math.inf:
         raise InvalidInputError(f"{name} is {number:g}; pass a finite number > 0")
@@ -82,7 +82,7 @@ def check_positive(value: object, name: str) -> float:
 
 
 def check_whole(value: object, name: str) -> int:
-    """An integer >= 0."""
+    """Check that ``value`` is an integer >= 0."""
     number = as_number(value, name)
     if number < 0 or not number.is_integer():
         raise InvalidInputError(f"{name} is {number:g}; pass an integer >= 0")
@@ -90,7 +90,7 @@ def check_whole(value: object, name: str) -> int:
 
 
 def check_positive_integer(value: object, name: str) -> int:
-    """An integer >= 1."""
+    """Check that ``value`` is an integer >= 1."""
     number = as_number(value, name)
     if number < 1 or not number.is_integer():
         raise InvalidInputError(f"{name} is {number:g}; pass an integer >= 1")
@@ -101,7 +101,7 @@ def check_positive_integer(value: object, name: str) -> int:
 
 
 def check_choice(value: object, name: str, choices: tuple[str, ...], or_else: str = "") -> str:
-    """One of the names ``choices``."""
+    """Check that ``value`` is one of the names ``choices``."""
     if not isinstance(value, str) or value not in choices:
         known = ", ".join(f'"{choice}"' for choice in choices)
         raise InvalidInputError(
@@ -115,12 +115,12 @@ def check_strategy(
     value: object,
     name: str,
     known: Mapping[str, Callable[[], T]],
-    kind: type[Any],  # of which T is one: mypy takes no abstract class for a type[T]
+    kind: type[Any],  # a base of T, not type[T]: mypy does not accept an abstract class there
     *,
     or_else: str = "",
     otherwise: Callable[[Any], T] | None = None,
 ) -> T:
-    """Give the strategy that ``value`` is, names, or is made into by ``otherwise``."""
+    """Return the strategy that ``value`` is or names, or that ``otherwise`` makes of it."""
     if isinstance(value, kind):
         strategy: T = value
         return strategy
@@ -130,14 +130,14 @@ def check_strategy(
 
 
 def check_flag(value: object, name: str) -> bool:
-    """True or False."""
+    """Check that ``value`` is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise InvalidInputError(f"{name} is {value!r}; pass True or False")
     return bool(value)
 
 
 def check_seed(seed: object) -> np.random.Generator:
-    """A seed, or a generator, as a generator."""
+    """Make a generator from a seed; a generator stays as it is."""
     try:
         return np.random.default_rng(seed)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
@@ -150,7 +150,7 @@ def check_seed(seed: object) -> np.random.Generator:
 
 
 def check_matrix(x: Array, name: str) -> None:
-    """A 2-D array that is not empty."""
+    """Check that ``x`` is a 2-D array and not empty."""
     if x.ndim != 2:
         raise InvalidInputError(
             f"{name} has shape {tuple(x.shape)}, (N, d) is needed; "
@@ -158,20 +158,21 @@ def check_matrix(x: Array, name: str) -> None:
         )
     if 0 in x.shape:
         raise InvalidInputError(
-            f"{name} is empty, of shape {tuple(x.shape)}; give at least one sample and dimension"
+            f"{name} is empty, of shape {tuple(x.shape)}; pass at least one sample and dimension"
         )
 
 
-def check_width(z: Array, dim: int, whose: str = "that the Gaussians live in") -> None:
-    """Latents (N, d) of the width ``dim``."""
+def check_width(z: Array, dim: int, whose: str = "of the Gaussians") -> None:
+    """Check that ``z`` are latents (N, ``dim``)."""
     if z.ndim != 2 or z.shape[1] != dim:
         raise InvalidInputError(
-            f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; pass latents of the space {whose}"
+            f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; "
+            f"pass latents from the space {whose}"
         )
 
 
 def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
-    """An array without NaN or infinity; its first axis belongs to ``classes``, if given."""
+    """Check that ``x`` is finite; its first axis is that of ``classes``, if given."""
     xp = namespace(x)
     faulty = ~xp.isfinite(x)
     if not bool(xp.any(faulty)):
@@ -180,24 +181,24 @@ def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
     if classes is not None:
         first = first_true(xp.any(xp.reshape(faulty, (x.shape[0], -1)), axis=1))
         where = f" in class {classes[first].item()!r}"
-    raise InvalidInputError(f"{name} holds NaN or infinity{where}; pass finite numbers")
+    raise InvalidInputError(f"{name} contains NaN or infinity{where}; pass finite numbers")
 
 
 def check_finite_rows(z: Array, first_row: int = 0) -> None:
-    """Latents (N, d) without NaN or infinity; ``first_row`` is where a chunk begins."""
+    """Check that latents (N, d) are finite; ``first_row`` is where a chunk begins."""
     xp = namespace(z)
     for block in blocks(z.shape[0], z.shape[1], 2**22):
         faulty = ~xp.isfinite(z[block, :])
         row = first_true(xp.any(faulty, axis=1))
         if row is not None:
             raise InvalidInputError(
-                f"z holds NaN or infinity in row {first_row + block.start + row}, "
+                f"z contains NaN or infinity in row {first_row + block.start + row}, "
                 f"column {first_true(faulty[row, :])}; drop or repair the row"
             )
 
 
 def check_range(x: Array, like: Array, name: str, *, positive: bool = True) -> None:
-    """Numbers within the range of the dtype of ``like``; ``positive`` ones not below it either."""
+    """Check that numbers fit the dtype of ``like``; ``positive`` ones must not underflow either."""
     xp = namespace(x)
     own, limits = xp.finfo(x.dtype), namespace(like).finfo(like.dtype)
     fits = xp.abs(x) <= min(float(limits.max), float(own.max))  # False for NaN
@@ -211,11 +212,11 @@ def check_range(x: Array, like: Array, name: str, *, positive: bool = True) -> N
 
 
 def check_classes(classes: Labels) -> None:
-    """Labels that are distinct and ascending."""
+    """Check that labels are distinct and ascending."""
     faulty = classes[1:] <= classes[:-1]
     if faulty.any():
         label = classes[1:][np.argmax(faulty)].item()
         raise InvalidInputError(
             f"classes are not distinct and ascending at {label!r}; "
-            "sort them, and the rows that belong to them, and name each class once"
+            "sort them together with their rows, and name each class once"
         )

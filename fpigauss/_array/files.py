@@ -17,7 +17,7 @@ __all__ = ["load_arrays", "save_arrays"]
 _FORMAT = "fpigauss"
 _VERSION = 1
 
-#: What numpy and zipfile raise for files that are none of theirs, or damaged.
+#: What numpy and zipfile raise for damaged files, and for files they did not write.
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -31,18 +31,20 @@ _UNREADABLE = (
 
 
 def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Any]) -> None:
-    """Write ``arrays`` to ``path``: the old file, whole, or the new one, whole."""
+    """Write ``arrays`` to ``path``; if that fails, an earlier file stays intact."""
     target = Path(path)
     header: dict[str, Any] = {"format": _FORMAT, "kind": kind, "version": _VERSION}
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"path {os.fspath(path)!r}: there is no folder {target.parent}")
+        raise FileNotFoundError(
+            f"path {os.fspath(path)!r}: the folder {target.parent} does not exist"
+        )
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **header, **arrays)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are private, a saved file is not
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are private, a saved file should not be
         os.replace(name, target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -50,7 +52,7 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, An
 
 
 def load_arrays(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
-    """The arrays of a file that ``save_arrays`` wrote for ``kind``."""
+    """Read the arrays of a file that ``save_arrays`` wrote for ``kind``."""
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -58,14 +60,14 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         raise
     except _UNREADABLE as error:
         raise InvalidInputError(
-            f"path {os.fspath(path)!r} is not a file of fpigauss; load what {kind}.save wrote"
+            f"path {os.fspath(path)!r} is not an fpigauss file; load one that {kind}.save wrote"
         ) from error
     found = (str(arrays.pop("format", "")), str(arrays.pop("kind", "")))
     version = arrays.pop("version", None)
     if found != (_FORMAT, kind) or not np.array_equal(version, _VERSION):
         raise InvalidInputError(
-            f"path {os.fspath(path)!r} holds no {kind} of a known version; "
-            f"load what {kind}.save wrote"
+            f"path {os.fspath(path)!r} does not contain a {kind} of a known version; "
+            f"load a file that {kind}.save wrote"
         )
     return arrays
 

@@ -12,7 +12,7 @@ __all__ = ["as_classes", "as_labels", "codes_of", "grouped", "listed", "union"]
 
 
 def as_labels(y: object, name: str = "y") -> Labels:
-    """``y`` (N,) as host integers or strings."""
+    """Convert ``y`` (N,) to integers or strings on the host."""
     try:
         if is_array(y):
             labels = to_numpy(y)
@@ -26,11 +26,11 @@ def as_labels(y: object, name: str = "y") -> Labels:
         ) from None
     if labels.ndim == 0:
         raise InvalidInputError(
-            f"{name} is {labels.item()!r}; pass a sequence of labels, one a sample"
+            f"{name} is {labels.item()!r}; pass a sequence of labels, one per sample"
         )
     if labels.ndim != 1:
         raise InvalidInputError(
-            f"{name} has shape {labels.shape}, one label a sample is needed; "
+            f"{name} has shape {labels.shape}, one label per sample is needed; "
             f"pass a 1-D array ({name}.argmax(1) of one-hot rows, {name}.ravel() of a column)"
         )
     if labels.dtype.kind in "OT":  # T: strings of variable width, as zarr gives them
@@ -49,8 +49,8 @@ def as_labels(y: object, name: str = "y") -> Labels:
             )
         return _as_int64(labels, name)
     raise InvalidInputError(
-        f"{name} has dtype {labels.dtype}; labels are integers, strings or integral floats, "
-        "decode or encode them"
+        f"{name} has dtype {labels.dtype}; "
+        "convert the labels to integers, strings or integral floats"
     )
 
 
@@ -59,13 +59,14 @@ def _as_int64(labels: Labels, name: str) -> Labels:
     if beyond.any():
         row = int(np.argmax(beyond))
         raise InvalidInputError(
-            f"{name} is {labels[row]} in row {row}, beyond 64-bit integers; encode the labels"
+            f"{name} is {labels[row]} in row {row}, too large for a 64-bit integer; "
+            "encode the labels"
         )
     return labels.astype(np.int64)
 
 
 def _of_objects(labels: Labels, name: str) -> Labels:
-    """An object array as one of strings, integers or floats; anything else is refused."""
+    """Convert an object array to strings, integers or floats; refuse anything else."""
     if labels.shape[0] == 0:
         return labels.astype(np.int64)
     numbers = (int, float, np.integer, np.floating, np.bool_)
@@ -74,7 +75,7 @@ def _of_objects(labels: Labels, name: str) -> Labels:
         if not isinstance(label, kind):
             raise InvalidInputError(
                 f"{name} is {label!r} in row {row} and {labels[0]!r} in row 0; make all labels "
-                "strings, or all of them integers, and drop rows without one"
+                "strings, or all of them integers, and drop rows without a label"
             )
     if kind is str:
         return labels.astype(np.str_)
@@ -86,7 +87,7 @@ def _of_objects(labels: Labels, name: str) -> Labels:
 
 
 def as_classes(classes: object) -> Labels:
-    """``classes`` (K,) as host labels without duplicates, in ascending order."""
+    """Convert ``classes`` (K,) to labels on the host, sorted; refuse duplicates."""
     labels = as_labels(classes, "classes")
     if labels.shape[0] == 0:
         raise InvalidInputError("classes is empty; name at least one class")
@@ -98,12 +99,12 @@ def as_classes(classes: object) -> Labels:
 
 
 def codes_of(labels: Labels, classes: Labels, name: str = "y") -> np.ndarray[Any, Any]:
-    """The positions (N,) of ``labels`` in ``classes``; an unknown label is an error."""
+    """Return the positions (N,) of ``labels`` in ``classes``; refuse unknown labels."""
     if labels.shape[0] == 0:
         return np.zeros(0, dtype=np.int64)
     if labels.dtype.kind != classes.dtype.kind:
         raise InvalidInputError(
-            f"{name} holds {_kind(labels)} but the classes are {_kind(classes)}; "
+            f"{name} contains {_kind(labels)}, but the classes are {_kind(classes)}; "
             f"convert {name} to the classes' type"
         )
     codes: np.ndarray[Any, Any] = np.searchsorted(classes, labels)
@@ -112,23 +113,23 @@ def codes_of(labels: Labels, classes: Labels, name: str = "y") -> np.ndarray[Any
     if unknown.any():
         row = int(np.argmax(unknown))
         raise InvalidInputError(
-            f"{name} holds the label {labels[row].item()!r} in row {row}, which is not among the "
-            f"classes {listed(classes)}; drop those rows or name the class"
+            f"{name} has the label {labels[row].item()!r} in row {row}, which is not among the "
+            f"classes {listed(classes)}; drop such rows or add the class"
         )
     return codes
 
 
 def union(a: Labels, b: Labels) -> Labels:
-    """The sorted union of two sets of classes."""
+    """Return the sorted union of two sets of classes."""
     if a.dtype.kind != b.dtype.kind:
         raise InvalidInputError(
-            f"y holds {_kind(b)} but earlier labels were {_kind(a)}; convert y to one type"
+            f"y contains {_kind(b)}, but earlier labels were {_kind(a)}; convert y to one type"
         )
     return np.unique(np.concatenate([a, b]))
 
 
 def grouped(codes: np.ndarray[Any, Any]) -> list[tuple[int, np.ndarray[Any, Any]]]:
-    """Each code that occurs, with the rows that it occurs in."""
+    """List each code that occurs, with the rows where it occurs."""
     if codes.shape[0] == 0:
         return []
     order = np.argsort(codes, kind="stable")
@@ -137,7 +138,7 @@ def grouped(codes: np.ndarray[Any, Any]) -> list[tuple[int, np.ndarray[Any, Any]
 
 
 def listed(classes: Labels) -> str:
-    """The first few classes, for a message."""
+    """Write out the first few classes, for a message."""
     names = [repr(label.item()) for label in classes[:6]]
     return ", ".join(names) + (", ..." if len(classes) > 6 else "")
 

@@ -1,6 +1,6 @@
 """Linear algebra on batches of symmetric positive definite (SPD) matrices.
 
-The only module that may pick a backend's own kernel.
+No other module may pick a backend's own kernel.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ __all__ = [
     "softmax",
     "solve_lower",
     "squared_norms",
-    "symmetrised",
+    "symmetrized",
     "transposed",
     "weighted_sum",
     "x_minus_log1p",
@@ -38,44 +38,44 @@ __all__ = [
 
 
 def transposed(x: Array) -> Array:
-    """The matrices of ``x`` (..., n, m) transposed, (..., m, n)."""
+    """Transpose the matrices of ``x`` (..., n, m): (..., m, n)."""
     return namespace(x).matrix_transpose(x)
 
 
-def symmetrised(x: Array) -> Array:
-    """(X + X') / 2, exactly symmetric."""
+def symmetrized(x: Array) -> Array:
+    """Compute (X + X') / 2, exactly symmetric."""
     return 0.5 * (x + transposed(x))
 
 
 def gram(x: Array) -> Array:
-    """X X', exactly symmetric."""
-    return symmetrised(x @ transposed(x))
+    """Compute X X', exactly symmetric."""
+    return symmetrized(x @ transposed(x))
 
 
 def squared_norms(x: Array) -> Array:
-    """The squared Euclidean norms of the rows of ``x`` (..., d)."""
-    return namespace(x).vecdot(x, x, axis=-1)  # no squares are written
+    """Compute the squared Euclidean norms of the rows of ``x`` (..., d)."""
+    return namespace(x).vecdot(x, x, axis=-1)  # without an array of squares
 
 
 def apply(matrices: Array, vectors: Array) -> Array:
-    """The matrices (n, d, d) times the vectors (K, d), n being K or 1: (K, d)."""
+    """Multiply the matrices (n, d, d) by the vectors (K, d), n being K or 1: (K, d)."""
     if matrices.shape[0] == 1:
         return vectors @ transposed(matrices[0, ...])  # one product instead of K
     return (matrices @ vectors[..., None])[..., 0]
 
 
 def flattened(x: Array) -> Array:
-    """``x`` (K, ...) with one row a class."""
+    """Reshape ``x`` (K, ...) to one row per class."""
     return x if x.ndim == 2 else namespace(x).reshape(x, (x.shape[0], -1))
 
 
 def weighted_sum(weights: Array, x: Array) -> Array:
-    """sum_j weights[i, j] x[j, ...] for ``weights`` (n, K) and ``x`` (K, ...): one product."""
+    """Compute sum_j weights[i, j] x[j, ...], for (n, K) and (K, ...), as one product."""
     return namespace(weights, x).reshape(weights @ flattened(x), (weights.shape[0], *x.shape[1:]))
 
 
 def broke_down(error: Exception) -> bool:
-    """Whether ``error`` says that a factorisation does not exist or did not converge.
+    """Say whether ``error`` means that a factorization does not exist or did not converge.
 
     Backends raise LinAlgErrors of their own, without a common base class.
     """
@@ -83,7 +83,7 @@ def broke_down(error: Exception) -> bool:
 
 
 def cholesky_or_none(a: Array) -> Array | None:
-    """The lower Cholesky factors of ``a`` (..., d, d), or None if one does not exist."""
+    """Compute the lower Cholesky factors of ``a`` (..., d, d), or None if one does not exist."""
     xp = namespace(a)
     try:
         factor = xp.linalg.cholesky(a)
@@ -95,14 +95,14 @@ def cholesky_or_none(a: Array) -> Array | None:
 
 
 def first_not_positive_definite(a: Array) -> int | None:
-    """The index of the first matrix of ``a`` (K, d, d) without a Cholesky factor, or None."""
+    """Return the index of the first of ``a`` (K, d, d) without a Cholesky factor, or None."""
     if cholesky_or_none(a) is not None:
         return None
     return next(k for k in range(a.shape[0]) if cholesky_or_none(a[k, ...]) is None)
 
 
 def first_asymmetric(a: Array) -> int | None:
-    """The index of the first matrix of ``a`` (K, d, d) that is not symmetric, or None."""
+    """Return the index of the first of ``a`` (K, d, d) that is not symmetric, or None."""
     xp = namespace(a)
     scale = xp.max(xp.abs(a), axis=(-2, -1))
     skew = xp.max(xp.abs(a - transposed(a)), axis=(-2, -1))
@@ -111,7 +111,7 @@ def first_asymmetric(a: Array) -> int | None:
 
 
 def solve_lower(lower: Array, b: Array) -> Array:
-    """L^-1 B for lower triangular ``lower`` (..., d, d) and ``b`` (..., d, m)."""
+    """Compute L^-1 B for lower triangular ``lower`` (..., d, d) and ``b`` (..., d, m)."""
     xp = namespace(lower, b)
     if array_api_compat.is_numpy_array(lower) and lower.ndim == b.ndim == 2:
         return scipy_solve_triangular(lower, b, lower=True, check_finite=False)
@@ -121,9 +121,9 @@ def solve_lower(lower: Array, b: Array) -> Array:
 
 
 def riccati(a: Array, b: Array) -> Array:
-    r"""The SPD solution X = A^-1 # B of X A X = B, without an inverse.
+    r"""Compute the SPD solution X = A^-1 # B of X A X = B, without an inverse.
 
-    With A = L L', B = M M' and the singular value decomposition L' M = U S V',
+    With A = L L', B = M M' and the singular value decomposition L' M = U S V'::
 
         X = (M V S^-1/2) (M V S^-1/2)'.
 
@@ -142,8 +142,8 @@ def riccati(a: Array, b: Array) -> Array:
 
     Raises
     ------
-    numpy.linalg.LinAlgError or its kin
-        Where ``a`` or ``b`` has no Cholesky factor.
+    numpy.linalg.LinAlgError or the backend's own
+        If ``a`` or ``b`` has no Cholesky factor.
     """
     xp = namespace(a, b)
     left, right = xp.linalg.cholesky(a), xp.linalg.cholesky(b)
@@ -152,10 +152,9 @@ def riccati(a: Array, b: Array) -> Array:
 
 
 def geodesic(a: Array, b: Array, t: float) -> Array:
-    r"""A #_t B, the point at ``t`` on the affine-invariant geodesic from A to B.
+    r"""Compute A #_t B, the point at ``t`` on the affine-invariant geodesic from A to B.
 
-    With A = L L', B = M M' and L^-1 M = U S V',
-
+    With A = L L', B = M M' and L^-1 M = U S V'::
         A #_t B = (L U S^t) (L U S^t)'.
     """
     xp = namespace(a, b)
@@ -165,32 +164,32 @@ def geodesic(a: Array, b: Array, t: float) -> Array:
 
 
 def lyapunov(a: Array, q: Array) -> Array:
-    """The symmetric X with X A + A X = 2 Q, for SPD ``a`` and symmetric ``q`` (..., d, d)."""
+    """Solve X A + A X = 2 Q for symmetric X, given SPD ``a`` and symmetric ``q`` (..., d, d)."""
     xp = namespace(a, q)
     values, vectors = xp.linalg.eigh(a)
     inner = transposed(vectors) @ q @ vectors
     inner = 2.0 * inner / (values[..., :, None] + values[..., None, :])
-    return symmetrised(vectors @ inner @ transposed(vectors))
+    return symmetrized(vectors @ inner @ transposed(vectors))
 
 
 def matrix_log(x: Array) -> Array:
-    """The symmetric logarithm of SPD matrices (..., d, d)."""
+    """Compute the symmetric logarithm of SPD matrices (..., d, d)."""
     xp = namespace(x)
     values, vectors = xp.linalg.eigh(x)
-    return symmetrised((vectors * xp.log(values)[..., None, :]) @ transposed(vectors))
+    return symmetrized((vectors * xp.log(values)[..., None, :]) @ transposed(vectors))
 
 
 def matrix_exp(s: Array) -> Array:
-    """The exponential of symmetric matrices (..., d, d)."""
+    """Compute the exponential of symmetric matrices (..., d, d)."""
     xp = namespace(s)
     values, vectors = xp.linalg.eigh(s)
     return (vectors * xp.exp(values)[..., None, :]) @ transposed(vectors)
 
 
 def x_minus_log1p(x: Array, log1p: Array) -> Array:
-    """The excess x - log(1 + x), given a ``log1p`` that is accurate away from zero.
+    """Compute the excess x - log(1 + x), given a ``log1p`` that is accurate away from zero.
 
-    Near zero through log1p(x) = 2 artanh(r), r = x / (2 + x), so that x - 2 r = x r.
+    Near zero it uses log1p(x) = 2 artanh(r), r = x / (2 + x), so that x - 2 r = x r.
     """
     xp = namespace(x)
     small = xp.abs(x) < 0.1
@@ -204,16 +203,16 @@ def x_minus_log1p(x: Array, log1p: Array) -> Array:
 
 
 def log_sum_exp(x: Array) -> Array:
-    """The log of sum_k exp x[..., k], without overflow."""
+    """Compute the log of sum_k exp x[..., k], without overflow."""
     xp = namespace(x)
     top = _finite_maximum(x)
     return xp.log(xp.sum(xp.exp(x - top), axis=-1)) + top[..., 0]
 
 
 def softmax(x: Array) -> Array:
-    """The shares exp x[..., k] / sum_k exp x[..., k], without overflow.
+    """Compute the shares exp x[..., k] / sum_k exp x[..., k], without overflow.
 
-    Equal shares where every ``x`` is minus infinity.
+    The shares are equal where every ``x`` is minus infinity.
     """
     xp = namespace(x)
     lost = xp.all(xp.isinf(x), axis=-1, keepdims=True)
@@ -223,14 +222,14 @@ def softmax(x: Array) -> Array:
 
 
 def _finite_maximum(x: Array) -> Array:
-    """The largest of ``x`` along the last axis, kept; 0 where that is minus infinity."""
+    """Return the largest ``x`` along the last axis, which is kept; 0 for minus infinity."""
     xp = namespace(x)
     top = xp.max(x, axis=-1, keepdims=True)
     return xp.where(xp.isinf(top), xp.zeros_like(top), top)
 
 
 def eye_like(dim: int, like: Array) -> Array:
-    """The (dim, dim) identity in the namespace, dtype and device of ``like``."""
+    """Make the (dim, dim) identity in the namespace, dtype and device of ``like``."""
     xp = namespace(like)
     identity: Any = xp.eye(dim, dtype=like.dtype, device=array_api_compat.device(like))
     return identity

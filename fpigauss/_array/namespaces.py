@@ -1,4 +1,4 @@
-"""Arrays of any namespace: how they come in, where they are computed, how they go out."""
+"""Arrays of any namespace: conversion, dtypes and devices."""
 
 from typing import Any
 
@@ -22,35 +22,35 @@ __all__ = [
 
 
 def namespace(*arrays: Array) -> Any:
-    """The array-API namespace that all ``arrays`` share."""
+    """Return the array-API namespace that all ``arrays`` share."""
     return array_api_compat.array_namespace(*arrays)
 
 
 def device_of(x: Array) -> Any:
-    """The device that ``x`` lies on."""
+    """Return the device of ``x``."""
     return array_api_compat.device(x)
 
 
 def is_array(x: object) -> bool:
-    """Whether ``x`` already is an array of some namespace (a list or a DataFrame is not)."""
+    """Say whether ``x`` already is an array of some namespace (a list or a DataFrame is not)."""
     return bool(array_api_compat.is_array_api_obj(x))
 
 
 def detached(x: Array) -> Array:
-    """``x`` without its gradient history, where its namespace has one."""
+    """Return ``x`` without its gradient history, where its namespace keeps one."""
     return x.detach() if hasattr(x, "detach") else x
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
-    """``x`` as a numpy array on the host, without gradients."""
+    """Convert ``x`` to a numpy array on the host, without gradients."""
     x = detached(x)
-    if hasattr(x, "cpu"):  # torch and its kin refuse to leave a device silently
+    if hasattr(x, "cpu"):  # torch, for one, refuses to leave a device silently
         x = x.cpu()
     return np.asarray(x)
 
 
 def working_dtype(x: Array) -> Any:
-    """float64 where the device of ``x`` has it, else float32."""
+    """Return float64 where the device of ``x`` supports it, else float32."""
     xp = namespace(x)
     try:
         xp.zeros((1,), dtype=xp.float64, device=device_of(x))
@@ -60,9 +60,9 @@ def working_dtype(x: Array) -> Any:
 
 
 def as_floating(x: object, name: str) -> Array:
-    """``x`` as a real floating array: arrays keep their namespace, array-likes become numpy.
+    """Convert ``x`` to real floating point: arrays keep their namespace, others become numpy.
 
-    Integers and booleans are taken as floating point; complex and object input is refused.
+    Integers and booleans become floating point; complex and object input is refused.
     """
     if isinstance(x, np.ma.MaskedArray):
         raise InvalidInputError(f"{name} is a masked array; fill it, or drop the masked rows")
@@ -72,7 +72,7 @@ def as_floating(x: object, name: str) -> Array:
         except ValueError as error:
             raise InvalidInputError(
                 f"{name} is not a rectangular array of numbers ({error}); "
-                "give every row the same length"
+                "make all rows the same length"
             ) from None
     elif isinstance(x, np.generic):
         x = np.asarray(x)
@@ -91,7 +91,10 @@ def as_floating(x: object, name: str) -> Array:
 
 
 def cast_like(x: Array, like: Array) -> Array:
-    """``x`` in the namespace, device and dtype of ``like``; differentiable within a namespace."""
+    """Convert ``x`` to the namespace, device and dtype of ``like``.
+
+    Within a namespace, this is differentiable.
+    """
     xp = namespace(like)
     if namespace(x) is xp and device_of(x) == device_of(like):
         return xp.astype(x, like.dtype, copy=False)
@@ -100,7 +103,7 @@ def cast_like(x: Array, like: Array) -> Array:
 
 
 def first_true(condition: Array) -> int | None:
-    """The index of the first True of ``condition`` (n,), or None."""
+    """Return the index of the first True of ``condition`` (n,), or None."""
     xp = namespace(condition)
     if not bool(xp.any(condition)):
         return None

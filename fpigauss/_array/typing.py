@@ -13,5 +13,5 @@ Array: TypeAlias = Any
 #: Class labels on the host: integers or strings.
 Labels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-#: A user's own pi_KLD: from the (K, K) matrix of divergences, a positive scalar or (K, K) matrix.
+#: A user's own pi_KLD: takes the (K, K) divergences, returns a positive scalar or (K, K) matrix.
 PiFunction: TypeAlias = Callable[[Array], Array]

@@ -17,7 +17,7 @@ from fpigauss._array.linalg import (
     riccati,
     solve_lower,
     squared_norms,
-    symmetrised,
+    symmetrized,
     transposed,
     x_minus_log1p,
 )
@@ -27,7 +27,7 @@ from fpigauss.covariance._base import CovarianceFamily, Factor
 
 __all__ = ["Dense"]
 
-#: Bytes of whitened samples at a time: products of a few classes together where they are small.
+#: Bytes of whitened samples at a time: small products are made for several classes together.
 _CLASSES_BYTES = 2**22
 
 
@@ -55,7 +55,7 @@ class Dense(CovarianceFamily):
         variances = xp.linalg.diagonal(values)
         flat = ~(variances > noise)
         scale = 1.0 / xp.sqrt(xp.where(flat, xp.ones_like(variances), variances))
-        correlations = symmetrised(values * scale[:, :, None] * scale[:, None, :])
+        correlations = symmetrized(values * scale[:, :, None] * scale[:, None, :])
         eigenvalues = xp.linalg.eigvalsh(correlations)
         # rounding leaves d * eps on an eigenvalue of a correlation matrix that should be zero
         singular = eigenvalues[:, 0] <= 4.0 * dim * xp.finfo(values.dtype).eps
@@ -80,9 +80,9 @@ class Dense(CovarianceFamily):
 
     def outer(self, a: Array, b: Array) -> Array:
         if self.tied:
-            return symmetrised(transposed(a) @ b)[None, ...]  # no (K, d, d) on the way
+            return symmetrized(transposed(a) @ b)[None, ...]  # no (K, d, d) on the way
         product = a[:, :, None] * b[:, None, :]
-        return product if a is b else symmetrised(product)
+        return product if a is b else symmetrized(product)
 
     def values_projections(self, values: Array, dim: int) -> Array:
         return values
@@ -130,10 +130,10 @@ class Dense(CovarianceFamily):
         return apply(transposed(factor.root), x)
 
     def whiten_projections(self, factor: Factor, projections: Array) -> Array:
-        return symmetrised(factor.inverse @ projections @ transposed(factor.inverse))
+        return symmetrized(factor.inverse @ projections @ transposed(factor.inverse))
 
     def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
-        return symmetrised(transposed(factor.root) @ values @ factor.root)
+        return symmetrized(transposed(factor.root) @ values @ factor.root)
 
     # -- updates ---------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Dense(CovarianceFamily):
         xp = namespace(difference)
         dim = difference.shape[-1]
         # F'^-1 (Sigma - Sigma') F'^-T, whose eigenvalues e enter as e - log(1 + e)
-        change = symmetrised(
+        change = symmetrized(
             second.inverse @ (gram(first.root) - gram(second.root)) @ transposed(second.inverse)
         )
         growth = xp.linalg.eigvalsh(change)

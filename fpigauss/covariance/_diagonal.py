@@ -1,4 +1,4 @@
-"""Covariances on the diagonal: one variance an axis, and groups of axes that share one."""
+"""Diagonal covariances: one variance per axis, or per group of axes that share one."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,28 +15,28 @@ __all__ = ["Diagonal"]
 
 @dataclass(frozen=True)
 class Diagonal(CovarianceFamily):
-    """One variance an axis: values (n, d).
+    """One variance per axis: values (n, d).
 
     Families in which groups of axes share a variance override ``fold`` and ``multiplicity``
-    (and ``per_axis``, unless there is but one group); their values are (n, number of groups).
+    (and ``per_axis``, unless there is only one group); their values are (n, number of groups).
     """
 
     name: ClassVar[str] = "diagonal"
 
     def fold(self, x: Array) -> Array:
-        """Sums of the axes (..., d) over the groups that share a variance."""
+        """Sum the axes (..., d) over the groups that share a variance."""
         return x
 
     def per_axis(self, values: Array) -> Array:
-        """One value an axis, or what broadcasts to it."""
+        """Return one value per axis, or an array that broadcasts to that."""
         return values
 
     def multiplicity(self, dim: int) -> float | Array:
-        """The number of axes in a group."""
+        """Return the number of axes in a group."""
         return 1.0
 
     def _times(self, values: Array, dim: int) -> Array:
-        """``values`` times the number of axes that share each."""
+        """Multiply ``values`` by the number of axes that share each."""
         factor = self.multiplicity(dim)
         return values if isinstance(factor, float) and factor == 1.0 else factor * values
 
@@ -155,7 +155,7 @@ class Diagonal(CovarianceFamily):
             difference = xp.take(x, rows, axis=0) - xp.take(means, classes, axis=0)
             return squared_norms(self.whiten(self.rows(factor, classes), difference))
 
-        # the products' error, eps * far, must stay small beside what log p is made of
+        # the products' error, eps * far, must stay small compared with the terms of log p
         return mend(
             raw, raw + x.shape[-1] < lost_below(raw) * far, exact, row_bytes=32 * x.shape[-1]
         )

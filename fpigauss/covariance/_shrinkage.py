@@ -1,4 +1,4 @@
-"""Shrinkage of class covariances towards their own scaled identity."""
+"""Shrinkage of class covariances toward their own scaled identity."""
 
 from fpigauss._array.checks import as_number, check_choice
 from fpigauss._array.linalg import eye_like
@@ -10,7 +10,7 @@ __all__ = ["check_shrinkage", "shrunk"]
 
 
 def check_shrinkage(value: object, name: str = "shrinkage") -> float | str:
-    """A number in [0, 1], or "oas"."""
+    """Check that ``value`` is a number in [0, 1], or "oas"."""
     if isinstance(value, str):
         return check_choice(value, name, ("oas",), or_else="a number in [0, 1]")
     number = as_number(value, name)
@@ -20,10 +20,10 @@ def check_shrinkage(value: object, name: str = "shrinkage") -> float | str:
 
 
 def shrunk(covariances: Array, counts: Array, shrinkage: float | str) -> Array:
-    """(1 - rho) C_y + rho tr(C_y) / d I for class covariances (K, d) or (K, d, d).
+    """Compute (1 - rho) C_y + rho tr(C_y) / d I for class covariances (K, d) or (K, d, d).
 
-    ``shrinkage`` is rho, or "oas" for the one of Chen, Wiesel, Eldar & Hero (2010), Eq. 23, with
-    n = N_y and without its terms in 2 / d, as scikit-learn has it.
+    ``shrinkage`` is rho, or "oas" for that of Chen, Wiesel, Eldar & Hero (2010), Eq. 23, with
+    n = N_y and without its terms in 2 / d, as in scikit-learn.
     """
     if shrinkage == 0.0:
         return covariances

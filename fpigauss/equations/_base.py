@@ -17,8 +17,8 @@ class Equations(ABC):
 
     #: The name in messages.
     name: ClassVar[str]
-    #: Whether fixed points are the stationary points of Eq. 4, in whatever frame they are sought:
-    #: there are gradients for a solver to descend by, and evaluations carry a ``Descent``.
+    #: Whether fixed points are the stationary points of Eq. 4, in any frame: evaluations then
+    #: carry a ``Descent``, the gradients that a solver descends by.
     exact: ClassVar[bool] = False
     #: Whether class variances are divided by N_y - 1, at the start and in every update.
     unbiased: ClassVar[bool] = False
@@ -30,7 +30,7 @@ class Equations(ABC):
         return  # they hold for every family
 
     def check_repulsion(self, repulsion: Repulsion, pi: Any) -> None:
-        """Raise InvalidInputError if they do not hold for ``repulsion``, given as ``pi=``."""
+        """Raise InvalidInputError if the equations do not hold for ``repulsion``, from ``pi=``."""
         return  # and for every pi
 
     @abstractmethod

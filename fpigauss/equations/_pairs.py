@@ -17,7 +17,7 @@ __all__ = ["PairSums", "sum_over_pairs"]
 
 @dataclass(frozen=True)
 class PairSums:
-    """What one pass over the pairs leaves."""
+    """The results of one pass over the pairs."""
 
     outgoing: Array  # sum_y' W_yy'  (K,)
     incoming: Array  # sum_y' W_y'y  (K,)
@@ -29,7 +29,7 @@ class PairSums:
     pi: Any
 
     def without_arrays(self) -> "PairSums":
-        """The numbers, and the sums of the weights, alone."""
+        """Keep only the numbers and the sums of the weights."""
         return replace(self, forward=(), backward=())
 
 
@@ -42,20 +42,20 @@ def sum_over_pairs(
     backward: Sequence[Array],
     judge: Any = None,
 ) -> PairSums:
-    """One pass over the pairs in row blocks (two where pi depends on all of D and it is large).
+    """Sum over the pairs in blocks of rows: one pass, or two where pi needs all of a large D.
 
     Parameters
     ----------
     terms : PairTerms
         The Gaussians.
     repulsion : Repulsion
-        Where W and phi come from.
+        The source of W and phi.
     alpha : float
         The scale of pi.
     forward, backward : sequences of (K, ...) arrays
-        What W and W' are multiplied with.
+        What W and W' are multiplied by.
     judge : number or (K, K) array, optional
-        Another pi to sum phi with.
+        Another pi for a second sum of phi.
     """
     xp = namespace(terms.means)
     rows = list(terms.blocks())
@@ -105,5 +105,5 @@ def sum_over_pairs(
 
 
 def _at(pi: Any, rows: slice) -> Any:
-    """The rows of a matrix pi; a number, or None, as it is."""
+    """Take the rows of a matrix pi; a number or None stays as it is."""
     return pi[rows, :] if getattr(pi, "ndim", 0) == 2 else pi

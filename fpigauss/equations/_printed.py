@@ -1,4 +1,4 @@
-"""Eqs. 5 to 7 as printed, with the index slips of Eq. 7 mended."""
+"""Eqs. 5 to 7 as printed, with the misprinted indices of Eq. 7 corrected."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["PrintedEquations"]
 
 @dataclass(frozen=True)
 class PrintedEquations(Equations):
-    """The means without the factor Sigma_y, and A unsplit: it need not be positive definite."""
+    """As printed: the means lack the factor Sigma_y, and A, not split, may be indefinite."""
 
     name: ClassVar[str] = "printed"
 

@@ -30,11 +30,11 @@ class Step(NamedTuple):
     covariances: Array | None
 
     def scaled(self, t: Any) -> "Step":
-        """The step times ``t``."""
+        """Multiply the step by ``t``."""
         return Step(*(None if part is None else t * part for part in self))
 
     def dot(self, other: "Step") -> Any:
-        """The inner product, sum u u' + tr S S'; a scalar that stays on its device."""
+        """Compute the inner product, sum u u' + tr S S'; the scalar stays on its device."""
         return sum(
             namespace(a).sum(a * b)
             for a, b in zip(self, other, strict=True)
@@ -71,31 +71,30 @@ class Problem:
 
     @property
     def c(self) -> float:
-        """Lam / (K (K - 1)), the weight of one ordered pair."""
+        """The weight of one ordered pair, lam / (K (K - 1))."""
         return self.lam / (self.n_classes * (self.n_classes - 1))
 
     def scatter_about(self, means: Array) -> Array:
-        """The projections of S_y = C_y + (m_y - mu_y) (m_y - mu_y)'."""
+        """Compute the projections of S_y = C_y + (m_y - mu_y) (m_y - mu_y)'."""
         difference = self.means - means
         return self.scatter + self.family.outer(difference, difference)
 
     def likelihood(
         self, point: Point, white_scatter: Array, log_dets: Array | None = None
     ) -> float:
-        """The balanced negative log-likelihood, from the projections of F^-1 S F^-T."""
+        """Compute the balanced negative log-likelihood from the projections of F^-1 S F^-T."""
         xp = namespace(point.means)
         if log_dets is None:
             log_dets = self.family.log_det(point.factor, self.dim)
         log_det = float(xp.sum(log_dets))
-        shared = self.n_classes / int(
-            point.factor.root.shape[0]
-        )  # K classes to one factor where tied
+        # K classes share one factor where tied
+        shared = self.n_classes / int(point.factor.root.shape[0])
         constant = self.dim * math.log(2.0 * math.pi) + 2.0 * self.log_volume
         traces = float(xp.sum(self.family.trace(white_scatter)))
         return 0.5 * (self.n_classes * constant + shared * log_det + traces)
 
     def lengths(self, step: Step) -> tuple[float, float]:
-        """The largest move of a mean, in standard deviations, and of a covariance, in e-folds."""
+        """Measure the largest moves: of a mean in standard deviations, a covariance in e-folds."""
         of_means = of_covariances = 0.0
         if step.means is not None:
             xp = namespace(step.means)
@@ -106,12 +105,12 @@ class Problem:
         return of_means, of_covariances
 
     def residual(self, step: Step) -> float:
-        """How far a full update would move, in natural units; NaN if it is not finite."""
+        """Measure how far a full update would move, in natural units; NaN if it is not finite."""
         of_means, of_covariances = self.lengths(step)
         return max(of_means, of_covariances) if of_means + of_covariances >= 0.0 else math.nan
 
     def retracted(self, point: Point, step: Step) -> Point:
-        """The point that a step leads to."""
+        """Return the point that a step leads to."""
         means, factor = point
         if step.means is not None:
             means = means + self.family.color(factor, step.means)
@@ -123,7 +122,7 @@ class Problem:
 class Descent(NamedTuple):
     """What makes the update a direction of descent; None for what is not updated."""
 
-    #: dL/dS with pi frozen. The gradient for u needs no place: it is minus the update.
+    #: dL/dS with pi frozen. The gradient for u is not stored: it is minus the update.
     covariance_gradient: Array | None
     #: The curvature that preconditions it.
     curvature: Array | None
@@ -136,15 +135,15 @@ class Evaluation:
     point: Point
     #: L with pi as it is here.
     objective: float
-    #: L with pi as at the point that a step left (the same where L is one function).
+    #: L with pi as at the point before the step (the same where L is one function).
     judged: float
     #: The full, undamped update.
     step: Step
-    #: How far it would still move (with the released equations, how far the last one did).
+    #: How far it would still move (with the released equations, how far the last one moved).
     residual: float
     pi: Any
     smallest_kld: float
-    #: Of exact equations alone.
+    #: Only for exact equations.
     descent: Descent | None = None
 
     @property
@@ -163,7 +162,7 @@ class Evaluation:
 
     @property
     def rounding(self) -> float:
-        """Differences of L up to this are rounding."""
+        """The size up to which differences of L are rounding."""
         return 1e-13 * max(1.0, abs(self.objective))
 
     @property
@@ -172,16 +171,16 @@ class Evaluation:
         return all(map(math.isfinite, (self.objective, self.judged, self.smallest_kld)))
 
     def check_step(self) -> None:
-        """Raise the error that says why there is no update here, if there is none."""
+        """Raise the error that says why there is no update here, if that is so."""
 
     def without_update(self, reason: Exception) -> "Impasse":
-        """Give this point's evaluation where there is no update, for a ``reason``."""
+        """Return this evaluation as one without an update, for a ``reason``."""
         return Impasse(**vars(self), reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Impasse(Evaluation):
-    """A point that the equations give an objective to, but no update."""
+    """A point where the equations give an objective but no update."""
 
     reason: Exception
 

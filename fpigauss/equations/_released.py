@@ -21,16 +21,16 @@ __all__ = ["ReleasedEquations"]
 class ReleasedEquations(Equations):
     """The equations of the authors' released code, for per-class diagonal covariances.
 
-    It differs from Eqs. 5 to 7 and from the stationary equations; known defects are kept:
-    at lam = 0 it converges to (data variance)^(1/3), and A can lose positivity
+    They differ from Eqs. 5 to 7 and from the stationary equations; known defects are kept:
+    at lam = 0 they converge to (data variance)^(1/3), and A can lose positivity
     (``NotPositiveDefiniteError``). Class variances are the unbiased ones.
 
     Parameters
     ----------
     isotropic_mean : bool
-        The means are pushed with precisions and variances averaged over dimensions.
+        Push the means with precisions and variances averaged over dimensions.
     summed_square : bool
-        The squared mean difference of a pair is replaced by a sum over all classes.
+        Replace the squared mean difference of a pair by a sum over all classes.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class ReleasedEquations(Equations):
             )
 
     def check_repulsion(self, repulsion: Repulsion, pi: Any) -> None:
-        """Raise for all but Eq. 9."""
+        """Raise for any pi but that of Eq. 9."""
         if repulsion != ForwardRepulsion():
             raise InvalidInputError(
                 f'pi is {pi!r}, but equations="released" has only pi="forward"; '
@@ -122,18 +122,18 @@ class ReleasedEquations(Equations):
         return evaluation if reason is None else evaluation.without_update(reason)
 
     def _isotropic(self, x: Array) -> Array:
-        """The mean over dimensions (K, 1), where the flag says so."""
+        """Average over dimensions (K, 1), where the flag says so."""
         return namespace(x).mean(x, axis=1, keepdims=True) if self.isotropic_mean else x
 
     def _push(self, terms: PairTerms, sums: PairSums, p: Array) -> Array:
-        """sum_j (W_ij p_j + W_ji p_i) (mu_i - mu_j)."""
+        """Compute sum_j (W_ij p_j + W_ji p_i) (mu_i - mu_j)."""
         mu = terms.means
         outgoing, scaled = sums.forward[:2]
         incoming = p * (sums.incoming[:, None] * mu - sums.backward[-1])
         return outgoing * mu - scaled + incoming
 
     def _squares(self, terms: PairTerms) -> Array:
-        """What W' multiplies to give the squares: mu_j^2, or sum_l (mu_j - mu_l)^2."""
+        """Compute what W' multiplies to give the squares: mu_j^2, or sum_l (mu_j - mu_l)^2."""
         xp, mu = namespace(terms.means), terms.means
         if not self.summed_square:
             return mu * mu
@@ -142,7 +142,7 @@ class ReleasedEquations(Equations):
         return terms.n_classes * mu * mu - 2.0 * mu * total + squares
 
     def _square_sums(self, terms: PairTerms, sums: PairSums) -> Array:
-        """sum_j W_ji (q_ij + v_j)."""
+        """Compute sum_j W_ji (q_ij + v_j)."""
         if self.summed_square:
             return sums.backward[0]
         mu = terms.means
@@ -151,7 +151,7 @@ class ReleasedEquations(Equations):
 
 
 def _change(problem: Problem, before: Point, after: Point) -> float:
-    """The largest L2 change of a class, of what is updated: the released code stops by it."""
+    """Compute the largest L2 change of a class, by which the released code stops."""
     family, pairs = problem.family, []
     if problem.updates_means:
         pairs.append((before.means, after.means))

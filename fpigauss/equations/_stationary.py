@@ -1,7 +1,6 @@
 r"""The exact stationarity conditions of Eq. 4, for every family.
 
-Means (Eq. 5 with the factor Sigma_y that it lacks):
-
+Means (Eq. 5 with the factor Sigma_y that it lacks)::
     mu_y <- m_y + c Sigma_y sum_y' (W_yy' Sigma_y'^-1 + W_y'y Sigma_y^-1) (mu_y - mu_y').
 
 Covariances: Sigma A Sigma = B, solved by Sigma <- A^-1 # B (Eq. 6), with the matrices of Eq. 7
@@ -74,14 +73,14 @@ class StationaryEquations(Equations):
 
 @dataclass(frozen=True)
 class Forces:
-    """The sums over pairs that the means and the covariances of a family feel."""
+    """The sums over pairs that act on the means and the covariances of a family."""
 
     terms: PairTerms
     sums: PairSums
 
     @classmethod
     def at(cls, problem: Problem, point: Point, departure: Evaluation | None) -> "Forces":
-        """The forces at a point, with phi judged at the pi of ``departure``."""
+        """Compute the forces at a point, with phi judged at the pi of ``departure``."""
         terms = PairTerms.at(problem.family, *point, problem.memory_limit)
         forward: list[Array]
         backward: list[Array]
@@ -104,12 +103,12 @@ class Forces:
         return cls(terms, sums)
 
     def along_precisions(self, problem: Problem) -> Array:
-        """sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (K, d), not for tied families."""
+        """Compute sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (K, d), not for tied families."""
         precisions, scaled_means = self.sums.forward
         return problem.family.apply(precisions, self.terms.means) - scaled_means
 
     def along_means(self) -> Array:
-        """sum_y' W_y'y (mu_y - mu_y') (K, d); both directions, W + W', for tied families."""
+        """Compute sum_y' W_y'y (mu_y - mu_y') (K, d), with W + W' for tied families."""
         means, sums = self.terms.means, self.sums
         if self.terms.family.tied:
             total = (sums.outgoing + sums.incoming)[:, None]
@@ -117,7 +116,7 @@ class Forces:
         return sums.incoming[:, None] * means - sums.backward[0]
 
     def push(self, problem: Problem, point: Point) -> Array:
-        """F^-1 Sigma_y sum_y' (W_yy' Sigma_y'^-1 + W_y'y Sigma_y^-1) (mu_y - mu_y')."""
+        """Compute F^-1 Sigma_y sum_y' (W_yy' Sigma_y'^-1 + W_y'y Sigma_y^-1) (mu_y - mu_y')."""
         family = problem.family
         pushed = family.whiten(point.factor, self.along_means())
         if family.tied:
@@ -125,7 +124,7 @@ class Forces:
         return pushed + family.color_adjoint(point.factor, self.along_precisions(problem))
 
     def scatter(self, problem: Problem) -> Array:
-        """The projections of sum_y' W_y'y (Delta Delta' + Sigma_y'); Delta Delta' alone if tied."""
+        """Project sum_y' W_y'y (Delta Delta' + Sigma_y'), or Delta Delta' alone if tied."""
         family, means, sums = problem.family, self.terms.means, self.sums
         if family.tied:
             return family.outer(self.along_means(), means)
@@ -135,5 +134,5 @@ class Forces:
 
 
 def per_class(numbers: Array, like: Array) -> Array:
-    """One number a class (K,), shaped to multiply an array like ``like`` (n, ...)."""
+    """Shape one number per class (K,) to multiply an array like ``like`` (n, ...)."""
     return namespace(numbers).reshape(numbers, (-1,) + (1,) * (like.ndim - 1))

@@ -20,7 +20,7 @@ def fit_fixed_point(
     sample_weight: Any = None,
     **options: Unpack[FixedPointOptions],
 ) -> FixedPointResult:
-    r"""Give every class of labelled latents its own Gaussian, pushed apart from the others.
+    r"""Give every class of labeled latents its own Gaussian, pushed apart from the others.
 
     Minimizes Eq. 4 of Enescu & Sahbi (2024), the balanced negative log-likelihood plus a repulsion
     between classes::
@@ -32,16 +32,16 @@ def fit_fixed_point(
     part: with ``pi="forward"`` as minus the logarithm of their divergence, otherwise as
     exp(-KLD / (alpha pi)).
 
-    The latents stay where they are; what moves away is the Gaussians. On vectors that are fixed,
-    accuracy and posteriors therefore get worse as ``lam`` grows. The repulsion is meant for an
-    encoder that is trained under these Gaussians afterwards and moves its latents along (see
-    ``fpigauss_torch``); to classify fixed vectors, use ``lam=0`` or a small one.
+    The latents stay where they are; only the Gaussians move apart. On fixed vectors, accuracy and
+    posteriors therefore get worse as ``lam`` grows. The repulsion is meant for an encoder that is
+    then trained under these Gaussians, so that its latents follow them (see ``fpigauss_torch``);
+    to classify fixed vectors, use ``lam=0`` or a small one.
 
     Parameters
     ----------
     z : (N, d) array
-        Latents, of any array-API namespace (numpy, torch, ...) or array-like. No gradients are
-        tracked. Computed in float64 where the device has it.
+        Latents, of any array-API namespace (numpy, torch, ...) or array-like. Gradients are not
+        tracked. The fit is computed in float64 where the device supports it.
     y : (N,) array-like
         Labels: integers, strings, or floats with integral values.
     lam : float
@@ -60,7 +60,7 @@ def fit_fixed_point(
     InvalidInputError
         If an argument cannot be used; the message names it, the class or row, and the remedy.
     NotPositiveDefiniteError
-        If A of the printed or released equations is not positive definite on the way.
+        If A of the printed or released equations loses positive definiteness on the way.
 
     Warns
     -----
@@ -93,12 +93,12 @@ def solve_fixed_point(
     lam: float,
     **options: Unpack[FixedPointOptions],
 ) -> FixedPointResult:
-    """Fit from class statistics: ``fit_fixed_point`` without a second look at the data.
+    """Fit the class Gaussians from class statistics, without another pass over the data.
 
     Parameters
     ----------
     statistics : ClassStatistics
-        Of at least two classes, none empty; "dense" for dense families.
+        Statistics of at least two classes, none empty; "dense" ones for dense families.
     lam : float
         The weight of the repulsion, >= 0. At 0 the answer is the class means and covariances.
     {options}
@@ -111,7 +111,7 @@ def solve_fixed_point(
     Raises
     ------
     InvalidInputError, NotPositiveDefiniteError
-        As ``fit_fixed_point``.
+        As in ``fit_fixed_point``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Input checks of a fit: what the data and the start must be for it to make sense."""
+"""Input checks of a fit: what the data and the start must satisfy."""
 
 import numpy as np
 
@@ -29,33 +29,33 @@ def data_values(family: CovarianceFamily, scatter: Array, statistics: ClassStati
 
 
 def check_kind(family: CovarianceFamily, statistics: ClassStatistics, source: str) -> None:
-    """Raise if a dense family is asked of diagonal statistics."""
+    """Raise if a dense family is to be fitted to diagonal statistics."""
     if family.needs_dense and statistics.covariance != "dense":
         raise InvalidInputError(
-            f"{source} holds diagonal covariances, but covariance="
+            f"{source} contains diagonal covariances, but covariance="
             f'"{family.name}" needs dense ones; gather it with covariance="dense"'
         )
 
 
 def check_class_counts(statistics: ClassStatistics, source: str) -> None:
-    """Raise unless there are two classes, and samples of each."""
+    """Raise unless there are at least two classes, and samples of each."""
     if statistics.n_classes < 2:
         raise InvalidInputError(
-            f"{source} holds one class, {statistics.classes[0].item()!r}; "
-            "at least two are needed, check y"
+            f"{source} contains only one class, {statistics.classes[0].item()!r}, "
+            "but at least two are needed; check y"
         )
     empty = first_true(statistics.counts <= 0.0)
     if empty is not None:
         raise InvalidInputError(
-            f"{source} holds no sample of class {statistics.classes[empty].item()!r}; "
-            "give it samples or take it out of classes"
+            f"{source} contains no sample of class {statistics.classes[empty].item()!r}; "
+            "add samples of it, or remove it from classes"
         )
 
 
 def check_scatter(
     family: CovarianceFamily, own: Array, statistics: ClassStatistics, source: str
 ) -> None:
-    """Raise for data that are singular in the family: no minimum at lam = 0 either."""
+    """Raise for data that are singular in the family: even lam = 0 then has no minimum."""
     xp = namespace(own)
     noise = _rounding(statistics.means)
     if family.tied:
@@ -65,8 +65,8 @@ def check_scatter(
         return
     if family.tied:
         raise InvalidInputError(
-            f"{source}: the covariance pooled over all classes is singular, some direction has "
-            f"no variance in any class{_constant_axis(statistics, slice(None))}; "
+            f"{source}: the covariance pooled over all classes is singular, because some direction "
+            f"has no variance in any class{_constant_axis(statistics, slice(None))}; "
             "drop that direction, or pass shrinkage"
         )
     label, count = statistics.classes[singular].item(), float(statistics.counts[singular])
@@ -79,7 +79,7 @@ def check_scatter(
     raise InvalidInputError(
         f"{source}: class {label!r} has {count:g} samples in {statistics.dim} dimensions and no "
         f'variance in some direction{axis}, so its "{family.name}" covariance is singular; '
-        "pass tied=True, more samples, or shrinkage, or drop that direction"
+        "pass tied=True, shrinkage or more samples, or drop that direction"
     )
 
 
@@ -95,7 +95,7 @@ def _constant_axis(statistics: ClassStatistics, classes: slice) -> str:
 
 
 def _rounding(means: Array) -> Array:
-    """The variance that rounding of the mean leaves on a constant."""
+    """Compute the variance that rounding of the mean leaves on a constant."""
     return (8.0 * namespace(means).finfo(means.dtype).eps * means) ** 2
 
 
@@ -106,33 +106,33 @@ def check_unbiased(statistics: ClassStatistics, source: str) -> None:
         raise InvalidInputError(
             f"{source}: class {statistics.classes[small].item()!r} has a count of "
             f'{float(statistics.counts[small]):g}, but equations="released" divides by the count '
-            "less one; give it more samples or weight"
+            "minus one; give it more samples or weight"
         )
 
 
 def check_warm_start(
     init: ClassGaussians, family: CovarianceFamily, statistics: ClassStatistics
 ) -> None:
-    """Raise unless ``init`` is of the same family, dimension and classes."""
+    """Raise unless ``init`` has the family, dimension and classes of the fit."""
     if init.family != family:
         raise InvalidInputError(
-            f"init holds {described(init.family)} covariances, the fit is for "
-            f"{described(family)} ones; pass Gaussians of the same covariance= and tied="
+            f"init has {described(init.family)} covariances, but the fit is for "
+            f"{described(family)} ones; pass Gaussians with the same covariance= and tied="
         )
     if init.dim != statistics.dim:
         raise InvalidInputError(
-            f"init has {init.dim} dimensions, the data {statistics.dim}; "
+            f"init has {init.dim} dimensions, but the data have {statistics.dim}; "
             "pass Gaussians of the same latent space"
         )
     if not np.array_equal(init.classes, statistics.classes):
         raise InvalidInputError(
             f"init has the classes {listed(init.classes)}, "
-            f"the data {listed(statistics.classes)}; pass Gaussians of the same classes"
+            f"but the data have {listed(statistics.classes)}; pass Gaussians of the same classes"
         )
 
 
 def check_distinct(terms: PairTerms, classes: Labels) -> None:
-    """Raise if two Gaussians are equal: between them there is no direction of repulsion."""
+    """Raise if two Gaussians are equal: the repulsion between them has no direction."""
     xp = namespace(terms.means)
     for block in terms.blocks():
         equal = (terms.divergences(block) == 0.0) & ~terms.diagonal(block)

@@ -1,4 +1,4 @@
-"""Signatures and documentation of what takes the options of a fit, from their declaration."""
+"""Signatures and docstrings of whatever takes the options of a fit, from their declaration."""
 
 import inspect
 import textwrap
@@ -24,11 +24,10 @@ def declared_options(*, without: Iterable[str] = ()) -> list[Field[Any]]:
 
 
 def with_options(function: F, *, without: Iterable[str] = ()) -> F:
-    """Show the options in place of ``**options``: in the signature and where a docstring says so.
+    """Show the options in the signature in place of ``**options``, and in the docstring.
 
-    All of them, but those that the function takes by name and those in ``without``.
-
-    What calls and type checkers see is the annotation ``Unpack[FixedPointOptions]``.
+    All of them, except those that the function takes by name and those in ``without``. Type
+    checkers go by the annotation, ``Unpack[FixedPointOptions]``.
     """
     signature = inspect.signature(function)
     taken = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]

@@ -1,4 +1,4 @@
-"""The options of a fit as an object, which runs it."""
+"""The options of a fit as an object that runs it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ __all__ = ["FixedPoint"]
 @documented
 @dataclass(frozen=True, repr=False)
 class FixedPoint(Options):
-    """The options of a fit as a frozen value: keep it, compare it, print it, hand it on.
+    """The options of a fit as a frozen value: keep it, compare it, print it, pass it on.
 
-    ``FixedPoint(lam, **options).fit(z, y)`` is ``fit_fixed_point(z, y, lam, **options)``. Another
-    value of an option makes another object, by ``dataclasses.replace``.
+    ``FixedPoint(lam, **options).fit(z, y)`` is ``fit_fixed_point(z, y, lam, **options)``. To
+    change an option, make a new object with ``dataclasses.replace``.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class FixedPoint(Options):
     Raises
     ------
     InvalidInputError
-        If an option cannot be used, here already; the message names it and the remedy.
+        If an option cannot be used, already at construction; the message names it and the remedy.
     UnknownOptionError
         If a keyword is not an option; the message names the nearest one.
 
@@ -48,7 +48,7 @@ class FixedPoint(Options):
     """
 
     def fit(self, z: Any, y: Any, sample_weight: Any = None) -> FixedPointResult:
-        """Fit the class Gaussians of labelled latents.
+        """Fit the class Gaussians of labeled latents.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class FixedPoint(Options):
         Raises
         ------
         InvalidInputError, NotPositiveDefiniteError
-            As ``fit_fixed_point``; also if ``lam`` was left out.
+            As in ``fit_fixed_point``; also if ``lam`` is not given.
         """
         self._check_lam()
         rows = as_rows(z)
@@ -84,7 +84,7 @@ class FixedPoint(Options):
         Parameters
         ----------
         statistics : ClassStatistics
-            Of at least two classes, none empty; "dense" for dense families.
+            Statistics of at least two classes, none empty; "dense" ones for dense families.
 
         Returns
         -------
@@ -93,7 +93,7 @@ class FixedPoint(Options):
         Raises
         ------
         InvalidInputError, NotPositiveDefiniteError
-            As ``fit_fixed_point``; also if ``lam`` was left out.
+            As in ``fit_fixed_point``; also if ``lam`` is not given.
         """
         self._check_lam()
         if not isinstance(statistics, ClassStatistics):

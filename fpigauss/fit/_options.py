@@ -33,7 +33,7 @@ InitName: TypeAlias = Literal["data", "identity"]
 
 @dataclass(frozen=True)
 class Strategies:
-    """What the names among the options stand for."""
+    """The objects that the names among the options stand for."""
 
     family: CovarianceFamily
     repulsion: Repulsion
@@ -41,7 +41,7 @@ class Strategies:
     solver: Solver
 
 
-# -- the checks of single options: each gives the value back -------------------------------
+# -- the checks of single options: each returns the value ----------------------------------
 
 
 def _check_lam(value: object, name: str) -> float | None:
@@ -69,7 +69,7 @@ def _check_callback(value: object, name: str) -> object:
 
 
 def _resolved_later(value: object, name: str) -> object:
-    """Give the value back: ``Strategies`` checks it together with others."""
+    """Return the value: it is checked later, together with others."""
     return value
 
 
@@ -79,13 +79,13 @@ def option(
     check: Callable[[object, str], Any] = _resolved_later,
     names: Mapping[str, object] | None = None,
 ) -> Any:
-    """Declare an option: its default, documentation, check, and the short names that it takes."""
+    """Declare an option: its default, documentation, check, and the names that it accepts."""
     return field(default=default, metadata={"doc": doc, "check": check, "names": names})
 
 
 @dataclass(frozen=True, repr=False)
 class Options:
-    """The options of a fit, checked as they come in."""
+    """The options of a fit, checked on construction."""
 
     lam: float | None = option(
         None,
@@ -107,15 +107,15 @@ class Options:
     )
     init: InitName | ClassGaussians = option(
         "data",
-        "Class means with class covariances, or with identity covariances; or a warm start of "
-        "the same family, dimension and classes.",
+        "Class means with class covariances, or with identity covariances; or, as a warm start, "
+        "Gaussians of the same family, dimension and classes.",
         _check_init,
     )
     pi: str | float | PiFunction | Repulsion = option(
         "forward",
         "pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the "
         "initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences "
-        "that gives a positive number or (K, K) matrix.",
+        "that returns a positive number or (K, K) matrix.",
         names=REPULSIONS,
     )
     alpha: float = option(1.0, "The scale of pi, > 0.", check_positive)
@@ -131,23 +131,24 @@ class Options:
     )
     max_iter: int = option(
         1000,
-        "Evaluations (passes over all pairs of classes) at most, the one at the start not counted.",
+        "The largest number of evaluations (passes over all pairs of classes), not counting the "
+        "one at the start.",
         check_whole,
     )
     tol: float = option(
         1e-6,
-        "The residual to reach, see ``FixedPointResult``. 0 asks for ``max_iter`` evaluations.",
+        "The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations.",
         check_nonnegative,
     )
     shrinkage: float | str = option(
         0.0,
-        "Shrinks each class covariance towards its own scaled identity first, by a part in [0, 1].",
+        "Shrink each class covariance toward its own scaled identity first, by a part in [0, 1].",
         check_shrinkage,
         names={"oas": None},
     )
     memory_limit: int = option(
         2**30,
-        "Bytes that the pairwise part, and the solver's history, may each take.",
+        "The largest number of bytes for the pairwise part, and again for the solver's history.",
         check_positive_integer,
     )
     progress: bool = option(False, "Show a progress bar.", _check_progress)
@@ -160,12 +161,12 @@ class Options:
     strategies: Strategies = field(init=False, repr=False, compare=False)
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Refuse what is not an option, by a message that names the nearest one."""
+        """Refuse unknown keywords, with a message that names the nearest option."""
         check_option_names(options)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        """Check each option, then what they are together."""
+        """Check each option, then their combination."""
         for declared in fields(self):
             if declared.init:
                 value = declared.metadata["check"](getattr(self, declared.name), declared.name)
@@ -181,7 +182,7 @@ class Options:
         object.__setattr__(self, "strategies", strategies)
 
     def __repr__(self) -> str:
-        """The options that are not at their defaults."""
+        """Show the options that are not at their defaults."""
         given = [
             f"{declared.name}={getattr(self, declared.name)!r}"
             for declared in fields(self)
@@ -207,5 +208,5 @@ def check_option_names(options: Mapping[str, object]) -> None:
         if name not in known:
             begun = [option for option in known if name.startswith(option)]  # tolerance, say
             nearest = begun or difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {nearest[0]}?" if nearest else f"these are: {', '.join(known)}"
+            remedy = f"did you mean {nearest[0]}?" if nearest else f"pass one of {', '.join(known)}"
             raise UnknownOptionError(f"{name} is not an option of a fit; {remedy}")

@@ -1,4 +1,4 @@
-"""A fit from statistics to its result, with the warnings that it ends with."""
+"""A fit from statistics to its result, and the warnings at its end."""
 
 import math
 import sys
@@ -94,7 +94,7 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
 
 
 def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning], str]]:
-    """Warn of an objective that ran away, or of a tolerance that was not reached."""
+    """Yield the warning of an objective that ran away, or of a tolerance that was not reached."""
     options, status = setup.options, outcome.status
     after = f"after {outcome.n_iter} evaluations"
     if status is Status.UNBOUNDED:
@@ -106,7 +106,7 @@ def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning]
         Status.MAX_ITER: (
             "raise max_iter or tol, or reach this lam by warm starts (init=result.gaussians)"
         ),
-        Status.STALLED: "raise tol: rounding may not allow more at this lam",
+        Status.STALLED: "raise tol: rounding may not allow a smaller residual at this lam",
         Status.DIVERGED: 'use solver="auto", or a smaller lam',
     }
     if options.tol > 0.0 and status in remedies:
@@ -118,7 +118,7 @@ def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning]
 
 
 def _no_minimum(setup: Setup) -> str:
-    remedies = 'tied=True first, or update="means", pi="initial", a smaller lam'
+    remedies = 'tied=True first, or update="means", pi="initial" or a smaller lam'
     if math.isfinite(setup.lam_star):
         return (
             f'with pi="forward" and per-class "{setup.family.name}" covariances the '
@@ -132,7 +132,7 @@ def _no_minimum(setup: Setup) -> str:
 
 
 def _warn(category: type[Warning], message: str) -> None:
-    """Warn from the line that asked for the fit, wherever in this package it came in."""
+    """Warn at the line that called for the fit, through whichever function of this package."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals["__name__"].startswith("fpigauss.fit."):
         frame, level = frame.f_back, level + 1

@@ -8,13 +8,13 @@ __all__ = ["runaway_bounds"]
 
 #: An eigenvalue has run away past this multiple of the largest of the pooled data covariance,
 _INFLATION = 1e8
-#: and a condition number past this and this multiple of the data's.
+#: and a condition number past both this and this multiple of the data's.
 _CONDITION = 1e12
 _CONDITION_GROWTH = 1e4
 
 
 def runaway_bounds(problem: Problem, start: Evaluation) -> Runaway:
-    """Set the bounds by the data and by the initial Gaussians."""
+    """Set the bounds from the data and the initial Gaussians."""
     family = problem.family
     shared = family.with_tied(True)
     pooled = shared.average(shared.pooled(problem.scatter) / problem.n_classes, problem.dim)

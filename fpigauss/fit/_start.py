@@ -1,4 +1,4 @@
-"""From statistics and options to a problem, and the point that the iteration starts from."""
+"""From statistics and options to a problem, and the point where the iteration starts."""
 
 import math
 from dataclasses import dataclass, replace
@@ -53,13 +53,13 @@ class Setup:
         return self.options.strategies.family
 
     def covariances_at(self, point: Point) -> Array:
-        """Give the values of ``family`` at a point, in the latent space."""
+        """Return the values of ``family`` at a point, in the latent space."""
         if not self.options.updates_covariances or point is self.start.point:
             return self.values
         return self.frame.values_back(point.factor)
 
     def means_at(self, point: Point) -> Array:
-        """Give the means at a point, in the latent space."""
+        """Return the means at a point, in the latent space."""
         if not self.options.updates_means or point is self.start.point:
             return self.means
         return self.frame.means_back(point.means)
@@ -74,9 +74,9 @@ class Setup:
 def prepare(
     statistics: ClassStatistics, options: Options, lam: float, source: str, like: Array
 ) -> Setup:
-    """Check the statistics against the options and set the problem up.
+    """Check the statistics against the options and set up the problem.
 
-    ``source`` is the public argument that the statistics came from, for messages; results will
+    ``source`` is the public argument that the statistics come from, for messages; results will
     have the dtype of ``like``.
     """
     strategies = options.strategies
@@ -93,7 +93,7 @@ def prepare(
         check_unbiased(statistics, source)
     means, values = _initial(own, statistics, options)
     check_range(means, like, "means", positive=False)
-    family.rounded(values, like)  # says now, and not after the work, if the results would not fit
+    family.rounded(values, like)  # fails now, not after the work, if the results would not fit
 
     working = _working_family(options, values)
     working_values = values if working is family else values[:1, ...]
@@ -160,7 +160,7 @@ def _started(
 
 
 def _initial(own: Array, statistics: ClassStatistics, options: Options) -> tuple[Array, Array]:
-    """Give the initial means (K, d) and covariance values."""
+    """Return the initial means (K, d) and covariance values."""
     xp, family = namespace(own), options.strategies.family
     means, dim = statistics.means, statistics.dim
     init = options.init
@@ -192,7 +192,7 @@ def _frame(
 ) -> Frame:
     """Whiten by the data where covariances move, by the Gaussians where they stay.
 
-    Equations that are not exact are not equivariant: they see the latent space as it is, but
+    Equations that are not exact are not equivariant: they see the latent space as it is, only
     centered.
     """
     shared = family.with_tied(True)

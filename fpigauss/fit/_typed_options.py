@@ -25,7 +25,7 @@ class RefitOptions(TypedDict, total=False):
     pi: str | float | PiFunction | Repulsion
     """pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the
     initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences that
-    gives a positive number or (K, K) matrix."""
+    returns a positive number or (K, K) matrix."""
 
     alpha: float
     """The scale of pi, > 0."""
@@ -37,18 +37,18 @@ class RefitOptions(TypedDict, total=False):
     """"auto" is "accelerated" for the stationary equations and "picard" for the others."""
 
     max_iter: int
-    """Evaluations (passes over all pairs of classes) at most, the one at the start not
-    counted."""
+    """The largest number of evaluations (passes over all pairs of classes), not counting the
+    one at the start."""
 
     tol: float
-    """The residual to reach, see ``FixedPointResult``. 0 asks for ``max_iter`` evaluations."""
+    """The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations."""
 
     shrinkage: float | str
-    """Shrinks each class covariance towards its own scaled identity first, by a part in [0,
+    """Shrink each class covariance toward its own scaled identity first, by a part in [0,
     1]."""
 
     memory_limit: int
-    """Bytes that the pairwise part, and the solver's history, may each take."""
+    """The largest number of bytes for the pairwise part, and again for the solver's history."""
 
     callback: Callback | None
     """Called with a FixedPointResult of status "running" after every accepted step; stops the
@@ -56,7 +56,7 @@ class RefitOptions(TypedDict, total=False):
 
 
 class FixedPointOptions(RefitOptions, total=False):
-    """Every option of a fit but ``lam``."""
+    """Every option of a fit except ``lam``."""
 
     covariance: str | CovarianceFamily
     """The covariance family."""
@@ -66,8 +66,8 @@ class FixedPointOptions(RefitOptions, total=False):
     per-class ones with ``pi="forward"`` have one below ``critical_lam``."""
 
     init: InitName | ClassGaussians
-    """Class means with class covariances, or with identity covariances; or a warm start of the
-    same family, dimension and classes."""
+    """Class means with class covariances, or with identity covariances; or, as a warm start,
+    Gaussians of the same family, dimension and classes."""
 
     progress: bool
     """Show a progress bar."""

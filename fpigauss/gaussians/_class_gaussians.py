@@ -1,4 +1,4 @@
-"""One Gaussian a class: densities, prediction, samples, conversion and files."""
+"""One Gaussian per class: densities, prediction, samples, conversion and files."""
 
 import math
 import os
@@ -41,21 +41,21 @@ __all__ = ["ClassGaussians"]
 
 #: Bytes that a block of rows takes in the densities, temporaries included: they stay in cache,
 _BLOCK_BYTES = 2**24
-#: if that is not too few rows for the speed of a matrix product.
+#: unless that is too few rows for a fast matrix product.
 _BLOCK_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
 class ClassGaussians:
-    r"""K Gaussians N(mu_y, Sigma_y), one a class, of equal prior weight.
+    r"""K Gaussians N(mu_y, Sigma_y), one per class, with equal prior weights.
 
     Parameters
     ----------
     means : (K, d) array
         Means, of any namespace; their floating dtype is that of the covariances and samples.
     covariances : array
-        Of the shape that the family says: diagonal (K, d), dense (K, d, d), isotropic (K,);
-        tied (d,), (d, d) and (). Variances, not standard deviations.
+        Covariances, in the shape of the family: diagonal (K, d), dense (K, d, d), isotropic (K,);
+        tied (d,), (d, d) and (). They are variances, not standard deviations.
     covariance : {"diagonal", "dense", "isotropic"} or CovarianceFamily
         The family.
     tied : bool
@@ -66,13 +66,13 @@ class ClassGaussians:
     Attributes
     ----------
     family : CovarianceFamily
-        The family as an object; ``covariance`` is its name, or itself if it is one of your own.
+        The family as an object; ``covariance`` is its name, or the object if it is your own.
 
     Raises
     ------
     InvalidInputError
         If the shapes disagree, a number is not finite, or a covariance is not symmetric and
-        positive definite; the class is named.
+        positive definite; the message names the class.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class ClassGaussians:
         check_classes(classes)
         if classes.shape[0] != n_classes:
             raise InvalidInputError(
-                f"classes has {classes.shape[0]} labels for {n_classes} means; give one a mean"
+                f"classes has {classes.shape[0]} labels for {n_classes} means; pass one per mean"
             )
         needed = family.public_shape(n_classes, dim)
         if tuple(covariances.shape) != needed:
@@ -142,7 +142,7 @@ class ClassGaussians:
         if indefinite is not None:
             raise InvalidInputError(
                 f"covariances is not positive definite{self._where(indefinite)}; "
-                "every variance must be positive, shrink it towards the identity if need be"
+                "every variance must be positive; shrink it toward the identity if necessary"
             )
 
     def _where(self, index: int) -> str:
@@ -161,7 +161,7 @@ class ClassGaussians:
         return int(self.means.shape[1])
 
     def working(self) -> tuple[Array, Factor]:
-        """Means and factors in float64, where the device has it."""
+        """Return means and factors, in float64 where the device supports it."""
         xp = namespace(self.means)
         dtype = working_dtype(self.means)
         values = self.family.unpack(xp.astype(self.covariances, dtype, copy=False))
@@ -170,10 +170,11 @@ class ClassGaussians:
     # -- densities -------------------------------------------------------------------------
 
     def class_log_prob(self, z: Any) -> Array:
-        r"""Log N_y(z) of every sample under every class.
+        r"""Compute log N_y(z) of every sample under every class.
 
-        Works in the dtype of ``z`` on centred latents, with factors prepared in float64;
-        differentiable where the namespace is. Half precision is worked in float32 and gives it.
+        The densities are computed in the dtype of ``z`` (half precision in float32, which is also
+        returned) on centered latents, with factors prepared in float64. They are differentiable
+        where the namespace is.
 
         Parameters
         ----------
@@ -193,14 +194,14 @@ class ClassGaussians:
         return self._by_blocks(z, lambda log_prob: log_prob)
 
     def log_prob(self, z: Any, labels: Any = None) -> Array:
-        r"""Log N_y(z) of the given labels, or log (1/K) sum_y N_y(z) without them.
+        r"""Compute log N_y(z) of the given labels, or log (1/K) sum_y N_y(z) without them.
 
         Parameters
         ----------
         z : (N, d) array
             Latents.
         labels : (N,) array-like, optional
-            A label a sample. Without, the mixture of all classes with equal priors.
+            One label per sample. Without labels, the mixture of all classes with equal priors.
 
         Returns
         -------
@@ -210,7 +211,7 @@ class ClassGaussians:
         Raises
         ------
         InvalidInputError
-            As ``class_log_prob``, or if a label is unknown.
+            As in ``class_log_prob``, or if a label is unknown.
         """
         if labels is None:
             return self._by_blocks(z, log_sum_exp) - math.log(self.n_classes)
@@ -218,14 +219,14 @@ class ClassGaussians:
         codes = self._codes(labels)
         if codes.shape[0] != z.shape[0]:
             raise InvalidInputError(
-                f"labels has {codes.shape[0]} entries for {z.shape[0]} rows of z; give one a row"
+                f"labels has {codes.shape[0]} entries for {z.shape[0]} rows of z; pass one per row"
             )
         density = Density.of(self.family, *self.working(), z)
         take = namespace(z).take
         return _by_class(codes, z, lambda code, rows: density.of_class(code, take(z, rows, axis=0)))
 
     def predict(self, z: Any) -> Array:
-        """The label of the class with the highest density, argmax_y p(z|y).
+        """Predict the label of the class with the highest density, argmax_y p(z|y).
 
         Parameters
         ----------
@@ -244,7 +245,7 @@ class ClassGaussians:
         return xp.take(xp.asarray(self.classes, device=device_of(codes)), codes)
 
     def predict_proba(self, z: Any) -> Array:
-        """p(y|z) under equal priors.
+        """Compute p(y|z) under equal priors.
 
         Parameters
         ----------
@@ -267,7 +268,7 @@ class ClassGaussians:
         temperature: float = 1.0,
         seed: int | np.random.Generator | None = None,
     ) -> Array:
-        """One draw a label.
+        """Draw one sample per label.
 
         Draws are made on the host, so a seed gives the same samples in every namespace.
 
@@ -278,7 +279,7 @@ class ClassGaussians:
         temperature : float
             Multiplies the standard deviations; 0 gives the means.
         seed : int or numpy.random.Generator, optional
-            Where the randomness comes from; fresh by default.
+            The source of randomness; fresh by default.
 
         Returns
         -------
@@ -306,7 +307,7 @@ class ClassGaussians:
     # -- conversion and files --------------------------------------------------------------
 
     def to(self, like: Array) -> Self:
-        """These Gaussians in the namespace, device and floating dtype of an array.
+        """Convert to the namespace, device and floating dtype of an array.
 
         A dense covariance that rounding to a lower precision would make indefinite is lifted by
         no more than that rounding.
@@ -322,7 +323,7 @@ class ClassGaussians:
         """
         if not is_array(like):
             raise InvalidInputError(
-                f"like is {like!r}; pass an array of the namespace, device and dtype to go to"
+                f"like is {like!r}; pass an array of the namespace, device and dtype to convert to"
             )
         like = as_floating(like, "like")
         values = self.family.unpack(self.covariances)
@@ -368,7 +369,7 @@ class ClassGaussians:
         ----------
         path : path-like
         covariance : CovarianceFamily, optional
-            The family, where it is one of your own.
+            The family, if it is one of your own.
 
         Returns
         -------
@@ -385,7 +386,7 @@ class ClassGaussians:
             return cls(**arrays, covariance=covariance or name, tied=tied)
         except (KeyError, TypeError) as error:
             raise InvalidInputError(
-                f"path {os.fspath(path)!r} is not a whole file of ClassGaussians ({error})"
+                f"path {os.fspath(path)!r} is not a complete ClassGaussians file ({error})"
             ) from None
 
     # -- inside ----------------------------------------------------------------------------
@@ -397,7 +398,7 @@ class ClassGaussians:
             z = cast_like(z, self.means)
         elif namespace(z) is not namespace(self.means) or device_of(z) != device_of(self.means):
             raise InvalidInputError(
-                "z lies in another library or on another device than the Gaussians; "
+                "z is of another library or on another device than the Gaussians; "
                 "convert them with gaussians.to(z)"
             )
         check_width(z, self.dim)
@@ -405,7 +406,7 @@ class ClassGaussians:
         return z
 
     def _by_blocks(self, z: Any, reduce: Callable[[Array], Array]) -> Array:
-        """``reduce`` of the class log-densities, a block of rows of ``z`` at a time."""
+        """Apply ``reduce`` to the class log-densities, a block of rows of ``z`` at a time."""
         z = self._latents(z)
         density = Density.of(self.family, *self.working(), z)
         row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
@@ -426,10 +427,10 @@ def _best(log_prob: Array) -> Array:
 def _by_class(
     codes: np.ndarray[Any, Any], like: Array, function: Callable[[int, Array], Array]
 ) -> Array:
-    """``function(code, rows)`` class by class, put back in the order of ``codes``."""
+    """Call ``function(code, rows)`` class by class; return rows in the order of ``codes``."""
     xp = namespace(like)
     groups = grouped(codes)
-    if not groups:  # nothing to draw or to weigh, in the right shape
+    if not groups:  # an empty result of the right shape
         return function(0, xp.asarray(codes, device=device_of(like)))
     order = np.concatenate([rows for _, rows in groups])
     pieces = [function(code, xp.asarray(rows, device=device_of(like))) for code, rows in groups]

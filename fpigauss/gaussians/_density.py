@@ -14,11 +14,11 @@ __all__ = ["Density", "index_of"]
 
 @dataclass(frozen=True)
 class Density:
-    """Class densities in the dtype of the latents, about a centre that this dtype can hold."""
+    """Class densities in the dtype of the latents, about a center that is exact in it."""
 
     family: CovarianceFamily
-    centre: Array  # (1, d)
-    means: Array  # (K, d), centred
+    center: Array  # (1, d)
+    means: Array  # (K, d), centered
     factor: Factor
     log_normalizers: Array  # (n,)
 
@@ -30,23 +30,23 @@ class Density:
         like = xp.zeros((1,), dtype=dtype, device=device_of(z))
         for part in factor:
             check_range(detached(part), like, "inverse covariances", positive=False)
-        centre = xp.astype(xp.mean(means, axis=0, keepdims=True), dtype)
+        center = xp.astype(xp.mean(means, axis=0, keepdims=True), dtype)
         log_det = family.log_det(factor, means.shape[1])
         return cls(
             family,
-            centre,
-            xp.astype(means - xp.astype(centre, means.dtype), dtype),
+            center,
+            xp.astype(means - xp.astype(center, means.dtype), dtype),
             Factor(*(xp.astype(x, dtype) for x in factor)),
             xp.astype(-0.5 * (log_det + means.shape[1] * math.log(2.0 * math.pi)), dtype),
         )
 
-    def _centred(self, z: Array) -> Array:
-        return namespace(z).astype(z, self.centre.dtype, copy=False) - self.centre
+    def _centered(self, z: Array) -> Array:
+        return namespace(z).astype(z, self.center.dtype, copy=False) - self.center
 
     def by_class(self, z: Array) -> Array:
         """Compute log N_y(z) (N, K)."""
         xp = namespace(z)
-        squared = self.family.squared_distances(self._centred(z), self.means, self.factor)
+        squared = self.family.squared_distances(self._centered(z), self.means, self.factor)
         # squares that overflow cancel to NaN: such latents are infinitely far
         squared = xp.where(xp.isnan(squared), xp.full_like(squared, math.inf), squared)
         return self.log_normalizers - 0.5 * squared
@@ -54,11 +54,11 @@ class Density:
     def of_class(self, code: int, z: Array) -> Array:
         """Compute log N_y(z) (N,) of one class, from differences."""
         own = self.family.rows(self.factor, index_of(code, z))
-        white = self.family.whiten(own, self._centred(z) - self.means[code, :])
+        white = self.family.whiten(own, self._centered(z) - self.means[code, :])
         normalizer = self.log_normalizers[0 if self.family.tied else code]
         return normalizer - 0.5 * squared_norms(white)
 
 
 def index_of(code: int, like: Array) -> Array:
-    """Give the position ``code`` as an index array (1,) beside ``like``."""
+    """Return the position ``code`` as an index array (1,) on the device of ``like``."""
     return namespace(like).asarray([code], device=device_of(like))

@@ -1,4 +1,4 @@
-"""How hard the classes repel: pi_KLD, the kernel W and its potential phi, and lam*.
+"""How strongly the classes repel each other: pi_KLD, the kernel W, its potential phi, and lam*.
 
 The repulsion of Eq. 4 is the mean over ordered pairs of phi(D_yy'); W = -phi' with pi frozen is
 the paper's kernel K_yy'.

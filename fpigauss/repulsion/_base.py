@@ -17,8 +17,8 @@ __all__ = ["NoRepulsion", "Repulsion"]
 class Repulsion(ABC):
     r"""A choice of pi_KLD, and with it the kernel W and the potential phi of the repulsion.
 
-    By default W = exp(-D / tau) / tau and phi = exp(-D / tau), tau = alpha pi. Subclass it for a
-    choice of your own, say how pi is measured, and pass an instance as ``pi=``.
+    By default W = exp(-D / tau) / tau and phi = exp(-D / tau), tau = alpha pi. For a choice of
+    your own, define ``measure`` in a subclass and pass an instance as ``pi=``.
     """
 
     #: Whether L with phi is bounded below, so that a minimum exists for every lam.
@@ -43,13 +43,13 @@ class Repulsion(ABC):
         return namespace(divergences).exp(-divergences / (alpha * pi))
 
     def at_start(self, pi: Any) -> "Repulsion":
-        """Give the repulsion to iterate with, once ``pi`` of the initial Gaussians is known."""
+        """Return the repulsion to iterate with, once ``pi`` of the initial Gaussians is known."""
         return self
 
     def critical_lam(
         self, family: CovarianceFamily, n_classes: int, dim: int, alpha: float
     ) -> float:
-        """Give lam*: below it a minimum is certain, from it on there is none.
+        """Return lam*: below it a minimum is certain, from it on there is none.
 
         Infinite where a minimum is certain for every lam, NaN where no sharp bound is known.
         """

@@ -16,12 +16,12 @@ __all__ = ["CallableRepulsion"]
 
 @dataclass(frozen=True)
 class CallableRepulsion(Repulsion):
-    """A function of the (K, K) matrix D that gives a positive scalar or (K, K) matrix.
+    """A function of the (K, K) matrix D that returns a positive scalar or (K, K) matrix.
 
     Parameters
     ----------
     function : callable
-        Called at every evaluation; the diagonal of what it gives is not used.
+        Called at every evaluation; the diagonal of a matrix that it returns is not used.
     """
 
     function: PiFunction
@@ -44,7 +44,7 @@ class CallableRepulsion(Repulsion):
         if not bool(xp.all(xp.isfinite(pi) & (pi > 0.0))):
             raise InvalidInputError(
                 "pi returned a number that is not positive and finite; "
-                "return one that is for every pair of different classes"
+                "return positive, finite numbers for all pairs of different classes"
             )
         return pi if pi.ndim == 2 else float(pi)
 
@@ -53,5 +53,5 @@ class CallableRepulsion(Repulsion):
         if needed > memory_limit:
             raise InvalidInputError(
                 f"memory_limit is {memory_limit} bytes, but a callable pi is given the whole "
-                f"matrix D, which takes {needed}; raise memory_limit or pass a name"
+                f"matrix D, which takes {needed}; raise memory_limit, or pass the name of a pi"
             )

@@ -18,10 +18,10 @@ def critical_lam(
     tied: bool = False,
     dim: int | None = None,
 ) -> float:
-    r"""lam*, past which L with ``pi="forward"`` has no lower bound.
+    r"""Compute lam*, past which L with ``pi="forward"`` has no lower bound.
 
-    lam* = K alpha exp(1/alpha) / 2, times d for isotropic covariances: there one variance can
-    inflate for ever, which costs 1/2 log t and earns more. Shared (tied) covariances, fixed
+    lam* = K alpha exp(1/alpha) / 2, times d for isotropic covariances: past it, one variance can
+    inflate forever, which costs 1/2 log t and gains more. Shared (tied) covariances, fixed
     ones (``update="means"``) and every pi that is frozen at a number have no such bound.
 
     Parameters
@@ -68,6 +68,6 @@ def critical_lam(
         dim = 1
     else:
         raise InvalidInputError(
-            f'dim is needed for "{family.name}" covariances: there lam* grows with it'
+            f'dim is not given, but lam* of "{family.name}" covariances grows with it; pass dim'
         )
     return ForwardRepulsion().critical_lam(family, n_classes, dim, alpha)

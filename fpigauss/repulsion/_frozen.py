@@ -1,4 +1,4 @@
-"""A pi that stays as it is: a number, or Eq. 10 measured once."""
+"""A pi that stays fixed: a number, or Eq. 10 measured once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["FrozenRepulsion", "InitialRepulsion"]
 
 @dataclass(frozen=True)
 class FrozenRepulsion(Repulsion):
-    """A positive number: L is bounded, and has a minimum for every lam.
+    """A positive number: L is bounded below, and has a minimum for every lam.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ __all__ = [
     "resolve_solver",
 ]
 
-#: The solvers by their public names, beside "auto".
+#: The solvers by their public names, without "auto".
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "accelerated": Accelerated,
     "guarded": Guarded,

@@ -36,13 +36,13 @@ class Accelerated(Solver):
     """Quasi-Newton steps on u and S (mu <- mu + F u, F <- F exp(S / 2)).
 
     Pairs stored in these coordinates need no transport from one frame to the next. The linearized
-    update is the initial inverse Hessian. A direction that fails is followed by the update
-    itself, as in the guarded solver.
+    update is the initial inverse Hessian. If a direction fails, the update itself is tried, as in
+    the guarded solver.
 
     Parameters
     ----------
     history : int
-        Pairs of steps and gradient changes to remember, >= 1; fewer where ``memory_limit`` asks.
+        Pairs of steps and gradient changes to remember, >= 1; fewer if ``memory_limit`` requires.
 
     Examples
     --------
@@ -60,14 +60,14 @@ class Accelerated(Solver):
         object.__setattr__(self, "history", check_positive_integer(self.history, "history"))
 
     def start(self, problem: Problem) -> _Memory:
-        """Start without pairs, and say how many there may be."""
+        """Start without pairs, and set how many there may be."""
         size = 0
         if problem.updates_means:
             size += problem.n_classes * problem.dim
         if problem.updates_covariances:
             size += _size(problem)
         limit = problem.memory_limit // (2 * 8 * max(1, size))
-        # one pair less than fits: the next one is made before the oldest is let go
+        # one pair fewer than fits: the next one is made before the oldest is dropped
         return _Memory(Reach(problem), max(1, min(self.history, limit - 1)))
 
     def directions(
@@ -89,7 +89,7 @@ class Accelerated(Solver):
     def remember(
         self, memory: _Memory, current: Evaluation, trial: Evaluation, step: Step
     ) -> _Memory:
-        """Add a pair, if the objective curves upwards along it."""
+        """Add a pair, if the objective curves upward along it."""
         before, after = current.gradient, trial.gradient
         assert before is not None and after is not None
         change = _combined(after, before, -1.0)

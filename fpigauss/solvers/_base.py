@@ -14,17 +14,17 @@ __all__ = ["Solver"]
 class Solver(ABC):
     """Where to go from a point, and what to accept on the way."""
 
-    #: Whether a step that does not help is shortened, by an objective with gradients, or fails
-    #: the fit.
+    #: Whether a step that does not help is shortened, for which the objective needs gradients;
+    #: otherwise it ends the fit.
     searches: ClassVar[bool]
 
     @abstractmethod
     def start(self, problem: Problem) -> Any:
-        """Give what is remembered before the first step."""
+        """Return the memory before the first step."""
 
     @abstractmethod
     def directions(self, memory: Any, current: Evaluation) -> Iterator[tuple[Step, float, Any]]:
-        """Yield steps to try in turn, each with the shortest part worth trying and its memory."""
+        """Yield steps to try in turn, each with its smallest part worth trying and its memory."""
 
     @abstractmethod
     def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
@@ -32,4 +32,4 @@ class Solver(ABC):
 
     @abstractmethod
     def remember(self, memory: Any, current: Evaluation, trial: Evaluation, step: Step) -> Any:
-        """Give the memory after an accepted step."""
+        """Return the memory after an accepted step."""

@@ -9,13 +9,13 @@ from fpigauss.solvers._base import Solver
 
 __all__ = ["SHORTEST", "Guarded", "Reach", "descends"]
 
-#: The shortest part of an update that is tried before a fit counts as stalled.
+#: The smallest part of an update that is tried before a fit counts as stalled.
 SHORTEST = 1e-10
 
 #: Armijo's part of the expected decrease.
 _SUFFICIENT = 1e-4
 
-#: A covariance changes by at most so many e-folds in a step: a runaway stays in sight.
+#: A covariance changes by at most this many e-folds per step, so that a runaway is seen.
 _LONGEST = 3.0
 
 
@@ -23,7 +23,7 @@ _LONGEST = 3.0
 class Reach:
     """How far a step may go.
 
-    Means may first move as many standard deviations as covariances e-folds, and farther as
+    Means may at first move as many standard deviations as covariances e-folds, and farther as
     such steps succeed: for large lam they settle thousands of standard deviations apart.
     """
 
@@ -37,7 +37,7 @@ class Reach:
         return step if excess <= 1.0 else step.scaled(1.0 / excess)
 
     def after(self, step: Step) -> "Reach":
-        """Give the reach once ``step`` was accepted."""
+        """Return the reach after ``step`` was accepted."""
         length, _ = self.problem.lengths(step)
         return Reach(self.problem, max(_LONGEST, min(2.0 * self.means, 4.0 * length)))
 
@@ -49,7 +49,7 @@ class Guarded(Solver):
     searches: ClassVar[bool] = True
 
     def start(self, problem: Problem) -> Reach:
-        """Give how far the first step may go."""
+        """Return the reach of the first step."""
         return Reach(problem)
 
     def directions(self, memory: Reach, current: Evaluation) -> Iterator[tuple[Step, float, Reach]]:
@@ -57,19 +57,20 @@ class Guarded(Solver):
         yield memory.bounded(current.step), SHORTEST, memory
 
     def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-        """Ask for Armijo's condition, or its approximate form where L is rounding."""
+        """Require Armijo's condition, or its approximate form where changes of L are rounding."""
         return descends(current, trial, step, expected)
 
     def remember(self, memory: Reach, current: Evaluation, trial: Evaluation, step: Step) -> Reach:
-        """Give how far the next step may go."""
+        """Return the reach of the next step."""
         return memory.after(step)
 
 
 def descends(current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
     """Say whether ``trial`` improves on ``current``, ``expected`` <= 0 being the linear change.
 
-    Where the change of L is rounding, gradients tell it, which are still good there: the mean of
-    the slopes at both ends of the step (the approximate condition of Hager & Zhang, 2005).
+    Where the change of L is only rounding, it is taken from gradients, which are still accurate
+    there: the mean of the slopes at both ends of the step (the approximate condition of Hager &
+    Zhang, 2005).
     """
     change = trial.judged - current.objective
     if abs(change) <= current.rounding:

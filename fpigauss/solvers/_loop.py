@@ -18,13 +18,13 @@ __all__ = ["Outcome", "Runaway", "iterate"]
 
 @dataclass(frozen=True)
 class Runaway:
-    """Where a covariance counts as having run away."""
+    """The bounds past which a covariance counts as having run away."""
 
     largest: float
     condition: float
 
     def seen_at(self, problem: Problem, point: Point) -> bool:
-        """Whether an eigenvalue, or the condition of a class covariance, is past all bounds."""
+        """Say whether an eigenvalue or a condition number of a covariance is past its bound."""
         low, high = problem.family.spectrum(point.factor)
         past = (high > self.largest) | (high > self.condition * low)
         return bool(namespace(past).any(past))
@@ -47,7 +47,7 @@ class Track:
         self.smallest_kld.append(evaluation.smallest_kld)
 
     def arrays(self) -> History:
-        """Give the history as arrays by name."""
+        """Return the history as arrays by name."""
         return {name: np.asarray(values) for name, values in vars(self).items()}
 
 
@@ -57,7 +57,7 @@ _PATIENCE = 20
 
 @dataclass
 class Progress:
-    """How long neither L, beyond its rounding, nor its natural gradient has fallen."""
+    """For how long neither L, beyond its rounding, nor its natural gradient has fallen."""
 
     objective: float
     slope: float  # minus the squared norm of the natural gradient, up to a metric
@@ -95,12 +95,12 @@ def iterate(
     observe: Callable[[Outcome], bool] | None,
     advance: Callable[[Evaluation], None],
 ) -> Outcome:
-    """Iterate until something ends it.
+    """Iterate until a criterion, the budget or ``observe`` ends it.
 
     Parameters
     ----------
     start : Evaluation
-        Of the initial point.
+        The evaluation of the initial point.
     admissible : callable
         Whether a point's covariances are positive definite numbers in the latent space too.
     runaway : Runaway, optional
@@ -153,7 +153,7 @@ class _Search(NamedTuple):
     n_spent: int
     trial: Evaluation | None = None
     step: Step = Step(None, None)
-    taken: float = 0.0  # the part of the direction that the step is
+    taken: float = 0.0  # the part of the direction that was taken
     memory: Any = None
 
 
@@ -192,7 +192,7 @@ def _evaluated(
     admissible: Callable[[Point], bool],
 ) -> Evaluation | None:
     """Evaluate where ``step`` leads; None if there are no such Gaussians."""
-    with np.errstate(all="ignore"):  # what is not finite is told by the numbers themselves
+    with np.errstate(all="ignore"):  # the numbers themselves show what is not finite
         try:
             point = problem.retracted(current.point, step)
             if not admissible(point):

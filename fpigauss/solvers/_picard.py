@@ -12,7 +12,7 @@ __all__ = ["Picard"]
 
 @dataclass(frozen=True)
 class Picard(Solver):
-    """Every full update is taken; it may oscillate, or leave the finite numbers."""
+    """Plain iteration: every full update is taken. It may oscillate or overflow."""
 
     searches: ClassVar[bool] = False
 
@@ -24,7 +24,7 @@ class Picard(Solver):
         yield current.step, 1.0, None
 
     def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-        """Accept whatever is finite."""
+        """Accept every trial."""
         return True
 
     def remember(self, memory: None, current: Evaluation, trial: Evaluation, step: Step) -> None:

@@ -1,4 +1,4 @@
-"""A stream of batches, folded; a fault on the way keeps what was gathered before it."""
+"""A fold over a stream of batches; a fault on the way keeps what was gathered before it."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,10 +17,10 @@ S = TypeVar("S")
 def folded(
     batches: Iterable[Any], add: Callable[[S | None, Any, Any, Any], S], *, progress: bool
 ) -> S:
-    """The last of ``total = add(total, z, y, sample_weight)`` over the batches.
+    """Fold ``total = add(total, z, y, sample_weight)`` over the batches.
 
-    Whatever is raised on the way, by a batch, by the iterator or by the user's interrupt, leaves
-    with the total so far as its attribute ``statistics``.
+    Any exception on the way, from a batch, the iterator or the user's interrupt, carries the total
+    so far as its attribute ``statistics``.
     """
     total: S | None = None
     n_batches = 0
@@ -36,7 +36,7 @@ def folded(
                 except InvalidInputError as error:
                     raise InvalidInputError(f"batch {n_batches}: {error}") from error
         if total is None:
-            raise InvalidInputError("batches is empty; give at least one (z, y)")
+            raise InvalidInputError("batches is empty; pass at least one (z, y)")
         return total
     except BaseException as error:
         _carry(error, total, n_batches)
@@ -44,34 +44,34 @@ def folded(
 
 
 def _unpacked(batch: Any) -> tuple[Any, Any, Any]:
-    """Latents, labels and weights (or None) of a batch."""
+    """Split a batch into latents, labels and weights (or None)."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         raise InvalidInputError(
-            "batches yields no (z, y) or (z, y, sample_weight) here; "
-            "wrap the loader in a generator that does"
+            "batches yields something other than (z, y) or (z, y, sample_weight) here; "
+            "wrap the loader in a generator that yields these"
         )
     z, y, *weight = batch
     return as_rows(z), y, weight[0] if weight else None
 
 
 def _same_dtype(z: Any, before: str) -> str:
-    """The namespace and dtype of ``z``, which must be those of the batches before."""
+    """Return the namespace and dtype of ``z``, which must be those of the batches before."""
     module = namespace(z if is_array(z) else prototype_of(z)).__name__
     dtype = " ".join(str(name).rpartition(".")[2] for name in (module, z.dtype))
     if before and dtype != before:
         raise InvalidInputError(
-            f"z is {dtype}, the batches before were {before}; "
+            f"z is {dtype}, but the batches before were {before}; "
             "convert all batches to one namespace and dtype"
         )
     return dtype
 
 
 def _carry(error: BaseException, statistics: Any, n_batches: int) -> None:
-    """Hang ``statistics`` on an exception, and say so where its traceback is shown."""
+    """Attach ``statistics`` to an exception, with a note that its traceback shows."""
     with suppress(AttributeError, TypeError):  # an exception may refuse new attributes
         error.statistics = statistics  # type: ignore[attr-defined]
         if statistics is not None:
             error.add_note(
-                f"The statistics of the batches before, {n_batches} in number, are the attribute "
+                f"The statistics of the batches before ({n_batches}) are in the attribute "
                 "`statistics` of this exception."
             )

@@ -1,4 +1,4 @@
-"""Input checks of class statistics, and of the samples that they are gathered from."""
+"""Input checks of class statistics, and of the samples from which they are gathered."""
 
 import numpy as np
 
@@ -20,26 +20,26 @@ __all__ = [
 
 
 def check_statistics_kind(covariance: object) -> None:
-    """The two kinds of statistics."""
+    """Check that ``covariance`` names one of the two kinds of statistics."""
     check_choice(covariance, "covariance", ("diagonal", "dense"))
 
 
 def check_samples(z: Array, labels: Labels) -> None:
-    """Latents (N, d) and as many labels."""
+    """Check that there are latents (N, d) and as many labels."""
     check_matrix(z, "z")
     check_n_labels(labels, z.shape[0])
 
 
 def check_n_labels(labels: Labels, n_rows: int) -> None:
-    """As many labels as ``z`` has rows."""
+    """Check that there are as many labels as ``z`` has rows."""
     if labels.shape[0] != n_rows:
         raise InvalidInputError(
-            f"z has {n_rows} rows and y {labels.shape[0]} labels; give one label a row"
+            f"z has {n_rows} rows and y has {labels.shape[0]} labels; pass one label per row"
         )
 
 
 def check_finite_sums(z: Array, *sums: Array, first_row: int = 0) -> None:
-    """Sums over ``z`` that are finite; if not, the row of ``z`` to blame is looked for."""
+    """Check that sums over ``z`` are finite; if not, look for the row of ``z`` to blame."""
     if all(bool(namespace(x).all(namespace(x).isfinite(x))) for x in sums):
         return
     check_finite_rows(z, first_row)
@@ -47,38 +47,38 @@ def check_finite_sums(z: Array, *sums: Array, first_row: int = 0) -> None:
 
 
 def check_sample_weight(sample_weight: object, n_rows: int) -> Array:
-    """Weights (N,) >= 0."""
+    """Check that weights are (N,), finite and >= 0."""
     weights = as_floating(sample_weight, "sample_weight")
     xp = namespace(weights)
     if tuple(weights.shape) != (n_rows,):
         raise InvalidInputError(
             f"sample_weight has shape {tuple(weights.shape)}, ({n_rows},) is needed; "
-            "give one weight a sample"
+            "pass one weight per sample"
         )
     faulty = ~(xp.isfinite(weights) & (weights >= 0.0))
     row = first_true(faulty)
     if row is not None:
         raise InvalidInputError(
-            f"sample_weight is {float(weights[row])} in row {row}; weights are finite and >= 0"
+            f"sample_weight is {float(weights[row])} in row {row}; pass finite weights >= 0"
         )
     return weights
 
 
 def check_class_weights(weights: Array, labels: Labels) -> None:
-    """Weights (N,) that leave every class something."""
+    """Check that there is no class whose weights sum to zero."""
     classes, codes = np.unique(labels, return_inverse=True)
     sums = np.bincount(codes, weights=to_numpy(weights))
     if (sums == 0.0).any():
         label = classes[np.argmin(sums)].item()
         raise InvalidInputError(
-            f"sample_weight sums to zero in class {label!r}; drop the class or weigh it"
+            f"sample_weight sums to zero in class {label!r}; drop the class or give it weight"
         )
 
 
 def check_statistics_values(
     counts: Array, means: Array, covariances: Array, classes: Labels
 ) -> None:
-    """The fields of ClassStatistics, against each other."""
+    """Check the fields of ClassStatistics against each other."""
     check_matrix(means, "means")
     n_classes, dim = means.shape
     for name, shape, allowed in [
@@ -89,7 +89,7 @@ def check_statistics_values(
         if shape not in allowed:
             needed = " or ".join(str(candidate) for candidate in allowed)
             raise InvalidInputError(
-                f"{name} has shape {shape}, {needed} is needed beside means of shape "
+                f"{name} has shape {shape}, {needed} is needed with means of shape "
                 f"{tuple(means.shape)}"
             )
     for name, value in [("counts", counts), ("means", means), ("covariances", covariances)]:
@@ -103,7 +103,7 @@ def check_statistics_values(
         first = first_true(faulty)
         if first is not None:
             label = classes[first].item()
-            raise InvalidInputError(f"{name} holds a negative number in class {label!r}")
+            raise InvalidInputError(f"{name} contains a negative number in class {label!r}")
     asymmetric = first_asymmetric(covariances) if covariances.ndim == 3 else None
     if asymmetric is not None:
         raise InvalidInputError(

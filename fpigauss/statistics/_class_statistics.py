@@ -1,4 +1,4 @@
-"""What the fixed point needs to know of the data: counts, means and covariances of the classes.
+"""What the fixed point needs to know about the data: class counts, means and covariances.
 
 Gathered in one pass, merged in any order, safe far from the origin.
 """
@@ -43,16 +43,17 @@ __all__ = ["ClassStatistics"]
 
 @dataclass(frozen=True, eq=False)
 class ClassStatistics:
-    r"""Counts, means and covariances of labelled latents, a class each.
+    r"""Counts, means and covariances of labeled latents, per class.
 
     The covariances are divided by N_y (not N_y - 1), as the balanced likelihood of Eqs. 5 and 7
-    asks. A frozen value: ``update`` and ``merge`` give new ones. Statistics are held in float64
-    where the device has it, whatever the dtype of the latents, so that merging loses nothing.
+    requires. Statistics are frozen: ``update`` and ``merge`` return new ones. They are held in
+    float64 where the device supports it, whatever the dtype of the latents, so that merging loses
+    nothing.
 
     Parameters
     ----------
     counts : (K,) array
-        Samples a class, or sums of their weights.
+        Samples per class, or sums of their weights.
     means : (K, d) array
         Class means.
     covariances : (K, d) or (K, d, d) array
@@ -94,7 +95,7 @@ class ClassStatistics:
         """Check and unify the fields."""
         means = detached(as_floating(self.means, "means"))
         xp = namespace(means)
-        means = xp.astype(means, working_dtype(means), copy=True)  # frozen: nobody else's array
+        means = xp.astype(means, working_dtype(means), copy=True)  # frozen: shared with nobody
         counts = cast_like(detached(as_floating(self.counts, "counts")), means)
         covariances = cast_like(detached(as_floating(self.covariances, "covariances")), means)
         counts, covariances = (xp.astype(x, x.dtype, copy=True) for x in (counts, covariances))
@@ -138,7 +139,7 @@ class ClassStatistics:
         classes: Any = None,
         sample_weight: Any = None,
     ) -> Self:
-        """The statistics of one array of latents, in one pass.
+        """Gather the statistics of one array of latents, in one pass.
 
         The array may be larger than memory: a numpy memmap, or a store that is sliced like an
         array (zarr, h5py), is read a chunk of rows at a time, in multiples of its own chunks.
@@ -152,8 +153,8 @@ class ClassStatistics:
         covariance : {"diagonal", "dense"}
             Whether variances or full covariance matrices are gathered.
         classes : (K,) array-like, optional
-            All classes, in any order; a label outside them is an error, and one without
-            samples is an error only when solving. By default, the labels that occur.
+            All classes, in any order: any other label is an error; a class without samples is an
+            error only when solving. By default, the labels that occur.
         sample_weight : (N,) array-like, optional
             Repetition weights >= 0: a row of weight 2 counts as two rows.
 
@@ -164,7 +165,7 @@ class ClassStatistics:
         Raises
         ------
         InvalidInputError
-            If an argument cannot be used; the message says which and what to do.
+            If an argument cannot be used; the message names it and the remedy.
 
         Examples
         --------
@@ -186,12 +187,12 @@ class ClassStatistics:
         classes: Any = None,
         progress: bool = False,
     ) -> Self:
-        """The statistics of a stream of batches, each ``(z, y)`` or ``(z, y, sample_weight)``.
+        """Gather the statistics of batches, each ``(z, y)`` or ``(z, y, sample_weight)``.
 
-        Whatever ends the stream early, a batch that cannot be used, an exception of the iterator
-        or an interrupt from the keyboard, is raised with the statistics of the batches before it
-        as its attribute ``statistics`` (None if there were none). They can be saved, updated, and
-        merged with those of the batches that follow.
+        If the stream ends early (a batch cannot be used, the iterator raises, or the keyboard
+        interrupts), the exception carries the statistics of the batches before as its attribute
+        ``statistics`` (None if there were none). They can be saved, updated, and merged with those
+        of the batches that follow.
 
         Parameters
         ----------
@@ -210,7 +211,7 @@ class ClassStatistics:
         Raises
         ------
         InvalidInputError
-            If there is no batch, or a batch cannot be used (its position, from 0, is named).
+            If there is no batch, or a batch cannot be used; the message gives its position, from 0.
 
         Examples
         --------
@@ -220,7 +221,7 @@ class ClassStatistics:
         array([[1.],
                [3.]])
 
-        Going on after a fault:
+        Resume after a fault:
 
         >>> stream = iter([([[0.0], [1.0]], [0, 1]), ([], []), ([[2.0], [5.0]], [0, 1])])
         >>> try:
@@ -252,11 +253,12 @@ class ClassStatistics:
         classes: Any = None,
         sample_weight: Any = None,
     ) -> Self:
-        """The statistics of a dask array, gathered where its chunks are, and merged in a tree.
+        """Gather the statistics of a dask array: each chunk where it lives, merged in a tree.
 
-        Computed by dask's current scheduler: threads, or the workers of a ``distributed.Client``.
-        The order of the merges depends on the chunks only. A progress bar is dask's own,
-        ``dask.diagnostics.ProgressBar``. Needs ``pip install "fpigauss[dask]"``.
+        They are computed by dask's current scheduler: threads, or the workers of a
+        ``distributed.Client``. The order of the merges depends only on the chunks. For a progress
+        bar, use dask's own, ``dask.diagnostics.ProgressBar``.
+        Needs ``pip install "fpigauss[dask]"``.
 
         Parameters
         ----------
@@ -277,7 +279,7 @@ class ClassStatistics:
         Raises
         ------
         InvalidInputError
-            If an argument cannot be used; where a chunk is at fault, its first row is named.
+            If an argument cannot be used; if a chunk is at fault, the message names its first row.
         ImportError
             If dask is not installed.
 
@@ -296,13 +298,13 @@ class ClassStatistics:
         return tree_of(gather, z, y, sample_weight)
 
     def update(self, z: Any, y: Any, sample_weight: Any = None) -> Self:
-        """These statistics and those of more samples, as a new object.
+        """Add more samples, in a new object.
 
         Parameters
         ----------
         z, y, sample_weight
-            As in ``from_samples``. All weights of a class may be zero here: a class for which that
-            stays so is an error when solving.
+            As in ``from_samples``. All weights of a class may be zero here; if that stays so, it is
+            an error when solving.
 
         Returns
         -------
@@ -314,7 +316,7 @@ class ClassStatistics:
             If an argument cannot be used; these statistics stay as they are.
         """
         rows = as_rows(z)
-        check_width(rows, self.dim, "that the statistics are of")
+        check_width(rows, self.dim, "of the statistics")
         part = self._gathered(
             rows,
             y,
@@ -326,12 +328,12 @@ class ClassStatistics:
         return self.merge(part)
 
     def merge(self, other: Self) -> Self:
-        """The statistics of two parts of the data together, as a new object.
+        """Merge the statistics of two parts of the data into a new object.
 
         Parameters
         ----------
         other : ClassStatistics
-            Of the same width and kind, and with the same classes if these were given.
+            Statistics of the same width and kind, and with the same classes if these were given.
 
         Returns
         -------
@@ -344,17 +346,16 @@ class ClassStatistics:
         """
         if not isinstance(other, ClassStatistics):
             raise InvalidInputError(
-                f"other is a {type(other).__name__}; merge takes ClassStatistics, "
-                "use update for samples"
+                f"other is a {type(other).__name__}; pass a ClassStatistics, or samples to update"
             )
         if self.covariance != other.covariance:
             raise InvalidInputError(
-                f"other holds {other.covariance} covariances, these are {self.covariance}; "
+                f"other has {other.covariance} covariances, but these are {self.covariance}; "
                 "gather both with the same covariance="
             )
         if self.dim != other.dim:
             raise InvalidInputError(
-                f"other has {other.dim} dimensions, these have {self.dim}; "
+                f"other has {other.dim} dimensions, but these have {self.dim}; "
                 "merge statistics of the same latent space"
             )
         classes = union(self.classes, other.classes)
@@ -413,7 +414,7 @@ class ClassStatistics:
             return cls(**(arrays | {"closed": bool(arrays["closed"])}))
         except (KeyError, TypeError) as error:
             raise InvalidInputError(
-                f"path {os.fspath(path)!r} is not a whole file of ClassStatistics ({error})"
+                f"path {os.fspath(path)!r} is not a complete ClassStatistics file ({error})"
             ) from None
 
     # -- inside ----------------------------------------------------------------------------
@@ -422,7 +423,7 @@ class ClassStatistics:
     def _gathered(
         cls, z: Any, y: Any, sample_weight: Any, *, covariance: str, classes: Any, in_parts: bool
     ) -> Self:
-        """The statistics of one array; ``in_parts`` if others will be merged with them.
+        """Gather the statistics of one array; ``in_parts`` if others will be merged with them.
 
         Labels and weights are checked whole before the first latent is read.
         """
@@ -447,12 +448,12 @@ class ClassStatistics:
             )
             check_finite_sums(chunk, moments.mean, moments.covariance, first_row=place.start)
             total = moments if total is None else merged(total, moments)
-        assert total is not None  # check_samples leaves a row
+        assert total is not None  # check_samples makes sure of a row
         return cls._of_moments(total, known, closed=classes is not None)
 
     @classmethod
     def _of_moments(cls, moments: ClassMoments, classes: Labels, *, closed: bool) -> Self:
-        """Statistics of fresh arrays that need neither a check nor a copy."""
+        """Make statistics of fresh arrays, which need neither a check nor a copy."""
         statistics = object.__new__(cls)
         fields = {**moments._asdict(), "classes": classes, "closed": closed}
         names = {"count": "counts", "mean": "means", "covariance": "covariances"}
@@ -461,7 +462,7 @@ class ClassStatistics:
         return statistics
 
     def _spread_over(self, classes: Labels) -> ClassMoments:
-        """The fields with a row of zeros for each of ``classes`` that is not among ours."""
+        """Return the fields over ``classes``, with zeros for those that are not among ours."""
         moments = ClassMoments(self.counts, self.means, self.covariances)
         if np.array_equal(classes, self.classes):
             return moments

@@ -1,4 +1,4 @@
-"""Statistics of dask arrays: one task a chunk, and a tree of merges. The only user of dask."""
+"""Statistics of dask arrays: one task per chunk, and a tree of merges. Only this uses dask."""
 
 import math
 from collections.abc import Callable
@@ -25,9 +25,9 @@ S = TypeVar("S", bound=_Mergeable)
 
 
 def tree_of(gather: Callable[[Any, Any, Any], S], z: Any, y: Any, sample_weight: Any) -> S:
-    """``gather(z, y, sample_weight)`` of every chunk of rows, merged; run by dask's scheduler.
+    """Run ``gather(z, y, sample_weight)`` on every chunk of rows, by dask, and merge the results.
 
-    The shape of the tree depends on the chunks only: the same sums in the same order, whoever
+    The shape of the tree depends only on the chunks: the same sums in the same order, whoever
     computes them and however often.
     """
     try:
@@ -57,27 +57,27 @@ def tree_of(gather: Callable[[Any, Any, Any], S], z: Any, y: Any, sample_weight:
 def _gathered(
     gather: Callable[[Any, Any, Any], S], z: Any, y: Any, sample_weight: Any, start: int
 ) -> S:
-    """A chunk's part; its faults name the chunk."""
+    """Gather a chunk's part; its errors name the chunk."""
     try:
         return gather(z, y, sample_weight)
     except InvalidInputError as error:
         raise InvalidInputError(
-            f"chunk of z from row {start} on (rows are counted from there): {error}"
+            f"chunk of z from row {start} (rows are counted from there): {error}"
         ) from error
 
 
 def _merged(*parts: S) -> S:
-    """The parts, merged from left to right."""
+    """Merge the parts from left to right."""
     return reduce(lambda merged, part: merged.merge(part), parts)
 
 
 def _checked_latents(z: Any) -> Any:
-    """A dask array (N, d) of real numbers, in chunks that hold whole rows."""
+    """Check a dask array (N, d) of real numbers; return it in chunks of whole rows."""
     import dask.array as da
 
     if not isinstance(z, da.Array):
         raise InvalidInputError(
-            f"z is a {type(z).__name__}, from_dask takes a dask array; "
+            f"z is a {type(z).__name__}, but from_dask takes a dask array; "
             "pass dask.array.from_array(z), a frame's z.to_dask_array(lengths=True), "
             "or z to from_samples"
         )
@@ -88,7 +88,7 @@ def _checked_latents(z: Any) -> Any:
 
 
 def _in_chunks(x: Any, name: str, lengths: tuple[int, ...]) -> list[Any]:
-    """Labels or weights (N,), of dask or in memory, in chunks of the given lengths."""
+    """Split labels or weights (N,), of dask or in memory, into chunks of the given lengths."""
     import dask.array as da
 
     n_rows = sum(lengths)
@@ -98,7 +98,7 @@ def _in_chunks(x: Any, name: str, lengths: tuple[int, ...]) -> list[Any]:
         _check_known_chunks(x, name)
         if x.shape != (n_rows,):
             raise InvalidInputError(
-                f"{name} has shape {x.shape}, ({n_rows},) is needed; give one a row of z"
+                f"{name} has shape {x.shape}, ({n_rows},) is needed; pass one per row of z"
             )
         return list(x.rechunk((lengths,)).to_delayed().ravel())
     if name == "y":

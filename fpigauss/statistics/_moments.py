@@ -1,8 +1,8 @@
 """Counts, means and covariances of the classes of an array: one pass, in pieces that stay in cache.
 
-Sums are taken about a row of the class: as far from the mean as its rows are, and not as far as
-the origin. An outlier in that place costs a second look. Parts are merged as by Chan, Golub &
-LeVeque (1983).
+Sums are taken about a row of the class, which is as far from the mean as its rows are, not as far
+as the origin. If that row is an outlier, the sums are taken again, about the mean. Parts are merged
+as in Chan, Golub & LeVeque (1983).
 """
 
 import os
@@ -14,7 +14,7 @@ import numpy as np
 
 from fpigauss._array.blocks import blocks
 from fpigauss._array.labels import grouped
-from fpigauss._array.linalg import symmetrised, transposed
+from fpigauss._array.linalg import symmetrized, transposed
 from fpigauss._array.namespaces import device_of, namespace, working_dtype
 from fpigauss._array.typing import Array
 
@@ -29,7 +29,7 @@ _DENSE_ROWS = 512
 _CLASSES_TOGETHER = 16
 #: Sums about a point lose no more digits than those of this many variances.
 _FARTHEST = 1e4
-#: Below so many numbers, threads cost more than they bring.
+#: Below this many numbers, threads cost more than they gain.
 _THREADED_SIZE = 2**22
 
 _Rows = np.ndarray[Any, np.dtype[Any]]
@@ -46,7 +46,7 @@ class ClassMoments(NamedTuple):
 def class_moments(
     z: Array, codes: _Rows, weights: Array | None, n_classes: int, *, dense: bool
 ) -> ClassMoments:
-    """The moments of the ``n_classes`` classes of ``z`` (N, d), zeros for those without rows."""
+    """Compute the moments of ``n_classes`` classes of ``z`` (N, d), zeros where one has no rows."""
     xp = namespace(z)
     groups = grouped(codes)
     present = np.asarray([code for code, _ in groups])
@@ -64,10 +64,10 @@ def class_moments(
 def _shared_out(
     z: Array, members: Sequence[_Rows], weights: Array | None, *, dense: bool
 ) -> list[ClassMoments]:
-    """The moments of a few classes at a time, shared out between threads if there is much to do.
+    """Compute the moments of a few classes at a time, by several threads if there is much to do.
 
-    numpy computes outside of the interpreter's lock, and each class is summed in the same order
-    whoever does it.
+    numpy computes outside the interpreter's lock, and each class is summed in the same order
+    whichever thread does it.
     """
     n_threads = 1
     if isinstance(z, np.ndarray) and z.size >= _THREADED_SIZE and not dense:
@@ -92,7 +92,7 @@ def _shared_out(
 def _moments(
     workspace: "_Workspace", members: Sequence[_Rows], weights: Array | None, *, dense: bool
 ) -> ClassMoments:
-    """The moments of a few classes, each summed about its first row."""
+    """Compute the moments of a few classes, each summed about its first row."""
     z = workspace.z
     xp = namespace(z)
     firsts = xp.asarray(np.stack([rows[0] for rows in members]), device=device_of(z))
@@ -116,7 +116,7 @@ def _moments_about(
     *,
     dense: bool,
 ) -> ClassMoments:
-    """The moments of a few classes from sums of x - shift and its squares."""
+    """Compute the moments of a few classes from sums of x - shift and its squares."""
     xp = namespace(shifts)
     sums = [
         _sums(workspace, shifts[k, :], rows, weights, dense=dense) for k, rows in enumerate(members)
@@ -126,7 +126,7 @@ def _moments_about(
     offset = total / scale
     if dense:
         between = offset[:, :, None] * offset[:, None, :]
-        covariance = symmetrised(squares) / scale[..., None] - between
+        covariance = symmetrized(squares) / scale[..., None] - between
     else:
         # rounding alone can leave a tiny negative number
         covariance = xp.abs(squares / scale - offset * offset)
@@ -136,13 +136,13 @@ def _moments_about(
 def _sums(
     workspace: "_Workspace", shift: Array, rows: _Rows, weights: Array | None, *, dense: bool
 ) -> tuple[Array, Array, Array]:
-    """The sum of weights, of w (x - shift) and of w (x - shift)(x - shift)' or its diagonal."""
+    """Sum the weights w, w (x - shift), and w (x - shift)(x - shift)' or its diagonal."""
     xp = namespace(shift)
     index = xp.asarray(rows, device=device_of(shift))
     count = 0.0 * shift[0]
     total, squares = 0.0 * shift, 0.0 * (shift[:, None] * shift[None, :] if dense else shift)
     for piece in blocks(rows.shape[0], 1, workspace.n_rows):
-        x = workspace.centred(index[piece], shift)  # (n, d)
+        x = workspace.centered(index[piece], shift)  # (n, d)
         w = xp.ones_like(x[:, 0]) if weights is None else xp.take(weights, index[piece])
         count = count + xp.sum(w)
         total = total + w @ x  # sums as products: they run at the speed of the cache
@@ -167,16 +167,16 @@ class _Workspace:
 
     @staticmethod
     def of(z: Array, n_rows: int) -> "_Workspace":
-        """The workspace for pieces of at most ``n_rows`` rows of ``z``."""
+        """Make the workspace for pieces of at most ``n_rows`` rows of ``z``."""
         return (_NumpyWorkspace if isinstance(z, np.ndarray) else _Workspace)(z, n_rows)
 
-    def centred(self, index: Array, shift: Array) -> Array:
-        """The rows ``index`` of z, minus ``shift``, in the dtype of ``shift``."""
+    def centered(self, index: Array, shift: Array) -> Array:
+        """Gather the rows ``index`` of z, minus ``shift``, in the dtype of ``shift``."""
         xp = namespace(self.z)
         return xp.astype(xp.take(self.z, index, axis=0), shift.dtype, copy=False) - shift
 
     def squares(self, x: Array) -> Array:
-        """The squares of ``x``."""
+        """Compute the squares of ``x``."""
         return x * x
 
 
@@ -185,10 +185,10 @@ class _NumpyWorkspace(_Workspace):
         super().__init__(z, n_rows)
         shape = (n_rows, z.shape[1])
         self._gathered = np.empty(shape, z.dtype)
-        self._centred, self._squares = np.empty((2, *shape), working_dtype(z))
+        self._centered, self._squares = np.empty((2, *shape), working_dtype(z))
 
-    def centred(self, index: Array, shift: Array) -> Array:
-        gathered, x = self._gathered[: index.shape[0]], self._centred[: index.shape[0]]
+    def centered(self, index: Array, shift: Array) -> Array:
+        gathered, x = self._gathered[: index.shape[0]], self._centered[: index.shape[0]]
         np.take(self.z, index, axis=0, out=gathered, mode="clip")  # "clip": no check, no buffer
         x[...] = gathered
         x -= shift
@@ -199,13 +199,13 @@ class _NumpyWorkspace(_Workspace):
 
 
 def _chosen(condition: Array, yes: Array, no: Array) -> Array:
-    """``yes`` for the classes where ``condition`` (K,) holds, ``no`` for the others."""
+    """Take ``yes`` for the classes where ``condition`` (K,) holds, ``no`` for the others."""
     xp = namespace(yes)
     return xp.where(xp.reshape(condition, (-1,) + (1,) * (yes.ndim - 1)), yes, no)
 
 
 def merged(a: ClassMoments, b: ClassMoments) -> ClassMoments:
-    """The moments of two parts (Chan, Golub & LeVeque 1983); counts () or (K,)."""
+    """Merge the moments of two parts (Chan, Golub & LeVeque 1983); counts () or (K,)."""
     xp = namespace(a.mean)
     count = a.count + b.count
     scale = xp.where(count > 0.0, count, xp.ones_like(count))
@@ -216,7 +216,7 @@ def merged(a: ClassMoments, b: ClassMoments) -> ClassMoments:
         spread = difference * kept * share
         if a.covariance.ndim > a.mean.ndim:
             kept, share = kept[..., None], share[..., None]
-            between = symmetrised(spread[..., :, None] * difference[..., None, :])
+            between = symmetrized(spread[..., :, None] * difference[..., None, :])
         else:
             between = spread * difference
         covariance = a.covariance * kept + b.covariance * share + between

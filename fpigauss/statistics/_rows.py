@@ -1,4 +1,4 @@
-"""Latents read a chunk of rows at a time, wherever they lie: in memory, mapped, or in a store."""
+"""Latents read a chunk of rows at a time, wherever they are: in memory, mapped, or in a store."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +19,10 @@ _CHUNK_BYTES = 2**24
 
 
 def as_rows(z: Any) -> Any:
-    """``z`` (N, d) as something of real numbers to slice rows from; nothing is read yet.
+    """Return ``z`` (N, d) as real numbers to slice rows from; nothing is read yet.
 
-    An array keeps its namespace, and a store (zarr, h5py: whatever has a shape and a dtype and is
-    sliced) stays a store; anything else, a list or a DataFrame, becomes numpy.
+    An array keeps its namespace, and a store (zarr, h5py: anything with a shape and a dtype that
+    can be sliced) stays a store; anything else, such as a list or a DataFrame, becomes numpy.
     """
     if array_api_compat.is_dask_array(z):
         raise InvalidInputError("z is a dask array; pass it to ClassStatistics.from_dask")
@@ -35,12 +35,12 @@ def as_rows(z: Any) -> Any:
 
 
 def prototype_of(rows: Any) -> Array:
-    """No row of ``rows``, but of their namespace, device and floating dtype."""
+    """Return an empty array in the namespace, device and floating dtype of ``rows``."""
     return as_floating(rows[:0, :], "z")
 
 
 def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
-    """``rows`` in floating chunks, each with its place; never a copy of more than a chunk.
+    """Yield ``rows`` in floating chunks, each with its place; copy no more than a chunk at a time.
 
     Floating arrays in memory come whole, as they are. A store is read in multiples of its own
     chunks, so that each is read (and decompressed) once.
@@ -62,12 +62,12 @@ def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
 
 
 def _is_store(z: Any) -> bool:
-    """Whether ``z`` is read by slicing it."""
+    """Say whether ``z`` is read by slicing it."""
     return all(hasattr(z, name) for name in ("shape", "ndim", "dtype", "__getitem__"))
 
 
 def _is_mapped(z: Any) -> bool:
-    """Whether ``z`` is, or is a view of, a file mapped to memory."""
+    """Say whether ``z`` is, or is a view of, a file mapped to memory."""
     while isinstance(z, np.ndarray):
         if isinstance(z, np.memmap):
             return True
@@ -76,6 +76,6 @@ def _is_mapped(z: Any) -> bool:
 
 
 def _stored_rows(z: Any) -> int:
-    """Rows that a store keeps together."""
+    """Return the number of rows that a store keeps together."""
     chunks = getattr(z, "chunks", None)
     return chunks[0] if chunks and isinstance(chunks[0], int) else 1

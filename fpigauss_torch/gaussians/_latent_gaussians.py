@@ -30,6 +30,7 @@ from fpigauss_torch._support import (
     check_statistics,
     checked_at_backward,
     hard_labels,
+    with_refit_options,
 )
 from fpigauss_torch.gaussians._buffers import GaussianBuffers
 
@@ -87,6 +88,7 @@ class LatentGaussians(GaussianBuffers):
 
     # -- fits ------------------------------------------------------------------------------
 
+    @with_refit_options
     def fit_(
         self,
         z: Tensor,
@@ -111,7 +113,8 @@ class LatentGaussians(GaussianBuffers):
         lam : float
             The weight of the repulsion, >= 0; here or in ``fit``.
         fit : FixedPoint, optional
-            The options as an object; ``covariance`` and ``tied`` are those of this module.
+            The options as an object; single ones that are also passed replace its own, and
+            ``covariance`` and ``tied`` are those of this module.
         init : {"current", "data", "identity"} or ClassGaussians, optional
             Where the fit starts; as ``fit`` says, or from the data. "current" is from the present
             Gaussians (from the data while all means are equal, as they are at first).
@@ -121,9 +124,7 @@ class LatentGaussians(GaussianBuffers):
             Repetition weights >= 0.
         progress : bool
             Show a progress bar.
-        **options
-            Further options of ``fpigauss.FixedPoint``: update, pi, alpha, max_iter, ...; they
-            replace those of ``fit``.
+        {options}
 
         Returns
         -------
@@ -159,6 +160,7 @@ class LatentGaussians(GaussianBuffers):
             statistics, lam, fit=fit, init=init, accept=accept, progress=progress, **options
         )
 
+    @with_refit_options
     def solve_(
         self,
         statistics: ClassStatistics,
@@ -176,8 +178,9 @@ class LatentGaussians(GaussianBuffers):
         ----------
         statistics : ClassStatistics
             Statistics of this width and number of classes, which are 0..K-1 in their order.
-        lam, fit, init, accept, progress, **options
+        lam, fit, init, accept, progress
             As in ``fit_``.
+        {options}
 
         Returns
         -------

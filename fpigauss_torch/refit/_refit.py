@@ -21,6 +21,7 @@ from fpigauss_torch._support import (
     RefitInit,
     check_accepted,
     check_outside_backward,
+    with_refit_options,
 )
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.refit._checks import (
@@ -41,6 +42,7 @@ from fpigauss_torch.refit._encoding import own_statistics, unlike_training
 __all__ = ["gather_statistics", "refit_"]
 
 
+@with_refit_options
 def refit_(
     model: nn.Module,
     loader: Iterable[Any],
@@ -80,7 +82,8 @@ def refit_(
     lam : float
         The weight of the repulsion, >= 0; here or in ``fit``.
     fit : FixedPoint, optional
-        The options of the fit as an object; ``covariance`` and ``tied`` are those of the Gaussians.
+        The options of the fit as an object; single ones that are also passed replace its own, and
+        ``covariance`` and ``tied`` are those of the Gaussians.
     init : {"current", "data", "identity"} or ClassGaussians, optional
         Where the fit starts; as ``fit`` says, or from the data. "current" is from the present
         Gaussians of each model (from the data while all its means are equal, as they are at first).
@@ -95,9 +98,7 @@ def refit_(
         The device that batches are moved to; by default the one of the Gaussians.
     progress : bool
         Show progress bars (in the first process).
-    **options
-        Further options of ``fpigauss.FixedPoint``: update, pi, alpha, max_iter, ...; they replace
-        those of ``fit``.
+    {options}
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Solve the twenty problems with the reference optimiser, in about three minutes:
+"""Solve the twenty problems with the reference optimizer, in about three minutes:
 
     PYTHONPATH=.:tests python tests/data/make_problems.py
 
@@ -10,7 +10,7 @@ for the lowest minimum known.
 import numpy as np
 import torch
 from problems import CASES, TOL, Known, write
-from reference import Problem, minimise
+from reference import Problem, minimize
 
 N_STARTS = 8
 
@@ -37,10 +37,10 @@ def main() -> None:
     rows = []
     for case in CASES:
         problem = case.problem()
-        first = minimise(problem, tol=TOL)
+        first = minimize(problem, tol=TOL)
         rng = np.random.default_rng([case.seed, 1])
         others = [
-            minimise(
+            minimize(
                 problem,
                 perturbed(problem, rng, 0.3 if i % 2 else 1.0),
                 tol=1e-6,
