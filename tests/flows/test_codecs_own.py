@@ -101,3 +101,25 @@ def test_methods_are_copied_with_their_flow_and_closures_are_refused():
     with pytest.raises(InvalidInputError, match="might still use the original flow"):
         copy.deepcopy(model)
     copy.deepcopy(ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=closures))
+
+
+class TwoLatents(Codec):
+    """Halves of a vector of six, one of them as a matrix (1, 3)."""
+
+    def encode(self, x):
+        return self.flattened([x[:, None, :3], x[:, 3:]]), x.new_zeros(x.shape[0])
+
+    def decode(self, z):
+        first, second = self.unflattened(z)
+        return torch.cat([first[:, 0], second], 1)
+
+
+def test_several_latents_are_flattened_and_restored_within_one_graph():
+    model = ClassFlow(None, LatentGaussians(3, 6), codec=TwoLatents)
+    x, y = torch.arange(24.0).reshape(4, 6), torch.tensor([0, 1, 2, 0])
+    expected = model(x, y)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, y), expected)
+    assert model.codec.shapes == [(1, 3), (3,)]
+    decode = torch.compile(model.decode, fullgraph=True, backend="aot_eager")
+    assert torch.equal(decode(model.encode(x)[0]), x)
