@@ -44,8 +44,9 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, An
             np.savez(file, **header, **arrays)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are private, a saved file should not be
-        os.replace(name, target)
+        # mkstemp's files are private, a saved file should not be
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -54,7 +55,7 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, An
 def load_arrays(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     """Read the arrays of a file that ``save_arrays`` wrote for ``kind``."""
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise

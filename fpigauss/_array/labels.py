@@ -13,6 +13,29 @@ __all__ = ["as_classes", "as_labels", "codes_of", "grouped", "listed", "union"]
 
 def as_labels(y: object, name: str = "y") -> Labels:
     """Convert ``y`` (N,) to integers or strings on the host."""
+    labels = _read(y, name)
+    if labels.dtype.kind in "OT":  # T: strings of variable width, as zarr gives them
+        labels = _of_objects(labels.astype(object), name)
+    if labels.dtype.kind == "U":
+        return labels
+    if labels.dtype.kind == "f":
+        fractional = ~(np.isfinite(labels) & (labels == np.round(labels)))
+        if fractional.any():
+            row = int(np.argmax(fractional))
+            raise InvalidInputError(
+                f"{name} is {labels[row]} in row {row}, not an integral label; "
+                "drop the row or encode the labels as integers or strings"
+            )
+    elif labels.dtype.kind not in "bui":
+        raise InvalidInputError(
+            f"{name} has dtype {labels.dtype}; "
+            "convert the labels to integers, strings or integral floats"
+        )
+    return _as_int64(labels, name)
+
+
+def _read(y: object, name: str) -> Labels:
+    """Read ``y`` as an array (N,) of whatever it contains."""
     try:
         if is_array(y):
             labels = to_numpy(y)
@@ -33,25 +56,7 @@ def as_labels(y: object, name: str = "y") -> Labels:
             f"{name} has shape {labels.shape}, one label per sample is needed; "
             f"pass a 1-D array ({name}.argmax(1) of one-hot rows, {name}.ravel() of a column)"
         )
-    if labels.dtype.kind in "OT":  # T: strings of variable width, as zarr gives them
-        labels = _of_objects(labels.astype(object), name)
-    if labels.dtype.kind in "U":
-        return labels
-    if labels.dtype.kind in "bui":
-        return _as_int64(labels, name)
-    if labels.dtype.kind == "f":
-        fractional = ~(np.isfinite(labels) & (labels == np.round(labels)))
-        if fractional.any():
-            row = int(np.argmax(fractional))
-            raise InvalidInputError(
-                f"{name} is {labels[row]} in row {row}, not an integral label; "
-                "drop the row or encode the labels as integers or strings"
-            )
-        return _as_int64(labels, name)
-    raise InvalidInputError(
-        f"{name} has dtype {labels.dtype}; "
-        "convert the labels to integers, strings or integral floats"
-    )
+    return labels
 
 
 def _as_int64(labels: Labels, name: str) -> Labels:

@@ -98,10 +98,8 @@ def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning]
     options, status = setup.options, outcome.status
     after = f"after {outcome.n_iter} evaluations"
     if status is Status.UNBOUNDED:
-        yield (
-            UnboundedObjectiveWarning,
-            f"at lam={options.lam:g} {status.message} ({after}); {_no_minimum(setup)}",
-        )
+        message = f"at lam={options.lam:g} {status.message} ({after}); {_no_minimum(setup)}"
+        yield UnboundedObjectiveWarning, message
     remedies = {
         Status.MAX_ITER: (
             "raise max_iter or tol, or reach this lam by warm starts (init=result.gaussians)"
@@ -110,11 +108,11 @@ def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning]
         Status.DIVERGED: 'use solver="auto", or a smaller lam',
     }
     if options.tol > 0.0 and status in remedies:
-        yield (
-            ConvergenceWarning,
+        message = (
             f'status "{status}" {after}, residual {outcome.evaluation.residual:.1e} above '
-            f"tol={options.tol:g}: {status.message}; {remedies[status]}",
+            f"tol={options.tol:g}: {status.message}; {remedies[status]}"
         )
+        yield ConvergenceWarning, message
 
 
 def _no_minimum(setup: Setup) -> str:

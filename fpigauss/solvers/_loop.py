@@ -121,12 +121,9 @@ def iterate(
         return Outcome(current, status, n_iter, track.arrays())
 
     while True:
-        if tol > 0.0 and current.residual <= tol:
-            return outcome(Status.CONVERGED)
-        if runaway is not None and runaway.seen_at(problem, current.point):
-            return outcome(Status.UNBOUNDED)
-        if n_iter >= max_iter:
-            return outcome(Status.MAX_ITER)
+        ended = _ended(problem, current, runaway=runaway, tol=tol, spent=n_iter >= max_iter)
+        if ended is not None:
+            return outcome(ended)
         current.check_step()
         if solver.searches and progress.idle >= _PATIENCE:
             return outcome(Status.STALLED)
@@ -135,9 +132,7 @@ def iterate(
         )
         n_iter += search.n_spent
         if search.trial is None:
-            if not solver.searches:
-                return outcome(Status.DIVERGED)
-            return outcome(Status.MAX_ITER if n_iter >= max_iter else Status.STALLED)
+            return outcome(_failed(solver, spent=n_iter >= max_iter))
         memory = solver.remember(search.memory, current, search.trial, search.step)
         current = search.trial
         track.add(current, search.taken)
@@ -145,6 +140,29 @@ def iterate(
         progress.add(current)
         if observe is not None and observe(outcome(Status.RUNNING)):
             return outcome(Status.STOPPED)
+
+
+def _ended(
+    problem: Problem,
+    current: Evaluation,
+    *,
+    runaway: Runaway | None,
+    tol: float,
+    spent: bool,
+) -> Status | None:
+    """Say what ends the iteration at an accepted point, if anything does."""
+    if tol > 0.0 and current.residual <= tol:
+        return Status.CONVERGED
+    if runaway is not None and runaway.seen_at(problem, current.point):
+        return Status.UNBOUNDED
+    return Status.MAX_ITER if spent else None
+
+
+def _failed(solver: Solver, *, spent: bool) -> Status:
+    """Say how the iteration ends where no step was accepted."""
+    if not solver.searches:
+        return Status.DIVERGED
+    return Status.MAX_ITER if spent else Status.STALLED
 
 
 class _Search(NamedTuple):

@@ -35,12 +35,12 @@ def folded(
                     total, n_batches = add(total, z, y, weight), n_batches + 1
                 except InvalidInputError as error:
                     raise InvalidInputError(f"batch {n_batches}: {error}") from error
-        if total is None:
-            raise InvalidInputError("batches is empty; pass at least one (z, y)")
-        return total
     except BaseException as error:
         _carry(error, total, n_batches)
         raise
+    if total is None:
+        raise InvalidInputError("batches is empty; pass at least one (z, y)")
+    return total
 
 
 def _unpacked(batch: Any) -> tuple[Any, Any, Any]:

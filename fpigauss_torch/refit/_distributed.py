@@ -39,7 +39,7 @@ def raised_together() -> Iterator[None]:
     own: Exception | None = None
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (it is raised again, in all of them)
         own = error
     told: list[tuple[bool, str] | None] = [None] * dist.get_world_size()
     dist.all_gather_object(told, None if own is None else _described(own))
