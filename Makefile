@@ -10,7 +10,7 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test lowest reproduce docs lint format bare bench bench-full clean
+.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,20 @@ test: export MPLBACKEND := Agg
 test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and the like are passed on.
 	@$(call run,test) -m pytest -n 2 $(PYTEST_ARGS)
 
+# The experiments are a project of their own, with an environment, tests and settings of their own.
+.venvs/nfpi/.stamp: pyproject.toml examples/nfpi/pyproject.toml $(CONSTRAINTS)
+	@echo "Making the environment .venvs/nfpi (once; it may take some minutes)"
+	@$(PYTHON) -m venv .venvs/nfpi
+	@.venvs/nfpi/bin/python -m pip install --quiet -c $(CONSTRAINTS) -e . -e "./examples/nfpi[test,lint]"
+	@touch $@
+
+test-nfpi: export OMP_NUM_THREADS := 1
+test-nfpi: export OPENBLAS_NUM_THREADS := 1
+test-nfpi: export MKL_NUM_THREADS := 1
+test-nfpi: export MPLBACKEND := Agg
+test-nfpi: .venvs/nfpi/.stamp  ## Run the tests of the paper's experiments; PYTEST_ARGS are passed on.
+	@cd examples/nfpi && ../../$(call run,nfpi) -m pytest -n 2 $(PYTEST_ARGS)
+
 # Warnings are no errors here: old libraries warn of one another.
 lowest: export OMP_NUM_THREADS := 1
 lowest: export MPLBACKEND := Agg
@@ -49,9 +63,9 @@ lowest: .venvs/lowest/.stamp  ## Run the tests with the oldest versions that pyp
 
 reproduce: export OMP_NUM_THREADS := 1
 reproduce: export MPLBACKEND := Agg
-reproduce: .venvs/paper/.stamp  ## Run the paper's tables and figures at the smallest scale, on digits, for a minute.
-	@rm -rf examples/results/tiny
-	@$(call run,paper) examples/reproduce.py all --scale tiny --workers 2 --strict
+reproduce: .venvs/nfpi/.stamp  ## Run the paper's tables and figures at the smallest scale, on digits, for a minute.
+	@rm -rf examples/nfpi/results/tiny
+	@$(call run,nfpi) examples/nfpi/reproduce.py all --scale tiny --workers 2 --strict
 
 docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors.
 	@rm -rf docs/generated
@@ -104,5 +118,5 @@ bench-full: .venvs/bench/.stamp  ## The same at all sizes, for about half an hou
 	@$(call run,bench) -m benchmarks --full
 
 clean:  ## Remove the environments, caches and what was built.
-	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/results/tiny
+	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/nfpi/results/tiny
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,92 @@
+"""Images to train on, from what people have on disk.
+
+``image_set`` holds them; a module a layout reads them.
+"""
+
+from pathlib import Path
+
+from fpigauss import InvalidInputError
+
+from nfpi.data._arrays import read_digits, read_npz
+from nfpi.data._cifar import is_cifar, read_cifar
+from nfpi.data.image_set import ImageSet, resize, stratified_split
+
+__all__ = ["ImageSet", "load_images", "resize", "stratified_split"]
+
+
+def load_images(
+    source: str | Path, *, size: int | None = None, progress: bool = False
+) -> tuple[ImageSet, ImageSet]:
+    """Read a data set into memory.
+
+    Parameters
+    ----------
+    source : str or path
+        "digits", or the path of one of
+
+        - an npz file with x_train, y_train, x_test, y_test; or with x and y, which are split,
+          six sevenths to train on, in equal proportions of classes, always in the same way;
+        - a CIFAR-10 or CIFAR-100 folder, of the python or the binary version;
+        - a folder with train/CLASS/*.png (or jpg) and val/CLASS or test/CLASS;
+        - a folder of WebDataset shards, *train*.tar and *val*.tar or *test*.tar, with
+          NAME.png (or jpg) and NAME.cls.
+    size : int, optional
+        Images come out as ``size`` x ``size``: the largest square in the middle, scaled. Without
+        it all must have one size already.
+    progress : bool
+        Show a progress bar where images are read one by one.
+
+    Returns
+    -------
+    tuple of ImageSet
+        To train on and to test on.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is nothing, or nothing that is understood, at ``source``; if data are damaged,
+        labels are outside 0..K-1, a class has no image to train on, or sizes differ. The message
+        names the file.
+    """
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+        raise InvalidInputError(f"size is {size!r}; pass a whole number >= 1, or None")
+    train, test = _read(source, size, progress)
+    train, test = train.checked_classes().resized(size), test.resized(size)
+    if train.image_shape != test.image_shape:
+        raise InvalidInputError(
+            f"{train.name} has images (C, H, W) = {train.image_shape}, {test.name} "
+            f"{test.image_shape}; pass size= to have them resized, and equal channels"
+        )
+    return train, test
+
+
+def _read(source: str | Path, size: int | None, progress: bool) -> tuple[ImageSet, ImageSet]:
+    if str(source) == "digits":
+        return read_digits()
+    path = Path(source)
+    if not path.exists():
+        raise InvalidInputError(f'{path} does not exist; pass "digits", or the path of a data set')
+    if path.is_file():
+        return read_npz(path)
+    folder = _unpacked(path)
+    if is_cifar(folder):
+        return read_cifar(folder)
+    # the readers of pictures need pillow, which the others do not
+    from nfpi.data import _folder, _shards
+
+    if _folder.is_folder(folder):
+        return _folder.read_folder(folder, size, progress)
+    if _shards.is_shards(folder):
+        return _shards.read_shards(folder, size, progress)
+    found = ", ".join(sorted(each.name for each in path.iterdir())[:5]) or "nothing"
+    raise InvalidInputError(
+        f"{path} holds {found}; what is understood: the files of CIFAR-10 or CIFAR-100, "
+        "train/CLASS/*.png (or jpg) beside val or test, or *train*.tar beside *val*.tar or "
+        "*test*.tar"
+    )
+
+
+def _unpacked(path: Path) -> Path:
+    """The one folder within ``path`` if there is nothing else, as archives unpack."""
+    entries = [each for each in path.iterdir() if not each.name.startswith(".")]
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else path

@@ -1,0 +1,99 @@
+"""Compressed pictures into one tensor, several at a time."""
+
+import io
+import os
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from fpigauss import InvalidInputError
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from nfpi.data.image_set import resize
+
+__all__ = ["SUFFIXES", "read_pictures"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+#: Modes of PIL with one channel of 8 bits at most, and those that turn into 3 of 8.
+_GREY = ("1", "L", "LA")
+_COLOUR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
+
+
+def read_pictures(
+    names: Sequence[str],
+    content: Callable[[int], bytes | Path],
+    size: int | None,
+    progress: bool,
+) -> Tensor:
+    """Decode pictures; with ``size`` each is cropped and scaled at once.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One a picture, for messages.
+    content : callable
+        ``content(i)`` gives the bytes or the path of the i-th; called in order, by one thread.
+    size : int or None
+        Of ``resize``; None where all have one size.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    (N, C, H, W) uint8 tensor
+        C is 1 if every picture is grey, otherwise 3.
+    """
+    images, all_grey = torch.empty(0), True
+    # decoding leaves Python's lock, so that threads do help; a part at a time bounds what waits
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with tqdm(total=len(names), disable=not progress, unit="image") as bar:
+            for start in range(0, len(names), 256):
+                part = range(start, min(start + 256, len(names)))
+                jobs = [pool.submit(_decoded, content(i), names[i], size) for i in part]
+                for i, job in zip(part, jobs, strict=True):
+                    picture, grey = job.result()
+                    if i == 0:
+                        images = torch.empty(len(names), *picture.shape, dtype=torch.uint8)
+                    if picture.shape != images.shape[1:]:
+                        raise InvalidInputError(
+                            f"{names[i]} has {_pixels(picture)} pixels, {names[0]} "
+                            f"{_pixels(images)}; pass size= to have all images resized"
+                        )
+                    images[i] = picture
+                    all_grey &= grey
+                bar.update(len(part))
+    return images[:, :1].clone() if all_grey else images
+
+
+def _decoded(content: bytes | Path, name: str, size: int | None) -> tuple[Tensor, bool]:
+    """(3, H, W) uint8, and whether it is grey."""
+    try:
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
+            mode = picture.mode
+            if mode in _GREY + _COLOUR:
+                if size is not None:
+                    # a JPEG can be decoded at a half, a quarter, ..., never below what is asked for
+                    picture.draft(None, (2 * size, 2 * size))
+                pixels = np.array(
+                    picture.convert("L").convert("RGB") if mode in _GREY else picture.convert("RGB")
+                )
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise InvalidInputError(
+            f"{name} cannot be decoded, it is truncated or damaged: {error}; get it again"
+        ) from error
+    if mode not in _GREY + _COLOUR:
+        raise InvalidInputError(
+            f'{name} is a picture of mode "{mode}"; convert it to 8 bits a channel'
+        )
+    image = torch.from_numpy(pixels).permute(2, 0, 1)
+    return (image if size is None else resize(image[None], size)[0]), mode in _GREY
+
+
+def _pixels(images: Tensor) -> str:
+    return f"{images.shape[-2]}x{images.shape[-1]}"

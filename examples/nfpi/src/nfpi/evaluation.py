@@ -1,0 +1,197 @@
+"""What a trained flow is judged by: accuracy, likelihood, calibration, where its latents lie."""
+
+import math
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from fpigauss import ClassStatistics, ConvergenceWarning, InvalidInputError, pairwise_kld
+from fpigauss_torch import ClassFlow, LatentPrior, calibrate_temperature
+from torch import Tensor
+
+from nfpi.generation import evaluating, generate_images
+
+__all__ = [
+    "calibration",
+    "class_scores",
+    "evaluate",
+    "expected_calibration_error",
+    "latent_shift",
+    "sample_grid",
+    "smallest_kld",
+]
+
+
+@torch.no_grad()
+def class_scores(
+    model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log p(x|y) of every class, and the labels, on the host.
+
+    Parameters
+    ----------
+    model : ClassFlow
+        Evaluated in eval mode, which is restored.
+    batches : iterable of (x, y)
+        Batches of images and labels.
+    device : torch.device, optional
+        Where the model is; the host by default.
+
+    Returns
+    -------
+    scores : (N, K) float64 tensor
+    labels : (N,) int64 tensor
+    """
+    with evaluating(model):
+        pairs = [(model.class_log_prob(x.to(device)).cpu().double(), y) for x, y in batches]
+    if not pairs:
+        raise InvalidInputError("batches are none; give at least one to evaluate on")
+    return torch.cat([scores for scores, _ in pairs]), torch.cat([labels for _, labels in pairs])
+
+
+def evaluate(scores: Tensor, labels: Tensor, dim: int, levels: int = 256) -> dict[str, float]:
+    """Accuracy and likelihood from scores of each class.
+
+    Parameters
+    ----------
+    scores : (N, K) tensor
+        log p(x|y), in nats.
+    labels : (N,) int64 tensor
+    dim : int
+        Dimensions of an image.
+    levels : int
+        Grey levels before the images were scaled down to [0, 1).
+
+    Returns
+    -------
+    dict
+        nf_acc: the part whose own class has the highest density; nll: -log p(x|y) in nats, its
+        mean; bits_per_dim: the same of the images of ``levels`` levels, a dimension.
+    """
+    nll = -float(scores.gather(1, labels[:, None]).mean())
+    return {
+        "nf_acc": float((scores.argmax(1) == labels).double().mean()),
+        "nll": nll,
+        "bits_per_dim": nll / (math.log(2.0) * dim) + math.log2(levels),
+    }
+
+
+def calibration(scores: Tensor, labels: Tensor) -> dict[str, float]:
+    """How far posteriors are from accuracies, as they are and at a fitted temperature.
+
+    Each half of the rows (even and odd ones) gets the temperature of the other half.
+
+    Returns
+    -------
+    dict
+        ece: of the posteriors as they are; ece_calibrated: at the fitted temperatures;
+        temperature: the geometric mean of the two.
+    """
+    halves = [torch.arange(start, len(scores), 2) for start in (0, 1)]
+    posterior = torch.empty_like(scores)
+    temperatures = []
+    for fitted, judged in (halves, halves[::-1]):
+        temperatures.append(_temperature(scores[fitted], labels[fitted]))
+        posterior[judged] = torch.softmax(scores[judged] / temperatures[-1], 1)
+    return {
+        "ece": expected_calibration_error(torch.softmax(scores, 1), labels),
+        "ece_calibrated": expected_calibration_error(posterior, labels),
+        "temperature": math.sqrt(math.prod(temperatures)),
+    }
+
+
+def _temperature(scores: Tensor, labels: Tensor) -> float:
+    """The best temperature; 1 where no class differs from another, as in a flow that diverged."""
+    if bool((scores == scores[:, :1]).all()):
+        return 1.0
+    with warnings.catch_warnings():
+        # where all rows are right, or chance does better, the limit is a fair answer
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return calibrate_temperature(scores, labels)
+
+
+def expected_calibration_error(posterior: Tensor, labels: Tensor, n_bins: int = 15) -> float:
+    """The mean gap of confidence and accuracy, in bins of equal width in the confidence.
+
+    Parameters
+    ----------
+    posterior : (N, K) tensor
+        p(y|x).
+    labels : (N,) int64 tensor
+    n_bins : int
+
+    Returns
+    -------
+    float
+        sum over bins of (its part of all rows) abs(accuracy - mean confidence).
+    """
+    confidence, predicted = posterior.double().max(1)
+    surplus = confidence - (predicted == labels).double()
+    bins = (confidence * n_bins).long().clamp_max(n_bins - 1)
+    gaps = torch.zeros(n_bins, dtype=torch.float64).index_add_(0, bins, surplus)
+    return float(gaps.abs().sum() / len(labels))
+
+
+def latent_shift(prior: LatentPrior, statistics: ClassStatistics) -> dict[str, float]:
+    """How far the latents of a class lie from the Gaussian that they were trained towards.
+
+    Parameters
+    ----------
+    prior : LatentPrior
+        The Gaussians.
+    statistics : ClassStatistics
+        Of the latents, diagonal or dense.
+
+    Returns
+    -------
+    dict
+        latent_shift: the distance of a class's mean latent from its Gaussian's mean, averaged over
+        classes; latent_shift_max: the largest; latent_distance: the root mean square distance of
+        latents from the mean of their Gaussian, averaged likewise.
+    """
+    means = torch.as_tensor(statistics.means)
+    variances = torch.as_tensor(statistics.covariances)
+    if variances.ndim == 3:
+        variances = variances.diagonal(dim1=1, dim2=2)
+    shift = (means - prior.density().means.detach().to(means)).norm(dim=1)  # (K,)
+    distance = (shift.square() + variances.sum(1)).sqrt()
+    return {
+        "latent_shift": float(shift.mean()),
+        "latent_shift_max": float(shift.max()),
+        "latent_distance": float(distance.mean()),
+    }
+
+
+def smallest_kld(prior: LatentPrior) -> float:
+    """The smallest divergence between two classes' Gaussians: how far apart the closest are."""
+    divergences = pairwise_kld(prior.class_gaussians())
+    apart = ~torch.eye(len(divergences), dtype=torch.bool, device=divergences.device)
+    return float(divergences[apart].min())
+
+
+def sample_grid(
+    model: ClassFlow, *, columns: int = 10, temperature: float = 1.0, seed: int = 0
+) -> np.ndarray:
+    """Samples of every class as one picture, a row a class.
+
+    Parameters
+    ----------
+    model : ClassFlow
+        Over images (C, H, W) in [0, 1], of one channel or three.
+    columns : int
+        Samples of a class.
+    temperature : float
+        Multiplies the latents' standard deviations.
+    seed : int
+
+    Returns
+    -------
+    (H', W') or (H', W', 3) uint8 array
+    """
+    n_classes = model.gaussians.n_classes
+    images = generate_images(model, columns * n_classes, temperature, seed=seed).images
+    tiles = torch.nn.functional.pad(images, (1, 1, 1, 1), value=255)
+    tiles = tiles.unflatten(0, (columns, n_classes))  # (columns, K, C, H, W)
+    rows = tiles.permute(1, 3, 0, 4, 2).flatten(2, 3).flatten(0, 1).numpy()
+    return rows[..., 0] if rows.shape[-1] == 1 else rows

@@ -1,0 +1,154 @@
+"""The matrix-exponential Glow of Xiao and Liu (2020), https://arxiv.org/abs/2007.09651."""
+
+from collections.abc import Sequence
+
+import torch
+from fpigauss import InvalidInputError
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nfpi.flows.base import ImageFlow, Shape
+from nfpi.flows.layers import ActNorm, MatrixExpConv, MatrixExpCoupling
+from nfpi.flows.preprocessing import make_preprocessing
+
+__all__ = ["PRESETS", "MatrixExpFlow"]
+
+#: Options of ``MatrixExpFlow`` by name. "mef32" is the paper's, for 32x32 colour.
+PRESETS: dict[str, dict[str, object]] = {
+    "mef16": {"steps": 4, "blocks": (1, 1), "channels": 32},
+    "mef28": {"steps": 8, "blocks": (4, 2), "channels": 64},
+    "mef32": {"steps": 8, "blocks": (8, 4, 2), "channels": 128},
+    "mef64": {"steps": 8, "blocks": (8, 4, 2, 2), "channels": 128},
+}
+
+
+class _Step(nn.Module):
+    """ActNorm, 1x1 convolution, coupling."""
+
+    def __init__(self, shape: Shape, channels: int, n_blocks: int) -> None:
+        super().__init__()
+        self.norm = ActNorm(shape)
+        self.mixing = MatrixExpConv(shape[0])
+        self.coupling = MatrixExpCoupling(shape[0], channels, n_blocks)
+
+    def initialise(self, x: Tensor) -> Tensor:
+        """Set the layers by a batch; gives what leaves them."""
+        self.norm.initialise(x)
+        x, _ = self.norm.encode(x)
+        x, _ = self.mixing.encode(x)
+        self.coupling.initialise(x)
+        return self.coupling.encode(x)[0]
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x, of_norm = self.norm.encode(x)
+        x, of_mixing = self.mixing.encode(x)
+        x, of_coupling = self.coupling.encode(x)
+        return x, of_coupling + (of_norm + of_mixing)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.norm.decode(self.mixing.decode(self.coupling.decode(z)))
+
+
+class MatrixExpFlow(ImageFlow):
+    """Levels of actnorm, 1x1 convolution and coupling, the latter two by matrix exponentials.
+
+    Each level begins with a squeeze of 2x2 pixels to channels; after all but the last, half of the
+    channels leave as latents.
+
+    The first batch that is encoded in train mode initialises the layers. Under several processes
+    encode one before the flow is distributed: they would each take their own.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (C, H, W); H and W are divisible by 2 once a level.
+    blocks : sequence of int
+        Residual blocks of a coupling's network, level by level; as many levels as numbers.
+    steps : int
+        Of every level.
+    channels : int
+        Of the residual blocks.
+    preprocessing : str
+        "scale" or "logit".
+    alpha, extent : float
+        Of the preprocessing that is used.
+    """
+
+    def __init__(
+        self,
+        image_shape: Shape,
+        *,
+        blocks: Sequence[int] = (8, 4, 2),
+        steps: int = 8,
+        channels: int = 128,
+        preprocessing: str = "scale",
+        alpha: float = 0.05,
+        extent: float = 0.5,
+    ) -> None:
+        """Build the levels."""
+        n_channels, height, width = image_shape
+        factor = 2 ** len(blocks)
+        if height % factor or width % factor:
+            raise InvalidInputError(
+                f"image_shape is {tuple(image_shape)}: {len(blocks)} levels need height and width "
+                f"to be multiples of {factor}; resize the images, or pass fewer blocks"
+            )
+        levels, shapes = [], []
+        for level, n_blocks in enumerate(blocks, 1):
+            shape = (4 * n_channels, height // 2**level, width // 2**level)
+            levels.append(nn.ModuleList(_Step(shape, channels, n_blocks) for _ in range(steps)))
+            n_channels = shape[0] // 2
+            shapes.append((n_channels, *shape[1:]) if level < len(blocks) else shape)
+        super().__init__(image_shape, shapes)
+        option = {"alpha": alpha} if preprocessing == "logit" else {"extent": extent}
+        self.preprocessing = make_preprocessing(preprocessing, **option)
+        self.levels = nn.ModuleList(levels)
+        self.register_buffer("initialised", torch.tensor(False))
+        self._settled = False  # read from the buffer once: on a GPU every look at it would wait
+        self.register_load_state_dict_post_hook(_unsettle)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set all layers by a batch of images."""
+        x, _ = self.preprocessing.encode(x)
+        for level, steps in enumerate(self.levels, 1):
+            x = functional.pixel_unshuffle(x, 2)
+            for step in steps:
+                x = step.initialise(x)
+            if level < len(self.levels):
+                x, _ = x.chunk(2, 1)
+        self.initialised.fill_(True)
+
+    def encode(self, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """The latents of every level, the finest first."""
+        if self.training and not self._settled:
+            if not self.initialised:
+                self.initialise(x)
+            self._settled = True
+        x, logdet = self.preprocessing.encode(x)
+        latents = []
+        for level, steps in enumerate(self.levels, 1):
+            x = functional.pixel_unshuffle(x, 2)
+            for step in steps:
+                x, change = step.encode(x)
+                logdet = logdet + change
+            if level < len(self.levels):
+                x, leaving = x.chunk(2, 1)
+                latents.append(leaving)
+        return [*latents, x], logdet
+
+    def decode(self, latents: Sequence[Tensor]) -> Tensor:
+        """The inverse."""
+        *leaving, x = latents
+        for level in reversed(range(len(self.levels))):
+            if level < len(leaving):
+                x = torch.cat([x, leaving[level]], 1)
+            for step in reversed(self.levels[level]):
+                x = step.decode(x)
+            x = functional.pixel_shuffle(x, 2)
+        return self.preprocessing.decode(x)
+
+
+def _unsettle(flow: MatrixExpFlow, _: object) -> None:
+    """A loaded state may be from before the first batch, or after."""
+    flow._settled = False

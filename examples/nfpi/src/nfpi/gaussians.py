@@ -1,0 +1,189 @@
+"""The class Gaussians of a run: which they are, when they are fitted, and the loss they bring."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from fpigauss import (
+    ClassStatistics,
+    InvalidInputError,
+    NotPositiveDefiniteError,
+    solve_fixed_point,
+)
+from fpigauss_torch import (
+    ClassFlow,
+    FixedPointSchedule,
+    LatentGaussians,
+    LatentPrior,
+    gather_statistics,
+)
+from fpigauss_torch.priors import (
+    DataGaussians,
+    GradientGaussians,
+    LearnedMeans,
+    RandomMeans,
+    SymmetricKLMeans,
+    information_bottleneck_loss,
+)
+from torch import Tensor, nn
+
+from nfpi.config import GaussiansConfig
+
+__all__ = ["Objective", "make_prior", "make_schedule", "over", "reestimated", "start_"]
+
+
+def make_prior(config: GaussiansConfig, n_classes: int, dim: int, seed: int) -> LatentPrior:
+    """The prior of a scheme, before it has seen a latent.
+
+    Parameters
+    ----------
+    config : GaussiansConfig
+        The scheme and its settings.
+    n_classes, dim : int
+        K and d.
+    seed : int
+        Of means that are drawn.
+
+    Returns
+    -------
+    LatentPrior
+    """
+    match config.scheme:
+        case "data":
+            return DataGaussians(n_classes, dim, config.covariance, config.tied)
+        case "gradient":
+            return GradientGaussians(
+                n_classes, dim, config.lam, pi=config.pi, alpha=config.alpha, seed=seed
+            )
+        case "random_means":
+            return RandomMeans(n_classes, dim, scale=config.scale, seed=seed)
+        case "learned_means" | "ib_inn":
+            return LearnedMeans(n_classes, dim, scale=config.scale, seed=seed)
+        case "klj":
+            return SymmetricKLMeans(n_classes, dim, config.lam, scale=config.scale, seed=seed)
+    return LatentGaussians(n_classes, dim, config.covariance, config.tied)
+
+
+def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule | None:
+    """When the Gaussians are fitted, and how; None where training moves them, or nothing.
+
+    Parameters
+    ----------
+    config : GaussiansConfig
+        The scheme and its settings.
+    n_epochs : int
+        Of the run: one of them at least has to be due.
+
+    Returns
+    -------
+    FixedPointSchedule or None
+    """
+    if config.scheme not in ("fixed_point", "data"):
+        return None
+    options: dict[str, Any] = {}
+    if config.scheme == "fixed_point":
+        options = {
+            "update": config.update,
+            "pi": config.pi,
+            "alpha": config.alpha,
+            "equations": config.equations,
+        }
+        if not config.single_iteration:
+            options |= {"init": config.init, "max_iter": config.max_iter, "tol": config.tol}
+        _check_together(config, options)
+    schedule = FixedPointSchedule(
+        lam=config.lam,
+        epochs=config.epochs,
+        single_iteration=config.single_iteration,
+        options=options,
+    )
+    if not any(schedule.due(epoch) for epoch in range(n_epochs)):
+        raise InvalidInputError(
+            f"gaussians.epochs is {config.epochs}, none of the run's {n_epochs} epochs; the "
+            "Gaussians would never be fitted"
+        )
+    return schedule
+
+
+def _check_together(config: GaussiansConfig, options: dict[str, Any]) -> None:
+    """Refuse options that do not suit one another or the family, now and not at the first fit."""
+    spread = torch.ones(2, 1, 1) if config.covariance == "dense" else torch.ones(2, 1)
+    toy = ClassStatistics(
+        torch.full((2,), 2.0), torch.arange(2.0)[:, None], spread, classes=np.arange(2)
+    )
+    family: dict[str, Any] = {"covariance": config.covariance, "tied": config.tied}
+    with warnings.catch_warnings(), suppress(NotPositiveDefiniteError):
+        warnings.simplefilter("ignore")
+        solve_fixed_point(toy, config.lam, **family, **{**options, "max_iter": 1})
+
+
+def start_(model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], init: str) -> None:
+    """Start a prior that is trained from the latents of the data, where ``init`` is "data".
+
+    Other priors stay as they are. Every process calls it, with its own shard.
+    """
+    prior = model.gaussians
+    if init == "data" and isinstance(prior, GradientGaussians | LearnedMeans | SymmetricKLMeans):
+        fitted = over(model, DataGaussians(prior.n_classes, prior.dim).to(prior.means.device))
+        prior.init_from_(gather_statistics(fitted, batches))
+
+
+def reestimated(
+    model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], config: GaussiansConfig
+) -> tuple[ClassFlow, ClassStatistics]:
+    """The same flow over Gaussians estimated (lam = 0) from its latents as they are now.
+
+    A flow that underfits leaves a class beside its Gaussian, not within: these are where the
+    latents are. After a fixed point or data initialisation they are of the config's covariance
+    family, after any other prior they have a variance a class and dimension. Parameters are shared
+    with ``model``; the statistics are those of the latents.
+    """
+    prior = model.gaussians
+    # the config's family is of these two schemes alone
+    fitted = config.scheme in ("fixed_point", "data")
+    family = (config.covariance, config.tied) if fitted else ("diagonal", False)
+    fresh = LatentGaussians(prior.n_classes, prior.dim, *family)
+    again = over(model, fresh.to(next(iter(model.parameters())).device))
+    statistics = gather_statistics(again, batches)
+    fresh.solve_(statistics, lam=0.0)
+    return again, statistics
+
+
+def over(model: ClassFlow, prior: LatentPrior) -> ClassFlow:
+    """The flow of ``model``, its very parameters, over another prior."""
+    return ClassFlow(model.flow, prior, codec=model.codec)
+
+
+class Objective(nn.Module):
+    """The loss of a batch, as one module: what DistributedDataParallel wraps.
+
+    The mean negative log-likelihood and the prior's penalty; or, with ``beta``, IB-INN's loss and
+    the penalty.
+
+    Parameters
+    ----------
+    model : ClassFlow
+        The flow and its prior.
+    beta : float, optional
+        The weight of IB-INN's cross-entropy.
+    compiled : bool
+        Run the likelihood through ``torch.compile``.
+    """
+
+    def __init__(self, model: ClassFlow, beta: float | None = None, compiled: bool = False) -> None:
+        """Choose the likelihood."""
+        super().__init__()
+        self.model = model
+
+        likelihood: Callable[[Tensor, Tensor], Tensor] = model.forward
+        if beta is not None:
+            likelihood = partial(information_bottleneck_loss, model, beta=beta)
+        self._likelihood = torch.compile(likelihood) if compiled else likelihood
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The loss (0-d), in nats."""
+        return self._likelihood(x, y).mean() + self.model.gaussians.penalty()

@@ -1,0 +1,239 @@
+"""A grid: every run of a scale, its tables and claims, as one committed JSON file."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fpigauss import InvalidInputError
+
+from nfpi.claims import Claim, Side
+
+__all__ = ["Column", "Grid", "Row", "Run", "Table", "merged", "read_grid", "write_grid"]
+
+KINDS = ("flow", "augmentation")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, which leaves one record of its name.
+
+    Parameters
+    ----------
+    name : str
+        The key of its record.
+    setting : str
+        What it has in common with the same run at other seeds.
+    seed : int
+        Of the flow, the batches, the noise, the generated images.
+    tables : tuple of str
+        Where its figures go: the first table is the one that it is run for.
+    dataset : str
+        The name of the images, given a path on the command line; "digits" needs none.
+    config : mapping
+        What differs from the grid's base, as nested tables of a run config.
+    kind : {"flow", "augmentation"}
+        Train a flow and measure it, or train one and augment a classifier's images with it.
+    options : mapping
+        Of the measurements that follow the training.
+    tuned_by : tuple of str
+        Runs among which the one with the highest validation NF-Acc decides: its ``choice`` is
+        merged into this config.
+    choice : mapping
+        Of a tuning run: what it tries. Tuning runs split their validation images off the training
+        images and never see a test image.
+    """
+
+    name: str
+    setting: str
+    seed: int
+    tables: tuple[str, ...]
+    dataset: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "flow"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tuned_by: tuple[str, ...] = ()
+    choice: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_tuning(self) -> bool:
+        """Whether it only chooses a setting of other runs."""
+        return bool(self.choice)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: a setting, and the paper's row that it stands beside.
+
+    ``metric`` stands in for the column's, where one run measures several rows.
+    """
+
+    label: str
+    setting: str
+    paper: str | None = None
+    metric: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: a metric of the records, and how it is printed.
+
+    ``median`` is for times, which a busy machine stretches: no mean, and no interval.
+    """
+
+    metric: str
+    heading: str
+    digits: int = 3
+    median: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what is asked, its rows and columns, and what its readers have to know."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All runs of a scale in the order in which they are run, with what is made of them."""
+
+    scale: str
+    note: str
+    base: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    tables: Mapping[str, Table]
+    claims: tuple[Claim, ...]
+
+    def __post_init__(self) -> None:
+        """Check that it is whole."""
+        names = [run.name for run in self.runs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InvalidInputError(f"the grid lists runs twice: {twice}")
+        unusable = [
+            name for name in names if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name)
+        ]
+        if unusable:
+            raise InvalidInputError(
+                f"names of runs are names of files, which these are not: {unusable}"
+            )
+        known = {run.setting for run in self.runs if not run.is_tuning}
+        choosing = {run.name for run in self.runs if run.is_tuning}
+        for run in self.runs:
+            unknown = set(run.tables) - self.tables.keys()
+            if unknown or not run.tables:
+                raise InvalidInputError(f"run {run.name!r}: no such tables {sorted(unknown)}")
+            if not choosing.issuperset(run.tuned_by):
+                raise InvalidInputError(
+                    f"run {run.name!r} is tuned by {run.tuned_by}, not all of them tuning runs"
+                )
+            if run.kind not in KINDS:
+                raise InvalidInputError(f"run {run.name!r}: kind is {run.kind!r}, not of {KINDS}")
+            rows = {row.setting for name in run.tables for row in self.tables[name].rows}
+            if not run.is_tuning and run.setting not in rows:
+                raise InvalidInputError(f"run {run.name!r}: no table has its {run.setting!r}")
+        sides = [side for claim in self.claims for pair in claim.pairs for side in pair]
+        rows_ = [row for table in self.tables.values() for row in table.rows]
+        missing = sorted({part.setting for part in (*sides, *rows_)} - known)
+        if missing:
+            raise InvalidInputError(f"tables or claims name settings without a run: {missing}")
+
+    def of_table(self, name: str) -> tuple[Run, ...]:
+        """The runs of a table, with those that tune them; of all tables for "all"."""
+        if name == "all":
+            return self.runs
+        wanted = [run for run in self.runs if name in run.tables]
+        needed = {run.name for run in wanted} | {by for run in wanted for by in run.tuned_by}
+        return tuple(run for run in self.runs if run.name in needed)
+
+    def runs_of(self, setting: str) -> tuple[Run, ...]:
+        """The runs of a setting, one a seed; none of those that tune it."""
+        return tuple(run for run in self.runs if run.setting == setting and not run.is_tuning)
+
+
+def merged(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables with changes laid over them, later ones on top."""
+    result = {
+        key: merged(value) if isinstance(value, Mapping) else value for key, value in base.items()
+    }
+    for change in changes:
+        for key, value in change.items():
+            old = result.get(key)
+            both = isinstance(value, Mapping) and isinstance(old, Mapping)
+            result[key] = merged(old, value) if both else value
+    return result
+
+
+def write_grid(path: Path, grid: Grid) -> None:
+    """Write a grid as JSON, a run a line."""
+    fields = {name: json.dumps(value, indent=2) for name, value in dataclasses.asdict(grid).items()}
+    lines = [json.dumps(_without_defaults(run)) for run in grid.runs]
+    fields["runs"] = "[\n" + ",\n".join(lines) + "\n]"
+    text = ",\n".join(f"{json.dumps(name)}: {value}" for name, value in fields.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{\n" + text + "\n}\n")
+
+
+def read_grid(path: Path) -> Grid:
+    """Read what ``write_grid`` wrote.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file is missing, or no grid.
+    """
+    try:
+        found = json.loads(path.read_text())
+        return Grid(
+            scale=found["scale"],
+            note=found["note"],
+            base=found["base"],
+            runs=tuple(_run(entry) for entry in found["runs"]),
+            tables={name: _table(entry) for name, entry in found["tables"].items()},
+            claims=tuple(_claim(entry) for entry in found["claims"]),
+        )
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"{path} is missing; make it with reproduce.py --write-grid, and commit it before the "
+            "first run"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"{path} holds no grid: {error!r}") from error
+
+
+def _without_defaults(run: Run) -> dict[str, Any]:
+    blank = Run(run.name, run.setting, run.seed, run.tables, run.dataset)
+    required = {"name", "setting", "seed", "tables", "dataset"}
+    return {
+        name: value
+        for name, value in dataclasses.asdict(run).items()
+        if name in required or value != getattr(blank, name)
+    }
+
+
+def _run(entry: dict[str, Any]) -> Run:
+    tuples = {name: tuple(entry[name]) for name in ("tables", "tuned_by") if name in entry}
+    return Run(**{**entry, **tuples})
+
+
+def _table(entry: dict[str, Any]) -> Table:
+    return Table(
+        entry["title"],
+        tuple(Column(**column) for column in entry["columns"]),
+        tuple(Row(**row) for row in entry["rows"]),
+        entry.get("note", ""),
+    )
+
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    pairs = tuple(tuple(Side(**side) for side in pair) for pair in entry["pairs"])
+    return Claim(**{**entry, "pairs": pairs})

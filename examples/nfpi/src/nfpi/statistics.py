@@ -1,0 +1,93 @@
+"""Means over seeds with Student-t intervals, and differences paired by seed."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fpigauss import InvalidInputError
+from scipy.stats import t as student
+
+__all__ = ["Interval", "paired_interval", "t_interval"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its confidence interval.
+
+    Parameters
+    ----------
+    mean : float
+    half_width : float
+        Infinite for a single value, which says nothing of its own spread.
+    n : int
+        How many values.
+    """
+
+    mean: float
+    half_width: float
+    n: int
+
+    @property
+    def low(self) -> float:
+        """The lower end."""
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
+        return self.mean + self.half_width
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """The mean of independent values, with the interval of Student's t.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One a seed.
+    level : float
+        The confidence, in (0, 1).
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no value, or one is not finite.
+    """
+    if not values:
+        raise InvalidInputError("values is empty; an interval needs at least one run")
+    if not all(math.isfinite(value) for value in values):
+        raise InvalidInputError(f"values holds {list(values)}; leave out what is not finite")
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Interval(mean, math.inf, 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    quantile = float(student.ppf((1.0 + level) / 2.0, n - 1))
+    return Interval(mean, quantile * math.sqrt(variance / n), n)
+
+
+def paired_interval(
+    first: Mapping[int, float], second: Mapping[int, float], level: float = 0.95
+) -> Interval | None:
+    """The interval of first minus second, over the seeds that both have.
+
+    A seed fixes the initial flow, the batches and their noise: what it adds to both sides falls out
+    of the difference.
+
+    Parameters
+    ----------
+    first, second : mapping of seed to value
+
+    Returns
+    -------
+    Interval or None
+        None if they have no seed in common.
+    """
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        return None
+    return t_interval([first[seed] - second[seed] for seed in shared], level)
