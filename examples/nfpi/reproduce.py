@@ -19,14 +19,14 @@ from typing import Any
 from fpigauss import InvalidInputError
 
 from nfpi.figures import figure1, figure2, load_embedding, plot_levels, plot_trade_off
-from nfpi.grid import Grid, Run, read_grid, write_grid
-from nfpi.grid_of_scale import make_grid
+from nfpi.grid import Grid, PlannedRun, read_grid, write_grid
+from nfpi.grid.build import make_grid
+from nfpi.grid.scales import SCALES
+from nfpi.grid.tables import claims_table, paper_table, runs_table, tuning_table
 from nfpi.paper_figures import PAPER
 from nfpi.records import read_records
 from nfpi.runner import Outcome, finished_records, run_grid
-from nfpi.scales import SCALES
 from nfpi.script import exit_status
-from nfpi.tables import claims_table, paper_table, runs_table, tuning_table
 
 TABLES = (*PAPER, "families", "demonstration")
 FIGURES = ("fig1", "fig2")
@@ -111,7 +111,7 @@ def _empty(what: str, grid: Grid) -> list[str]:
     return [name for name in grid.tables if what in ("all", name) and not grid.tables[name].rows]
 
 
-def _wanted(what: str, grid: Grid) -> list[Run]:
+def _wanted(what: str, grid: Grid) -> list[PlannedRun]:
     """The runs that a table or figure is made of, or all."""
     if what == "fig1":
         return []
@@ -122,7 +122,9 @@ def _wanted(what: str, grid: Grid) -> list[Run]:
     return list(grid.of_table(what))
 
 
-def _run(grid: Grid, runs: Sequence[Run], folder: Path, options: argparse.Namespace) -> Outcome:
+def _run(
+    grid: Grid, runs: Sequence[PlannedRun], folder: Path, options: argparse.Namespace
+) -> Outcome:
     """Run what has no record yet."""
     sources = {}
     for option, name, path in (

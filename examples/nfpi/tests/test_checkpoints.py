@@ -56,17 +56,17 @@ def test_what_is_measured_afterwards_may_differ(path):
     assert "weights" in load_checkpoint(path, other)
 
 
-def images(grey=0, last=1):
+def images(gray=0, last=1):
     """Four pictures of two classes."""
     labels = torch.tensor([0, 1, 0, last])
-    return ImageSet(torch.full((4, 1, 2, 2), grey, dtype=torch.uint8), labels, 2, "grey")
+    return ImageSet(torch.full((4, 1, 2, 2), gray, dtype=torch.uint8), labels, 2, "gray")
 
 
 def test_what_tells_images_apart():
     found = identity(images())
     assert (found["shape"], found["n_classes"]) == ([4, 1, 2, 2], 2)
     assert identity(images()) == found
-    assert identity(images(grey=1)) != found
+    assert identity(images(gray=1)) != found
     assert identity(images(last=0)) != found
 
 
@@ -74,7 +74,7 @@ def test_a_checkpoint_of_other_images_is_refused(path):
     save_checkpoint(path, CONFIG, {"x": 1}, identity(images()))
     assert load_checkpoint(path, CONFIG, identity(images())) == {"x": 1}
     with pytest.raises(InvalidInputError, match=r"of other images: fingerprint was \d+, is \d+;"):
-        load_checkpoint(path, CONFIG, identity(images(grey=1)))
+        load_checkpoint(path, CONFIG, identity(images(gray=1)))
 
 
 def test_a_checkpoint_that_does_not_say_its_images_goes_with_any(path):

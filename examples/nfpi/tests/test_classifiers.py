@@ -134,7 +134,7 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch):
         make_classifier("eva02", 3, (3, 8, 8))
 
 
-def test_eva02_resizes_and_standardises_as_it_was_pretrained(monkeypatch):
+def test_eva02_resizes_and_standardizes_as_it_was_pretrained(monkeypatch):
     seen = {}
 
     class Body(torch.nn.Module):
@@ -163,7 +163,7 @@ def test_eva02_resizes_and_standardises_as_it_was_pretrained(monkeypatch):
     # a constant image stays one when it is resized: bicubic weights sum to one, to float rounding
     expected = torch.tensor([0.4 / 0.2, 0.5 / 0.1, 0.6 / 0.5])[:, None, None].expand(2, 3, 16, 16)
     torch.testing.assert_close(seen["x"], expected, rtol=1e-5, atol=0)
-    with pytest.raises(InvalidInputError, match="colour images, not 1 channel"):
+    with pytest.raises(InvalidInputError, match="color images, not 1 channel"):
         make_classifier("eva02", 7, SHAPE)
 
 
@@ -172,9 +172,9 @@ def test_eva02_resizes_and_standardises_as_it_was_pretrained(monkeypatch):
 
 def test_one_cycle_is_torchs():
     recipe, n_steps = RECIPES["resnet18"], 200
-    optimiser = torch.optim.SGD([torch.zeros(1)], recipe.lr, momentum=recipe.momentum)
+    optimizer = torch.optim.SGD([torch.zeros(1)], recipe.lr, momentum=recipe.momentum)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
+        optimizer,
         recipe.max_lr,
         total_steps=n_steps,
         div_factor=recipe.max_lr / recipe.lr,
@@ -183,7 +183,7 @@ def test_one_cycle_is_torchs():
     for step in range(n_steps):
         # the same formula in another order: a few roundings of numbers up to max_lr
         assert recipe.rate(step, n_steps) == pytest.approx(schedule.get_last_lr()[0], abs=1e-15)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
 
 
@@ -224,14 +224,14 @@ def test_every_classifier_has_a_recipe_and_augmentations():
 def test_labels_are_shared_as_the_pixels_are(mix):
     torch.manual_seed(0)
     y = torch.arange(40) % 10
-    x = (y / 16.0)[:, None, None, None].expand(40, 3, 11, 7)  # grey by class
+    x = (y / 16.0)[:, None, None, None].expand(40, 3, 11, 7)  # gray by class
     for _ in range(20):
         mixed, soft = mix(x, y, 10)
         torch.testing.assert_close(soft.sum(1), torch.ones(40))
-        # the mean grey is that of the soft label; torch's tolerances are of float32 rounding
+        # the mean gray is that of the soft label; torch's tolerances are of float32 rounding
         torch.testing.assert_close(mixed.mean((1, 2, 3)), soft @ (torch.arange(10) / 16.0))
     if mix is cutmix:
-        assert mixed.flatten(1).sort().values.diff(dim=1).gt(0).sum(1).max() <= 1  # two greys
+        assert mixed.flatten(1).sort().values.diff(dim=1).gt(0).sum(1).max() <= 1  # two grays
 
 
 @pytest.mark.parametrize("name", ["auto", "rand", "erase"])
@@ -557,7 +557,7 @@ def test_generated_images_are_balanced_and_follow_from_the_seed():
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, other.images)
     assert model.training
-    # temperature 0 gives the means, whose grey levels are floor(256 mean)
+    # temperature 0 gives the means, whose gray levels are floor(256 mean)
     means = generate_images(model, 3, 0.0).images.flatten(1)
     expected = (256 * model.gaussians.means).float().floor()
     assert torch.equal(means.float(), expected)
@@ -695,7 +695,7 @@ def test_a_classifier_that_cannot_be_trained_is_refused_before_its_flow(
     script, of_flow, tmp_path, capsys
 ):
     assert script.main(["eva02", *of_flow, "--folder", str(tmp_path / "run")]) == 1
-    # without timm it says so; with it, that digits have no colours
+    # without timm it says so; with it, that digits have no colors
     assert "eva02" in capsys.readouterr().err
     assert not (tmp_path / "flow").exists()
 

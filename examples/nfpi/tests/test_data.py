@@ -11,7 +11,7 @@ import torch
 from fpigauss import InvalidInputError
 from PIL import Image
 
-from nfpi.batches import Batches, dequantised, make_augment
+from nfpi.batches import Batches, dequantized, make_augment
 from nfpi.data import ImageSet, load_images, resize, stratified_split
 
 RNG = np.random.default_rng(0)
@@ -38,9 +38,9 @@ def test_digits_split_by_class_and_lose_nothing():
     assert (len(train), len(test), train.n_classes) == (1438, 359, 10)
     share = torch.bincount(train.labels) / torch.bincount(torch.cat([train.labels, test.labels]))
     assert (share - 0.8).abs().max() < 1 / 170  # a class has 174 at least: one more or less
-    # the noise stays within its grey level
-    grey = torch.cat([train.images, test.images])[:, 0] // 15
-    assert sorted(grey.flatten(1).tolist()) == sorted(load_digits().data.astype(int).tolist())
+    # the noise stays within its gray level
+    gray = torch.cat([train.images, test.images])[:, 0] // 15
+    assert sorted(gray.flatten(1).tolist()) == sorted(load_digits().data.astype(int).tolist())
 
 
 @pytest.mark.parametrize("layout", ["NHW", "NHWC", "NCHW"])
@@ -617,7 +617,7 @@ def test_a_batch_is_the_image_and_noise_within_a_level():
 
 def test_noise_never_reaches_the_next_level():
     white = torch.full((1 << 18,), 255, dtype=torch.uint8)
-    x = dequantised(white, torch.Generator().manual_seed(0))
+    x = dequantized(white, torch.Generator().manual_seed(0))
     assert x.max() < 1
     assert x.min() >= 255 / 256
 
@@ -735,6 +735,6 @@ def test_turns_keep_circles_and_turn_lines():
 
 
 def test_jitter_keeps_grey_grey():
-    grey = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(6, 3, 8, 8)
-    y = make_augment(["jitter"])(grey)
+    gray = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(6, 3, 8, 8)
+    y = make_augment(["jitter"])(gray)
     torch.testing.assert_close(y[:, :1].expand_as(y), y, rtol=0, atol=1e-6)

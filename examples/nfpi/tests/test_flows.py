@@ -108,7 +108,7 @@ def test_log_determinant_is_that_of_the_jacobian(name, preprocessing):
 def test_low_rank_coupling_has_the_log_determinant_of_its_jacobian():
     coupling = MatrixExpCoupling(52, hidden=4, n_blocks=1)  # 26 channels of S: past the full ones
     x = torch.randn(3, 52, 2, 1)
-    coupling.initialise(x)
+    coupling.initialize(x)
     disturbed(coupling)
     assert coupling.shapes == [(26, 3), (3, 26)]
     z, logdet = coupling.encode(x)
@@ -169,18 +169,18 @@ def test_training_lowers_the_loss_and_reaches_every_parameter(name):
     model = ClassFlow(make_flow(name, shape, **options), gaussians)
     x, y = images(shape, 64), torch.arange(64) % 2
     x[y == 1] = x[y == 1].flip(-1)
-    optimiser = torch.optim.Adamax(model.parameters(), 1e-2)
+    optimizer = torch.optim.Adamax(model.parameters(), 1e-2)
     schedule = FixedPointSchedule(lam=10.0, epochs=(1,))
     losses = []
     for step in range(30):
         schedule.step(model, [(x, y)], step)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = model(x, y).mean()
         loss.backward()
         if step > 2:  # before, the zeros at the start of networks stop gradients
             still = [n for n, p in model.named_parameters() if not p.grad.abs().max() > 0]
             assert not still
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[2] - 1.0
 
@@ -224,7 +224,7 @@ def test_a_loaded_state_says_whether_it_was_initialised():
     other.load_state_dict(started.state_dict())
     other.train()
     torch.testing.assert_close(other.encode(x + 0.1)[1], started.encode(x + 0.1)[1])
-    other.load_state_dict(untouched)  # from before: the next batch initialises again
+    other.load_state_dict(untouched)  # from before: the next batch initializes again
     other.encode(images(shape, 8))
     assert other.initialised
     assert not torch.equal(other.levels[0][0].norm.shift, fresh.levels[0][0].norm.shift)
@@ -234,7 +234,7 @@ def test_act_norm_does_not_magnify_what_is_constant_in_the_first_batch():
     norm = ActNorm((1, 2, 2))
     x = torch.randn(64, 1, 2, 2)
     x[:, 0, 0, 0] = 0.25
-    norm.initialise(x)
+    norm.initialize(x)
     scale = torch.nn.functional.softplus(norm.raw_scale).detach()
     usual = x.std(0, correction=0).square().mean().sqrt()
     torch.testing.assert_close(scale[0, 0, 0], 10.0 / usual)

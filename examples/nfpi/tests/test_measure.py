@@ -8,7 +8,7 @@ from nfpi import measure
 from nfpi.checkpoints import identity
 from nfpi.config import from_dict
 from nfpi.data import ImageSet
-from nfpi.grid import Column, Grid, Row, Run, Table
+from nfpi.grid import Column, Grid, PlannedRun, Row, Table
 from nfpi.records import read_records, write_record
 from nfpi.runner import finished_records, run_grid
 
@@ -22,7 +22,7 @@ BASE = {
 
 
 def run_of(name, **config):
-    return Run(name, name, 0, ("table1",), "digits", config=config)
+    return PlannedRun(name, name, 0, ("table1",), "digits", config=config)
 
 
 @pytest.fixture

@@ -13,17 +13,18 @@ from filelock import FileLock
 from fpigauss import InvalidInputError
 
 from nfpi import measure, runner
-from nfpi.claims import Claim, Measured, Side, Verdict, decide
 from nfpi.config import from_dict
 from nfpi.figures import figure1, figure2, load_embedding
 from nfpi.grid import Row, Table, merged, read_grid, write_grid
-from nfpi.grid_of_scale import make_grid
+from nfpi.grid.build import make_grid
+from nfpi.grid.claims import Claim, Measured, Side, Verdict, decide
+from nfpi.grid.results import chosen, measured
+from nfpi.grid.scales import SCALES
+from nfpi.grid.tables import claims_table, paper_table, runs_table, tuning_table
+from nfpi.intervals import paired_interval, t_interval
 from nfpi.paper_figures import PAPER
 from nfpi.records import read_records, write_record
 from nfpi.runner import finished_records, run_grid
-from nfpi.scales import SCALES
-from nfpi.statistics import paired_interval, t_interval
-from nfpi.tables import chosen, claims_table, measured, paper_table, runs_table, tuning_table
 
 # normflows, which other modules import, still imports through the package's old names
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:normflows.*")

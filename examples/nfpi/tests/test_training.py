@@ -27,9 +27,9 @@ from nfpi.evaluation import (
     sample_grid,
 )
 from nfpi.gaussians import make_prior, make_schedule, reestimated
-from nfpi.optimisation import WeightAverage, largest_gradient, make_optimiser
+from nfpi.optimization import WeightAverage, largest_gradient, make_optimizer
 from nfpi.records import read_records
-from nfpi.run import Run, chosen_device
+from nfpi.run import TrainingRun, chosen_device
 from nfpi.training import NonFiniteLossError, _finished, load_data, train
 
 PROJECT = Path(__file__).parents[1]
@@ -146,7 +146,7 @@ def test_a_prior_a_scheme():
 
 
 def test_trained_priors_start_from_the_latents(data):
-    run = Run(config_of("gradient"), data[0], CPU, None)
+    run = TrainingRun(config_of("gradient"), data[0], CPU, None)
     with torch.no_grad():
         pairs = [(run.model.encode(x)[0].double(), y) for x, y in run.batches]
     z, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
@@ -290,7 +290,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(data, tmp_path, monkeypat
 
 
 def test_each_process_saves_its_part_of_a_batch_that_is_not_finite(data, tmp_path, monkeypatch):
-    run = Run(config_of(), data[0], CPU, tmp_path)
+    run = TrainingRun(config_of(), data[0], CPU, tmp_path)
     monkeypatch.setattr("nfpi.run.place_among_processes", lambda: (1, 2))
     x, y = next(iter(run.batches))
     with pytest.raises(NonFiniteLossError, match=r"nonfinite_batch_1\.pt"):
@@ -301,7 +301,7 @@ def test_each_process_saves_its_part_of_a_batch_that_is_not_finite(data, tmp_pat
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_a_gradient_that_is_not_finite_stops_at_its_own_step(clip, data, tmp_path):
     config = config_of(training={"clip": clip, "epochs": 1, "optimiser": "adam"})
-    run = Run(config, data[0], CPU, tmp_path)
+    run = TrainingRun(config, data[0], CPU, tmp_path)
     seen = []
 
     def spoil_the_last(gradient):
@@ -325,7 +325,7 @@ def test_large_gradients_are_finite_all_the_same():
 
 
 def test_weights_that_are_not_finite_stop_a_prior_with_a_penalty(data):
-    run = Run(config_of("gradient"), data[0], CPU, None)
+    run = TrainingRun(config_of("gradient"), data[0], CPU, None)
     with torch.no_grad():
         run.model.gaussians.means[0, 0] = math.inf
     with pytest.raises(NonFiniteLossError, match=r"step 0 .*give a folder"):
@@ -334,7 +334,7 @@ def test_weights_that_are_not_finite_stop_a_prior_with_a_penalty(data):
 
 def test_a_flow_that_has_diverged_in_the_end_is_a_failure(data):
     training, test = data
-    run = Run(config_of(), training, CPU, None)
+    run = TrainingRun(config_of(), training, CPU, None)
     with torch.no_grad():
         next(run.judged.codec.parameters()).fill_(math.nan)
     with pytest.raises(NonFiniteLossError, match=r"test image is not finite.*training\.lr"):
@@ -347,13 +347,13 @@ def test_a_learning_rate_that_is_too_high_does_not_go_on_silently(data):
         train(config, data=data)
 
 
-# -- the optimiser and the average ---------------------------------------------------------
+# -- the optimizer and the average ---------------------------------------------------------
 
 
 def test_learning_rates_of_the_flow_and_of_its_gaussians(data):
     config = config_of("gradient", lr=0.5, policy="linear", training={"epochs": 2})
-    run = Run(config, data[0], CPU, None)
-    _, (flow, prior) = make_optimiser(config, run.model, steps_per_epoch=10)
+    run = TrainingRun(config, data[0], CPU, None)
+    _, (flow, prior) = make_optimizer(config, run.model, steps_per_epoch=10)
     # 10 warm-up steps to 5e-3; 0.5 to 0 over 20 steps
     assert [flow(0), flow(9), flow(15)] == pytest.approx([5e-4, 5e-3, 5e-3], rel=1e-12)
     assert [prior(0), prior(10), prior(20)] == pytest.approx([0.5, 0.25, 0.0], rel=1e-12)
@@ -466,7 +466,7 @@ def test_gaussians_estimated_after_training_are_at_the_latents(data):
     ],
 )
 def test_gaussians_are_estimated_anew_in_the_priors_own_family(data, scheme, shape):
-    run = Run(config_of(scheme, covariance="isotropic", tied=True), data[0], CPU, None)
+    run = TrainingRun(config_of(scheme, covariance="isotropic", tied=True), data[0], CPU, None)
     again, _ = reestimated(run.model, run.batches, run.config.gaussians)
     with torch.no_grad():
         pairs = [(run.model.encode(x)[0].double(), y) for x, y in run.batches]

@@ -1,4 +1,4 @@
-"""Batches of dequantised images, in an order that only the seed and the epoch decide."""
+"""Batches of dequantized images, in an order that only the seed and the epoch decide."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from nfpi.data import ImageSet
 
-__all__ = ["Batches", "dequantised", "make_augment"]
+__all__ = ["Batches", "dequantized", "make_augment"]
 
 #: An augmentation: images (B, C, H, W) in [0, 1] and where its random numbers come from.
 Augment = Callable[[Tensor, Generator], Tensor]
@@ -24,7 +24,7 @@ _JITTER = 0.2
 class Batches:
     """Batches (x, y): x float32 (B, C, H, W) in [0, 1), y int64 (B,).
 
-    Every epoch has its own order, augmentations and dequantisation noise, and these depend on
+    Every epoch has its own order, augmentations and dequantization noise, and these depend on
     ``seed`` and the epoch's number alone: a run that is resumed sees what an unbroken one does.
     Iterating the object itself gives epoch 0, without augmentation: what Gaussians are fitted on.
 
@@ -109,12 +109,12 @@ class Batches:
                 changed = augment(images / 255, change)
                 images = (255 * changed).round().clamp(0, 255).to(torch.uint8)
             # the whole batch on every rank: random numbers do not depend on how many there are
-            x, y = dequantised(images, noise), self.image_set.labels[batch]
+            x, y = dequantized(images, noise), self.image_set.labels[batch]
             yield x[self.rank :: self.n_ranks], y[self.rank :: self.n_ranks]
 
 
-def dequantised(images: Tensor, generator: Generator) -> Tensor:
-    """(u + U) / 256 with U uniform in [0, 1): a density in [0, 1) for the grey levels of images.
+def dequantized(images: Tensor, generator: Generator) -> Tensor:
+    """(u + U) / 256 with U uniform in [0, 1): a density in [0, 1) for the gray levels of images.
 
     Parameters
     ----------
@@ -214,8 +214,8 @@ def _jitter(x: Tensor, generator: Generator) -> Tensor:
     x = (mean + factor() * (x - mean)).clamp(0, 1)
     if x.shape[1] == 1:
         return x
-    grey = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    return (grey + factor() * (x - grey)).clamp(0, 1)
+    gray = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    return (gray + factor() * (x - gray)).clamp(0, 1)
 
 
 def _uniform(x: Tensor, generator: Generator) -> Tensor:

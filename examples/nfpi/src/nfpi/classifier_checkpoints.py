@@ -19,7 +19,7 @@ def save_progress(
     path: Path,
     settings: dict[str, Any],
     model: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     history: list[dict[str, Any]],
 ) -> None:
     """Write what training needs to go on; a file of the same path is replaced.
@@ -30,7 +30,7 @@ def save_progress(
         The file; its folder is made if need be.
     settings : dict
         What JSON can hold: only a run of the same can go on from it.
-    model, optimiser
+    model, optimizer
         Their states are kept.
     history : list of dict
         One an epoch.
@@ -40,21 +40,21 @@ def save_progress(
         "format": _FORMAT,
         "settings": json.dumps(settings),
         "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "optimiser": optimizer.state_dict(),
         "history": history,
     }
     write_atomically(path, lambda at: torch.save(content, at))
 
 
 def restore_progress(
-    path: Path, settings: dict[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer
+    path: Path, settings: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> list[dict[str, Any]]:
-    """The history so far, once model and optimiser are as they were.
+    """The history so far, once model and optimizer are as they were.
 
     Parameters
     ----------
-    path, settings, model, optimiser
-        As in ``save_progress``; model and optimiser are changed in place.
+    path, settings, model, optimizer
+        As in ``save_progress``; model and optimizer are changed in place.
 
     Returns
     -------
@@ -77,5 +77,5 @@ def restore_progress(
             f"checkpoint {str(path)!r} is of another run: {was}; give another path, or delete it"
         )
     model.load_state_dict(content["model"])
-    optimiser.load_state_dict(content["optimiser"])
+    optimizer.load_state_dict(content["optimiser"])
     return list(content["history"])

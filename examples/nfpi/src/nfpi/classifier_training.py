@@ -22,7 +22,7 @@ from nfpi.data import ImageSet
 from nfpi.flow_augmentation import FlowAugmentation
 from nfpi.generation import evaluating, generate_images
 from nfpi.mixing import make_pipeline
-from nfpi.optimisation import largest_gradient
+from nfpi.optimization import largest_gradient
 from nfpi.recipes import RECIPES, Recipe
 from nfpi.seeding import seeded
 
@@ -118,12 +118,12 @@ def train_classifier(
     """
     _check_alike(training, test)
     if recipe.batch_size == 1:
-        raise InvalidInputError("batch_size is 1; pass at least 2, as batch normalisation needs")
+        raise InvalidInputError("batch_size is 1; pass at least 2, as batch normalization needs")
     device = next(model.parameters()).device
     batches = Batches(training, recipe.batch_size, seed=seed)
     small = max(training.image_shape[1:]) <= _SMALL
     pipeline = make_pipeline(augment, training.n_classes, flow=flow, small=small)
-    optimiser = _optimiser(model, recipe)
+    optimizer = _optimizer(model, recipe)
     settings: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     if checkpoint is not None:
@@ -139,7 +139,7 @@ def train_classifier(
             "classifier": n_parameters(model),
         }
         if checkpoint.exists():
-            history = restore_progress(checkpoint, settings, model, optimiser)
+            history = restore_progress(checkpoint, settings, model, optimizer)
     n_steps = recipe.epochs * len(batches)
     for epoch in tqdm(range(len(history), recipe.epochs), "epochs", disable=not progress):
         start = time.perf_counter()
@@ -148,16 +148,16 @@ def train_classifier(
             model.train()
             for step, (x, y) in enumerate(batches.epoch(epoch), epoch * len(batches)):
                 if len(x) == 1 < len(training):
-                    continue  # batch normalisation needs two
+                    continue  # batch normalization needs two
                 x, y = pipeline(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
-                for group in optimiser.param_groups:
+                for group in optimizer.param_groups:
                     group["lr"] = recipe.rate(step, n_steps)
                 with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                     loss = F.cross_entropy(model(x), y)
                 losses.append(float(loss.detach()))
                 if not math.isfinite(losses[-1]):
                     raise _nonfinite(f"the loss is {losses[-1]}", step, epoch, checkpoint, x, y)
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
                 if recipe.clip is None:
                     size = largest_gradient(model.parameters())
@@ -166,11 +166,11 @@ def train_classifier(
                 if not math.isfinite(size):
                     what = f"the gradient's size is {size}"
                     raise _nonfinite(what, step, epoch, checkpoint, x, y)
-                optimiser.step()
+                optimizer.step()
         seconds = time.perf_counter() - start
         history.append({"epoch": epoch, "loss": sum(losses) / len(losses), "seconds": seconds})
         if checkpoint is not None:
-            save_progress(checkpoint, settings, model, optimiser, history)
+            save_progress(checkpoint, settings, model, optimizer, history)
     # what fits with gradients fits without them
     accuracy, top5 = judge(model, test, recipe.batch_size)
     return ClassifierRun(accuracy, top5, history)
@@ -208,7 +208,7 @@ def judge(model: nn.Module, test: ImageSet, at_once: int = 500) -> tuple[float, 
     model : nn.Module
         Images in [0, 1] to logits.
     test : ImageSet
-        Images, each grey level at its middle.
+        Images, each gray level at its middle.
     at_once : int
         Images in a batch.
 
@@ -301,7 +301,7 @@ def _check_alike(training: ImageSet, test: ImageSet) -> None:
         )
 
 
-def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(

@@ -35,12 +35,12 @@ _SMALL = 64
 
 
 class Classifier(nn.Module):
-    """A network behind the standardisation of its inputs.
+    """A network behind the standardization of its inputs.
 
     Parameters
     ----------
     body : nn.Module
-        Standardised images to logits, or to an object with ``logits``.
+        Standardized images to logits, or to an object with ``logits``.
     mean, std : sequence of float
         Of the pixels in [0, 1], a number a channel or one for all.
     size : int, optional
@@ -102,7 +102,7 @@ def small_cnn(
     Returns
     -------
     Classifier
-        With 67,442 parameters for ten classes of grey images.
+        With 67,442 parameters for ten classes of gray images.
     """
     if min(image_shape[1:]) < 4:
         pixels = "x".join(map(str, image_shape[1:]))
@@ -254,7 +254,7 @@ def eva02(
 ) -> Classifier:
     """EVA02 of timm, pretrained: 87 million parameters, as in Table 6.
 
-    Images are resized to what it was pretrained on, and standardised as they were then.
+    Images are resized to what it was pretrained on, and standardized as they were then.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def eva02(
         ) from error
     if image_shape[0] != 3:
         raise InvalidInputError(
-            f"eva02 takes colour images, not {image_shape[0]} channel(s); repeat the channel"
+            f"eva02 takes color images, not {image_shape[0]} channel(s); repeat the channel"
         )
     body = timm.create_model(name, pretrained=pretrained, num_classes=n_classes)
     given = body.pretrained_cfg

@@ -59,7 +59,7 @@ class GaussiansConfig(Section):
     """The class Gaussians, and how they come about.
 
     ``scheme`` says which prior; the fits ("fixed_point", "data") take ``covariance`` to ``init``
-    as ``fpigauss.fit_fixed_point`` and ``FixedPointSchedule`` do. Priors that an optimiser trains
+    as ``fpigauss.fit_fixed_point`` and ``FixedPointSchedule`` do. Priors that an optimizer trains
     use ``lr`` with ``policy``; ``scale`` is the spread of means that are drawn, ``beta`` the weight
     of classification in "ib_inn" and "klj". A lam of 100 K^2 at alpha 10 is what
     ``FixedPointSchedule`` takes by itself.

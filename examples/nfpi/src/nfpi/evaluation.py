@@ -61,7 +61,7 @@ def evaluate(scores: Tensor, labels: Tensor, dim: int, levels: int = 256) -> dic
     dim : int
         Dimensions of an image.
     levels : int
-        Grey levels before the images were scaled down to [0, 1).
+        Gray levels before the images were scaled down to [0, 1).
 
     Returns
     -------

@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from nfpi.checkpoints import write_atomically
-from nfpi.claims import Side
 from nfpi.grid import Grid
-from nfpi.settings import ALPHA
-from nfpi.statistics import t_interval
-from nfpi.tables import values_by_seed
+from nfpi.grid.claims import Side
+from nfpi.grid.results import values_by_seed
+from nfpi.grid.settings import ALPHA
+from nfpi.intervals import t_interval
 
 __all__ = ["figure1", "figure2", "load_embedding", "plot_levels", "plot_trade_off"]
 
@@ -97,14 +97,14 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(z))[:SHOWN]
     classes, codes = np.unique(y, return_inverse=True)
-    colours = _colours(len(classes))
+    colors = _colors(len(classes))
     for axis, (title, gaussians) in zip(axes.flat, panels[0] + panels[1], strict=True):
         broken = gaussians is None and title != "the embedding"
         if not broken:
             points = z[rows] if gaussians is None else gaussians.sample(y[rows], seed=0)
-            axis.scatter(*points.T, c=colours[codes[rows]], s=3, alpha=0.4, linewidths=0)
+            axis.scatter(*points.T, c=colors[codes[rows]], s=3, alpha=0.4, linewidths=0)
         if gaussians is not None:
-            _ellipses(axis, gaussians, colours)
+            _ellipses(axis, gaussians, colors)
         axis.set(title=title, aspect="equal", adjustable="box")
         axis.tick_params(labelsize=7)
         axis.title.set_fontsize(10)
@@ -212,12 +212,12 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
             points.setdefault(name, []).append(
                 tuple(np.mean([values[seed] for seed in seeds]) for values in (nll, accuracy))
             )
-    markers, colours = "os^vDP*X<>hp", matplotlib.colormaps["tab20"]
+    markers, colors = "os^vDP*X<>hp", matplotlib.colormaps["tab20"]
     best = min((nll for found in points.values() for nll, _ in found), default=0.0)
     for i, (name, found) in enumerate(points.items()):
         nll, accuracy = zip(*found, strict=True)
         axis.scatter(
-            1.0 + np.array(nll) - best, accuracy, s=36, color=colours(i % 20),
+            1.0 + np.array(nll) - best, accuracy, s=36, color=colors(i % 20),
             marker=markers[i % len(markers)], label=name,
         )  # fmt: skip
     if points:
@@ -241,14 +241,14 @@ def _save(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda at: figure.savefig(at, dpi=120, metadata={"Software": None}))
 
 
-def _colours(n: int) -> np.ndarray:
+def _colors(n: int) -> np.ndarray:
     palette = matplotlib.colormaps["tab10" if n <= 10 else "gist_ncar"]
     return palette(np.arange(n) if n <= 10 else np.linspace(0.02, 0.95, n))
 
 
-def _ellipses(axis: Axes, gaussians: ClassGaussians, colours: Sequence[Any]) -> None:
+def _ellipses(axis: Axes, gaussians: ClassGaussians, colors: Sequence[Any]) -> None:
     """Axis-parallel ones: the covariances are diagonal, (K, 2) or (2,)."""
     means = np.asarray(gaussians.means)
     widths = 2 * DEVIATIONS * np.sqrt(np.broadcast_to(gaussians.covariances, means.shape))
-    for mean, (width, height), colour in zip(means, widths, colours, strict=True):
-        axis.add_patch(Ellipse(mean, width, height, fill=False, edgecolor=colour, linewidth=1.5))
+    for mean, (width, height), color in zip(means, widths, colors, strict=True):
+        axis.add_patch(Ellipse(mean, width, height, fill=False, edgecolor=color, linewidth=1.5))

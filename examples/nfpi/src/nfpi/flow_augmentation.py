@@ -8,7 +8,7 @@ from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow, LatentAugmentation, LatentGaussians
 from torch import Tensor
 
-from nfpi.batches import dequantised
+from nfpi.batches import dequantized
 from nfpi.checkpoints import fingerprint
 from nfpi.data import ImageSet
 
@@ -142,4 +142,4 @@ class _Partners:
         labels = y.cpu()
         within = torch.randint(1 << 62, labels.shape) % self._counts[labels]
         rows = self._rows[self._starts[labels] + within]
-        return dequantised(self._images.images[rows], torch.default_generator)
+        return dequantized(self._images.images[rows], torch.default_generator)

@@ -27,7 +27,7 @@ def generate_images(
     seed: int = 0,
     sample: LatentPrior | None = None,
 ) -> ImageSet:
-    """Images of a flow in 256 grey levels, as many of each class, up to one.
+    """Images of a flow in 256 gray levels, as many of each class, up to one.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def generate_images(
     Returns
     -------
     ImageSet
-        Pixels outside [0, 1) are clipped; those that are not a number are grey, with a warning.
+        Pixels outside [0, 1) are clipped; those that are not a number are gray, with a warning.
     """
     prior = model.gaussians if sample is None else sample
     ours, theirs = ((p.n_classes, p.dim) for p in (model.gaussians, prior))
@@ -69,7 +69,7 @@ def generate_images(
     if n_broken:
         warnings.warn(
             f"{n_broken} of {n_images} generated images have pixels that are not numbers; they "
-            "are grey instead. Lower the temperature, or train the flow for longer",
+            "are gray instead. Lower the temperature, or train the flow for longer",
             RuntimeWarning,
             stacklevel=2,
         )

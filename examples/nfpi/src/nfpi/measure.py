@@ -22,7 +22,7 @@ from nfpi.config import EvaluationConfig, RunConfig, canonical
 from nfpi.data import ImageSet, load_images, stratified_split
 from nfpi.flow_augmentation import FlowAugmentation
 from nfpi.generation import check_generation
-from nfpi.grid import Run
+from nfpi.grid import PlannedRun
 from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.records import environment, write_record
 from nfpi.training import NonFiniteLossError, TrainedFlow, train
@@ -50,7 +50,7 @@ class Task:
 
     Parameters
     ----------
-    run : Run
+    run : PlannedRun
     config : RunConfig
     folder : Path
         Of the scale's results.
@@ -60,7 +60,7 @@ class Task:
         What a record has of the same data set: the images have to be these.
     """
 
-    run: Run
+    run: PlannedRun
     config: RunConfig
     folder: Path
     chosen_by: str | None
@@ -169,7 +169,7 @@ def _identities(source: str, size: int | None) -> dict[str, Any]:
     return {"training": identity(training), "test": identity(test)}
 
 
-def _images(run: Run, config: RunConfig) -> tuple[ImageSet, ImageSet]:
+def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
     """Training and test images; a tuning run is tested on images split off the training ones."""
     training, test = _loaded(config.data.source, config.data.size)
     if run.is_tuning:
@@ -209,7 +209,7 @@ def generated_accuracies(
 
 
 def _augmented_accuracies(
-    run: Run, trained: TrainedFlow, training: ImageSet, test: ImageSet, work: Path
+    run: PlannedRun, trained: TrainedFlow, training: ImageSet, test: ImageSet, work: Path
 ) -> Iterator[tuple[str, float]]:
     """A classifier on the flow's own training images, with every choice of augmentations.
 

@@ -132,8 +132,8 @@ def policy(name: Literal["auto", "rand", "erase"], *, small: bool = True) -> Cal
         operation = auto.RandAugment(n=2, m=9)
 
     def augmented(x: Tensor) -> Tensor:
-        colour = x.expand(-1, 3, -1, -1)  # the operations know colour images alone
-        parts = [operation(part) for part in colour.split(_ALIKE)]
+        color = x.expand(-1, 3, -1, -1)  # the operations know color images alone
+        parts = [operation(part) for part in color.split(_ALIKE)]
         changed = torch.cat(parts).clamp(0.0, 1.0)
         return changed.mean(1, keepdim=True) if x.shape[1] == 1 else changed
 

@@ -13,7 +13,7 @@ __all__ = ["RECIPES", "STANDARD_AUGMENTATION", "Recipe"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is optimised.
+    """How a classifier is optimized.
 
     Parameters
     ----------

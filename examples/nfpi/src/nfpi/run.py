@@ -1,4 +1,4 @@
-"""A run between two epochs: the model, its optimiser, and how both go on."""
+"""A run between two epochs: the model, its optimizer, and how both go on."""
 
 import math
 import os
@@ -19,17 +19,17 @@ from nfpi.config import RunConfig
 from nfpi.data import ImageSet
 from nfpi.flows import latent_dim, make_flow
 from nfpi.gaussians import Objective, make_prior, make_schedule, start_
-from nfpi.optimisation import WeightAverage, largest_gradient, make_optimiser
+from nfpi.optimization import WeightAverage, largest_gradient, make_optimizer
 from nfpi.seeding import seeded
 
-__all__ = ["NonFiniteLossError", "Run", "chosen_device", "place_among_processes"]
+__all__ = ["NonFiniteLossError", "TrainingRun", "chosen_device", "place_among_processes"]
 
 
 class NonFiniteLossError(RuntimeError):
     """The loss, or a gradient, is NaN or infinite: training cannot go on."""
 
 
-class Run:
+class TrainingRun:
     """What a run consists of.
 
     Parameters
@@ -81,7 +81,7 @@ class Run:
         if n_ranks > 1:
             # refits give all processes the same Gaussians: no buffers to send around
             self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
-        self.optimiser, self.rates = make_optimiser(config, self.model, len(self.batches))
+        self.optimizer, self.rates = make_optimizer(config, self.model, len(self.batches))
 
     @torch.no_grad()
     def _show(self, x: Tensor) -> None:
@@ -129,7 +129,7 @@ class Run:
         return {
             "epoch": epoch,
             "loss": loss / n_rows,
-            "lr": self.optimiser.param_groups[0]["lr"],
+            "lr": self.optimizer.param_groups[0]["lr"],
             **fit,
             "seconds": time.perf_counter() - start,
         }
@@ -148,10 +148,10 @@ class Run:
         }
 
     def _step(self, step: int, x: Tensor, y: Tensor) -> float:
-        """One step of the optimiser; its loss."""
+        """One step of the optimizer; its loss."""
         training = self.config.training
         x_here, y_here = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate(step)
         try:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=training.amp):
@@ -161,7 +161,7 @@ class Run:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise self._nonfinite(f"the loss is {value}", step, x, y)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
         if training.clip is None:
             size = largest_gradient(self.model.parameters())
@@ -169,7 +169,7 @@ class Run:
             size = float(nn.utils.clip_grad_norm_(self.model.parameters(), training.clip))
         if not math.isfinite(size):
             raise self._nonfinite(f"the gradient's size is {size}", step, x, y)
-        self.optimiser.step()
+        self.optimizer.step()
         if self.average is not None:
             self.average.follow(step)
         return value
@@ -196,7 +196,7 @@ class Run:
         return {
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimizer.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ class Run:
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimiser"])
 
 
 def chosen_device(device: torch.device | str | None = None) -> torch.device:

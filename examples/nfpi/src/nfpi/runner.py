@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 from fpigauss import InvalidInputError
 
 from nfpi.config import RunConfig, from_dict
-from nfpi.grid import Grid, Run, merged
+from nfpi.grid import Grid, PlannedRun, merged
+from nfpi.grid.results import chosen
 from nfpi.measure import Task, perform, record_config
 from nfpi.records import read_records, write_record
-from nfpi.tables import chosen
 
 __all__ = ["Outcome", "finished_records", "run_grid"]
 
@@ -85,7 +85,7 @@ def finished_records(grid: Grid, folder: Path) -> Records:
 
 def run_grid(
     grid: Grid,
-    runs: Sequence[Run],
+    runs: Sequence[PlannedRun],
     folder: Path,
     sources: Mapping[str, str],
     *,
@@ -100,7 +100,7 @@ def run_grid(
     Parameters
     ----------
     grid : Grid
-    runs : sequence of Run
+    runs : sequence of PlannedRun
         Of the grid.
     folder : Path
         Of the scale's results.
@@ -131,7 +131,7 @@ def run_grid(
 
 def _run_missing(
     grid: Grid,
-    runs: Sequence[Run],
+    runs: Sequence[PlannedRun],
     folder: Path,
     sources: Mapping[str, str],
     workers: int,
@@ -179,7 +179,7 @@ def _run_missing(
     return outcome
 
 
-def _why_waiting(run: Run, records: Records, sources: Mapping[str, str]) -> str:
+def _why_waiting(run: PlannedRun, records: Records, sources: Mapping[str, str]) -> str:
     if run.dataset != "digits" and run.dataset not in sources:
         return "the path of its images was not given"
     missing = [name for name in run.tuned_by if name not in records]
@@ -189,7 +189,7 @@ def _why_waiting(run: Run, records: Records, sources: Mapping[str, str]) -> str:
 
 
 def _settled(
-    run: Run, grid: Grid, records: Records, source: str
+    run: PlannedRun, grid: Grid, records: Records, source: str
 ) -> tuple[RunConfig, str | None] | None:
     """A run's config, and the tuning run that decided it; None if that is open."""
     choice, chosen_by = run.choice, None
@@ -208,7 +208,7 @@ def _settled(
 
 
 def _copied(
-    run: Run, config: dict[str, Any], chosen_by: str | None, records: Records
+    run: PlannedRun, config: dict[str, Any], chosen_by: str | None, records: Records
 ) -> dict[str, Any] | None:
     """The record of a run with the same config, under this run's name; None if there is none."""
     for record in records.values():
@@ -223,7 +223,7 @@ def _copied(
     return None
 
 
-def _data_of(run: Run, config: RunConfig, records: Records) -> dict[str, Any] | None:
+def _data_of(run: PlannedRun, config: RunConfig, records: Records) -> dict[str, Any] | None:
     """Which images the records have of a run's data set; None if none of them says."""
     for record in records.values():
         data = record["config"]["data"]

@@ -17,7 +17,7 @@ from nfpi.config import RunConfig
 from nfpi.data import ImageSet, load_images
 from nfpi.evaluation import calibration, class_scores, evaluate, latent_shift, smallest_kld
 from nfpi.gaussians import reestimated
-from nfpi.run import NonFiniteLossError, Run, chosen_device, place_among_processes
+from nfpi.run import NonFiniteLossError, TrainingRun, chosen_device, place_among_processes
 from nfpi.seeding import seeded
 
 __all__ = ["NonFiniteLossError", "TrainedFlow", "load_data", "train"]
@@ -45,7 +45,7 @@ class TrainedFlow:
         is the averaged copy, of the model itself (``live_nf_acc``, ...); the smallest divergence
         between two classes; how the last fit ended; seconds of training.
     history : list of dict
-        One an epoch, see `Run.epoch`.
+        One an epoch, see `TrainingRun.epoch`.
     """
 
     model: ClassFlow
@@ -73,7 +73,7 @@ def train(
 ) -> TrainedFlow:
     """Train a flow, from the start or from where a killed run of the same config left off.
 
-    In several processes (an initialised ``torch.distributed``) each trains on its part of every
+    In several processes (an initialized ``torch.distributed``) each trains on its part of every
     batch; the first one writes.
 
     Parameters
@@ -121,7 +121,7 @@ def train(
         if resume and checkpoint.exists():
             saved = load_checkpoint(checkpoint, config, about)
     test = Batches(test_images, _JUDGED, seed=config.training.seed, shuffle=False)
-    run = Run(config, images, where, checkpoint and checkpoint.parent)
+    run = TrainingRun(config, images, where, checkpoint and checkpoint.parent)
     history: list[dict[str, Any]] = []
     if saved is not None:
         history = saved.pop("history")
@@ -161,14 +161,14 @@ def load_data(config: RunConfig, *, progress: bool = False) -> tuple[ImageSet, I
     return images, test
 
 
-def _on_test(run: Run, model: ClassFlow, test: Batches) -> dict[str, float]:
+def _on_test(run: TrainingRun, model: ClassFlow, test: Batches) -> dict[str, float]:
     """Accuracy and likelihood of test images."""
     with seeded(run.device, run.config.training.seed):
         scores, labels = class_scores(model, test, run.device)
     return evaluate(scores, labels, model.gaussians.dim)
 
 
-def _finished(run: Run, test: Batches, history: list[dict[str, Any]]) -> TrainedFlow:
+def _finished(run: TrainingRun, test: Batches, history: list[dict[str, Any]]) -> TrainedFlow:
     """A run with its figures."""
     judged = run.judged
     with seeded(run.device, run.config.training.seed):

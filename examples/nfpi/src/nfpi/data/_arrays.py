@@ -21,16 +21,16 @@ _SPLIT_SEED = 0
 def read_digits() -> tuple[ImageSet, ImageSet]:
     """Scikit-learn's 1,797 digits of 8x8 pixels, four fifths to train on.
 
-    Their 17 grey levels are 15 apart here. Each gets a seeded share of the 15 in between, so that a
+    Their 17 gray levels are 15 apart here. Each gets a seeded share of the 15 in between, so that a
     density over them has no spikes at 17 values.
     """
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     rng = np.random.default_rng(_SPLIT_SEED)
-    grey = 15 * digits.images.astype(np.uint8)[:, None]  # (1797, 1, 8, 8), 0..240
-    grey = grey + rng.integers(0, 15, grey.shape, dtype=np.uint8)
-    images, labels = torch.from_numpy(grey), torch.from_numpy(digits.target.astype(np.int64))
+    gray = 15 * digits.images.astype(np.uint8)[:, None]  # (1797, 1, 8, 8), 0..240
+    gray = gray + rng.integers(0, 15, gray.shape, dtype=np.uint8)
+    images, labels = torch.from_numpy(gray), torch.from_numpy(digits.target.astype(np.int64))
     return _split(ImageSet(images, labels, 10, "digits"), round(0.8 * len(labels)))
 
 

@@ -21,8 +21,8 @@ __all__ = ["SUFFIXES", "read_pictures"]
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 #: Modes of PIL with one channel of 8 bits at most, and those that turn into 3 of 8.
-_GREY = ("1", "L", "LA")
-_COLOUR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
+_GRAY = ("1", "L", "LA")
+_COLOR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 
 
 def read_pictures(
@@ -47,9 +47,9 @@ def read_pictures(
     Returns
     -------
     (N, C, H, W) uint8 tensor
-        C is 1 if every picture is grey, otherwise 3.
+        C is 1 if every picture is gray, otherwise 3.
     """
-    images, all_grey = torch.empty(0), True
+    images, all_gray = torch.empty(0), True
     # decoding leaves Python's lock, so that threads do help; a part at a time bounds what waits
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         with tqdm(total=len(names), disable=not progress, unit="image") as bar:
@@ -57,7 +57,7 @@ def read_pictures(
                 part = range(start, min(start + 256, len(names)))
                 jobs = [pool.submit(_decoded, content(i), names[i], size) for i in part]
                 for i, job in zip(part, jobs, strict=True):
-                    picture, grey = job.result()
+                    picture, gray = job.result()
                     if i == 0:
                         images = torch.empty(len(names), *picture.shape, dtype=torch.uint8)
                     if picture.shape != images.shape[1:]:
@@ -66,33 +66,33 @@ def read_pictures(
                             f"{_pixels(images)}; pass size= to have all images resized"
                         )
                     images[i] = picture
-                    all_grey &= grey
+                    all_gray &= gray
                 bar.update(len(part))
-    return images[:, :1].clone() if all_grey else images
+    return images[:, :1].clone() if all_gray else images
 
 
 def _decoded(content: bytes | Path, name: str, size: int | None) -> tuple[Tensor, bool]:
-    """(3, H, W) uint8, and whether it is grey."""
+    """(3, H, W) uint8, and whether it is gray."""
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
             mode = picture.mode
-            if mode in _GREY + _COLOUR:
+            if mode in _GRAY + _COLOR:
                 if size is not None:
                     # a JPEG can be decoded at a half, a quarter, ..., never below what is asked for
                     picture.draft(None, (2 * size, 2 * size))
                 pixels = np.array(
-                    picture.convert("L").convert("RGB") if mode in _GREY else picture.convert("RGB")
+                    picture.convert("L").convert("RGB") if mode in _GRAY else picture.convert("RGB")
                 )
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise InvalidInputError(
             f"{name} cannot be decoded, it is truncated or damaged: {error}; get it again"
         ) from error
-    if mode not in _GREY + _COLOUR:
+    if mode not in _GRAY + _COLOR:
         raise InvalidInputError(
             f'{name} is a picture of mode "{mode}"; convert it to 8 bits a channel'
         )
     image = torch.from_numpy(pixels).permute(2, 0, 1)
-    return (image if size is None else resize(image[None], size)[0]), mode in _GREY
+    return (image if size is None else resize(image[None], size)[0]), mode in _GRAY
 
 
 def _pixels(images: Tensor) -> str:

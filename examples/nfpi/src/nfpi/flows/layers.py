@@ -20,7 +20,7 @@ _BOUND = 2.0
 class ActNorm(nn.Module):
     """softplus(raw_scale) x + shift, elementwise; the first batch leaves with mean 0, deviation 1.
 
-    Elements that hardly vary in the first batch, as at the border of centred images, are divided
+    Elements that hardly vary in the first batch, as at the border of centered images, are divided
     by no less than a tenth of what is usual in their channel: others may vary there.
 
     Parameters
@@ -36,7 +36,7 @@ class ActNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(shape))
 
     @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
+    def initialize(self, x: Tensor) -> None:
         """Set scale and shift by a batch."""
         std, mean = torch.std_mean(x, 0, correction=0)
         usual = std.square().mean((1, 2), keepdim=True).sqrt()
@@ -135,9 +135,9 @@ class MatrixExpCoupling(nn.Module):
         bound = _BOUND ** (1.0 / len(factors))
         return tuple(squashed(factor, bound) for factor in factors), shift
 
-    def initialise(self, x: Tensor) -> None:
+    def initialize(self, x: Tensor) -> None:
         """Set the network by a batch."""
-        self.net.initialise(x[:, : self.half])
+        self.net.initialize(x[:, : self.half])
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, channels, H, W), and the log-determinant (N,)."""

@@ -13,7 +13,7 @@ from nfpi.flows.preprocessing import make_preprocessing
 
 __all__ = ["PRESETS", "MatrixExpFlow"]
 
-#: Options of ``MatrixExpFlow`` by name. "mef32" is the paper's, for 32x32 colour.
+#: Options of ``MatrixExpFlow`` by name. "mef32" is the paper's, for 32x32 color.
 PRESETS: dict[str, dict[str, object]] = {
     "mef16": {"steps": 4, "blocks": (1, 1), "channels": 32},
     "mef28": {"steps": 8, "blocks": (4, 2), "channels": 64},
@@ -31,12 +31,12 @@ class _Step(nn.Module):
         self.mixing = MatrixExpConv(shape[0])
         self.coupling = MatrixExpCoupling(shape[0], channels, n_blocks)
 
-    def initialise(self, x: Tensor) -> Tensor:
+    def initialize(self, x: Tensor) -> Tensor:
         """Set the layers by a batch; gives what leaves them."""
-        self.norm.initialise(x)
+        self.norm.initialize(x)
         x, _ = self.norm.encode(x)
         x, _ = self.mixing.encode(x)
-        self.coupling.initialise(x)
+        self.coupling.initialize(x)
         return self.coupling.encode(x)[0]
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +55,7 @@ class MatrixExpFlow(ImageFlow):
     Each level begins with a squeeze of 2x2 pixels to channels; after all but the last, half of the
     channels leave as latents.
 
-    The first batch that is encoded in train mode initialises the layers. Under several processes
+    The first batch that is encoded in train mode initializes the layers. Under several processes
     encode one before the flow is distributed: they would each take their own.
 
     Parameters
@@ -108,13 +108,13 @@ class MatrixExpFlow(ImageFlow):
         self.register_load_state_dict_post_hook(_unsettle)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
+    def initialize(self, x: Tensor) -> None:
         """Set all layers by a batch of images."""
         x, _ = self.preprocessing.encode(x)
         for level, steps in enumerate(self.levels, 1):
             x = functional.pixel_unshuffle(x, 2)
             for step in steps:
-                x = step.initialise(x)
+                x = step.initialize(x)
             if level < len(self.levels):
                 x, _ = x.chunk(2, 1)
         self.initialised.fill_(True)
@@ -123,7 +123,7 @@ class MatrixExpFlow(ImageFlow):
         """The latents of every level, the finest first."""
         if self.training and not self._settled:
             if not self.initialised:
-                self.initialise(x)
+                self.initialize(x)
             self._settled = True
         x, logdet = self.preprocessing.encode(x)
         latents = []

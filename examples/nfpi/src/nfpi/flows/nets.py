@@ -34,7 +34,7 @@ class NormedConv(nn.Module):
         return functional.conv2d(x, weight, self.shift, padding=weight.shape[-1] // 2)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor, deviation: float = 1.0) -> Tensor:
+    def initialize(self, x: Tensor, deviation: float = 1.0) -> Tensor:
         """Set scale and shift by a batch; gives its outputs."""
         raw = functional.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
         std, mean = torch.std_mean(raw.float(), (0, 2, 3), correction=0)
@@ -58,11 +58,11 @@ class ResidualBlock(nn.Module):
         hidden = functional.elu(self.middle(functional.elu(self.first(x))))
         return functional.elu(x + self.last(hidden))
 
-    def initialise(self, x: Tensor) -> Tensor:
+    def initialize(self, x: Tensor) -> Tensor:
         """Set the convolutions by a batch; gives its outputs."""
-        hidden = functional.elu(self.first.initialise(x))
-        hidden = functional.elu(self.middle.initialise(hidden))
-        return functional.elu(x + self.last.initialise(hidden, deviation=0.0))
+        hidden = functional.elu(self.first.initialize(x))
+        hidden = functional.elu(self.middle.initialize(hidden))
+        return functional.elu(x + self.last.initialize(hidden, deviation=0.0))
 
 
 class ResidualNet(nn.Module):
@@ -92,8 +92,8 @@ class ResidualNet(nn.Module):
         return self.last(x)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
+    def initialize(self, x: Tensor) -> None:
         """Set the layers by a batch, one after the other."""
-        x = functional.elu(self.first.initialise(x))
+        x = functional.elu(self.first.initialize(x))
         for block in self.blocks:
-            x = block.initialise(x)
+            x = block.initialize(x)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from fpigauss import InvalidInputError
 
-from nfpi.statistics import Interval, paired_interval
+from nfpi.intervals import Interval, paired_interval
 
 __all__ = ["Claim", "Finding", "Measured", "Side", "Verdict", "decide"]
 

@@ -1,24 +1,21 @@
-"""A grid: every run of a scale, its tables and claims, as one committed JSON file."""
+"""A grid: every run of a scale, with the tables and claims made of them."""
 
-import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fpigauss import InvalidInputError
 
-from nfpi.claims import Claim, Side
+from nfpi.grid.claims import Claim
 
-__all__ = ["Column", "Grid", "Row", "Run", "Table", "merged", "read_grid", "write_grid"]
+__all__ = ["Column", "Grid", "PlannedRun", "Row", "Table", "merged"]
 
 KINDS = ("flow", "augmentation")
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One run, which leaves one record of its name.
 
     Parameters
@@ -107,7 +104,7 @@ class Grid:
     scale: str
     note: str
     base: Mapping[str, Any]
-    runs: tuple[Run, ...]
+    runs: tuple[PlannedRun, ...]
     tables: Mapping[str, Table]
     claims: tuple[Claim, ...]
 
@@ -145,7 +142,7 @@ class Grid:
         if missing:
             raise InvalidInputError(f"tables or claims name settings without a run: {missing}")
 
-    def of_table(self, name: str) -> tuple[Run, ...]:
+    def of_table(self, name: str) -> tuple[PlannedRun, ...]:
         """The runs of a table, with those that tune them; of all tables for "all"."""
         if name == "all":
             return self.runs
@@ -153,7 +150,7 @@ class Grid:
         needed = {run.name for run in wanted} | {by for run in wanted for by in run.tuned_by}
         return tuple(run for run in self.runs if run.name in needed)
 
-    def runs_of(self, setting: str) -> tuple[Run, ...]:
+    def runs_of(self, setting: str) -> tuple[PlannedRun, ...]:
         """The runs of a setting, one a seed; none of those that tune it."""
         return tuple(run for run in self.runs if run.setting == setting and not run.is_tuning)
 
@@ -169,71 +166,3 @@ def merged(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, An
             both = isinstance(value, Mapping) and isinstance(old, Mapping)
             result[key] = merged(old, value) if both else value
     return result
-
-
-def write_grid(path: Path, grid: Grid) -> None:
-    """Write a grid as JSON, a run a line."""
-    fields = {name: json.dumps(value, indent=2) for name, value in dataclasses.asdict(grid).items()}
-    lines = [json.dumps(_without_defaults(run)) for run in grid.runs]
-    fields["runs"] = "[\n" + ",\n".join(lines) + "\n]"
-    text = ",\n".join(f"{json.dumps(name)}: {value}" for name, value in fields.items())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{\n" + text + "\n}\n")
-
-
-def read_grid(path: Path) -> Grid:
-    """Read what ``write_grid`` wrote.
-
-    Raises
-    ------
-    InvalidInputError
-        If the file is missing, or no grid.
-    """
-    try:
-        found = json.loads(path.read_text())
-        return Grid(
-            scale=found["scale"],
-            note=found["note"],
-            base=found["base"],
-            runs=tuple(_run(entry) for entry in found["runs"]),
-            tables={name: _table(entry) for name, entry in found["tables"].items()},
-            claims=tuple(_claim(entry) for entry in found["claims"]),
-        )
-    except FileNotFoundError:
-        raise InvalidInputError(
-            f"{path} is missing; make it with reproduce.py --write-grid, and commit it before the "
-            "first run"
-        ) from None
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise InvalidInputError(f"{path} holds no grid: {error!r}") from error
-
-
-def _without_defaults(run: Run) -> dict[str, Any]:
-    blank = Run(run.name, run.setting, run.seed, run.tables, run.dataset)
-    required = {"name", "setting", "seed", "tables", "dataset"}
-    return {
-        name: value
-        for name, value in dataclasses.asdict(run).items()
-        if name in required or value != getattr(blank, name)
-    }
-
-
-def _run(entry: dict[str, Any]) -> Run:
-    tuples = {name: tuple(entry[name]) for name in ("tables", "tuned_by") if name in entry}
-    return Run(**{**entry, **tuples})
-
-
-def _table(entry: dict[str, Any]) -> Table:
-    return Table(
-        entry["title"],
-        tuple(Column(**column) for column in entry["columns"]),
-        tuple(Row(**row) for row in entry["rows"]),
-        entry.get("note", ""),
-    )
-
-
-def _claim(entry: dict[str, Any]) -> Claim:
-    pairs = tuple(tuple(Side(**side) for side in pair) for pair in entry["pairs"])
-    return Claim(**{**entry, "pairs": pairs})

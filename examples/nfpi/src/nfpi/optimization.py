@@ -1,4 +1,4 @@
-"""What moves the weights: the optimiser with its learning rates, and an average of the weights."""
+"""What moves the weights: the optimizer with its learning rates, and an average of the weights."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -10,15 +10,15 @@ from torch import nn
 
 from nfpi.config import RunConfig
 
-__all__ = ["WeightAverage", "largest_gradient", "make_optimiser"]
+__all__ = ["WeightAverage", "largest_gradient", "make_optimizer"]
 
-_OPTIMISERS = {"adamax": torch.optim.Adamax, "adam": torch.optim.Adam}
+_OPTIMIZERS = {"adamax": torch.optim.Adamax, "adam": torch.optim.Adam}
 
 
-def make_optimiser(
+def make_optimizer(
     config: RunConfig, model: ClassFlow, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, list[Callable[[int], float]]]:
-    """The optimiser of a run, and the learning rate of each of its groups at every step.
+    """The optimizer of a run, and the learning rate of each of its groups at every step.
 
     The flow's rate rises linearly over ``training.warmup_steps``, and stays. A prior with
     parameters has a group of its own: ``gaussians.lr``, falling by ``gaussians.policy``.
@@ -34,9 +34,9 @@ def make_optimiser(
 
     Returns
     -------
-    optimiser : torch.optim.Optimizer
+    optimizer : torch.optim.Optimizer
     rates : list of callable
-        Step (0, 1, ...) -> learning rate, one for each of ``optimiser.param_groups``.
+        Step (0, 1, ...) -> learning rate, one for each of ``optimizer.param_groups``.
     """
     training, gaussians = config.training, config.gaussians
 
@@ -50,7 +50,7 @@ def make_optimiser(
         factor = learning_rate_policy(gaussians.policy, training.epochs * steps_per_epoch)
         groups.append({"params": own})
         rates.append(lambda step: gaussians.lr * factor(step))
-    return _OPTIMISERS[training.optimiser](groups, lr=training.lr), rates
+    return _OPTIMIZERS[training.optimiser](groups, lr=training.lr), rates
 
 
 def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:

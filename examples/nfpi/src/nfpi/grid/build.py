@@ -6,11 +6,11 @@ from typing import Any
 
 from fpigauss import InvalidInputError
 
-from nfpi.claims_of_scale import claims_of_scale
-from nfpi.grid import Grid, Row, Run, merged
-from nfpi.paper_figures import PAPER
-from nfpi.scales import SCALES, Scale
-from nfpi.settings import (
+from nfpi.grid.build_claims import claims_of
+from nfpi.grid.build_tables import tables_of
+from nfpi.grid.model import Grid, PlannedRun, Row, merged
+from nfpi.grid.scales import SCALES, Scale
+from nfpi.grid.settings import (
     ARMS,
     DATA,
     DATA_TIED,
@@ -25,7 +25,7 @@ from nfpi.settings import (
     gradient,
     short,
 )
-from nfpi.tables_of_scale import tables_of_scale
+from nfpi.paper_figures import PAPER
 
 __all__ = ["make_grid"]
 
@@ -62,9 +62,9 @@ def make_grid(name: str) -> Grid:
         runs=tuple(builder.runs.values()),
         tables={
             table: replace(blank, rows=tuple(builder.rows[table]))
-            for table, blank in tables_of_scale(scale).items()
+            for table, blank in tables_of(scale).items()
         },
-        claims=claims_of_scale(scale),
+        claims=claims_of(scale),
     )
 
 
@@ -73,8 +73,8 @@ class _Builder:
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
-        self.runs: dict[str, Run] = {}
-        self.rows: dict[str, list[Row]] = {name: [] for name in tables_of_scale(scale)}
+        self.runs: dict[str, PlannedRun] = {}
+        self.rows: dict[str, list[Row]] = {name: [] for name in tables_of(scale)}
         self.tuned: dict[str, tuple[str, ...]] = {}
 
     def tune(self, name: str, table: str, config: Config, choices: Mapping[str, Config]) -> None:
@@ -82,7 +82,7 @@ class _Builder:
         without_cnn = merged(config, {"evaluation": {"cnn": False}})
         for label, choice in choices.items():
             run = f"tune-{name}-{label}"
-            self.runs[run] = Run(
+            self.runs[run] = PlannedRun(
                 run, f"tune-{name}", self.scale.tuning_seed, (table,), self.scale.dataset,
                 without_cnn, choice=choice,
             )  # fmt: skip
@@ -99,7 +99,7 @@ class _Builder:
             name = f"{setting}-s{seed}"
             known = self.runs.get(name)
             if known is None:
-                self.runs[name] = Run(
+                self.runs[name] = PlannedRun(
                     name, setting, seed, (table,), config=config,
                     **{"dataset": self.scale.dataset, **others},
                 )  # fmt: skip

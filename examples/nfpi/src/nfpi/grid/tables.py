@@ -1,27 +1,21 @@
 """Records to Markdown: tables beside the paper's figures, verdicts, tuning runs, all runs."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from nfpi.claims import Claim, Finding, Measured, Side, Verdict, decide
-from nfpi.grid import Column, Grid, Row, Run
+from nfpi.grid.claims import Claim, Finding, Side, Verdict, decide
+from nfpi.grid.model import Column, Grid, PlannedRun, Row
+from nfpi.grid.results import Records, chosen, measured, values_by_seed
+from nfpi.intervals import Interval, t_interval
 from nfpi.paper_figures import PAPER
-from nfpi.statistics import Interval, t_interval
 
 __all__ = [
-    "chosen",
     "claims_table",
-    "measured",
     "paper_table",
     "runs_table",
     "tuning_table",
-    "values_by_seed",
 ]
-
-#: Records by the name of their run.
-Records = Mapping[str, Mapping[str, Any]]
 
 _READING = (
     "Means over seeds, with 95 % intervals of Student's t; a single run has none. Times are "
@@ -31,49 +25,6 @@ _BESIDE = (
     "The paper's figures are per cent, on other data and larger flows: compare which rows are "
     "better, not the values."
 )
-
-
-def values_by_seed(grid: Grid, records: Records, side: Side) -> dict[int, float]:
-    """A metric of a setting's finished runs, by seed.
-
-    Runs without such a metric, or of which it is no finite number, are left out.
-    """
-    found = {
-        run.seed: records.get(run.name, {}).get("metrics", {}).get(side.metric)
-        for run in grid.runs_of(side.setting)
-    }
-    return {
-        seed: float(value)
-        for seed, value in found.items()
-        if value is not None and math.isfinite(value)
-    }
-
-
-def measured(grid: Grid, records: Records, side: Side) -> Measured:
-    """A metric of all runs of a setting: its values, and the seeds that have none."""
-    values = values_by_seed(grid, records, side)
-    without = [run for run in grid.runs_of(side.setting) if run.seed not in values]
-    failed = {run.seed for run in without if records.get(run.name, {}).get("failure")}
-    return Measured(values, frozenset(failed), frozenset({run.seed for run in without} - failed))
-
-
-def chosen(run: Run, grid: Grid, records: Records) -> Run | None:
-    """The tuning run that decides a run's setting: the highest validation NF-Acc.
-
-    Failed ones cannot win; of equals the one listed first does. None while one is not finished, or
-    if all failed.
-    """
-    if any(name not in records for name in run.tuned_by):
-        return None
-    scores = {
-        name: records[name]["metrics"]["nf_acc"]
-        for name in run.tuned_by
-        if records[name]["failure"] is None and "nf_acc" in records[name]["metrics"]
-    }
-    if not scores:
-        return None
-    best = max(scores, key=lambda name: scores[name])
-    return next(one for one in grid.runs if one.name == best)
 
 
 def paper_table(name: str, grid: Grid, records: Records) -> str:
@@ -276,7 +227,7 @@ def _difference(interval: Interval | None) -> str:
     return f"{interval.mean:+.4g} [{interval.low:+.4g}, {interval.high:+.4g}] ({interval.n})"
 
 
-def _state(run: Run, records: Records) -> str:
+def _state(run: PlannedRun, records: Records) -> str:
     if run.name not in records:
         return "not run"
     record = records[run.name]
@@ -284,7 +235,7 @@ def _state(run: Run, records: Records) -> str:
     return f"{state}, the same as {record['same_as']}" if "same_as" in record else state
 
 
-def _failures(runs: Iterable[Run], records: Records) -> str:
+def _failures(runs: Iterable[PlannedRun], records: Records) -> str:
     """What the failed runs of a table said, by setting."""
     found: dict[str, str] = {}
     for run in runs:
@@ -294,7 +245,7 @@ def _failures(runs: Iterable[Run], records: Records) -> str:
     return "\n".join(f"- {setting} failed: {why}" for setting, why in found.items())
 
 
-def _unconverged(runs: Iterable[Run], records: Records) -> str:
+def _unconverged(runs: Iterable[PlannedRun], records: Records) -> str:
     """The runs of a table whose last fit ended otherwise than converged."""
     found: dict[str, list[str]] = {}
     for run in runs:
@@ -306,7 +257,7 @@ def _unconverged(runs: Iterable[Run], records: Records) -> str:
     )
 
 
-def _number(records: Records, run: Run, metric: str, digits: int) -> str:
+def _number(records: Records, run: PlannedRun, metric: str, digits: int) -> str:
     value = records.get(run.name, {}).get("metrics", {}).get(metric)
     return "" if value is None else f"{value:.{digits}f}"
 

@@ -1,9 +1,9 @@
 """The tables of a scale, without their rows: titles, columns and notes."""
 
-from nfpi.grid import Column, Table, merged
-from nfpi.scales import Scale
+from nfpi.grid.model import Column, Table, merged
+from nfpi.grid.scales import Scale
 
-__all__ = ["tables_of_scale"]
+__all__ = ["tables_of"]
 
 NF_ACC, NLL = Column("nf_acc", "NF-Acc"), Column("nll", "NLL (nats)", 1)
 SHIFT = Column("latent_shift", "shift of class means (latent units)", 2)
@@ -19,7 +19,7 @@ _KLJ = (
 )
 
 
-def tables_of_scale(scale: Scale) -> dict[str, Table]:
+def tables_of(scale: Scale) -> dict[str, Table]:
     """Tables by name, to be filled with rows."""
     temperatures = scale.base["evaluation"]["temperatures"]
     cnn = tuple(Column(f"cnn_acc_{t:g}", f"CNN-Acc, T = {t:g}") for t in temperatures)

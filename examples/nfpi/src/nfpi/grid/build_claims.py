@@ -1,13 +1,13 @@
 """The paper's claims, and this project's own, each with the rule that decides it."""
 
-from nfpi.claims import Claim, Side
-from nfpi.scales import Scale
-from nfpi.settings import ARMS, short
+from nfpi.grid.claims import Claim, Side
+from nfpi.grid.scales import Scale
+from nfpi.grid.settings import ARMS, short
 
-__all__ = ["claims_of_scale"]
+__all__ = ["claims_of"]
 
 
-def claims_of_scale(scale: Scale) -> tuple[Claim, ...]:
+def claims_of(scale: Scale) -> tuple[Claim, ...]:
     """The claims that a scale's runs can be asked about."""
 
     def nf(setting: str) -> Side:
