@@ -72,10 +72,12 @@ docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warn
 	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-lint: .venvs/lint/.stamp  ## Check with ruff, the formatter and mypy; nothing is changed.
+# The experiments are checked with the types of torch itself, the library without any.
+lint: .venvs/lint/.stamp .venvs/nfpi/.stamp  ## Check with ruff, the formatter and mypy; nothing is changed.
 	@$(call run,lint) -m ruff check .
 	@$(call run,lint) -m ruff format --check .
 	@$(call run,lint) -m mypy
+	@$(call run,nfpi) -m mypy --config-file examples/nfpi/pyproject.toml
 
 format: .venvs/lint/.stamp  ## Format the code, and mend what ruff can mend.
 	@$(call run,lint) -m ruff check --fix .
@@ -118,5 +120,5 @@ bench-full: .venvs/bench/.stamp  ## The same at all sizes, for about half an hou
 	@$(call run,bench) -m benchmarks --full
 
 clean:  ## Remove the environments, caches and what was built.
-	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/nfpi/results/tiny
+	rm -rf .venvs .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/nfpi/results/tiny
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

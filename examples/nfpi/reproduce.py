@@ -126,15 +126,16 @@ def _run(
     grid: Grid, runs: Sequence[PlannedRun], folder: Path, options: argparse.Namespace
 ) -> Outcome:
     """Run what has no record yet."""
-    sources = {}
+    sources: dict[str, str] = {}
+    main = {"cpu": "fashion_mnist", "paper": "cifar10"}
     for option, name, path in (
-        ("--data", {"cpu": "fashion_mnist", "paper": "cifar10"}.get(grid.scale), options.data),
+        ("--data", main.get(grid.scale), options.data),
         ("--mnist", "mnist", options.mnist),
         ("--cifar100", "cifar100", options.cifar100),
     ):
         if path is None:
             continue
-        if not any(run.dataset == name for run in grid.runs):
+        if name is None or not any(run.dataset == name for run in grid.runs):
             raise InvalidInputError(f"{option} is of no use at scale {grid.scale}; leave it out")
         if not Path(path).exists():
             raise InvalidInputError(f"{name}: {path} does not exist; pass the path of its images")

@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     model = make_classifier(options.classifier, n_classes, shape, seed=options.seed)
     make_pipeline(augment, n_classes)
     if images.flow is not None:
-        images = _through_flow(images, options, device)
+        images = _through_flow(images, images.flow, options, device)
     run = train_classifier(
         model.to(device),
         images.training,
@@ -216,7 +216,9 @@ def _spelt(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _through_flow(images: _Images, options: argparse.Namespace, device: torch.device) -> _Images:
+def _through_flow(
+    images: _Images, config: RunConfig, options: argparse.Namespace, device: torch.device
+) -> _Images:
     """The images with their augmentation; or, with --generate, the flow's own."""
     moves = {"method": options.method, "strength": options.strength, "share": options.share}
     settings = {name: value for name, value in moves.items() if value is not None}
@@ -231,7 +233,7 @@ def _through_flow(images: _Images, options: argparse.Namespace, device: torch.de
     if not (options.flow_folder / "checkpoint.pt").exists():
         print(f"there is no flow in {options.flow_folder} yet: training it", file=sys.stderr)
     trained = train(
-        images.flow,
+        config,
         folder=options.flow_folder,
         progress=True,
         data=(images.training, images.test),

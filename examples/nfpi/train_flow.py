@@ -90,7 +90,9 @@ def _write(
     temperature = config.evaluation.temperatures[0]
     picture = Image.fromarray(sample_grid(trained.judged, temperature=temperature))
     factor = math.ceil(28 / test.image_shape[1])  # the smallest images would hardly be seen
-    picture = picture.resize((factor * picture.width, factor * picture.height), Image.NEAREST)
+    picture = picture.resize(
+        (factor * picture.width, factor * picture.height), Image.Resampling.NEAREST
+    )
     write_atomically(folder / "samples.png", picture.save)
     metrics, failure = dict(trained.metrics), None
     if config.evaluation.cnn:

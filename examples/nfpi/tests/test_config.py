@@ -1,11 +1,11 @@
 """Configs: what they take, what they refuse, and that their keys stay."""
 
 import json
-from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
 from fpigauss import InvalidInputError
+from pydantic import ValidationError
 
 from nfpi.config import (
     DataConfig,
@@ -54,8 +54,10 @@ def test_values_of_every_kind(tmp_path):
         """,
     )
     config = load_config(path)
-    assert config.data == DataConfig("here.npz", size=14)
-    assert config.flow == FlowConfig("mef", {"steps": 4, "blocks": (2, 1), "scale": 0.5})
+    assert config.data == DataConfig(source="here.npz", size=14)
+    assert config.flow == FlowConfig(
+        name="mef", options={"steps": 4, "blocks": [2, 1], "scale": 0.5}
+    )
     assert (config.gaussians.lam, config.gaussians.pi) == (1e4, 3.0)
     assert type(config.gaussians.lam) is type(config.gaussians.pi) is float
     assert config.gaussians.epochs == (1, 4)
@@ -84,8 +86,8 @@ def test_overrides(tmp_path):
     )
     assert (config.gaussians.lam, config.gaussians.pi) == (1e4, "initial")
     assert config.gaussians.epochs == (2,)
-    assert config.flow == FlowConfig("mef", {"hidden": 16, "blocks": (1, 2)})
-    assert config.data == DataConfig("a = b.npz")
+    assert config.flow == FlowConfig(name="mef", options={"hidden": 16, "blocks": [1, 2]})
+    assert config.data == DataConfig(source="a = b.npz")
     assert (config.training.compile, config.training.seed) == (True, 2)
 
 
@@ -99,8 +101,8 @@ def test_overrides(tmp_path):
         ("gaussians.lamb=3", "unknown key gaussians.lamb; there are alpha, beta"),
         ("gauss.lam=3", "unknown key gauss; there are data"),
         ("data.size.width=3", "size is a value, not a table"),
-        ("gaussians.lam=nan", "gaussians.lam is nan; it is a finite number >= 0"),
-        ("data.source=2024-01-01", "data.source is datetime.date.*; it is a string"),
+        ("gaussians.lam=nan", "gaussians.lam is nan; it should be a finite number"),
+        ("data.source=2024-01-01", "data.source is datetime.date.*; it should be a string"),
     ],
 )
 def test_bad_overrides(tmp_path, override, message):
@@ -114,30 +116,37 @@ def test_bad_overrides(tmp_path, override, message):
     [
         ({"model": {}}, "unknown key model"),
         ({"data": {"path": "x"}}, "unknown key data.path; there are limit, size, source"),
-        ({"data": "digits"}, r"data is 'digits'; it is a table, \[data\]"),
-        ({"data": {"size": 0}}, "data.size is 0; it is a whole number >= 1 or none"),
-        ({"data": {"size": 8.0}}, "data.size is 8.0"),
+        ({"data": "digits"}, r"data is 'digits'; it should be a table or instance of DataConfig"),
+        ({"data": {"size": 0}}, "data.size is 0; it should be greater than or equal to 1 or none"),
+        ({"data": {"size": 8.0}}, "data.size is 8.0; it should be a whole number or none"),
         ({"data": {"size": True}}, "data.size is True"),
-        ({"data": {"source": 3}}, "data.source is 3; it is a string"),
-        ({"flow": {"options": 3}}, "flow.options is 3; it is a table"),
+        ({"data": {"source": 3}}, "data.source is 3; it should be a string"),
+        ({"flow": {"options": 3}}, "flow.options is 3; it should be a table"),
         ({"flow": {"options": {"a": {"b": object()}}}}, "flow.options.a.b is <object"),
-        ({"gaussians": {"scheme": "kmeans"}}, 'scheme is .kmeans.; it is one of "fixed_point"'),
-        ({"gaussians": {"lam": -1}}, "gaussians.lam is -1.*>= 0"),
+        ({"flow": {"options": {"a": float("nan")}}}, "flow.options.a is nan"),
+        ({"gaussians": {"scheme": "kmeans"}}, "scheme is .kmeans.; it should be .fixed_point., "),
+        (
+            {"gaussians": {"lam": -1}},
+            "gaussians.lam is -1; it should be greater than or equal to 0",
+        ),
         ({"gaussians": {"lam": "1e4"}}, "gaussians.lam is '1e4'"),
         ({"gaussians": {"lam": float("inf")}}, "gaussians.lam is inf"),
-        ({"gaussians": {"alpha": 0}}, "gaussians.alpha is 0.*> 0"),
+        ({"gaussians": {"alpha": 0}}, "gaussians.alpha is 0; it should be greater than 0"),
         (
             {"gaussians": {"pi": "backward"}},
-            "pi is .backward.; it is one of .* or a finite number > 0",
+            "pi is .backward.; it should be .forward.*'initial' or a number",
         ),
         ({"gaussians": {"pi": True}}, "gaussians.pi is True"),
-        ({"gaussians": {"epochs": 1}}, "gaussians.epochs is 1; it is a list"),
-        ({"gaussians": {"epochs": [-1]}}, "gaussians.epochs is -1"),
-        ({"gaussians": {"tied": 1}}, "gaussians.tied is 1; it is true or false"),
-        ({"training": {"ema_decay": 1.5}}, r"ema_decay is 1.5; .* in \[0, 1\] or none"),
-        ({"training": {"augment": ["blur"]}}, "training.augment is 'blur'"),
+        ({"gaussians": {"epochs": 1}}, "gaussians.epochs is 1; it should be a list"),
+        ({"gaussians": {"epochs": [-1]}}, "gaussians.epochs.0 is -1"),
+        ({"gaussians": {"tied": 1}}, "gaussians.tied is 1; it should be true or false"),
+        (
+            {"training": {"ema_decay": 1.5}},
+            "ema_decay is 1.5; it should be less than or equal to 1 or none",
+        ),
+        ({"training": {"augment": ["blur"]}}, "training.augment.0 is 'blur'"),
         ({"training": {"epochs": 2.5}}, "training.epochs is 2.5"),
-        ({"evaluation": {"temperatures": [0]}}, "evaluation.temperatures is 0"),
+        ({"evaluation": {"temperatures": [0]}}, "evaluation.temperatures.0 is 0"),
     ],
 )
 def test_bad_values(values, message):
@@ -151,7 +160,7 @@ def test_sections_check_themselves():
     assert TrainingConfig(augment=["flip"]).augment == ("flip",)
     with pytest.raises(InvalidInputError, match="data is 'digits'"):
         RunConfig(data="digits")
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(ValidationError, match="frozen"):
         GaussiansConfig().lam = 3.0
 
 
@@ -183,7 +192,7 @@ def test_keys():
     )
     # where the data lie is not part of the run, which data they are is
     sources = ("a/set.npz", "/elsewhere/set.npz", "a/other.npz")
-    here, there, other = (RunConfig(data=DataConfig(source)) for source in sources)
+    here, there, other = (RunConfig(data=DataConfig(source=source)) for source in sources)
     assert config_key(here) == config_key(there) != config_key(other)
     assert canonical(there)["data"]["source"] == "set.npz"
     assert to_dict(there)["data"]["source"] == "/elsewhere/set.npz"
@@ -228,7 +237,7 @@ def test_committed_configs(path):
 
 def test_there_are_configs():
     assert {path.stem for path in CONFIGS} >= {"digits_tiny", "fashion_cpu", "cifar10_paper"}
-    sections = {each.name for each in fields(RunConfig)}
+    sections = set(RunConfig.model_fields)
     assert sections == {"data", "flow", "gaussians", "training", "evaluation"}
 
 

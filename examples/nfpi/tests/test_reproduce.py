@@ -267,7 +267,7 @@ def test_a_missing_or_damaged_grid_is_named(tmp_path):
     with pytest.raises(InvalidInputError, match=r"grid.json is missing.*--write-grid"):
         read_grid(path)
     path.write_text("{}")
-    with pytest.raises(InvalidInputError, match="holds no grid"):
+    with pytest.raises(InvalidInputError, match="is not a grid: scale is missing"):
         read_grid(path)
 
 

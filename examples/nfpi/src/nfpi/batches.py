@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from einops import rearrange
 from fpigauss import InvalidInputError
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -184,8 +185,9 @@ def _crop(x: Tensor, generator: Generator) -> Tensor:
     rows = _shift(x, down, generator) + torch.arange(height, device=x.device)  # (B, H)
     columns = _shift(x, across, generator) + torch.arange(width, device=x.device)  # (B, W)
     batch = torch.arange(len(x), device=x.device)[:, None, None]
-    cropped = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2)  # from (B, H, W, C)
+    pixels = rearrange(padded, "b c h w -> b h w c")
+    cropped = pixels[batch, rows[:, :, None], columns[:, None, :]]
+    return rearrange(cropped, "b h w c -> b c h w")
 
 
 def _shift(x: Tensor, most: int, generator: Generator) -> Tensor:

@@ -57,7 +57,7 @@ def fingerprint(*tensors: Tensor) -> int:
     number = 0
     for tensor in tensors:
         memory = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        number = zlib.crc32(memory.numpy(), number)
+        number = zlib.crc32(memory.numpy().data, number)
     return number
 
 

@@ -59,7 +59,7 @@ class ClassifierRun:
     @property
     def seconds(self) -> float:
         """Of training."""
-        return sum(entry["seconds"] for entry in self.history)
+        return math.fsum(entry["seconds"] for entry in self.history)
 
 
 def train_classifier(
@@ -276,9 +276,11 @@ def cnn_accuracy(
     """
     judged = make_classifier(classifier, test.n_classes, test.image_shape, seed=seed)
     judged.to(model.gaussians.density().means.device)
-    others = {"epochs": epochs, "batch_size": batch_size}
+    recipe = RECIPES[classifier]
     recipe = replace(
-        RECIPES[classifier], **{name: n for name, n in others.items() if n is not None}
+        recipe,
+        epochs=recipe.epochs if epochs is None else epochs,
+        batch_size=recipe.batch_size if batch_size is None else batch_size,
     )
     generated = generate_images(model, n_generated, temperature, seed=seed, sample=sample)
     run = train_classifier(

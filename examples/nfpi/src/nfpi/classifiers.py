@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
         # half the time of a small network on a CPU, most of it in max pooling
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's omission
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits.
@@ -155,8 +155,8 @@ def resnet18(
         hidden_sizes=list(hidden_sizes),
         depths=list(depths),
         layer_type="basic",
-        num_labels=n_classes,
     )
+    config.num_labels = n_classes
     body = transformers.ResNetForImageClassification(config)
     if max(image_shape[1:]) <= _SMALL:
         stem = body.resnet.embedder
@@ -164,7 +164,7 @@ def resnet18(
             image_shape[0], hidden_sizes[0], 3, padding=1, bias=False
         )
         nn.init.kaiming_normal_(stem.embedder.convolution.weight, mode="fan_out")
-        stem.pooler = nn.Identity()
+        stem.register_module("pooler", nn.Identity())
     return Classifier(body)
 
 
@@ -219,8 +219,8 @@ def swin(
         window_size=min(window_size, n_last),
         mlp_ratio=mlp_ratio,
         drop_path_rate=drop_path,
-        num_labels=n_classes,
     )
+    config.num_labels = n_classes
     return Classifier(transformers.SwinForImageClassification(config))
 
 
@@ -326,7 +326,7 @@ def make_classifier(
             f"there is no classifier {name!r}; pass one of {', '.join(CLASSIFIERS)}"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return CLASSIFIERS[name](n_classes, image_shape, **options)
 
 

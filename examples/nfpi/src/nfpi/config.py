@@ -1,6 +1,6 @@
-"""What a run is: frozen dataclasses, read from toml, checked where they are made.
+"""What a run is: frozen models, read from TOML, checked where they are made.
 
-A file holds a table a class, ``[data]``, ``[flow]``, ``[gaussians]``, ``[training]`` and
+A file holds one table per class, ``[data]``, ``[flow]``, ``[gaussians]``, ``[training]`` and
 ``[evaluation]``; what is left out keeps the default given here. ``digits_tiny.toml`` in
 ``examples/nfpi/configs`` is the shortest.
 """
@@ -9,13 +9,14 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from fpigauss import InvalidInputError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, Strict, ValidationError
 
-from nfpi.typed_fields import Bounds, Count, Nonnegative, Positive, Section, Whole, shown
+from nfpi.refusals import shown, told
 
 __all__ = [
     "DataConfig",
@@ -31,31 +32,59 @@ __all__ = [
     "to_dict",
 ]
 
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Nonnegative = Annotated[float, Field(ge=0)]
+Temperatures = Annotated[tuple[Positive, ...], Strict(False)]  # TOML and JSON have lists alone
+Augmentations = Annotated[tuple[Literal["flip", "crop", "rotate", "jitter"], ...], Strict(False)]
 
-Augmentation = Literal["flip", "crop", "rotate", "jitter"]
+
+class _Checked(BaseModel):
+    """A frozen model whose errors name field, value and remedy, as everywhere in this project."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    _table: ClassVar[str] = ""
+
+    def __init__(self, **values: Any) -> None:
+        """Check every field against its annotation."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            fields = type(self).model_fields
+            optional = [
+                name for name, each in fields.items() if NoneType in get_args(each.annotation)
+            ]
+            raise InvalidInputError(
+                told(error, values, table=self._table, known=fields, optional=optional)
+            ) from None
 
 
-@dataclass(frozen=True)
-class DataConfig(Section):
+class _Section(_Checked):
+    """A table of a config."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
     """Which images: ``source`` and ``size`` as in ``load_images``, ``limit`` training images."""
 
-    _table = "data"
+    _table: ClassVar[str] = "data"
     source: str = "digits"
     size: Count | None = None
     limit: Count | None = None
 
 
-@dataclass(frozen=True)
-class FlowConfig(Section):
+class FlowConfig(_Section):
     """Which flow: a name and options of ``make_flow``."""
 
-    _table = "flow"
+    _table: ClassVar[str] = "flow"
     name: str = "coupling"
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class GaussiansConfig(Section):
+class GaussiansConfig(_Section):
     """The class Gaussians, and how they come about.
 
     ``scheme`` says which prior; the fits ("fixed_point", "data") take ``covariance`` to ``init``
@@ -65,7 +94,7 @@ class GaussiansConfig(Section):
     ``FixedPointSchedule`` takes by itself.
     """
 
-    _table = "gaussians"
+    _table: ClassVar[str] = "gaussians"
     scheme: Literal[
         "fixed_point", "data", "gradient", "random_means", "learned_means", "ib_inn", "klj"
     ] = "fixed_point"
@@ -77,7 +106,7 @@ class GaussiansConfig(Section):
     equations: Literal["stationary", "printed", "released"] = "stationary"
     update: Literal["both", "means", "covariances"] = "both"
     init: Literal["data", "identity"] = "data"
-    epochs: tuple[Whole, ...] = (0, 1)
+    epochs: Annotated[tuple[Whole, ...], Strict(False)] = (0, 1)
     single_iteration: bool = False
     max_iter: Count = 1000
     tol: Nonnegative = 1e-6
@@ -89,65 +118,50 @@ class GaussiansConfig(Section):
     beta: Nonnegative = 1.0
 
 
-@dataclass(frozen=True)
-class TrainingConfig(Section):
+class TrainingConfig(_Section):
     """How the flow is trained: ``ema_decay`` and ``clip`` (of the gradient's norm) may be off."""
 
-    _table = "training"
+    _table: ClassVar[str] = "training"
     epochs: Count = 20
     batch_size: Count = 128
     optimiser: Literal["adamax", "adam"] = "adam"
     lr: Positive = 1e-3
     warmup_steps: Whole = 0
-    ema_decay: Annotated[float, Bounds(0.0, 1.0)] | None = None
+    ema_decay: Annotated[float, Field(ge=0, le=1)] | None = None
     ema_power: Positive = 0.75
-    augment: tuple[Augmentation, ...] = ()
+    augment: Augmentations = ()
     seed: Whole = 0
     amp: bool = False
     compile: bool = False
     clip: Positive | None = None
 
 
-@dataclass(frozen=True)
-class EvaluationConfig(Section):
+class EvaluationConfig(_Section):
     """What is measured at the end; with ``cnn``, a CNN-Acc for each of ``temperatures``.
 
     A classifier, ``cnn_model``, is trained on ``n_generated`` images for ``cnn_epochs``; with
     ``reestimate`` once more on images from Gaussians that are estimated anew after training.
     """
 
-    _table = "evaluation"
+    _table: ClassVar[str] = "evaluation"
     cnn: bool = False
-    temperatures: tuple[Positive, ...] = (0.7, 1.0)
+    temperatures: Temperatures = (0.7, 1.0)
     n_generated: Count = 5000
     cnn_model: Literal["small_cnn", "resnet18"] = "small_cnn"
     cnn_epochs: Count = 10
     cnn_batch_size: Count = 100
-    cnn_augment: tuple[Augmentation, ...] = ()
+    cnn_augment: Augmentations = ()
     reestimate: bool = False
 
 
-@dataclass(frozen=True)
-class RunConfig:
+class RunConfig(_Checked):
     """One run: which data, flow and Gaussians, how trained, what measured."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    flow: FlowConfig = field(default_factory=FlowConfig)
-    gaussians: GaussiansConfig = field(default_factory=GaussiansConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse sections that are none, which check themselves."""
-        for each in fields(self):
-            section = getattr(self, each.name)
-            if not isinstance(section, each.type):  # type: ignore[arg-type]  # no strings here
-                raise InvalidInputError(
-                    f"{each.name} is {shown(section)}; pass a {each.type.__name__}"  # type: ignore[union-attr]
-                )
-
-
-_SECTIONS: dict[str, type[Any]] = {each.name: each.type for each in fields(RunConfig)}  # type: ignore[misc]
+    data: DataConfig = Field(default_factory=DataConfig)
+    flow: FlowConfig = Field(default_factory=FlowConfig)
+    gaussians: GaussiansConfig = Field(default_factory=GaussiansConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -207,14 +221,7 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """
     if not isinstance(values, Mapping):
         raise InvalidInputError(f"a config is a table of tables, not {shown(values)}")
-    _refuse_unknown(values, _SECTIONS, "")
-    sections = {}
-    for name, table in values.items():
-        if not isinstance(table, Mapping):
-            raise InvalidInputError(f"{name} is {shown(table)}; it is a table, [{name}]")
-        _refuse_unknown(table, {each.name for each in fields(_SECTIONS[name])}, f"{name}.")
-        sections[name] = _SECTIONS[name](**table)
-    return RunConfig(**sections)
+    return RunConfig(**values)
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -229,7 +236,7 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     dict
         ``from_dict`` gives the config back.
     """
-    return _plain(asdict(config))  # type: ignore[no-any-return]
+    return config.model_dump(mode="json")
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
@@ -282,19 +289,3 @@ def _override(values: dict[str, Any], override: str) -> None:
         table[names[-1]] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         table[names[-1]] = None if text.lower() == "none" else text
-
-
-def _refuse_unknown(values: Mapping[str, Any], known: Any, prefix: str) -> None:
-    for name in values:
-        if name not in known:
-            raise InvalidInputError(
-                f"unknown key {prefix}{name}; there {'are' if len(known) > 1 else 'is'} "
-                + ", ".join(sorted(known))
-            )
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, all the way down."""
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from einops import rearrange
 from fpigauss import ClassStatistics, ConvergenceWarning, InvalidInputError, pairwise_kld
 from fpigauss_torch import ClassFlow, LatentPrior, calibrate_temperature
 from torch import Tensor
 
+from nfpi.gaussians import class_gaussians_of
 from nfpi.generation import evaluating, generate_images
 
 __all__ = [
@@ -165,7 +167,7 @@ def latent_shift(prior: LatentPrior, statistics: ClassStatistics) -> dict[str, f
 
 def smallest_kld(prior: LatentPrior) -> float:
     """The smallest divergence between two classes' Gaussians: how far apart the closest are."""
-    divergences = pairwise_kld(prior.class_gaussians())
+    divergences = pairwise_kld(class_gaussians_of(prior))
     apart = ~torch.eye(len(divergences), dtype=torch.bool, device=divergences.device)
     return float(divergences[apart].min())
 
@@ -192,6 +194,5 @@ def sample_grid(
     n_classes = model.gaussians.n_classes
     images = generate_images(model, columns * n_classes, temperature, seed=seed).images
     tiles = torch.nn.functional.pad(images, (1, 1, 1, 1), value=255)
-    tiles = tiles.unflatten(0, (columns, n_classes))  # (columns, K, C, H, W)
-    rows = tiles.permute(1, 3, 0, 4, 2).flatten(2, 3).flatten(0, 1).numpy()
-    return rows[..., 0] if rows.shape[-1] == 1 else rows
+    picture = rearrange(tiles, "(n k) c h w -> (k h) (n w) c", k=n_classes).numpy()
+    return picture.squeeze(2) if picture.shape[2] == 1 else picture

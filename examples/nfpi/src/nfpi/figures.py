@@ -3,12 +3,13 @@
 import math
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from einops import rearrange
 from fpigauss import (
     ClassGaussians,
     InvalidInputError,
@@ -125,7 +126,7 @@ def figure2(path: Path, pictures: Path) -> None:
         images, labels = file["images"], file["labels"]
     n_images, n_columns, channels, height, width = images.shape
     tiles = np.pad(images, [(0, 0)] * 3 + [(1, 1)] * 2, constant_values=255)
-    strips = tiles.transpose(0, 3, 1, 4, 2).reshape(n_images, height + 2, -1, channels)
+    strips = rearrange(tiles, "n m c h w -> n h (m w) c")
     half = n_images // len(np.unique(labels))
     gap = np.full((height + 2, (width + 2) // 2, channels), 255, dtype=np.uint8)
     lines = [
@@ -209,15 +210,14 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
         seeds = [run.seed for run in grid.runs_of(row.setting)]
         if ":" not in row.label and all(seed in nll and seed in accuracy for seed in seeds):
             name = re.sub(r", lam = [^,]+", "", row.label)
-            points.setdefault(name, []).append(
-                tuple(np.mean([values[seed] for seed in seeds]) for values in (nll, accuracy))
-            )
+            means = [float(np.mean([of[seed] for seed in seeds])) for of in (nll, accuracy)]
+            points.setdefault(name, []).append((means[0], means[1]))
     markers, colors = "os^vDP*X<>hp", matplotlib.colormaps["tab20"]
     best = min((nll for found in points.values() for nll, _ in found), default=0.0)
     for i, (name, found) in enumerate(points.items()):
-        nll, accuracy = zip(*found, strict=True)
+        likelihoods, accuracies = zip(*found, strict=True)
         axis.scatter(
-            1.0 + np.array(nll) - best, accuracy, s=36, color=colors(i % 20),
+            1.0 + np.array(likelihoods) - best, accuracies, s=36, color=colors(i % 20),
             marker=markers[i % len(markers)], label=name,
         )  # fmt: skip
     if points:
@@ -246,7 +246,7 @@ def _colors(n: int) -> np.ndarray:
     return palette(np.arange(n) if n <= 10 else np.linspace(0.02, 0.95, n))
 
 
-def _ellipses(axis: Axes, gaussians: ClassGaussians, colors: Sequence[Any]) -> None:
+def _ellipses(axis: Axes, gaussians: ClassGaussians, colors: np.ndarray) -> None:
     """Axis-parallel ones: the covariances are diagonal, (K, 2) or (2,)."""
     means = np.asarray(gaussians.means)
     widths = 2 * DEVIATIONS * np.sqrt(np.broadcast_to(gaussians.covariances, means.shape))

@@ -11,6 +11,7 @@ from torch import Tensor
 from nfpi.batches import dequantized
 from nfpi.checkpoints import fingerprint
 from nfpi.data import ImageSet
+from nfpi.gaussians import class_gaussians_of
 
 __all__ = ["FlowAugmentation", "check_flow_augmentation"]
 
@@ -102,7 +103,7 @@ class FlowAugmentation:
         return {
             **self.settings(),
             "gaussians": type(gaussians).__name__,
-            "covariances": list(gaussians.class_gaussians().covariances.shape),
+            "covariances": list(class_gaussians_of(gaussians).covariances.shape),
             "weights": fingerprint(*self.model.codec.parameters()),
         }
 

@@ -4,11 +4,12 @@ import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from fpigauss import (
+    ClassGaussians,
     ClassStatistics,
     InvalidInputError,
     NotPositiveDefiniteError,
@@ -33,7 +34,15 @@ from torch import Tensor, nn
 
 from nfpi.config import GaussiansConfig
 
-__all__ = ["Objective", "make_prior", "make_schedule", "over", "reestimated", "start_"]
+__all__ = [
+    "Objective",
+    "class_gaussians_of",
+    "make_prior",
+    "make_schedule",
+    "over",
+    "reestimated",
+    "start_",
+]
 
 
 def make_prior(config: GaussiansConfig, n_classes: int, dim: int, seed: int) -> LatentPrior:
@@ -151,6 +160,29 @@ def reestimated(
     statistics = gather_statistics(again, batches)
     fresh.solve_(statistics, lam=0.0)
     return again, statistics
+
+
+@runtime_checkable
+class _OfGaussians(Protocol):
+    """A prior whose classes are Gaussians: ``LatentPrior`` alone does not promise that."""
+
+    def class_gaussians(self) -> ClassGaussians: ...
+
+
+def class_gaussians_of(prior: LatentPrior) -> ClassGaussians:
+    """Return the Gaussians of a prior.
+
+    Raises
+    ------
+    InvalidInputError
+        If its classes have other densities.
+    """
+    if not isinstance(prior, _OfGaussians):
+        raise InvalidInputError(
+            f"{type(prior).__name__} has no class_gaussians; use a prior whose classes are "
+            "Gaussians, such as LatentGaussians"
+        )
+    return prior.class_gaussians()
 
 
 def over(model: ClassFlow, prior: LatentPrior) -> ClassFlow:

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from fpigauss import InvalidInputError
-from scipy.stats import t as student
+from scipy import stats
 
 __all__ = ["Interval", "paired_interval", "t_interval"]
 
@@ -61,13 +62,11 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         raise InvalidInputError("values is empty; an interval needs at least one run")
     if not all(math.isfinite(value) for value in values):
         raise InvalidInputError(f"values holds {list(values)}; leave out what is not finite")
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Interval(mean, math.inf, 1)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    quantile = float(student.ppf((1.0 + level) / 2.0, n - 1))
-    return Interval(mean, quantile * math.sqrt(variance / n), n)
+    if len(values) == 1:
+        return Interval(float(values[0]), math.inf, 1)
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    quantile = float(stats.t.ppf((1.0 + level) / 2.0, len(values) - 1))
+    return Interval(mean, quantile * error, len(values))
 
 
 def paired_interval(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from fpigauss import InvalidInputError, NotPositiveDefiniteError
-from fpigauss_torch import LatentAugmentation, RefitRejectedError
+from fpigauss_torch import LatentAugmentation, LatentPrior, RefitRejectedError
 
 from nfpi.checkpoints import identity, write_atomically
 from nfpi.classifier_training import check_classifier, cnn_accuracy, train_classifier
@@ -188,7 +188,7 @@ def generated_accuracies(
     One after the other, by name: a failure takes nothing from those that were measured before.
     """
     evaluation = config.evaluation
-    samplers = {"": None}
+    samplers: dict[str, LatentPrior | None] = {"": None}
     if evaluation.reestimate:
         samplers["reestimated_"] = trained.reestimated.gaussians
     for name, sampler in samplers.items():

@@ -122,14 +122,13 @@ def policy(name: Literal["auto", "rand", "erase"], *, small: bool = True) -> Cal
     import kornia.augmentation.auto
 
     if name == "erase":
-        erasing: Callable[..., Tensor]
-        erasing = kornia.augmentation.RandomErasing(p=0.25)
+        erasing: Callable[..., Tensor] = kornia.augmentation.RandomErasing(p=0.25)
         return erasing
-    auto = kornia.augmentation.auto
+    operation: Callable[[Tensor], Tensor]
     if name == "auto":
-        operation = auto.AutoAugment("cifar10" if small else "imagenet")
+        operation = kornia.augmentation.auto.AutoAugment("cifar10" if small else "imagenet")
     else:
-        operation = auto.RandAugment(n=2, m=9)
+        operation = kornia.augmentation.auto.RandAugment(n=2, m=9)
 
     def augmented(x: Tensor) -> Tensor:
         color = x.expand(-1, 3, -1, -1)  # the operations know color images alone

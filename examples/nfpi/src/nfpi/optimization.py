@@ -2,17 +2,21 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
 
 import torch
 from fpigauss_torch import ClassFlow
 from fpigauss_torch.priors import learning_rate_policy
-from torch import nn
+from torch import Tensor, nn
 
 from nfpi.config import RunConfig
 
 __all__ = ["WeightAverage", "largest_gradient", "make_optimizer"]
 
 _OPTIMIZERS = {"adamax": torch.optim.Adamax, "adam": torch.optim.Adam}
+
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 def make_optimizer(
@@ -71,7 +75,7 @@ def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:
     return float(torch.cat(extremes).abs().max())
 
 
-class WeightAverage:
+class WeightAverage(Generic[ModelT]):
     """A copy of a model whose weights follow it, the more slowly the more steps there were.
 
     After step t (0, 1, ...) they keep a part min(decay, 1 - (1 + t)^-power) of what they were.
@@ -91,11 +95,11 @@ class WeightAverage:
         The copy.
     """
 
-    def __init__(self, model: nn.Module, decay: float, power: float) -> None:
+    def __init__(self, model: ModelT, decay: float, power: float) -> None:
         """Copy the model."""
         self.model = copy.deepcopy(model).requires_grad_(False)
         self._original, self._decay, self._power = model, decay, power
-        self._weights = list(self.model.parameters())
+        self._weights: list[Tensor] = list(self.model.parameters())
         self._followed = [weight.detach() for weight in model.parameters()]
 
     def follow(self, step: int) -> None:

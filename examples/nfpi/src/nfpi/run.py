@@ -72,7 +72,7 @@ class TrainingRun:
             # layers that start from data (ActNorm) start from the same on all processes
             self._show(next(iter(Batches(images, size, seed=seed)))[0])
             start_(self.model, self.batches, config.gaussians.init)
-        self.average = None
+        self.average: WeightAverage[ClassFlow] | None = None
         if training.ema_decay:
             self.average = WeightAverage(self.model, training.ema_decay, training.ema_power)
         classifies = config.gaussians.scheme in ("ib_inn", "klj")

@@ -273,7 +273,8 @@ def _in_others(
                 busy[connection] = (process, task, place)
             if not busy:
                 return
-            for ready in wait(list(busy)):
+            speaking = wait(list(busy))
+            for ready in [connection for connection in busy if connection in speaking]:
                 process, task, place = busy.pop(ready)
                 try:
                     trouble = ready.recv()

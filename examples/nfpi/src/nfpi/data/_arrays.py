@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from fpigauss import InvalidInputError
 from torch import Tensor
 
@@ -102,7 +103,7 @@ def _images(array: Any, name: str) -> Tensor:
     if len(shape) == 3:
         array = array[:, None]
     elif shape[3] in (1, 3):
-        array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+        array = np.ascontiguousarray(rearrange(array, "n h w c -> n c h w"))
     return torch.from_numpy(array)
 
 

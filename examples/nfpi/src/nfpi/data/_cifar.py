@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from fpigauss import InvalidInputError
 from torch import Tensor
 
@@ -80,7 +81,8 @@ def _read(path: Path, version: _Version) -> tuple[Tensor, Tensor]:
             f"{path}: image {wrong[0]} has label {labels[wrong[0]]}; {version.name} has "
             f"0..{version.n_classes - 1}, so the file is damaged or not of {version.name}"
         )
-    images = torch.from_numpy(np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32))
+    pixels = rearrange(np.ascontiguousarray(pixels), "n (c h w) -> n c h w", c=3, h=32)
+    images = torch.from_numpy(pixels)
     return images, torch.from_numpy(labels)
 
 

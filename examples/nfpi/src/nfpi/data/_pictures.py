@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from fpigauss import InvalidInputError
 from PIL import Image
 from torch import Tensor
@@ -91,7 +92,7 @@ def _decoded(content: bytes | Path, name: str, size: int | None) -> tuple[Tensor
         raise InvalidInputError(
             f'{name} is a picture of mode "{mode}"; convert it to 8 bits a channel'
         )
-    image = torch.from_numpy(pixels).permute(2, 0, 1)
+    image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
     return (image if size is None else resize(image[None], size)[0]), mode in _GRAY
 
 

@@ -71,7 +71,8 @@ class ImageSet:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return tuple(self.images.shape[1:])
+        _, channels, height, width = self.images.shape
+        return channels, height, width
 
     def checked_classes(self) -> Self:
         """Itself, if every class has an image.

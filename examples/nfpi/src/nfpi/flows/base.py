@@ -1,15 +1,27 @@
 """What every flow of images is, and the codec that lets ``ClassFlow`` find it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar, cast
 
 from fpigauss import InvalidInputError
 from fpigauss_torch import Codec, register_codec
 from torch import Tensor, nn
 
-__all__ = ["ImageCodec", "ImageFlow"]
+__all__ = ["ImageCodec", "ImageFlow", "Layers"]
 
 Shape = tuple[int, int, int]
+LayerT = TypeVar("LayerT", bound=nn.Module)
+
+
+class Layers(nn.ModuleList, Generic[LayerT]):
+    """A list of layers that remembers their type, which torch's own list does not."""
+
+    def __iter__(self) -> Iterator[LayerT]:
+        return cast(Iterator[LayerT], super().__iter__())
+
+    def __reversed__(self) -> Iterator[LayerT]:
+        return reversed(list(self))
 
 
 class ImageFlow(nn.Module, ABC):

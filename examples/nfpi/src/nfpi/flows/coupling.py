@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from nfpi.flows.base import ImageFlow, Shape
+from nfpi.flows.base import ImageFlow, Layers, Shape
 from nfpi.flows.preprocessing import make_preprocessing
 
 __all__ = ["AffineCoupling", "CouplingFlow"]
@@ -38,8 +39,8 @@ class AffineCoupling(nn.Module):
             layers += [nn.Linear(width, hidden), nn.ReLU(inplace=True)]
             width = hidden
         last = nn.Linear(width, 2 * (dim - self.n_kept))
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
         self.net = nn.Sequential(*layers, last)
 
     def _parameters_from(self, kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,6 +77,9 @@ class CouplingFlow(ImageFlow):
         Of the permutations, which are saved with the state.
     """
 
+    orders: Tensor
+    inverses: Tensor
+
     def __init__(
         self,
         image_shape: Shape,
@@ -93,7 +97,7 @@ class CouplingFlow(ImageFlow):
         super().__init__(image_shape, [(dim,)])
         option = {"alpha": alpha} if preprocessing == "logit" else {"extent": extent}
         self.preprocessing = make_preprocessing(preprocessing, **option)
-        self.couplings = nn.ModuleList(
+        self.couplings: Layers[AffineCoupling] = Layers(
             AffineCoupling(dim, hidden, n_hidden) for _ in range(n_couplings)
         )
         generator = torch.Generator().manual_seed(seed)
@@ -104,7 +108,7 @@ class CouplingFlow(ImageFlow):
     def encode(self, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
         """Of one part: a vector."""
         z, logdet = self.preprocessing.encode(x)
-        z = z.flatten(1)
+        z = rearrange(z, "n c h w -> n (c h w)")
         for order, coupling in zip(self.orders, self.couplings, strict=True):
             z, change = coupling.encode(z.index_select(1, order))
             logdet = logdet + change
@@ -113,8 +117,9 @@ class CouplingFlow(ImageFlow):
     def decode(self, latents: Sequence[Tensor]) -> Tensor:
         """The inverse."""
         (z,) = latents
+        channels, height, _ = self.image_shape
         for inverse, coupling in zip(
             reversed(self.inverses), reversed(self.couplings), strict=True
         ):
             z = coupling.decode(z).index_select(1, inverse)
-        return self.preprocessing.decode(z.unflatten(1, self.image_shape))
+        return self.preprocessing.decode(rearrange(z, "n (c h w) -> n c h w", c=channels, h=height))

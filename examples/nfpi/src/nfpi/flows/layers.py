@@ -1,6 +1,7 @@
 """Layers of the matrix-exponential flow: each encodes, decodes, and knows its log-determinant."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -94,7 +95,8 @@ def log_rotation(n: int) -> Tensor:
     # an orthogonal matrix is normal: its logarithm has its eigenvectors, and i times its angles
     angles, vectors = torch.linalg.eig(q)
     logarithm = (vectors * (1j * angles.angle()) @ torch.linalg.inv(vectors)).real
-    return (logarithm - logarithm.T) / 2.0
+    skew: Tensor = (logarithm - logarithm.T) / 2.0
+    return skew
 
 
 class MatrixExpCoupling(nn.Module):
@@ -114,22 +116,25 @@ class MatrixExpCoupling(nn.Module):
     def __init__(self, channels: int, hidden: int, n_blocks: int) -> None:
         """Start at the identity."""
         super().__init__()
-        self.half = channels // 2
-        if self.half <= _LARGEST_FULL:
-            self.shapes = [(self.half, self.half)]
+        self.n_kept = channels // 2
+        if self.n_kept <= _LARGEST_FULL:
+            self.shapes = [(self.n_kept, self.n_kept)]
             self.register_parameter("left", None)
         else:
-            self.shapes = [(self.half, _RANK), (_RANK, self.half)]
+            self.shapes = [(self.n_kept, _RANK), (_RANK, self.n_kept)]
             # S = A B starts at A 0: were both zero, neither would ever have a gradient
-            self.left = nn.Parameter(torch.randn(self.half, _RANK) / self.half**0.5)
-        n_out = self.half + sum(i * j for i, j in self.shapes)
-        self.net = ResidualNet(self.half, hidden, n_out, n_blocks)
+            self.left = nn.Parameter(torch.randn(self.n_kept, _RANK) / self.n_kept**0.5)
+        n_out = self.n_kept + sum(i * j for i, j in self.shapes)
+        self.net = ResidualNet(self.n_kept, hidden, n_out, n_blocks)
 
     def _matrices_and_shift(self, kept: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The factors of S, (N, I, J, H, W) each, and t (N, half, H, W)."""
+        """The factors of S, (N, I, J, H, W) each, and t (N, n_kept, H, W)."""
         out = self.net(kept).to(kept.dtype)
-        shift, *raw = out.split([self.half, *(i * j for i, j in self.shapes)], 1)
-        factors = [part.unflatten(1, shape) for part, shape in zip(raw, self.shapes, strict=True)]
+        shift, *raw = out.split([self.n_kept, *(i * j for i, j in self.shapes)], 1)
+        factors = [
+            rearrange(part, "n (i j) h w -> n i j h w", i=i, j=j)
+            for part, (i, j) in zip(raw, self.shapes, strict=True)
+        ]
         if self.left is not None:
             factors[0] = factors[0] + self.left[:, :, None, None]
         bound = _BOUND ** (1.0 / len(factors))
@@ -137,7 +142,7 @@ class MatrixExpCoupling(nn.Module):
 
     def initialize(self, x: Tensor) -> None:
         """Set the network by a batch."""
-        self.net.initialize(x[:, : self.half])
+        self.net.initialize(x[:, : self.n_kept])
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, channels, H, W), and the log-determinant (N,)."""

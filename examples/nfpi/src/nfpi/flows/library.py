@@ -5,7 +5,7 @@ from fpigauss import InvalidInputError
 from torch import Tensor, nn
 
 from nfpi.flows.base import Shape
-from nfpi.flows.preprocessing import make_preprocessing
+from nfpi.flows.preprocessing import Preprocessing, make_preprocessing
 
 __all__ = ["make_glow", "make_residual"]
 
@@ -13,7 +13,7 @@ __all__ = ["make_glow", "make_residual"]
 class Pixels(normflows.flows.Flow):
     """Preprocessing as a layer: flows of normflows lead from latents to images."""
 
-    def __init__(self, preprocessing: nn.Module) -> None:
+    def __init__(self, preprocessing: Preprocessing) -> None:
         """Keep it."""
         super().__init__()
         self.preprocessing = preprocessing
@@ -35,7 +35,8 @@ class SpectralResidual(normflows.flows.Residual):
         """From pixels, in train mode after some power iterations."""
         if self.training:
             normflows.utils.update_lipschitz(self, n_iterations=5)
-        return super().inverse(z)
+        x, logdet = super().inverse(z)
+        return x, logdet
 
 
 def _check_divisible(image_shape: Shape, levels: int) -> None:
@@ -142,5 +143,5 @@ def make_residual(
     return normflows.NormalizingFlow(base, layers[::-1])  # from latents to images
 
 
-def _preprocessing(name: str, alpha: float, extent: float) -> nn.Module:
+def _preprocessing(name: str, alpha: float, extent: float) -> Preprocessing:
     return make_preprocessing(name, **({"alpha": alpha} if name == "logit" else {"extent": extent}))

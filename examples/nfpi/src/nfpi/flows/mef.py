@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from fpigauss import InvalidInputError
 from torch import Tensor, nn
-from torch.nn import functional
 
-from nfpi.flows.base import ImageFlow, Shape
+from nfpi.flows.base import ImageFlow, Layers, Shape
 from nfpi.flows.layers import ActNorm, MatrixExpConv, MatrixExpCoupling
 from nfpi.flows.preprocessing import make_preprocessing
 
@@ -74,6 +74,8 @@ class MatrixExpFlow(ImageFlow):
         Of the preprocessing that is used.
     """
 
+    initialised: Tensor  # the spelling is that of saved states
+
     def __init__(
         self,
         image_shape: Shape,
@@ -93,26 +95,27 @@ class MatrixExpFlow(ImageFlow):
                 f"image_shape is {tuple(image_shape)}: {len(blocks)} levels need height and width "
                 f"to be multiples of {factor}; resize the images, or pass fewer blocks"
             )
-        levels, shapes = [], []
+        levels: list[Layers[_Step]] = []
+        shapes: list[Shape] = []
         for level, n_blocks in enumerate(blocks, 1):
             shape = (4 * n_channels, height // 2**level, width // 2**level)
-            levels.append(nn.ModuleList(_Step(shape, channels, n_blocks) for _ in range(steps)))
+            levels.append(Layers(_Step(shape, channels, n_blocks) for _ in range(steps)))
             n_channels = shape[0] // 2
             shapes.append((n_channels, *shape[1:]) if level < len(blocks) else shape)
         super().__init__(image_shape, shapes)
         option = {"alpha": alpha} if preprocessing == "logit" else {"extent": extent}
         self.preprocessing = make_preprocessing(preprocessing, **option)
-        self.levels = nn.ModuleList(levels)
+        self.levels: Layers[Layers[_Step]] = Layers(levels)
         self.register_buffer("initialised", torch.tensor(False))
         self._settled = False  # read from the buffer once: on a GPU every look at it would wait
-        self.register_load_state_dict_post_hook(_unsettle)
+        self.register_load_state_dict_post_hook(_unsettle)  # type: ignore[no-untyped-call]  # torch's omission
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set all layers by a batch of images."""
         x, _ = self.preprocessing.encode(x)
         for level, steps in enumerate(self.levels, 1):
-            x = functional.pixel_unshuffle(x, 2)
+            x = _squeezed(x)
             for step in steps:
                 x = step.initialize(x)
             if level < len(self.levels):
@@ -128,7 +131,7 @@ class MatrixExpFlow(ImageFlow):
         x, logdet = self.preprocessing.encode(x)
         latents = []
         for level, steps in enumerate(self.levels, 1):
-            x = functional.pixel_unshuffle(x, 2)
+            x = _squeezed(x)
             for step in steps:
                 x, change = step.encode(x)
                 logdet = logdet + change
@@ -140,13 +143,18 @@ class MatrixExpFlow(ImageFlow):
     def decode(self, latents: Sequence[Tensor]) -> Tensor:
         """The inverse."""
         *leaving, x = latents
-        for level in reversed(range(len(self.levels))):
+        for level, steps in reversed(list(enumerate(self.levels))):
             if level < len(leaving):
                 x = torch.cat([x, leaving[level]], 1)
-            for step in reversed(self.levels[level]):
+            for step in reversed(steps):
                 x = step.decode(x)
-            x = functional.pixel_shuffle(x, 2)
+            x = rearrange(x, "n (c a b) h w -> n c (h a) (w b)", a=2, b=2)
         return self.preprocessing.decode(x)
+
+
+def _squeezed(x: Tensor) -> Tensor:
+    """Return blocks of 2x2 pixels as channels."""
+    return rearrange(x, "n c (h a) (w b) -> n (c a b) h w", a=2, b=2)
 
 
 def _unsettle(flow: MatrixExpFlow, _: object) -> None:

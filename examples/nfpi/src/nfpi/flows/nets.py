@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nfpi.flows.base import Layers
+
 __all__ = ["NormedConv", "ResidualNet"]
 
 
@@ -40,7 +42,7 @@ class NormedConv(nn.Module):
         std, mean = torch.std_mean(raw.float(), (0, 2, 3), correction=0)
         self.scale.copy_(deviation / std.clamp(min=1e-6))
         self.shift.copy_(-mean * self.scale)
-        return self(x)
+        return self.forward(x)
 
 
 class ResidualBlock(nn.Module):
@@ -79,17 +81,19 @@ class ResidualNet(nn.Module):
         """Make the layers."""
         super().__init__()
         self.first = NormedConv(n_in, channels, 3)
-        self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(n_blocks))
+        self.blocks: Layers[ResidualBlock] = Layers(
+            ResidualBlock(channels) for _ in range(n_blocks)
+        )
         self.last = nn.Conv2d(channels, n_out, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) -> (N, n_out, H, W)."""
         x = functional.elu(self.first(x))
         for block in self.blocks:
-            x = block(x)
-        return self.last(x)
+            x = block.forward(x)
+        return self.last.forward(x)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:

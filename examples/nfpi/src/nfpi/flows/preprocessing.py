@@ -1,16 +1,29 @@
 """From pixels in [0, 1] to numbers that a flow can fit, and back."""
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from fpigauss import InvalidInputError
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Logit", "Scale", "make_preprocessing"]
+__all__ = ["LogitPixels", "Preprocessing", "ScaledPixels", "make_preprocessing"]
 
 
-class Scale(nn.Module):
+class Preprocessing(nn.Module, ABC):
+    """A bijection between pixels and the numbers that a flow fits."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the numbers (N, C, H, W), and the log-determinant of each image (N,)."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the pixels of such numbers."""
+
+
+class ScaledPixels(Preprocessing):
     """Pixels to [-extent, extent]: an affine map, whose log-determinant is a constant.
 
     Parameters
@@ -34,7 +47,7 @@ class Scale(nn.Module):
         return (z / self.extent + 1.0) / 2.0
 
 
-class Logit(nn.Module):
+class LogitPixels(Preprocessing):
     """logit(alpha + (1 - 2 alpha) x): all numbers decode to pixels within the range of images.
 
     Parameters
@@ -62,9 +75,12 @@ class Logit(nn.Module):
         return (torch.sigmoid(z) - self.alpha) / (1.0 - 2.0 * self.alpha)
 
 
-def make_preprocessing(name: str, **options: float) -> nn.Module:
+def make_preprocessing(name: str, **options: float) -> Preprocessing:
     """The preprocessing of a name, "scale" or "logit", with its option."""
-    kinds = {"scale": Scale, "logit": Logit}
+    kinds: dict[str, type[ScaledPixels | LogitPixels]] = {
+        "scale": ScaledPixels,
+        "logit": LogitPixels,
+    }
     if name not in kinds:
         raise InvalidInputError(f"preprocessing is {name!r}; pass one of {', '.join(kinds)}")
     return kinds[name](**options)

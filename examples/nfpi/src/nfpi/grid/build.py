@@ -106,7 +106,7 @@ class _Builder:
             elif table not in known.tables:
                 self.runs[name] = replace(known, tables=(*known.tables, table))
 
-    def table1(self, dataset: str, changes: Config | None = None) -> None:
+    def table1(self, dataset: str, changes: Mapping[str, Any] | None = None) -> None:
         """The headline rows."""
         scale, main = self.scale, changes is None
         changes = changes or {}
@@ -139,13 +139,13 @@ class _Builder:
                 self.tune(f"gd-{each}", "table1", config, rates)
             rows[f"gd-{each}"] = (config, paper, paper)
         printed = main or dataset in _PAPERS_DATA
-        for name, (config, label, paper) in rows.items():
+        for name, (config, label, beside) in rows.items():
             tuned_by = self.tuned.get(name, ())
             if not main and "lam" in changes.get("gaussians", {}) and not name.startswith("gd-"):
                 tuned_by = ()
             self.add(
                 "table1", where + label, mark + name, merged(config, changes, again),
-                seeds=seeds, paper=paper if printed else None, dataset=dataset, tuned_by=tuned_by,
+                seeds=seeds, paper=beside if printed else None, dataset=dataset, tuned_by=tuned_by,
             )  # fmt: skip
         if main:  # Fig. 2 is drawn from one flow
             first = f"exact-s{seeds[0]}"

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fpigauss import InvalidInputError
+from pydantic import TypeAdapter, ValidationError
 
-from nfpi.grid.claims import Claim, Side
-from nfpi.grid.model import Column, Grid, PlannedRun, Row, Table
+from nfpi.grid.model import Grid, PlannedRun
+from nfpi.refusals import told
 
 __all__ = ["read_grid", "write_grid"]
+
+_GRID = TypeAdapter(Grid)
 
 
 def write_grid(path: Path, grid: Grid) -> None:
@@ -29,27 +32,21 @@ def read_grid(path: Path) -> Grid:
     Raises
     ------
     InvalidInputError
-        If the file is missing, or no grid.
+        If the file is missing, or is not a grid.
     """
     try:
-        found = json.loads(path.read_text())
-        return Grid(
-            scale=found["scale"],
-            note=found["note"],
-            base=found["base"],
-            runs=tuple(_run(entry) for entry in found["runs"]),
-            tables={name: _table(entry) for name, entry in found["tables"].items()},
-            claims=tuple(_claim(entry) for entry in found["claims"]),
-        )
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise InvalidInputError(
             f"{path} is missing; make it with reproduce.py --write-grid, and commit it before the "
             "first run"
         ) from None
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise InvalidInputError(f"{path} holds no grid: {error!r}") from error
+    except ValueError as error:  # of JSON, and of text that is not UTF-8
+        raise InvalidInputError(f"{path} is not a grid: {error}") from error
+    try:
+        return _GRID.validate_python(found)
+    except ValidationError as error:
+        raise InvalidInputError(f"{path} is not a grid: {told(error, found)}") from None
 
 
 def _without_defaults(run: PlannedRun) -> dict[str, Any]:
@@ -60,22 +57,3 @@ def _without_defaults(run: PlannedRun) -> dict[str, Any]:
         for name, value in dataclasses.asdict(run).items()
         if name in required or value != getattr(blank, name)
     }
-
-
-def _run(entry: dict[str, Any]) -> PlannedRun:
-    tuples = {name: tuple(entry[name]) for name in ("tables", "tuned_by") if name in entry}
-    return PlannedRun(**{**entry, **tuples})
-
-
-def _table(entry: dict[str, Any]) -> Table:
-    return Table(
-        entry["title"],
-        tuple(Column(**column) for column in entry["columns"]),
-        tuple(Row(**row) for row in entry["rows"]),
-        entry.get("note", ""),
-    )
-
-
-def _claim(entry: dict[str, Any]) -> Claim:
-    pairs = tuple(tuple(Side(**side) for side in pair) for pair in entry["pairs"])
-    return Claim(**{**entry, "pairs": pairs})

@@ -136,9 +136,9 @@ class Grid:
             rows = {row.setting for name in run.tables for row in self.tables[name].rows}
             if not run.is_tuning and run.setting not in rows:
                 raise InvalidInputError(f"run {run.name!r}: no table has its {run.setting!r}")
-        sides = [side for claim in self.claims for pair in claim.pairs for side in pair]
-        rows_ = [row for table in self.tables.values() for row in table.rows]
-        missing = sorted({part.setting for part in (*sides, *rows_)} - known)
+        named = {side.setting for claim in self.claims for pair in claim.pairs for side in pair}
+        named |= {row.setting for table in self.tables.values() for row in table.rows}
+        missing = sorted(named - known)
         if missing:
             raise InvalidInputError(f"tables or claims name settings without a run: {missing}")
 
@@ -163,6 +163,7 @@ def merged(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, An
     for change in changes:
         for key, value in change.items():
             old = result.get(key)
-            both = isinstance(value, Mapping) and isinstance(old, Mapping)
-            result[key] = merged(old, value) if both else value
+            if isinstance(value, Mapping) and isinstance(old, Mapping):
+                value = merged(old, value)
+            result[key] = value
     return result
