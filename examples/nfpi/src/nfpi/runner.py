@@ -308,9 +308,10 @@ def _work(connection: Connection, place: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets it too, ends its children
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
+    assert parent is not None  # only children run this
 
     def leave_with_parent() -> None:
-        parent.join()  # type: ignore[union-attr]  # only children run this
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()

@@ -32,7 +32,8 @@ def read_folder(root: Path, size: int | None, progress: bool) -> tuple[ImageSet,
             f"{held_out / strange[0]} is a class that {root / 'train'} does not have; "
             "the same folders are expected in both"
         )
-    return tuple(_read(part, classes, size, progress) for part in (root / "train", held_out))  # type: ignore[return-value]
+    train = _read(root / "train", classes, size, progress)
+    return train, _read(held_out, classes, size, progress)
 
 
 def _classes(part: Path) -> list[str]:
