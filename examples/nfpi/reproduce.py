@@ -1,13 +1,13 @@
-"""The paper's tables and figures, run again at a chosen scale.
+"""Run the paper's tables and figures again, at a chosen scale.
 
     python examples/nfpi/reproduce.py all --scale tiny
     python examples/nfpi/reproduce.py all --scale cpu --data fashion_mnist.npz --mnist mnist.npz \
         --embedding tsne_cifar10.npz --workers 2
     python examples/nfpi/reproduce.py table1 --scale paper --data CIFAR10_FOLDER --workers 1
 
-The runs of a scale are listed in grids/SCALE.json. A run that has a record in
-results/SCALE/records is not run again, so that a call goes on where an earlier one ended or was
-killed, on this machine or another. Tables and figures are made of the records that there are.
+grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
+repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.
+Tables and figures are made from the records that exist.
 """
 
 import argparse
@@ -35,7 +35,7 @@ GRIDS, RESULTS = PROJECT / "grids", PROJECT / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, then write tables and figures; 0 if nothing is missing, 2 if input cannot be used."""
+    """Run, then write tables and figures; return 0 if all is there, 2 if input cannot be used."""
     options = _parser().parse_args(arguments)
     return exit_status("reproduce.py", lambda: _reproduce(options), refused=2)
 
@@ -107,12 +107,12 @@ def _write_grid(path: Path, scale: str, folder: Path) -> int:
 
 
 def _empty(what: str, grid: Grid) -> list[str]:
-    """The tables asked for that no run of the grid is of."""
+    """List the requested tables that have no run in the grid."""
     return [name for name in grid.tables if what in ("all", name) and not grid.tables[name].rows]
 
 
 def _wanted(what: str, grid: Grid) -> list[PlannedRun]:
-    """The runs that a table or figure is made of, or all."""
+    """List the runs that a table or figure needs; all of them for "all"."""
     if what == "fig1":
         return []
     if what == "fig2":
@@ -125,7 +125,7 @@ def _wanted(what: str, grid: Grid) -> list[PlannedRun]:
 def _run(
     grid: Grid, runs: Sequence[PlannedRun], folder: Path, options: argparse.Namespace
 ) -> Outcome:
-    """Run what has no record yet."""
+    """Do the runs that have no record yet."""
     sources: dict[str, str] = {}
     main = {"cpu": "fashion_mnist", "paper": "cifar10"}
     for option, name, path in (

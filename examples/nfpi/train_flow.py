@@ -1,10 +1,10 @@
-"""Train one flow: a config to a checkpoint, a record, and a picture of samples.
+"""Train one flow: turn a config into a checkpoint, a record, and a picture of samples.
 
     python examples/nfpi/train_flow.py examples/nfpi/configs/digits_tiny.toml --folder run
     torchrun --nproc-per-node 4 examples/nfpi/train_flow.py CONFIG --folder run
 
-The folder gets checkpoint.pt and log.csv, after every epoch; then KEY.json, the record, and
-samples.png, a row a class. A run that was killed goes on when the same command is given again.
+The folder gets checkpoint.pt and log.csv after every epoch; then the record KEY.json, and
+samples.png with one row per class. To resume a killed run, repeat the command.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from nfpi.training import TrainedFlow, load_data, train
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, measure, write."""
+    """Train, evaluate and write the results."""
     options = _parser().parse_args(arguments)
     return exit_status("train_flow.py", lambda: _run(options))
 
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """One flow, from the command line to its record."""
+    """Train one flow as the command line says."""
     config = load_config(options.config, options.set)
     with _processes() as first, _tensorboard(options) as callback:
         device = chosen_device(options.device)
@@ -85,11 +85,11 @@ def _run(options: argparse.Namespace) -> int:
 def _write(
     config: RunConfig, trained: TrainedFlow, data: tuple[ImageSet, ImageSet], folder: Path
 ) -> None:
-    """The picture and the record; the figures on the terminal."""
+    """Write picture and record, and print the figures."""
     training, test = data
     temperature = config.evaluation.temperatures[0]
     picture = Image.fromarray(sample_grid(trained.judged, temperature=temperature))
-    factor = math.ceil(28 / test.image_shape[1])  # the smallest images would hardly be seen
+    factor = math.ceil(28 / test.image_shape[1])  # small images would hardly be visible
     picture = picture.resize(
         (factor * picture.width, factor * picture.height), Image.Resampling.NEAREST
     )
@@ -99,7 +99,7 @@ def _write(
         try:
             for name, accuracy in generated_accuracies(config, trained, test):
                 metrics[name] = accuracy
-        except FAILURES as error:  # of a classifier: the flow's figures stay
+        except FAILURES as error:  # of a classifier: the flow's own figures are kept
             failure = error
     path = write_record(
         folder,
@@ -123,7 +123,7 @@ def _write(
 
 @contextmanager
 def _processes() -> Iterator[bool]:
-    """The group that torchrun started, if it did; whether this is its first process."""
+    """Join the group that torchrun started, if any; yield whether this is its first process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
         return
@@ -138,7 +138,7 @@ def _processes() -> Iterator[bool]:
 
 @contextmanager
 def _tensorboard(options: argparse.Namespace) -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """What writes an epoch's numbers for TensorBoard, if asked for."""
+    """Yield a function that writes an epoch's numbers for TensorBoard, if requested."""
     if not options.tensorboard or int(os.environ.get("RANK", "0")) > 0:
         yield None
         return

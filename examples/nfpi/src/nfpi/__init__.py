@@ -1,1 +1,1 @@
-"""What the scripts of the paper's experiments share: data, flows, training, records, tables."""
+"""The library behind the three scripts: data, flows, training, records, tables."""

@@ -1,4 +1,4 @@
-"""Batches of dequantized images, in an order that only the seed and the epoch decide."""
+"""Batches of dequantized images, in an order set by seed and epoch alone."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +14,10 @@ from nfpi.data import ImageSet
 
 __all__ = ["Batches", "dequantized", "make_augment"]
 
-#: An augmentation: images (B, C, H, W) in [0, 1] and where its random numbers come from.
+#: An augmentation takes images (B, C, H, W) in [0, 1] and the generator to draw from.
 Augment = Callable[[Tensor, Generator], Tensor]
 
-#: The paper names its augmentations and gives no numbers: degrees, and relative changes.
+#: The paper names its augmentations without numbers: ours are degrees, and relative changes.
 _ROTATION = 10.0
 _JITTER = 0.2
 
@@ -25,25 +25,25 @@ _JITTER = 0.2
 class Batches:
     """Batches (x, y): x float32 (B, C, H, W) in [0, 1), y int64 (B,).
 
-    Every epoch has its own order, augmentations and dequantization noise, and these depend on
-    ``seed`` and the epoch's number alone: a run that is resumed sees what an unbroken one does.
-    Iterating the object itself gives epoch 0, without augmentation: what Gaussians are fitted on.
+    Each epoch has its own order, augmentations and dequantization noise, set by ``seed`` and the
+    epoch's number alone, so a resumed run sees the same batches as an unbroken one. Iterating over
+    the object gives epoch 0 without augmentation: Gaussians are fitted on that.
 
     Parameters
     ----------
     image_set : ImageSet
     batch_size : int
-        Images in a batch, of all ranks together; the last batch of an epoch may be smaller.
+        Images per batch, over all ranks together; the last batch of an epoch may be smaller.
     seed : int
-        Of everything that is random.
+        Seeds order, augmentation and noise.
     augment : callable, optional
-        ``augment(x, generator)``, as ``make_augment`` gives it; images come as 8-bit numbers over
-        255, and are rounded to such again.
+        ``augment(x, generator)``, as returned by ``make_augment``; it gets 8-bit values divided by
+        255, and its result is rounded to such values again.
     shuffle : bool
         Whether ``epoch`` reorders the images.
     rank, n_ranks : int
-        With several processes: each yields its part of every batch, the parts together what one
-        process would yield. A last batch with fewer images than ranks is left out.
+        With several processes, each yields its part of every batch; together the parts are what a
+        single process would yield. A last batch with fewer images than ranks is dropped.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Batches:
         rank: int = 0,
         n_ranks: int = 1,
     ) -> None:
-        """Check sizes."""
+        """Check the sizes."""
         if not 0 <= rank < n_ranks:
             raise InvalidInputError(f"rank is {rank} of n_ranks {n_ranks}; ranks count from 0")
         if batch_size < n_ranks:
@@ -77,21 +77,21 @@ class Batches:
         self.n_ranks = n_ranks
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches per epoch."""
         whole, rest = divmod(len(self.image_set), self.batch_size)
         return whole + (rest >= self.n_ranks)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Epoch 0, without augmentation."""
+        """Iterate over epoch 0, without augmentation."""
         return self._batches(0, None)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch.
+        """Iterate over the batches of one epoch.
 
         Parameters
         ----------
         epoch : int
-            From 0.
+            Counted from 0.
 
         Returns
         -------
@@ -100,7 +100,7 @@ class Batches:
         return self._batches(epoch, self.augment)
 
     def _batches(self, epoch: int, augment: Augment | None) -> Iterator[tuple[Tensor, Tensor]]:
-        # a stream each, so that an augmentation more leaves order and noise as they were
+        # separate streams: one more augmentation leaves order and noise as they were
         order, noise, change = (_generator(self.seed, epoch, stream) for stream in range(3))
         n_images = len(self.image_set)
         rows = torch.randperm(n_images, generator=order) if self.shuffle else torch.arange(n_images)
@@ -109,13 +109,13 @@ class Batches:
             if augment is not None:
                 changed = augment(images / 255, change)
                 images = (255 * changed).round().clamp(0, 255).to(torch.uint8)
-            # the whole batch on every rank: random numbers do not depend on how many there are
+            # drawn for the whole batch on every rank: random numbers do not depend on their number
             x, y = dequantized(images, noise), self.image_set.labels[batch]
             yield x[self.rank :: self.n_ranks], y[self.rank :: self.n_ranks]
 
 
 def dequantized(images: Tensor, generator: Generator) -> Tensor:
-    """(u + U) / 256 with U uniform in [0, 1): a density in [0, 1) for the gray levels of images.
+    """Return (u + U) / 256, U uniform in [0, 1): gray levels u as draws from a density on [0, 1).
 
     Parameters
     ----------
@@ -126,32 +126,32 @@ def dequantized(images: Tensor, generator: Generator) -> Tensor:
     -------
     (N, C, H, W) float32 tensor
     """
-    # 16 bits of noise: with 8 of the image they fit the 24 of a float32, so that no sum rounds to 1
+    # 16 bits of noise and 8 of the image fit the 24 of a float32, so no sum rounds to 1
     noise = torch.randint(0, 1 << 16, images.shape, generator=generator, dtype=torch.int32)
     return ((images.int() << 16) + noise).float() / (1 << 24)
 
 
 def make_augment(names: Sequence[str], seed: int = 0) -> Callable[..., Tensor]:
-    """Augmentations by name, one after the other, each drawn anew for every image.
+    """Chain augmentations by name; each is drawn anew for every image.
 
     ========  ======================================================================
-    "flip"    left and right exchanged, with probability 1/2
-    "crop"    moved by up to an eighth each way, what comes in mirrored at the border
-    "rotate"  turned by up to 10 degrees
-    "jitter"  brightness, contrast and saturation times 0.8 to 1.2
+    "flip"    mirror left and right, with probability 1/2
+    "crop"    shift by up to an eighth each way, reflecting at the border
+    "rotate"  rotate by up to 10 degrees
+    "jitter"  scale brightness, contrast and saturation by 0.8 to 1.2
     ========  ======================================================================
 
     Parameters
     ----------
     names : sequence of str
     seed : int
-        Of the random numbers where a call brings no generator.
+        Used by calls without a generator.
 
     Returns
     -------
     callable
-        ``augment(x, generator=None)``: x floating (B, C, H, W) in [0, 1], on any device; the result
-        likewise. Random numbers are drawn on the CPU, so a seed gives the same everywhere.
+        ``augment(x, generator=None)`` takes and returns floating x (B, C, H, W) in [0, 1], on any
+        device. Random numbers are drawn on the CPU, so a seed gives the same result everywhere.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def _crop(x: Tensor, generator: Generator) -> Tensor:
 
 
 def _shift(x: Tensor, most: int, generator: Generator) -> Tensor:
-    """Whole numbers 0..2 most, (B, 1)."""
+    """Draw one integer in 0..2 most per image, (B, 1)."""
     return torch.randint(0, 2 * most + 1, (len(x), 1), generator=generator).to(x.device)
 
 
@@ -199,7 +199,7 @@ def _rotate(x: Tensor, generator: Generator) -> Tensor:
     height, width = x.shape[2:]
     angle = math.radians(_ROTATION) * (2 * _uniform(x, generator)[:, 0, 0, 0] - 1)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    # coordinates run over [-1, 1] on both axes, whatever the sides: hence their ratio
+    # coordinates span [-1, 1] on both axes, whatever the sides: hence their ratio
     top = torch.stack([cos, -sin * height / width, zero], 1)
     bottom = torch.stack([sin * width / height, cos, zero], 1)
     grid = functional.affine_grid(torch.stack([top, bottom], 1), list(x.shape), align_corners=False)
@@ -221,7 +221,7 @@ def _jitter(x: Tensor, generator: Generator) -> Tensor:
 
 
 def _uniform(x: Tensor, generator: Generator) -> Tensor:
-    """One of U[0, 1) an image, (B, 1, 1, 1)."""
+    """Draw one number of U[0, 1) per image, (B, 1, 1, 1)."""
     return torch.rand(len(x), 1, 1, 1, generator=generator).to(x)
 
 
@@ -234,6 +234,6 @@ _AUGMENTATIONS: dict[str, Augment] = {
 
 
 def _generator(seed: int, epoch: int, stream: int) -> Generator:
-    """Independent for every triple."""
+    """Return a generator that is independent for every triple."""
     state = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
     return Generator().manual_seed(int(state >> np.uint64(1)))

@@ -1,4 +1,4 @@
-"""Where a run stands, in a file that a killed run goes on from."""
+"""Checkpoints: files from which a killed run resumes."""
 
 import json
 import os
@@ -28,14 +28,14 @@ _FORMAT = "nfpi checkpoint 1"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a temporary file, which then takes the place of ``path``.
+    """Let ``write`` fill a temporary file, then move it to ``path``.
 
     Parameters
     ----------
     path : Path
-        In a folder that exists. Whenever the process is killed, it is the old file or the new.
+        In an existing folder. If the process is killed, either file is there, old or new, whole.
     write : callable
-        Given the path of the temporary file, of the same suffix.
+        Called with the path of the temporary file, which has the same suffix.
     """
     handle, name = tempfile.mkstemp(
         prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent or Path()
@@ -53,7 +53,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def fingerprint(*tensors: Tensor) -> int:
-    """A number that differs where tensors do, but for one time in four thousand million."""
+    """Return a 32-bit checksum of tensors."""
     number = 0
     for tensor in tensors:
         memory = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
@@ -62,7 +62,7 @@ def fingerprint(*tensors: Tensor) -> int:
 
 
 def identity(images: ImageSet) -> dict[str, Any]:
-    """What tells a set of images from others, wherever it lies.
+    """Return what distinguishes a set of images from others, wherever it is stored.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def identity(images: ImageSet) -> dict[str, Any]:
     Returns
     -------
     dict
-        fingerprint, of images and labels; shape, (N, C, H, W); n_classes.
+        fingerprint (of images and labels), shape (N, C, H, W) and n_classes.
     """
     return {
         "fingerprint": fingerprint(images.images, images.labels),
@@ -83,18 +83,18 @@ def identity(images: ImageSet) -> dict[str, Any]:
 def save_checkpoint(
     path: Path, config: RunConfig, state: Mapping[str, Any], data: Mapping[str, Any] | None = None
 ) -> None:
-    """Write what a run needs to go on.
+    """Write what a run needs to resume.
 
     Parameters
     ----------
     path : Path
         The file.
     config : RunConfig
-        The run's: only a run of the same one can load it, but for what is evaluated.
+        The run's config; only a run with the same config, apart from evaluation, can load the file.
     state : mapping
-        Tensors, numbers, strings, and dicts, lists and tuples of them.
+        Tensors, numbers and strings, in dicts, lists and tuples.
     data : mapping, optional
-        The ``identity`` of the images that it trains on: no other images can load it.
+        The ``identity`` of the training images; a run on other images cannot load the file.
     """
     content = {
         "format": _FORMAT,
@@ -106,7 +106,7 @@ def save_checkpoint(
 
 
 def read_content(path: Path) -> Any:
-    """What a file of tensors and plain values holds, on the host; never unpickled."""
+    """Load a file of tensors and plain values to the host, without unpickling objects."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -121,16 +121,16 @@ def read_content(path: Path) -> Any:
 def load_checkpoint(
     path: Path, config: RunConfig, data: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The state that ``save_checkpoint`` wrote, on the host.
+    """Load the state that ``save_checkpoint`` wrote, to the host.
 
     Parameters
     ----------
     path : Path
         The file.
     config : RunConfig
-        Of the run that is to go on.
+        The config of the run to resume.
     data : mapping, optional
-        The ``identity`` of its images; a checkpoint without one goes with any.
+        The ``identity`` of its images; a checkpoint without one matches any.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def load_checkpoint(
     Raises
     ------
     InvalidInputError
-        If the file is no checkpoint, is damaged, or is of another config or of other images.
+        If the file is not a checkpoint, is damaged, or belongs to another config or other images.
     """
     content = read_content(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -163,12 +163,12 @@ def load_checkpoint(
 
 
 def _trained(config: RunConfig) -> dict[str, Any]:
-    """The settings that training depends on, whatever is measured afterwards, and wherever."""
+    """Return the settings that training depends on: neither evaluation nor folders."""
     return {name: part for name, part in canonical(config).items() if name != "evaluation"}
 
 
 def _difference(saved: dict[str, Any], ours: dict[str, Any]) -> str:
-    """The settings that differ, in words."""
+    """Describe the settings that differ."""
     before, now = _flat(saved), _flat(ours)
     names = [name for name in (before | now) if before.get(name) != now.get(name)]
     shown = [f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names[:3]]
@@ -176,7 +176,7 @@ def _difference(saved: dict[str, Any], ours: dict[str, Any]) -> str:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
+    """Flatten nested settings to dotted names."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping) and value:

@@ -1,4 +1,4 @@
-"""Where a classifier's training stands, in a file that a killed run goes on from."""
+"""Checkpoints of classifiers: files from which a killed training resumes."""
 
 import json
 from pathlib import Path
@@ -22,18 +22,18 @@ def save_progress(
     optimizer: torch.optim.Optimizer,
     history: list[dict[str, Any]],
 ) -> None:
-    """Write what training needs to go on; a file of the same path is replaced.
+    """Write what training needs to resume, replacing an earlier file.
 
     Parameters
     ----------
     path : Path
-        The file; its folder is made if need be.
+        The file; its folder is created if necessary.
     settings : dict
-        What JSON can hold: only a run of the same can go on from it.
+        Anything JSON can represent; only a run with the same settings can resume from the file.
     model, optimizer
-        Their states are kept.
+        Their states are saved.
     history : list of dict
-        One an epoch.
+        One entry per epoch.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -49,7 +49,7 @@ def save_progress(
 def restore_progress(
     path: Path, settings: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> list[dict[str, Any]]:
-    """The history so far, once model and optimizer are as they were.
+    """Restore model and optimizer, and return the history so far.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def restore_progress(
     Raises
     ------
     InvalidInputError
-        If the file cannot be read, or is of other settings.
+        If the file cannot be read, or belongs to other settings.
     """
     content = read_content(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

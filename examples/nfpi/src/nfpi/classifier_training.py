@@ -1,4 +1,4 @@
-"""Training a classifier, on real images or on generated ones: CNN-Acc."""
+"""Train a classifier on real images, or on generated ones: CNN-Acc."""
 
 import math
 import time
@@ -34,22 +34,22 @@ __all__ = [
     "train_classifier",
 ]
 
-#: Images of more pixels a side are augmented as ImageNet's, those up to it as CIFAR's.
+#: Images with longer sides are augmented like ImageNet's, all others like CIFAR's.
 _SMALL = 64
 
 
 @dataclass(frozen=True)
 class ClassifierRun:
-    """What became of a classifier.
+    """The result of training a classifier.
 
     Attributes
     ----------
     accuracy : float
-        The part of the test images that is classified right, after the last epoch.
+        The share of test images classified correctly, after the last epoch.
     top5 : float
-        The part whose class is among the five likeliest.
+        The share whose class is among the five likeliest.
     history : list of dict
-        epoch, loss (its mean over the epoch's batches) and seconds.
+        epoch, loss (mean over the epoch's batches) and seconds.
     """
 
     accuracy: float
@@ -58,7 +58,7 @@ class ClassifierRun:
 
     @property
     def seconds(self) -> float:
-        """Of training."""
+        """Return the seconds of training."""
         return math.fsum(entry["seconds"] for entry in self.history)
 
 
@@ -76,33 +76,33 @@ def train_classifier(
     identity: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> ClassifierRun:
-    """Train a classifier in place, where it is, and test it once, after the last epoch.
+    """Train a classifier in place, on its device, and test it once, after the last epoch.
 
     Parameters
     ----------
     model : nn.Module
-        Images in [0, 1] to logits; of ``make_classifier``.
+        Maps images in [0, 1] to logits; see ``make_classifier``.
     training, test : ImageSet
         Images of the same shape and classes.
     recipe : Recipe
-        How.
+        How to train.
     augment : sequence of str
-        Of ``make_augment`` and ``nfpi.mixing``: "flip", "crop", "rotate", "jitter", "auto", "rand",
-        "erase", "cutmix", "mixup".
+        Names known to ``make_augment`` and ``nfpi.mixing``: "flip", "crop", "rotate", "jitter",
+        "auto", "rand", "erase", "cutmix", "mixup".
     flow : FlowAugmentation, optional
-        Augments in the latent space of a flow, before all else.
+        Augments in the latent space of a flow, before anything else.
     seed : int
-        Of order, augmentation and dropout, together with the epoch's number.
+        With the epoch's number, it seeds order, augmentation and dropout.
     amp : bool
         Run the model in bfloat16 autocast.
     checkpoint : Path, optional
-        A file that is written after every epoch; if it exists, training goes on from it, to the
-        result of an unbroken run.
+        A file written after every epoch; if it exists, training resumes from it, with the result of
+        an unbroken run.
     identity : mapping, optional
-        What tells the training images from others, for ``checkpoint``; the images themselves by
-        default.
+        What distinguishes the training images, for ``checkpoint``; by default the images
+        themselves.
     progress : bool
-        Show a bar of epochs.
+        Show a progress bar over epochs.
 
     Returns
     -------
@@ -111,10 +111,10 @@ def train_classifier(
     Raises
     ------
     InvalidInputError
-        If the images do not fit together or come one by one, or the checkpoint is of other
-        settings.
+        If training and test images do not match, batches have one image, or the checkpoint belongs
+        to other settings.
     FloatingPointError
-        If the loss or a gradient is no longer finite; the batch is saved beside the checkpoint.
+        If the loss or a gradient is not finite; the batch is saved next to the checkpoint.
     """
     _check_alike(training, test)
     if recipe.batch_size == 1:
@@ -171,27 +171,27 @@ def train_classifier(
         history.append({"epoch": epoch, "loss": sum(losses) / len(losses), "seconds": seconds})
         if checkpoint is not None:
             save_progress(checkpoint, settings, model, optimizer, history)
-    # what fits with gradients fits without them
+    # a batch that fits in memory with gradients fits without them
     accuracy, top5 = judge(model, test, recipe.batch_size)
     return ClassifierRun(accuracy, top5, history)
 
 
 def check_classifier(name: str, images: ImageSet, augment: Sequence[str] = ()) -> None:
-    """Refuse a classifier that cannot be trained here, before the flow that it needs is.
+    """Refuse a classifier that cannot be trained here, before a flow is trained for it.
 
     Parameters
     ----------
     name : str
         A key of ``CLASSIFIERS``.
     images : ImageSet
-        Images like those that it is to be trained on.
+        Images like those it will be trained on.
     augment : sequence of str
         As in ``train_classifier``.
 
     Raises
     ------
     InvalidInputError
-        If there is no such classifier or augmentation, or images do not suit it.
+        If there is no such classifier or augmentation, or the images do not suit it.
     ImportError
         If a library is missing; the message names the extra.
     """
@@ -201,16 +201,16 @@ def check_classifier(name: str, images: ImageSet, augment: Sequence[str] = ()) -
 
 @torch.no_grad()
 def judge(model: nn.Module, test: ImageSet, at_once: int = 500) -> tuple[float, float]:
-    """Accuracy of a classifier, by the likeliest class and by the five likeliest.
+    """Measure top-1 and top-5 accuracy.
 
     Parameters
     ----------
     model : nn.Module
-        Images in [0, 1] to logits.
+        Maps images in [0, 1] to logits.
     test : ImageSet
-        Images, each gray level at its middle.
+        Images; each gray level is read as the middle of its interval.
     at_once : int
-        Images in a batch.
+        Images per batch.
 
     Returns
     -------
@@ -243,36 +243,36 @@ def cnn_accuracy(
     augment: Sequence[str] = (),
     progress: bool = False,
 ) -> float:
-    """CNN-Acc: the accuracy on real images of a classifier that was trained on generated ones.
+    """Measure CNN-Acc: the accuracy on real images of a classifier trained on generated ones.
 
     Parameters
     ----------
     model : ClassFlow
-        Of images (C, H, W) in [0, 1).
+        A flow over images (C, H, W) in [0, 1).
     n_generated : int
-        How many images to train on, the classes in equal shares.
+        How many images to train on, in equal shares per class.
     temperature : float
         Multiplies the latents' standard deviations.
     test : ImageSet
         Real images.
     seed : int
-        Of the latents, the classifier's weights and its training.
+        Seeds the latents, the classifier's weights and its training.
     epochs, batch_size : int, optional
-        Other than the classifier's recipe has.
+        Override the classifier's recipe.
     sample : LatentPrior, optional
-        Where latents are drawn from instead of the model's own Gaussians; such as Gaussians that
-        are estimated anew after training.
+        Source of the latents instead of the model's own Gaussians, such as Gaussians re-estimated
+        after training.
     classifier : str
         A key of ``CLASSIFIERS``.
     augment : sequence of str
         As in ``train_classifier``.
     progress : bool
-        Show a bar of epochs.
+        Show a progress bar over epochs.
 
     Returns
     -------
     float
-        0..1.
+        In [0, 1].
     """
     judged = make_classifier(classifier, test.n_classes, test.image_shape, seed=seed)
     judged.to(model.gaussians.density().means.device)
@@ -317,7 +317,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _nonfinite(
     what: str, step: int, epoch: int, checkpoint: Path | None, x: Tensor, y: Tensor
 ) -> FloatingPointError:
-    """The error to raise, once the batch is saved."""
+    """Save the batch, and return the error to raise."""
     place = "give a checkpoint to have its batch saved"
     if checkpoint is not None:
         path = checkpoint.with_name("nonfinite_batch.pt")

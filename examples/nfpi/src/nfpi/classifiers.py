@@ -1,8 +1,8 @@
-"""The classifiers that judge generated images or are trained with augmented ones.
+"""Classifiers that judge generated images or are trained on augmented ones.
 
-All take images (N, C, H, W) in [0, 1] and return logits (N, K). ResNet18 and the Swin come from
-transformers, which is imported when they are asked for, as that takes seconds; EVA02 comes from
-timm, of the extra ``imagenet``.
+All map images (N, C, H, W) in [0, 1] to logits (N, K). ResNet18 and Swin come from transformers,
+which is imported on first use because that takes seconds; EVA02 comes from timm, in the extra
+``imagenet``.
 """
 
 import math
@@ -30,21 +30,21 @@ __all__ = [
 #: Channels, height, width.
 ImageShape = tuple[int, int, int]
 
-#: Images of at most this size are too small for ResNet's 7x7 stem, which divides sizes by four.
+#: Images up to this size are too small for ResNet's 7x7 stem, which divides sizes by four.
 _SMALL = 64
 
 
 class Classifier(nn.Module):
-    """A network behind the standardization of its inputs.
+    """A network that standardizes its inputs.
 
     Parameters
     ----------
     body : nn.Module
-        Standardized images to logits, or to an object with ``logits``.
+        Maps standardized images to logits, or to an object with ``logits``.
     mean, std : sequence of float
-        Of the pixels in [0, 1], a number a channel or one for all.
+        Statistics of the pixels in [0, 1], one number per channel or one for all.
     size : int, optional
-        The height and width that ``body`` needs; images of another size are resized.
+        The height and width that ``body`` requires; other images are resized.
     """
 
     mean: Tensor
@@ -63,11 +63,11 @@ class Classifier(nn.Module):
         self.size = size
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        # half the time of a small network on a CPU, most of it in max pooling
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's omission
+        # halves the time of a small network on a CPU, mostly in max pooling
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits.
+        """Return the logits.
 
         Parameters
         ----------
@@ -88,21 +88,21 @@ class Classifier(nn.Module):
 def small_cnn(
     n_classes: int, image_shape: ImageShape, *, width: int = 24, hidden: int = 128
 ) -> Classifier:
-    """Two convolutional blocks and a hidden layer: CNN-Acc in seconds on one thread.
+    """Build two convolutional blocks and a hidden layer: CNN-Acc in seconds on one thread.
 
     Parameters
     ----------
     n_classes : int
         K.
     image_shape : (C, H, W)
-        Of any size from 4x4; the number of parameters does not depend on it.
+        Any size from 4x4; the number of parameters does not depend on it.
     width, hidden : int
-        Channels of the first block (the second has twice as many), and hidden units.
+        Channels of the first block (the second has twice as many), and units of the hidden layer.
 
     Returns
     -------
     Classifier
-        With 67,442 parameters for ten classes of gray images.
+        It has 67,442 parameters for ten classes of gray images.
     """
     if min(image_shape[1:]) < 4:
         pixels = "x".join(map(str, image_shape[1:]))
@@ -131,17 +131,17 @@ def resnet18(
     hidden_sizes: Sequence[int] = (64, 128, 256, 512),
     depths: Sequence[int] = (2, 2, 2, 2),
 ) -> Classifier:
-    """ResNet18: 11.2 million parameters, as the paper's CNN-Acc has it.
+    """Build ResNet18, 11.2 million parameters, the classifier of the paper's CNN-Acc.
 
-    Images of up to 64 pixels get the usual stem for small images, a 3x3 convolution without
-    pooling; with the 7x7 stem one pixel of a 32x32 image would be left in the last stage.
+    Images up to 64 pixels get the usual stem for small images, a 3x3 convolution without pooling:
+    the 7x7 stem would leave one pixel of a 32x32 image in the last stage.
 
     Parameters
     ----------
     n_classes, image_shape
         As in ``small_cnn``.
     hidden_sizes, depths : sequence of int
-        Channels and blocks of the stages.
+        Channels and blocks per stage.
 
     Returns
     -------
@@ -180,22 +180,22 @@ def swin(
     mlp_ratio: float = 2.0,
     drop_path: float = 0.1,
 ) -> Classifier:
-    """A Swin transformer for small images: 7.05 million parameters, the size of Table 5's.
+    """Build a Swin transformer for small images: 7.05 million parameters, the size in Table 5.
 
     Parameters
     ----------
     n_classes, image_shape
-        As in ``small_cnn``; images are square.
+        As in ``small_cnn``; images must be square.
     embed_dim : int
         Channels of the first stage; every later stage doubles them.
     depths, num_heads : sequence of int
-        Blocks and attention heads of the stages.
+        Blocks and attention heads per stage.
     patch_size : int, optional
-        A sixteenth of the image by default, at least 2.
+        By default a sixteenth of the image, at least 2.
     window_size : int
-        Of the attention, in patches; at most what the last stage is left with.
+        Side of the attention window in patches, capped at the last stage's size.
     mlp_ratio, drop_path : float
-        Width of the hidden layers, and the rate of stochastic depth.
+        Relative width of hidden layers, and the rate of stochastic depth.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def swin(
 
 
 def swin_small(n_classes: int, image_shape: ImageShape, **options: Any) -> Classifier:
-    """A Swin of 0.19 million parameters, for Table 5's question on a CPU.
+    """Build a Swin of 0.19 million parameters, to ask Table 5's question on a CPU.
 
     Parameters
     ----------
@@ -252,16 +252,16 @@ def eva02(
     name: str = "eva02_base_patch14_448.mim_in22k_ft_in22k_in1k",
     pretrained: bool = True,
 ) -> Classifier:
-    """EVA02 of timm, pretrained: 87 million parameters, as in Table 6.
+    """Build timm's pretrained EVA02: 87 million parameters, as in Table 6.
 
-    Images are resized to what it was pretrained on, and standardized as they were then.
+    Images are resized and standardized as in its pretraining.
 
     Parameters
     ----------
     n_classes, image_shape
-        As in ``small_cnn``; images have three channels.
+        As in ``small_cnn``; images must have three channels.
     name : str
-        Of timm's model; the default has the size and the pretraining of the paper's.
+        Name of timm's model; the default has the paper's size and pretraining.
     pretrained : bool
         Whether timm downloads the weights.
 
@@ -297,7 +297,7 @@ CLASSIFIERS: dict[str, Callable[..., Classifier]] = {
 def make_classifier(
     name: str, n_classes: int, image_shape: ImageShape, *, seed: int = 0, **options: Any
 ) -> Classifier:
-    """A classifier by name, with initial weights that only ``seed`` decides.
+    """Build a classifier by name, with initial weights set by ``seed`` alone.
 
     Parameters
     ----------
@@ -306,9 +306,9 @@ def make_classifier(
     n_classes, image_shape
         As in ``small_cnn``.
     seed : int
-        Of the weights; torch's own random state is left as it was.
+        Seeds the weights; torch's own random state is left unchanged.
     **options
-        Of the classifier.
+        Options of the classifier.
 
     Returns
     -------
@@ -331,5 +331,5 @@ def make_classifier(
 
 
 def n_parameters(model: nn.Module) -> int:
-    """How many numbers a model trains."""
+    """Count the trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

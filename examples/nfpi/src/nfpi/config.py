@@ -41,7 +41,7 @@ Augmentations = Annotated[tuple[Literal["flip", "crop", "rotate", "jitter"], ...
 
 
 class _Checked(BaseModel):
-    """A frozen model whose errors name field, value and remedy, as everywhere in this project."""
+    """A frozen model whose errors name field, value and remedy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,7 +68,7 @@ class _Section(_Checked):
 
 
 class DataConfig(_Section):
-    """Which images: ``source`` and ``size`` as in ``load_images``, ``limit`` training images."""
+    """Which images: ``source`` and ``size`` as in ``load_images``, and how many to train on."""
 
     _table: ClassVar[str] = "data"
     source: str = "digits"
@@ -85,13 +85,13 @@ class FlowConfig(_Section):
 
 
 class GaussiansConfig(_Section):
-    """The class Gaussians, and how they come about.
+    """The class Gaussians, and how they are found.
 
-    ``scheme`` says which prior; the fits ("fixed_point", "data") take ``covariance`` to ``init``
-    as ``fpigauss.fit_fixed_point`` and ``FixedPointSchedule`` do. Priors that an optimizer trains
-    use ``lr`` with ``policy``; ``scale`` is the spread of means that are drawn, ``beta`` the weight
-    of classification in "ib_inn" and "klj". A lam of 100 K^2 at alpha 10 is what
-    ``FixedPointSchedule`` takes by itself.
+    ``scheme`` names the prior. The fits ("fixed_point", "data") use the fields from ``covariance``
+    to ``init`` as ``fpigauss.fit_fixed_point`` and ``FixedPointSchedule`` do. Priors trained by an
+    optimizer use ``lr`` with ``policy``; ``scale`` is the spread of randomly drawn means, ``beta``
+    the weight of classification in "ib_inn" and "klj". The default of ``FixedPointSchedule`` is a
+    lam of 100 K^2 at alpha 10.
     """
 
     _table: ClassVar[str] = "gaussians"
@@ -119,7 +119,7 @@ class GaussiansConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """How the flow is trained: ``ema_decay`` and ``clip`` (of the gradient's norm) may be off."""
+    """How the flow is trained; None switches off ``ema_decay`` and ``clip`` (gradient norm)."""
 
     _table: ClassVar[str] = "training"
     epochs: Count = 20
@@ -139,8 +139,8 @@ class TrainingConfig(_Section):
 class EvaluationConfig(_Section):
     """What is measured at the end; with ``cnn``, a CNN-Acc for each of ``temperatures``.
 
-    A classifier, ``cnn_model``, is trained on ``n_generated`` images for ``cnn_epochs``; with
-    ``reestimate`` once more on images from Gaussians that are estimated anew after training.
+    The classifier ``cnn_model`` is trained on ``n_generated`` images for ``cnn_epochs``; with
+    ``reestimate`` once more, on images from Gaussians re-estimated after training.
     """
 
     _table: ClassVar[str] = "evaluation"
@@ -155,7 +155,7 @@ class EvaluationConfig(_Section):
 
 
 class RunConfig(_Checked):
-    """One run: which data, flow and Gaussians, how trained, what measured."""
+    """One run: its data, flow and Gaussians, its training, and what is measured."""
 
     data: DataConfig = Field(default_factory=DataConfig)
     flow: FlowConfig = Field(default_factory=FlowConfig)
@@ -165,15 +165,15 @@ class RunConfig(_Checked):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a config, some of its values replaced.
+    """Read a config, replacing some of its values.
 
     Parameters
     ----------
     path : path
-        A toml file.
+        A TOML file.
     overrides : sequence of str
-        Each ``"table.name=value"``, the value as in toml; plain words need no quotes, and ``none``
-        is a value left out: ``"gaussians.lam=1e4"``, ``"flow.name=mef"``, ``"data.limit=none"``,
+        Each is ``"table.name=value"`` with a TOML value; plain words need no quotes, and ``none``
+        omits the value: ``"gaussians.lam=1e4"``, ``"flow.name=mef"``, ``"data.limit=none"``,
         ``"flow.options.hidden=256"``.
 
     Returns
@@ -183,7 +183,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises
     ------
     InvalidInputError
-        If the file is missing or no toml, or a key or value cannot be used.
+        If the file is missing or is not TOML, or a key or value cannot be used.
     """
     path = Path(path)
     try:
@@ -192,7 +192,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise InvalidInputError(
             f"config {path}: {error.strerror or error}; pass the path of a toml file"
         ) from error
-    except ValueError as error:  # of tomllib, and of text that is no UTF-8
+    except ValueError as error:  # from tomllib, or from text that is not UTF-8
         raise InvalidInputError(f"config {path} is no toml: {error}") from error
     for override in overrides:
         _override(values, override)
@@ -203,12 +203,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
-    """Build a config from nested dicts, as ``to_dict`` gives them.
+    """Build a config from nested dicts, as returned by ``to_dict``.
 
     Parameters
     ----------
     values : mapping
-        A mapping a table; tables and names that are left out keep their defaults.
+        One mapping per table; omitted tables and names keep their defaults.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """A config as nested dicts of lists, strings, numbers and None: what JSON can hold.
+    """Return a config as nested dicts of lists, strings, numbers and None, as JSON has them.
 
     Parameters
     ----------
@@ -234,13 +234,13 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``from_dict`` gives the config back.
+        ``from_dict`` inverts it.
     """
     return config.model_dump(mode="json")
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
-    """The config without what belongs to one machine: of the data's path, only its last part.
+    """Return a config without machine-dependent parts: only the last part of the data's path.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     Returns
     -------
     dict
-        As ``to_dict`` gives it; for records, which are read on other machines.
+        As from ``to_dict``; for records, which are read on other machines.
     """
     values = to_dict(config)
     values["data"]["source"] = PurePath(values["data"]["source"]).name
@@ -257,7 +257,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 
 
 def config_key(config: RunConfig) -> str:
-    """Twelve hexadecimal digits that tell runs apart, the same on every machine.
+    """Return twelve hexadecimal digits that identify a run, the same on every machine.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a trained flow is judged by: accuracy, likelihood, calibration, where its latents lie."""
+"""Judge a trained flow: accuracy, likelihood, calibration, position of its latents."""
 
 import math
 import warnings
@@ -29,16 +29,16 @@ __all__ = [
 def class_scores(
     model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log p(x|y) of every class, and the labels, on the host.
+    """Compute log p(x|y) of every class, on the host, next to the labels.
 
     Parameters
     ----------
     model : ClassFlow
-        Evaluated in eval mode, which is restored.
+        Run in eval mode; its own mode is restored.
     batches : iterable of (x, y)
-        Batches of images and labels.
+        Images and labels.
     device : torch.device, optional
-        Where the model is; the host by default.
+        The model's device; the host by default.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def class_scores(
 
 
 def evaluate(scores: Tensor, labels: Tensor, dim: int, levels: int = 256) -> dict[str, float]:
-    """Accuracy and likelihood from scores of each class.
+    """Compute accuracy and likelihood from class scores.
 
     Parameters
     ----------
@@ -61,15 +61,16 @@ def evaluate(scores: Tensor, labels: Tensor, dim: int, levels: int = 256) -> dic
         log p(x|y), in nats.
     labels : (N,) int64 tensor
     dim : int
-        Dimensions of an image.
+        Dimensions per image.
     levels : int
         Gray levels before the images were scaled down to [0, 1).
 
     Returns
     -------
     dict
-        nf_acc: the part whose own class has the highest density; nll: -log p(x|y) in nats, its
-        mean; bits_per_dim: the same of the images of ``levels`` levels, a dimension.
+        nf_acc: the share of rows whose own class has the highest density; nll: the mean of
+        -log p(x|y) in nats; bits_per_dim: the same for images of ``levels`` levels, in bits per
+        dimension.
     """
     nll = -float(scores.gather(1, labels[:, None]).mean())
     return {
@@ -80,15 +81,15 @@ def evaluate(scores: Tensor, labels: Tensor, dim: int, levels: int = 256) -> dic
 
 
 def calibration(scores: Tensor, labels: Tensor) -> dict[str, float]:
-    """How far posteriors are from accuracies, as they are and at a fitted temperature.
+    """Measure calibration, without and with a fitted temperature.
 
-    Each half of the rows (even and odd ones) gets the temperature of the other half.
+    Even and odd rows get the temperature fitted on the other half.
 
     Returns
     -------
     dict
-        ece: of the posteriors as they are; ece_calibrated: at the fitted temperatures;
-        temperature: the geometric mean of the two.
+        ece: calibration error at temperature 1; ece_calibrated: at the fitted temperatures;
+        temperature: their geometric mean.
     """
     halves = [torch.arange(start, len(scores), 2) for start in (0, 1)]
     posterior = torch.empty_like(scores)
@@ -104,17 +105,17 @@ def calibration(scores: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def _temperature(scores: Tensor, labels: Tensor) -> float:
-    """The best temperature; 1 where no class differs from another, as in a flow that diverged."""
+    """Fit a temperature; return 1 if all classes are alike, as in a flow that diverged."""
     if bool((scores == scores[:, :1]).all()):
         return 1.0
     with warnings.catch_warnings():
-        # where all rows are right, or chance does better, the limit is a fair answer
+        # if all rows are right, or chance does better, the limit is a fair answer
         warnings.simplefilter("ignore", ConvergenceWarning)
         return calibrate_temperature(scores, labels)
 
 
 def expected_calibration_error(posterior: Tensor, labels: Tensor, n_bins: int = 15) -> float:
-    """The mean gap of confidence and accuracy, in bins of equal width in the confidence.
+    """Average the gap between confidence and accuracy, over bins of equal width in confidence.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def expected_calibration_error(posterior: Tensor, labels: Tensor, n_bins: int = 
     Returns
     -------
     float
-        sum over bins of (its part of all rows) abs(accuracy - mean confidence).
+        Sum over bins of (share of rows) abs(accuracy - mean confidence).
     """
     confidence, predicted = posterior.double().max(1)
     surplus = confidence - (predicted == labels).double()
@@ -136,21 +137,21 @@ def expected_calibration_error(posterior: Tensor, labels: Tensor, n_bins: int = 
 
 
 def latent_shift(prior: LatentPrior, statistics: ClassStatistics) -> dict[str, float]:
-    """How far the latents of a class lie from the Gaussian that they were trained towards.
+    """Measure how far latents lie from the Gaussians they were trained towards.
 
     Parameters
     ----------
     prior : LatentPrior
         The Gaussians.
     statistics : ClassStatistics
-        Of the latents, diagonal or dense.
+        Statistics of the latents, diagonal or dense.
 
     Returns
     -------
     dict
-        latent_shift: the distance of a class's mean latent from its Gaussian's mean, averaged over
-        classes; latent_shift_max: the largest; latent_distance: the root mean square distance of
-        latents from the mean of their Gaussian, averaged likewise.
+        latent_shift: the distance from a class's mean latent to its Gaussian's mean, averaged over
+        classes; latent_shift_max: the largest of these; latent_distance: the root mean square
+        distance from latents to the mean of their Gaussian, averaged likewise.
     """
     means = torch.as_tensor(statistics.means)
     variances = torch.as_tensor(statistics.covariances)
@@ -166,7 +167,7 @@ def latent_shift(prior: LatentPrior, statistics: ClassStatistics) -> dict[str, f
 
 
 def smallest_kld(prior: LatentPrior) -> float:
-    """The smallest divergence between two classes' Gaussians: how far apart the closest are."""
+    """Return the smallest divergence between two classes' Gaussians."""
     divergences = pairwise_kld(class_gaussians_of(prior))
     apart = ~torch.eye(len(divergences), dtype=torch.bool, device=divergences.device)
     return float(divergences[apart].min())
@@ -175,14 +176,14 @@ def smallest_kld(prior: LatentPrior) -> float:
 def sample_grid(
     model: ClassFlow, *, columns: int = 10, temperature: float = 1.0, seed: int = 0
 ) -> np.ndarray:
-    """Samples of every class as one picture, a row a class.
+    """Draw samples as one picture with a row per class.
 
     Parameters
     ----------
     model : ClassFlow
-        Over images (C, H, W) in [0, 1], of one channel or three.
+        A flow over images (C, H, W) in [0, 1] with one channel or three.
     columns : int
-        Samples of a class.
+        Samples per class.
     temperature : float
         Multiplies the latents' standard deviations.
     seed : int

@@ -1,4 +1,4 @@
-"""Pictures: the paper's two, and the tables' figures against lam and against each other."""
+"""Draw the paper's two figures, and plots of the tables."""
 
 import math
 import re
@@ -30,16 +30,16 @@ from nfpi.intervals import t_interval
 
 __all__ = ["figure1", "figure2", "load_embedding", "plot_levels", "plot_trade_off"]
 
-#: Points a panel of Fig. 1.
+#: Points per panel of Fig. 1.
 SHOWN = 2_000
-#: lam of Fig. 1's panels.
+#: lam in the panels of Fig. 1.
 LAMS = (30.0, 300.0, 1_000.0)
-#: Half axes of an ellipse in standard deviations: 86 % of a plane Gaussian.
+#: Half axes of an ellipse in standard deviations: 86 % of a Gaussian in the plane.
 DEVIATIONS = 2.0
 
 
 def load_embedding(path: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a plane and their classes.
+    """Load points in the plane and their classes.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def load_embedding(path: Path | None) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     InvalidInputError
-        If the file is not that.
+        If the file does not contain them.
     """
     if path is None:
         from sklearn.datasets import load_digits
@@ -72,7 +72,7 @@ def load_embedding(path: Path | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
-    """Fig. 1: the embedding, samples of its class Gaussians, and of those pushed apart by lam."""
+    """Draw Fig. 1: an embedding, samples of its class Gaussians, and of repelled ones."""
     data = fit_fixed_point(z, y, 0.0).gaussians
     panels: list[list[tuple[str, ClassGaussians | None]]] = [
         [("the embedding", None)],
@@ -113,14 +113,14 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
 
 
 def figure2(path: Path, pictures: Path) -> None:
-    """Fig. 2: images beside their augmented variants, two a class.
+    """Draw Fig. 2: images next to their augmented variants, two images per class.
 
     Parameters
     ----------
     path : Path
-        The picture.
+        Where to write the picture.
     pictures : Path
-        What the run wrote: images (K * 2, 1 + variants, C, H, W) and labels.
+        The file written by the run: images (K * 2, 1 + variants, C, H, W) and labels.
     """
     with np.load(pictures) as file:
         images, labels = file["images"], file["labels"]
@@ -155,7 +155,7 @@ def figure2(path: Path, pictures: Path) -> None:
 
 
 def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Accuracies of Table 2 against lam, with their intervals; False if nothing was run."""
+    """Plot the accuracies of Table 2 against lam; return False if there are none."""
     metrics = [c for c in grid.tables["table2"].columns if "acc" in c.metric]
     curves: dict[str, list[tuple[float, str]]] = {}
     for row in grid.tables["table2"].rows:
@@ -182,7 +182,7 @@ def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]
                     for lam, one in found
                     if one.n < len(grid.runs_of(dict(levels)[lam]))
                 ]
-                if partly:  # runs are missing, or failed: what is left flatters
+                if partly:  # runs are missing or failed: the others flatter
                     axis.plot(
                         *zip(*partly, strict=True), "o", color="white",
                         markeredgecolor=line.get_color(), zorder=3,
@@ -198,7 +198,7 @@ def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]
 
 
 def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]) -> bool:
-    """NF-Acc against NLL of every family that was run whole; accuracy is paid for in likelihood."""
+    """Plot NF-Acc against NLL of the families without missing runs; False if there are none."""
     figure = _figure(6.4, 4.4)
     axis = figure.subplots()
     points: dict[str, list[tuple[float, float]]] = {}
@@ -232,7 +232,7 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
 
 
 def _figure(width: float, height: float) -> Figure:
-    """A figure that needs no display and no global state."""
+    """Make a figure that needs no display and no global state."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -247,7 +247,7 @@ def _colors(n: int) -> np.ndarray:
 
 
 def _ellipses(axis: Axes, gaussians: ClassGaussians, colors: np.ndarray) -> None:
-    """Axis-parallel ones: the covariances are diagonal, (K, 2) or (2,)."""
+    """Draw axis-parallel ellipses: the covariances are diagonal, (K, 2) or (2,)."""
     means = np.asarray(gaussians.means)
     widths = 2 * DEVIATIONS * np.sqrt(np.broadcast_to(gaussians.covariances, means.shape))
     for mean, (width, height), color in zip(means, widths, colors, strict=True):

@@ -1,4 +1,4 @@
-"""Images moved in the latent space of a flow, as an augmentation of a classifier's batches."""
+"""Augment a classifier's batches by moving images in the latent space of a flow."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,21 +18,21 @@ __all__ = ["FlowAugmentation", "check_flow_augmentation"]
 
 @dataclass(eq=False)
 class FlowAugmentation:
-    """Replaces a part of every batch by its augmentation in the latent space of a flow.
+    """Replaces a share of every batch by variants made in the latent space of a flow.
 
     Parameters
     ----------
     model : ClassFlow
-        A trained flow of images in [0, 1); where axes matter, over Gaussians that are estimated
-        from its latents.
+        A trained flow over images in [0, 1). With ``n_axes``, estimate its Gaussians from its
+        latents.
     method, strength, n_axes
         As in ``LatentAugmentation``.
     share : float
-        The part of the images that is replaced, 0..1. Those whose decoding is not finite stay.
+        The share of images to replace, in [0, 1]. Those whose decoding is not finite are kept.
     partners : ImageSet, optional
-        "mix" draws a partner from these for every image that it moves; it may happen to be the
-        image itself. Otherwise partners come from the batch, and an image that is alone in its
-        class stays as it is: where classes are many, most do.
+        "mix" draws a partner from these for each image it moves; it may draw the image itself.
+        Without them, partners come from the batch, and images without another of their class are
+        not changed: with many classes, that is most of them.
     """
 
     model: ClassFlow
@@ -61,7 +61,7 @@ class FlowAugmentation:
         )
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """New images of a batch.
+        """Augment a batch.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class FlowAugmentation:
         Returns
         -------
         x, y
-            Of the same shapes, ``y`` as it was.
+            Of the same shapes; ``y`` is unchanged.
         """
         chosen = (torch.rand(len(x)) < self.share).nonzero()[:, 0].to(x.device)
         if not len(chosen):
@@ -88,16 +88,16 @@ class FlowAugmentation:
         return changed, y
 
     def settings(self) -> dict[str, Any]:
-        """The arguments in words: of the flow nothing, of partners how many there are."""
+        """Return the arguments as plain values: partners as their number, and no flow."""
         names = ("method", "strength", "n_axes", "share")
         n_partners = None if self.partners is None else len(self.partners)
         return {name: getattr(self, name) for name in names} | {"partners": n_partners}
 
     def identity(self) -> dict[str, Any]:
-        """The settings, and what tells the flow from others.
+        """Return the settings, and what identifies the flow.
 
-        That is what was trained alone: Gaussians that are estimated afterwards follow from it, but
-        not to the last bit on every device.
+        The flow is identified by its trained weights alone: Gaussians estimated afterwards follow
+        from them, but not to the last bit on every device.
         """
         gaussians = self.model.gaussians
         return {
@@ -114,14 +114,14 @@ def check_flow_augmentation(dim: int, **settings: Any) -> None:
     Parameters
     ----------
     dim : int
-        d of the flow's Gaussians.
+        Dimension of the flow's Gaussians.
     **settings
         ``method``, ``strength``, ``n_axes`` and ``share``.
 
     Raises
     ------
     InvalidInputError
-        If one cannot be used.
+        If a setting cannot be used.
     """
     as_is = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
     FlowAugmentation(
@@ -130,7 +130,7 @@ def check_flow_augmentation(dim: int, **settings: Any) -> None:
 
 
 class _Partners:
-    """An image of the same class for every one of a batch, drawn from a set."""
+    """Draws, for every image of a batch, one of the same class from a set."""
 
     def __init__(self, images: ImageSet) -> None:
         self._images = images.checked_classes()
@@ -139,7 +139,7 @@ class _Partners:
         self._starts = self._counts.cumsum(0) - self._counts
 
     def __call__(self, y: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1), on the host, for classes (B,)."""
+        """Return images (B, C, H, W) in [0, 1), on the host, for classes (B,)."""
         labels = y.cpu()
         within = torch.randint(1 << 62, labels.shape) % self._counts[labels]
         rows = self._rows[self._starts[labels] + within]

@@ -1,4 +1,4 @@
-"""The class Gaussians of a run: which they are, when they are fitted, and the loss they bring."""
+"""The class Gaussians of a run: the prior, when it is fitted, and its loss."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def make_prior(config: GaussiansConfig, n_classes: int, dim: int, seed: int) -> LatentPrior:
-    """The prior of a scheme, before it has seen a latent.
+    """Build the prior of a scheme, before it has seen any latents.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def make_prior(config: GaussiansConfig, n_classes: int, dim: int, seed: int) -> 
     n_classes, dim : int
         K and d.
     seed : int
-        Of means that are drawn.
+        Seeds randomly drawn means.
 
     Returns
     -------
@@ -78,14 +78,14 @@ def make_prior(config: GaussiansConfig, n_classes: int, dim: int, seed: int) -> 
 
 
 def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule | None:
-    """When the Gaussians are fitted, and how; None where training moves them, or nothing.
+    """Build the schedule of fits; None if training moves the Gaussians, or nothing does.
 
     Parameters
     ----------
     config : GaussiansConfig
         The scheme and its settings.
     n_epochs : int
-        Of the run: one of them at least has to be due.
+        Epochs of the run, at least one of which must have a fit.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule 
 
 
 def _check_together(config: GaussiansConfig, options: dict[str, Any]) -> None:
-    """Refuse options that do not suit one another or the family, now and not at the first fit."""
+    """Refuse options that do not suit each other or the family now, not at the first fit."""
     spread = torch.ones(2, 1, 1) if config.covariance == "dense" else torch.ones(2, 1)
     toy = ClassStatistics(
         torch.full((2,), 2.0), torch.arange(2.0)[:, None], spread, classes=np.arange(2)
@@ -131,9 +131,9 @@ def _check_together(config: GaussiansConfig, options: dict[str, Any]) -> None:
 
 
 def start_(model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], init: str) -> None:
-    """Start a prior that is trained from the latents of the data, where ``init`` is "data".
+    """Start a trained prior from the latents of the data, if ``init`` is "data".
 
-    Other priors stay as they are. Every process calls it, with its own shard.
+    Other priors are left unchanged. Every process calls this with its own shard.
     """
     prior = model.gaussians
     if init == "data" and isinstance(prior, GradientGaussians | LearnedMeans | SymmetricKLMeans):
@@ -144,15 +144,15 @@ def start_(model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], init: str
 def reestimated(
     model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], config: GaussiansConfig
 ) -> tuple[ClassFlow, ClassStatistics]:
-    """The same flow over Gaussians estimated (lam = 0) from its latents as they are now.
+    """Return the same flow over Gaussians estimated (lam = 0) from its current latents.
 
-    A flow that underfits leaves a class beside its Gaussian, not within: these are where the
-    latents are. After a fixed point or data initialisation they are of the config's covariance
-    family, after any other prior they have a variance a class and dimension. Parameters are shared
-    with ``model``; the statistics are those of the latents.
+    A flow that underfits leaves latents next to their Gaussians; the estimated ones are where the
+    latents are. After a fixed point or data initialization they have the config's covariance
+    family, after any other prior one variance per class and dimension. Parameters are shared with
+    ``model``; the statistics are those of the latents.
     """
     prior = model.gaussians
-    # the config's family is of these two schemes alone
+    # the config's family applies to these two schemes alone
     fitted = config.scheme in ("fixed_point", "data")
     family = (config.covariance, config.tied) if fitted else ("diagonal", False)
     fresh = LatentGaussians(prior.n_classes, prior.dim, *family)
@@ -186,15 +186,14 @@ def class_gaussians_of(prior: LatentPrior) -> ClassGaussians:
 
 
 def over(model: ClassFlow, prior: LatentPrior) -> ClassFlow:
-    """The flow of ``model``, its very parameters, over another prior."""
+    """Return the flow of ``model``, sharing its parameters, over another prior."""
     return ClassFlow(model.flow, prior, codec=model.codec)
 
 
 class Objective(nn.Module):
-    """The loss of a batch, as one module: what DistributedDataParallel wraps.
+    """The loss of a batch as one module, for DistributedDataParallel to wrap.
 
-    The mean negative log-likelihood and the prior's penalty; or, with ``beta``, IB-INN's loss and
-    the penalty.
+    It is the mean negative log-likelihood (IB-INN's loss with ``beta``) plus the prior's penalty.
 
     Parameters
     ----------
@@ -217,5 +216,5 @@ class Objective(nn.Module):
         self._likelihood = torch.compile(likelihood) if compiled else likelihood
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """The loss (0-d), in nats."""
+        """Return the loss (0-d), in nats."""
         return self._likelihood(x, y).mean() + self.model.gaussians.penalty()

@@ -1,4 +1,4 @@
-"""Images from a flow, as 8-bit numbers: what a classifier is trained on for CNN-Acc."""
+"""Generate 8-bit images from a flow, to train a classifier for CNN-Acc."""
 
 import math
 import warnings
@@ -14,7 +14,7 @@ from nfpi.data import ImageSet
 
 __all__ = ["check_generation", "evaluating", "generate_images"]
 
-#: Images at once.
+#: Images generated at once.
 _AT_ONCE = 500
 
 
@@ -27,25 +27,25 @@ def generate_images(
     seed: int = 0,
     sample: LatentPrior | None = None,
 ) -> ImageSet:
-    """Images of a flow in 256 gray levels, as many of each class, up to one.
+    """Generate images in 256 gray levels, equally many per class, up to one.
 
     Parameters
     ----------
     model : ClassFlow
-        Of images (C, H, W) in [0, 1).
+        A flow over images (C, H, W) in [0, 1).
     n_images : int
         How many.
     temperature : float
         Multiplies the latents' standard deviations.
     seed : int
-        Of the latents.
+        Seeds the latents.
     sample : LatentPrior, optional
-        Where latents are drawn from; the model's own Gaussians by default.
+        Source of the latents; by default the model's own Gaussians.
 
     Returns
     -------
     ImageSet
-        Pixels outside [0, 1) are clipped; those that are not a number are gray, with a warning.
+        Pixels outside [0, 1) are clipped; NaN becomes gray, with a warning.
     """
     prior = model.gaussians if sample is None else sample
     ours, theirs = ((p.n_classes, p.dim) for p in (model.gaussians, prior))
@@ -88,7 +88,7 @@ def check_generation(n_classes: int, n_images: int, temperature: float) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards every module's own mode again."""
+    """Switch to eval mode, and restore every module's own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Means over seeds with Student-t intervals, and differences paired by seed."""
+"""Student's t-intervals of means over seeds, and of differences paired by seed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ class Interval:
     ----------
     mean : float
     half_width : float
-        Infinite for a single value, which says nothing of its own spread.
+        Infinite for a single value, which does not show its spread.
     n : int
-        How many values.
+        The number of values.
     """
 
     mean: float
@@ -30,22 +30,22 @@ class Interval:
 
     @property
     def low(self) -> float:
-        """The lower end."""
+        """Return the lower end."""
         return self.mean - self.half_width
 
     @property
     def high(self) -> float:
-        """The upper end."""
+        """Return the upper end."""
         return self.mean + self.half_width
 
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """The mean of independent values, with the interval of Student's t.
+    """Return the mean of independent values with its Student's t-interval.
 
     Parameters
     ----------
     values : sequence of float
-        One a seed.
+        One per seed.
     level : float
         The confidence, in (0, 1).
 
@@ -56,7 +56,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     Raises
     ------
     InvalidInputError
-        If there is no value, or one is not finite.
+        If there are no values, or one is not finite.
     """
     if not values:
         raise InvalidInputError("values is empty; an interval needs at least one run")
@@ -72,10 +72,10 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 def paired_interval(
     first: Mapping[int, float], second: Mapping[int, float], level: float = 0.95
 ) -> Interval | None:
-    """The interval of first minus second, over the seeds that both have.
+    """Return the interval of first minus second, over the seeds that both have.
 
-    A seed fixes the initial flow, the batches and their noise: what it adds to both sides falls out
-    of the difference.
+    A seed fixes the initial flow, the batches and their noise: its effect on both sides cancels in
+    the difference.
 
     Parameters
     ----------

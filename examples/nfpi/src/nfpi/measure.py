@@ -1,4 +1,4 @@
-"""One run of a grid, from its config to the metrics of its record."""
+"""Perform one run of a grid, from its config to the metrics in its record."""
 
 import os
 import shutil
@@ -36,28 +36,28 @@ __all__ = [
     "record_config",
 ]
 
-#: What a setting may come to: its record, or the script's last line, says so. Other errors are the
-#: machine's or the caller's, and leave none.
+#: Failures of a setting, which are results: the record, or the script's last line, reports them.
+#: Other errors are the machine's or the caller's, and leave no record.
 FAILURES = (NonFiniteLossError, RefitRejectedError, NotPositiveDefiniteError, FloatingPointError)
 
-#: Variants of an image in Fig. 2, as in the paper, and images a class.
+#: Variants of an image in Fig. 2, as in the paper, and images per class.
 VARIANTS, SHOWN = 3, 2
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run that can start: its config is settled, its data have a path.
+    """A run that can start: its config is settled and the path of its data is known.
 
     Parameters
     ----------
     run : PlannedRun
     config : RunConfig
     folder : Path
-        Of the scale's results.
+        The folder of the scale's results.
     chosen_by : str or None
         The tuning run that decided the config.
     data : mapping or None
-        What a record has of the same data set: the images have to be these.
+        Identity of the data set in earlier records, which the images must match.
     """
 
     run: PlannedRun
@@ -68,27 +68,27 @@ class Task:
 
 
 def record_config(config: RunConfig, dataset: str) -> dict[str, Any]:
-    """The config as a record has it: the data set's name in place of its path."""
+    """Return the config for a record: the data set's name replaces its path."""
     values = canonical(config)
     values["data"]["source"] = dataset
     return values
 
 
 def perform(task: Task, device: str | None = None) -> None:
-    """Run, or go on with a run that was killed, and write its record.
+    """Perform a run, or resume one that was killed, and write its record.
 
-    A run that fails keeps what was measured before.
+    A run that fails keeps what it measured before.
 
     Parameters
     ----------
     task : Task
     device : str, optional
-        Where; a GPU by default, if there is one.
+        By default a GPU, if there is one.
 
     Raises
     ------
     InvalidInputError
-        If the images are others than the task's.
+        If the images are not the task's.
     """
     run, config = task.run, task.config
     work = task.folder / "work" / run.name
@@ -125,7 +125,7 @@ def perform(task: Task, device: str | None = None) -> None:
             if run.options.get("pictures"):
                 _write_pictures(task.folder / "images" / f"{run.name}.npz", trained, test)
         except FAILURES as error:
-            # a record names no path of this machine
+            # records contain no paths of this machine
             failure = f"{type(error).__name__}: {error}".replace(f"{task.folder}{os.sep}", "")
     write_record(
         task.folder / "records",
@@ -140,7 +140,7 @@ def perform(task: Task, device: str | None = None) -> None:
             "data": data,
             "metrics": metrics,
             "warnings": sorted({str(one.message) for one in caught}),
-            # of this process: a run that was killed and resumed took longer
+            # this process only: a run that was killed and resumed took longer
             "seconds": time.perf_counter() - started,
             "history": history,
             "environment": environment(),
@@ -151,7 +151,7 @@ def perform(task: Task, device: str | None = None) -> None:
 
 
 def check_evaluation(evaluation: EvaluationConfig, test: ImageSet) -> None:
-    """Refuse what stands in the way of CNN-Acc before a flow is trained."""
+    """Refuse settings that make CNN-Acc impossible, before a flow is trained."""
     check_classifier(evaluation.cnn_model, test, evaluation.cnn_augment)
     for temperature in evaluation.temperatures:
         check_generation(test.n_classes, evaluation.n_generated, temperature)
@@ -164,13 +164,13 @@ def _loaded(source: str, size: int | None) -> tuple[ImageSet, ImageSet]:
 
 @lru_cache(maxsize=2)
 def _identities(source: str, size: int | None) -> dict[str, Any]:
-    """Which images a data set has, whatever a run then takes of them."""
+    """Identify the images of a data set, before a run selects some of them."""
     training, test = _loaded(source, size)
     return {"training": identity(training), "test": identity(test)}
 
 
 def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
-    """Training and test images; a tuning run is tested on images split off the training ones."""
+    """Load training and test images; tuning runs test on images split off the training ones."""
     training, test = _loaded(config.data.source, config.data.size)
     if run.is_tuning:
         kept, held_out = stratified_split(training.labels, len(training) * 5 // 6, run.seed)
@@ -183,9 +183,9 @@ def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
 def generated_accuracies(
     config: RunConfig, trained: TrainedFlow, test: ImageSet
 ) -> Iterator[tuple[str, float]]:
-    """CNN-Acc at every temperature; from Gaussians estimated after training too, if asked for.
+    """Measure CNN-Acc at every temperature, and if asked from re-estimated Gaussians too.
 
-    One after the other, by name: a failure takes nothing from those that were measured before.
+    Accuracies are yielded by name one at a time: a failure does not lose those measured before.
     """
     evaluation = config.evaluation
     samplers: dict[str, LatentPrior | None] = {"": None}
@@ -211,10 +211,10 @@ def generated_accuracies(
 def _augmented_accuracies(
     run: PlannedRun, trained: TrainedFlow, training: ImageSet, test: ImageSet, work: Path
 ) -> Iterator[tuple[str, float]]:
-    """A classifier on the flow's own training images, with every choice of augmentations.
+    """Train a classifier on the flow's training images, with each choice of augmentations.
 
-    One after the other, as ``generated_accuracies``. All four start from the same weights and see
-    the same order of images.
+    Accuracies are yielded as by ``generated_accuracies``. All four start from the same weights and
+    see images in the same order.
     """
     name, options = run.options["classifier"], run.options
     recipe = replace(RECIPES[name], epochs=options["epochs"])
@@ -243,13 +243,13 @@ def _augmented_accuracies(
 
 
 def _write_pictures(path: Path, trained: TrainedFlow, test: ImageSet) -> None:
-    """Test images and variants of them, for Fig. 2, as 8-bit numbers."""
+    """Write test images and variants of them for Fig. 2, as 8-bit values."""
     rows = torch.cat([(test.labels == k).nonzero()[:, 0] for k in range(test.n_classes)])
     labels = test.labels[rows]
     x = (test.images[rows].float() + 0.5) / 256.0
     flow = trained.reestimated
     device = next(flow.parameters()).device
-    # partners of a class come from all its test images, and few are shown
+    # partners come from all test images of the class, few of which are shown
     augment = LatentAugmentation(flow, method="mix", strength=0.5, seed=0)
     variants = [augment(x.to(device), labels.to(device))[0].cpu() for _ in range(VARIANTS)]
     first = torch.cat([(labels == k).nonzero()[:SHOWN, 0] for k in range(test.n_classes)])

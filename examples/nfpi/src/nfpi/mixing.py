@@ -1,8 +1,8 @@
-"""What a batch goes through on its way to a classifier.
+"""Augment the batches of a classifier.
 
-Mixing (cutmix, mixup) changes labels too; auto-augment, rand-augment and erasing are kornia's
-and imported when they are asked for; a flow moves images in its latent
-space. All of them draw from torch's own generators: seed these.
+Mixing (cutmix, mixup) changes labels too; auto-augment, rand-augment and erasing come from kornia,
+which is imported on first use; a flow moves images in its latent space. All of them draw from
+torch's global generators: seed these.
 """
 
 from collections.abc import Callable, Collection
@@ -27,24 +27,24 @@ __all__ = [
     "split_names",
 ]
 
-#: From images (B, C, H, W) in [0, 1] and classes (B,) to images and classes, or soft labels (B, K).
+#: Maps images (B, C, H, W) in [0, 1] and classes (B,) to images and classes or soft labels (B, K).
 Pipeline = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-#: Names that ``make_augment`` knows: an image at a time.
+#: Names known to ``make_augment``, which works image by image.
 IMAGEWISE = ("flip", "crop", "rotate", "jitter")
 
-#: Names that ``make_pipeline`` knows besides, in the order in which they are applied.
+#: Further names known to ``make_pipeline``, in the order in which they are applied.
 BATCHWISE = ("auto", "rand", "erase", "cutmix", "mixup")
 
-#: Concentrations of the beta distributions, the usual ones of transformers' training.
+#: Concentrations of the beta distributions, as usual for training transformers.
 _CUTMIX, _MIXUP = 1.0, 0.8
 
-#: Kornia draws one policy for all images that it is given: so many of a batch share one.
+#: Kornia draws one policy per call: this many images of a batch share one.
 _ALIKE = 32
 
 
 def cutmix(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """Paste a rectangle of every image's partner into it; labels are shared by area.
+    """Paste a rectangle from a partner into every image, and mix labels by area.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def cutmix(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
         Soft labels.
     """
     height, width = x.shape[2:]
-    side = (1.0 - _drawn(_CUTMIX)) ** 0.5  # the rectangle's share of either side
+    side = (1.0 - _drawn(_CUTMIX)) ** 0.5  # the rectangle's share of each side
     tall, wide = side * height, side * width
     middle = torch.rand(2).tolist()
     top, left = middle[0] * height - tall / 2, middle[1] * width - wide / 2
@@ -71,13 +71,13 @@ def cutmix(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
     partner = torch.randperm(len(x)).to(x.device)
     mixed = x.clone()
     mixed[:, :, rows, columns] = x[partner, :, rows, columns]
-    # what was really pasted: the rectangle may reach over the border
+    # the area actually pasted: the rectangle may extend over the border
     area = (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
     return mixed, _shared(y, partner, 1.0 - area, n_classes)
 
 
 def mixup(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """Blend every image with a partner, and their labels alike.
+    """Blend every image with a partner, and their labels likewise.
 
     Parameters
     ----------
@@ -104,20 +104,20 @@ def _shared(y: Tensor, partner: Tensor, own: float, n_classes: int) -> Tensor:
 
 
 def policy(name: Literal["auto", "rand", "erase"], *, small: bool = True) -> Callable[..., Tensor]:
-    """An augmentation of images by kornia.
+    """Build an augmentation from kornia.
 
     Parameters
     ----------
     name : {"auto", "rand", "erase"}
-        Auto-augment, rand-augment (two operations of magnitude 9 of 30), or random erasing of a
+        Auto-augment, rand-augment (two operations at magnitude 9 of 30), or random erasing in a
         quarter of the images.
     small : bool
-        Auto-augment's policy: that of CIFAR-10, or else that of ImageNet.
+        Use auto-augment's policy for CIFAR-10, otherwise the one for ImageNet.
 
     Returns
     -------
     callable
-        (B, C, H, W) images in [0, 1], of one channel or three, to the same.
+        Maps images (B, C, H, W) in [0, 1], with one channel or three, to the same.
     """
     import kornia.augmentation.auto
 
@@ -131,7 +131,7 @@ def policy(name: Literal["auto", "rand", "erase"], *, small: bool = True) -> Cal
         operation = kornia.augmentation.auto.RandAugment(n=2, m=9)
 
     def augmented(x: Tensor) -> Tensor:
-        color = x.expand(-1, 3, -1, -1)  # the operations know color images alone
+        color = x.expand(-1, 3, -1, -1)  # the operations only work on color images
         parts = [operation(part) for part in color.split(_ALIKE)]
         changed = torch.cat(parts).clamp(0.0, 1.0)
         return changed.mean(1, keepdim=True) if x.shape[1] == 1 else changed
@@ -146,16 +146,16 @@ def make_pipeline(
     flow: FlowAugmentation | None = None,
     small: bool = True,
 ) -> Pipeline:
-    """Augmentations as one function of a batch.
+    """Combine augmentations into one function of a batch.
 
-    The flow comes first, as it was trained on images that nothing has changed; then flips, crops
-    and the like, in the order of ``names``; the policies, erasing, and last cutmix or mixup: one
-    of them for every batch at random, if both are named.
+    The flow comes first because it was trained on unchanged images; then flips, crops and the like,
+    in the order of ``names``; then policies and erasing; last cutmix or mixup. If both are named,
+    each batch gets one of them at random.
 
     Parameters
     ----------
     names : collection of str
-        Of ``IMAGEWISE`` and ``BATCHWISE``.
+        Names from ``IMAGEWISE`` and ``BATCHWISE``.
     n_classes : int
         K.
     flow : FlowAugmentation, optional
@@ -166,7 +166,7 @@ def make_pipeline(
     Returns
     -------
     callable
-        (x, y) to (x, y); soft labels (B, K) after a mix.
+        Maps (x, y) to (x, y), with soft labels (B, K) after a mix.
 
     Raises
     ------
@@ -193,12 +193,12 @@ def make_pipeline(
 
 
 def split_names(names: Collection[str]) -> tuple[list[str], list[str]]:
-    """Names of augmentations as those of ``make_augment`` and the others.
+    """Split names of augmentations into those of ``make_augment`` and the others.
 
     Raises
     ------
     InvalidInputError
-        If one of them is unknown.
+        If a name is unknown.
     """
     unknown = [name for name in names if name not in IMAGEWISE + BATCHWISE]
     if unknown:

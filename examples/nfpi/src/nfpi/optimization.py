@@ -1,4 +1,4 @@
-"""What moves the weights: the optimizer with its learning rates, and an average of the weights."""
+"""The optimizer with its learning rates, and a running average of the weights."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -22,25 +22,25 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 def make_optimizer(
     config: RunConfig, model: ClassFlow, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, list[Callable[[int], float]]]:
-    """The optimizer of a run, and the learning rate of each of its groups at every step.
+    """Build the optimizer of a run, and the learning rate of each group at every step.
 
-    The flow's rate rises linearly over ``training.warmup_steps``, and stays. A prior with
-    parameters has a group of its own: ``gaussians.lr``, falling by ``gaussians.policy``.
+    The flow's rate rises linearly over ``training.warmup_steps``, then stays. A prior with
+    parameters has its own group, whose rate is ``gaussians.lr`` times ``gaussians.policy``.
 
     Parameters
     ----------
     config : RunConfig
         The run.
     model : ClassFlow
-        What it trains.
+        The model to train.
     steps_per_epoch : int
-        With the config's epochs, where a policy ends.
+        With the config's epochs, it sets the end of a policy.
 
     Returns
     -------
     optimizer : torch.optim.Optimizer
     rates : list of callable
-        Step (0, 1, ...) -> learning rate, one for each of ``optimizer.param_groups``.
+        Maps from step (0, 1, ...) to learning rate, one per entry of ``optimizer.param_groups``.
     """
     training, gaussians = config.training, config.gaussians
 
@@ -58,7 +58,7 @@ def make_optimizer(
 
 
 def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:
-    """The largest absolute value in the gradients; not finite if any value is not.
+    """Return the largest absolute value in the gradients, not finite if any value is not.
 
     Parameters
     ----------
@@ -70,24 +70,24 @@ def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:
     float
     """
     gradients = [weight.grad for weight in parameters if weight.grad is not None]
-    # not the 2-norm, whose squares may overflow; a maximum norm takes 15 times as long on a CPU
+    # the squares of a 2-norm may overflow; torch's maximum norm takes 15 times as long on a CPU
     extremes = [torch.stack(gradient.aminmax()) for gradient in gradients]
     return float(torch.cat(extremes).abs().max())
 
 
 class WeightAverage(Generic[ModelT]):
-    """A copy of a model whose weights follow it, the more slowly the more steps there were.
+    """A copy of a model whose weights follow the original, more slowly at later steps.
 
-    After step t (0, 1, ...) they keep a part min(decay, 1 - (1 + t)^-power) of what they were.
-    ``AveragedModel`` of torch goes through all modules at every step, which takes a tenth of the
-    time of a small flow.
+    At step t (0, 1, ...) a weight keeps a share min(decay, 1 - (1 + t)^-power) of its old value.
+    Torch's ``AveragedModel`` visits all modules at every step, which takes a tenth of the time of a
+    small flow.
 
     Parameters
     ----------
     model : nn.Module
-        What is followed.
+        The original.
     decay, power : float
-        How slowly.
+        How slowly the copy follows.
 
     Attributes
     ----------
@@ -103,11 +103,11 @@ class WeightAverage(Generic[ModelT]):
         self._followed = [weight.detach() for weight in model.parameters()]
 
     def follow(self, step: int) -> None:
-        """Take in the weights after a step."""
+        """Move the copy towards the weights after a step."""
         decay = min(self._decay, 1.0 - (1.0 + step) ** -self._power)
         torch._foreach_lerp_(self._weights, self._followed, 1.0 - decay)
 
     def take_buffers(self) -> None:
-        """Take over the buffers: the Gaussians are those that the averaged flows headed for."""
+        """Copy the buffers: the averaged flows were trained towards these Gaussians."""
         for ours, theirs in zip(self.model.buffers(), self._original.buffers(), strict=True):
             ours.copy_(theirs)

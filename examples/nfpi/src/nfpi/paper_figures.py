@@ -1,8 +1,8 @@
-"""The paper's own figures, by table number: accuracies in per cent, as printed."""
+"""The paper's own figures by table number: accuracies in per cent, as printed."""
 
 __all__ = ["PAPER"]
 
-#: Table -> row -> column -> figure. Rows that our tables have no counterpart of are here too.
+#: Table -> row -> column -> figure, including rows without a counterpart in our tables.
 PAPER: dict[str, dict[str, dict[str, float]]] = {
     "table1": {
         "data initialisation": {"CIFAR-10 NF-Acc": 77.31, "CIFAR-100 NF-Acc": 39.16},

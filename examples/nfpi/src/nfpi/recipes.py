@@ -1,4 +1,4 @@
-"""How each classifier is trained: the paper's settings, by name."""
+"""Training recipes of the classifiers: the paper's settings, by name."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,19 +18,19 @@ class Recipe:
     Parameters
     ----------
     optimiser : {"sgd", "adamw"}
-        With ``momentum`` (SGD) and ``weight_decay``.
+        Uses ``momentum`` (SGD only) and ``weight_decay``.
     lr : float
-        Where "one-cycle" starts, where "cosine" comes down from, or what "constant" keeps to.
+        The start of "one-cycle", the peak of "cosine", or the rate of "constant".
     max_lr : float
         The peak of "one-cycle", after three tenths of the steps.
     schedule : {"one-cycle", "cosine", "constant"}
-        Of the learning rate.
+        How the learning rate changes.
     warmup : float
-        The part of the steps in which "cosine" and "constant" rise linearly from zero.
+        The share of steps in which "cosine" and "constant" rise linearly from zero.
     clip : float, optional
         The largest norm of the gradient.
     batch_size, epochs : int
-        Images in a batch, and passes over them.
+        Images per batch, and passes over the images.
     """
 
     optimiser: Literal["sgd", "adamw"] = "sgd"
@@ -45,7 +45,7 @@ class Recipe:
     epochs: int = 30
 
     def __post_init__(self) -> None:
-        """Check what is given by hand."""
+        """Check the fields that callers override."""
         if self.schedule == "one-cycle" and not self.max_lr >= self.lr:
             raise InvalidInputError(
                 f"max_lr is {self.max_lr!r} at lr {self.lr!r}; one-cycle rises from lr to max_lr"
@@ -55,7 +55,7 @@ class Recipe:
                 raise InvalidInputError(f"{name} is {getattr(self, name)!r}; pass an int >= 1")
 
     def rate(self, step: int, n_steps: int) -> float:
-        """The learning rate of a step, 0..n_steps-1."""
+        """Return the learning rate at a step in 0..n_steps-1."""
         if self.schedule == "one-cycle":
             peak = max(0.3 * n_steps - 1.0, 1.0)
             if step <= peak:
@@ -71,14 +71,14 @@ class Recipe:
 
 
 def _eased(start: float, end: float, done: float) -> float:
-    """From ``start`` to ``end`` along half a cosine."""
+    """Interpolate from ``start`` to ``end`` along half a cosine."""
     return end + (start - end) * (1.0 + math.cos(math.pi * done)) / 2.0
 
 
 _ADAMW = Recipe("adamw", lr=2e-3, schedule="cosine", weight_decay=5e-2, warmup=0.01)
 
 #: The paper's recipes by classifier. ResNet18 takes 30 epochs for ten classes and 50 for a hundred;
-#: what the paper calls Adam with a weight decay of 0.05 is read as AdamW.
+#: the paper's Adam with a weight decay of 0.05 is read as AdamW.
 RECIPES: dict[str, Recipe] = {
     "small_cnn": Recipe(epochs=10),
     "resnet18": Recipe(),
@@ -89,8 +89,8 @@ RECIPES: dict[str, Recipe] = {
     ),
 }
 
-#: The augmentations that the paper trains each with; flips do not suit digits. The whole set keeps
-#: the small Swin from learning at all in some thousand steps: it gets the milder ones.
+#: The paper's augmentations by classifier; flips do not suit digits. With the whole set the small
+#: Swin does not learn at all in some thousand steps, so it gets the milder ones.
 STANDARD_AUGMENTATION: dict[str, tuple[str, ...]] = {
     "small_cnn": ("flip", "crop"),
     "resnet18": ("flip", "crop"),

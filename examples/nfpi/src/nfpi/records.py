@@ -1,4 +1,4 @@
-"""Run records: a JSON file a finished run, and where it ran."""
+"""Run records: one JSON file per finished run, with the environment it ran in."""
 
 import json
 import math
@@ -21,15 +21,15 @@ __all__ = ["environment", "read_records", "write_record"]
 
 
 def write_record(folder: str | Path, record: Mapping[str, Any]) -> Path:
-    """Write ``KEY.json``, whole or not at all; a record of the same key is replaced.
+    """Write ``KEY.json`` atomically, replacing a record with the same key.
 
     Parameters
     ----------
     folder : path
-        Made if need be.
+        Created if necessary.
     record : mapping
-        "key" (letters, digits, ``_``, ``-`` and ``.``) and whatever else JSON can hold; arrays and
-        tensors become lists. Numbers that are not finite become null, as JSON has none of them.
+        "key" (letters, digits, ``_``, ``-`` and ``.``) and anything JSON can represent; arrays and
+        tensors become lists. Numbers that are not finite become null, since JSON has none.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def write_record(folder: str | Path, record: Mapping[str, Any]) -> Path:
     Raises
     ------
     InvalidInputError
-        If the key cannot name a file, or a value is no number, string, list or dict.
+        If the key cannot name a file, or a value is not a number, string, list or dict.
     """
     key = record.get("key")
     if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", key):
@@ -55,7 +55,7 @@ def write_record(folder: str | Path, record: Mapping[str, Any]) -> Path:
 
 
 def read_records(folder: str | Path) -> list[dict[str, Any]]:
-    """Every record of a folder, sorted by key; none if there is no such folder.
+    """Read every record in a folder, sorted by key; none if there is no such folder.
 
     Parameters
     ----------
@@ -68,15 +68,15 @@ def read_records(folder: str | Path) -> list[dict[str, Any]]:
     Raises
     ------
     InvalidInputError
-        If a JSON file in it is damaged, or no record of its name.
+        If a JSON file in it is damaged, or is not a record of that name.
     """
     records = []
     for path in sorted(Path(folder).glob("*.json")):
         if path.name.startswith("."):
-            continue  # what a writer that was killed has left
+            continue  # left over from a writer that was killed
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:  # JSON's, and of text that is no UTF-8
+        except ValueError as error:  # from JSON, or from text that is not UTF-8
             raise InvalidInputError(
                 f"{path} is damaged: {error}; remove it, and its run is repeated"
             ) from error
@@ -89,14 +89,14 @@ def read_records(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine: what may explain that figures differ.
+    """Return versions and machine, which may explain differences between figures.
 
     Returns
     -------
     dict
         python, torch, numpy, fpigauss, system, machine, cores, threads, gpu (or None), and
         revision: the commit of this file's checkout, with "+" if tracked files have changed since,
-        or None outside of git.
+        or None outside git.
     """
     return {
         "python": platform.python_version(),
@@ -131,7 +131,7 @@ def _revision() -> str | None:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """``value`` in types of JSON."""
+    """Convert ``value`` to types of JSON."""
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -144,7 +144,7 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, str):
-        return str(value)  # an enumeration's member, such as a fit's status, is one too
+        return str(value)  # members of string enumerations, such as a fit's status, included
     if value is None or isinstance(value, (bool, int)):
         return value
     raise InvalidInputError(

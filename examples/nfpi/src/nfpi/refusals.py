@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in the words of this project: field, value and remedy."""
+"""Put pydantic's errors in the words of this project: field, value and remedy."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -16,20 +16,20 @@ def told(
     known: Collection[str] = (),
     optional: Collection[str] = (),
 ) -> str:
-    """Say what is wrong with the first value that was refused.
+    """Describe what is wrong with the first refused value.
 
     Parameters
     ----------
     error : ValidationError
         As pydantic raised it.
     values : mapping or sequence
-        What was validated: it tells the names within a location from pydantic's own marks.
+        The validated input, which tells names in a location from pydantic's own marks.
     table : str
-        The name of ``values``, if they have one.
+        The name of ``values``, if there is one.
     known : collection of str
         The names that ``values`` may have.
     optional : collection of str
-        Those of them that may be none.
+        The names among them that may be none.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def told(
     found = error.errors(include_url=False)
     first = found[0]
     if isinstance(cause := first.get("ctx", {}).get("error"), ValueError):
-        return str(cause)  # of a check of our own, which says all of this itself
+        return str(cause)  # from a check of our own, which already says all of this
     path = _path(first["loc"], values)
     key = ".".join(part for part in (table, *path) if part)
     if first["type"] == "extra_forbidden":
@@ -55,7 +55,7 @@ def told(
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message, in sixty characters at most."""
+    """Format a value for a message, in at most sixty characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -75,7 +75,7 @@ def _path(location: tuple[int | str, ...], values: Any) -> list[str]:
 
 
 def _plain(allowed: str) -> str:
-    """Put the types of Python in words of TOML."""
+    """Put Python's types in words of TOML."""
     allowed = allowed.replace("a valid dictionary", "a table")
     words = {
         "a valid tuple": "a list",

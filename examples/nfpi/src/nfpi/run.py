@@ -1,4 +1,4 @@
-"""A run between two epochs: the model, its optimizer, and how both go on."""
+"""The state of a training run between epochs: model, optimizer, and their checkpoints."""
 
 import math
 import os
@@ -26,37 +26,37 @@ __all__ = ["NonFiniteLossError", "TrainingRun", "chosen_device", "place_among_pr
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss, or a gradient, is NaN or infinite: training cannot go on."""
+    """The loss or a gradient is NaN or infinite: training cannot continue."""
 
 
 class TrainingRun:
-    """What a run consists of.
+    """A run in training.
 
     Parameters
     ----------
     config : RunConfig
-        Which.
+        The run's config.
     images : ImageSet
-        To train on.
+        Training images.
     device : torch.device
-        Where to.
+        Where to train.
     folder : Path, optional
-        For the batch at which a loss is not finite.
+        Gets the batch at which a loss is not finite.
 
     Attributes
     ----------
     model : ClassFlow
-        What is trained.
+        The model in training.
     average : WeightAverage or None
         Its averaged copy, if the config asks for one.
     batches : Batches
-        Of the images; with several processes, this one's part of them.
+        Batches of the images; with several processes, this one's part of them.
     """
 
     def __init__(
         self, config: RunConfig, images: ImageSet, device: torch.device, folder: Path | None
     ) -> None:
-        """Build everything, as it is before epoch 0."""
+        """Build the state before epoch 0."""
         training = config.training
         self.config, self.device, self.folder = config, device, folder
         self.schedule = make_schedule(config.gaussians, training.epochs)
@@ -69,7 +69,7 @@ class TrainingRun:
             dim = latent_dim(images.image_shape)
             prior = make_prior(config.gaussians, images.n_classes, dim, seed)
             self.model = ClassFlow(flow, prior).to(device)
-            # layers that start from data (ActNorm) start from the same on all processes
+            # layers initialized from data (ActNorm) must see the same batch in all processes
             self._show(next(iter(Batches(images, size, seed=seed)))[0])
             start_(self.model, self.batches, config.gaussians.init)
         self.average: WeightAverage[ClassFlow] | None = None
@@ -79,7 +79,7 @@ class TrainingRun:
         beta = config.gaussians.beta if classifies else None
         self.objective: nn.Module = Objective(self.model, beta, training.compile)
         if n_ranks > 1:
-            # refits give all processes the same Gaussians: no buffers to send around
+            # refits give all processes the same Gaussians, so buffers need no broadcast
             self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
         self.optimizer, self.rates = make_optimizer(config, self.model, len(self.batches))
 
@@ -91,24 +91,24 @@ class TrainingRun:
 
     @property
     def judged(self) -> ClassFlow:
-        """The averaged copy, or else the model."""
+        """Return the averaged copy if there is one, otherwise the model."""
         return self.model if self.average is None else self.average.model
 
     # -- an epoch --------------------------------------------------------------------------
 
     def epoch(self, epoch: int) -> dict[str, Any]:
-        """Refit if that is due, then train on all images once.
+        """Refit if due, then train on all images once.
 
         Parameters
         ----------
         epoch : int
-            From 0.
+            Counted from 0.
 
         Returns
         -------
         dict
-            epoch, the mean loss (of this process's images), lr, seconds; of a fit, fit_status,
-            fit_n_iter, fit_residual, fit_seconds.
+            epoch, the mean loss (over this process's images), lr, seconds; after a fit also
+            fit_status, fit_n_iter, fit_residual, fit_seconds.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class TrainingRun:
             Names the step; its batch is saved.
         """
         start = time.perf_counter()
-        # all that is random in an epoch follows from its number: checkpoints hold no generators
+        # the epoch's number seeds all that is random in it: checkpoints contain no generators
         with seeded(self.device, self.config.training.seed, epoch):
             fit = self._refitted(epoch)
             self.model.train()
@@ -135,7 +135,7 @@ class TrainingRun:
         }
 
     def _refitted(self, epoch: int) -> dict[str, Any]:
-        """Refit if that is due; what became of it."""
+        """Refit if due, and report the result."""
         if self.schedule is None or not self.schedule.due(epoch):
             return {}
         start = time.perf_counter()
@@ -148,7 +148,7 @@ class TrainingRun:
         }
 
     def _step(self, step: int, x: Tensor, y: Tensor) -> float:
-        """One step of the optimizer; its loss."""
+        """Make one step of the optimizer, and return the loss."""
         training = self.config.training
         x_here, y_here = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -175,11 +175,11 @@ class TrainingRun:
         return value
 
     def _nonfinite(self, what: str, step: int, x: Tensor, y: Tensor) -> NonFiniteLossError:
-        """The error to raise, once the batch is saved."""
+        """Save the batch, and return the error to raise."""
         place = "give a folder to have its batch saved"
         if self.folder is not None:
             rank, n_ranks = place_among_processes()
-            # each process has its part of the batch, and a gradient fails in all of them at once
+            # every process has a part of the batch, and a gradient fails in all of them at once
             part = f"_{rank}" if n_ranks > 1 else ""
             path = self.folder / f"nonfinite_batch{part}.pt"
             write_atomically(path, lambda at: torch.save({"x": x, "y": y, "step": step}, at))
@@ -192,7 +192,7 @@ class TrainingRun:
     # -- what a checkpoint keeps -----------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All that differs from a run that has just been built."""
+        """Return everything that differs from a newly built run."""
         return {
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.model.state_dict(),
@@ -200,7 +200,7 @@ class TrainingRun:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of a run of the same config."""
+        """Resume from the state of a run with the same config."""
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
@@ -208,12 +208,12 @@ class TrainingRun:
 
 
 def chosen_device(device: torch.device | str | None = None) -> torch.device:
-    """The device to train on.
+    """Choose the device to train on.
 
     Parameters
     ----------
     device : torch.device or str, optional
-        By default a GPU if there is one: with torchrun, one a process.
+        By default a GPU if there is one: with torchrun, one per process.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def chosen_device(device: torch.device | str | None = None) -> torch.device:
     Raises
     ------
     InvalidInputError
-        If there is no such device here.
+        If the machine has no such device.
     """
     if device is None:
         if not torch.cuda.is_available():
@@ -230,7 +230,7 @@ def chosen_device(device: torch.device | str | None = None) -> torch.device:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     try:
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
+    except (RuntimeError, AssertionError) as error:  # the latter if torch was built without it
         raise InvalidInputError(
             f'device {str(device)!r} cannot be used here; pass "cpu", or a GPU that torch sees '
             f"({torch.cuda.device_count()} of CUDA)"
@@ -239,7 +239,7 @@ def chosen_device(device: torch.device | str | None = None) -> torch.device:
 
 
 def place_among_processes() -> tuple[int, int]:
-    """Rank and number of processes."""
+    """Return the rank, and the number of processes."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1

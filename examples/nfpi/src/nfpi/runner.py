@@ -1,4 +1,4 @@
-"""Runs what a grid still lacks, a few processes at a time, and picks up where it was killed."""
+"""Do the missing runs of a grid in a few processes, and resume after a kill."""
 
 import json
 import multiprocessing
@@ -28,14 +28,14 @@ Records = dict[str, dict[str, Any]]
 
 @dataclass
 class Outcome:
-    """What a call of ``run_grid`` did.
+    """The result of ``run_grid``.
 
     Attributes
     ----------
     done : list of str
-        Runs that have a record now, and had none.
+        Runs that gained a record.
     lost : dict of str
-        Runs that ended without one, and why.
+        Runs that ended without a record, and why.
     waiting : dict of str
         Runs that could not start, and why.
     """
@@ -46,23 +46,23 @@ class Outcome:
 
 
 def finished_records(grid: Grid, folder: Path) -> Records:
-    """The records of a grid's runs.
+    """Read the records of a grid's runs.
 
     Parameters
     ----------
     grid : Grid
     folder : Path
-        Of the scale's results.
+        The folder of the scale's results.
 
     Returns
     -------
     dict
-        By the name of the run.
+        Records by name of the run.
 
     Raises
     ------
     InvalidInputError
-        If a record is damaged, of no run of the grid, or of another config.
+        If a record is damaged, belongs to no run of the grid, or has another config.
     """
     records = {record["key"]: record for record in read_records(folder / "records")}
     runs = {run.name: run for run in grid.runs}
@@ -92,24 +92,24 @@ def run_grid(
     workers: int = 1,
     report: Callable[[str], None] = print,
 ) -> Outcome:
-    """Run what has no record yet, in the grid's order.
+    """Do the runs that have no record yet, in the grid's order.
 
-    Every run leaves a record when it ends, and checkpoints on the way: a kill loses at most an
-    epoch of the runs in flight.
+    Every run writes a record when it ends, and checkpoints on the way: a kill loses at most one
+    epoch of each run in progress.
 
     Parameters
     ----------
     grid : Grid
     runs : sequence of PlannedRun
-        Of the grid.
+        Runs of the grid.
     folder : Path
-        Of the scale's results.
+        The folder of the scale's results.
     sources : mapping
-        Where a data set lies, by name; "digits" needs no entry.
+        Paths of data sets by name; "digits" needs none.
     workers : int
-        Processes, each of one thread; one is this process.
+        Processes with one thread each; a single worker is this process.
     report : callable
-        Given a line when a run ends.
+        Called with a line of text when a run ends.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def run_grid(
     lock = folder / "work" / "lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # tables share runs: another call would train the same ones in the same folders
+        # tables share runs: a second call would train the same ones in the same folders
         with FileLock(lock, timeout=0):
             return _run_missing(grid, runs, folder, sources, workers, report)
     except Timeout:
@@ -137,14 +137,14 @@ def _run_missing(
     workers: int,
     report: Callable[[str], None],
 ) -> Outcome:
-    """What is left of ``run_grid`` once no other call is in the way."""
+    """Do the missing runs, holding the lock."""
     records = finished_records(grid, folder)
     outcome = Outcome()
     queue = [run for run in runs if run.name not in records]
     total = len(queue)
 
     def next_task() -> Task | None:
-        """The first run that can start now; those that another has done already are copied."""
+        """Return the first run that can start, copying records of identical runs on the way."""
         for run in list(queue):
             source = "digits" if run.dataset == "digits" else sources.get(run.dataset)
             settled = _settled(run, grid, records, source or run.dataset)
@@ -191,7 +191,7 @@ def _why_waiting(run: PlannedRun, records: Records, sources: Mapping[str, str]) 
 def _settled(
     run: PlannedRun, grid: Grid, records: Records, source: str
 ) -> tuple[RunConfig, str | None] | None:
-    """A run's config, and the tuning run that decided it; None if that is open."""
+    """Return a run's config and the tuning run that decided it; None if that is undecided."""
     choice, chosen_by = run.choice, None
     if run.tuned_by:
         winner = chosen(run, grid, records)
@@ -210,7 +210,7 @@ def _settled(
 def _copied(
     run: PlannedRun, config: dict[str, Any], chosen_by: str | None, records: Records
 ) -> dict[str, Any] | None:
-    """The record of a run with the same config, under this run's name; None if there is none."""
+    """Copy the record of a run with the same config to this run's name; None if there is none."""
     for record in records.values():
         same = _as_json((record["config"], record["options"])) == _as_json((config, run.options))
         if same and not run.is_tuning and not record["key"].startswith("tune-"):
@@ -224,7 +224,7 @@ def _copied(
 
 
 def _data_of(run: PlannedRun, config: RunConfig, records: Records) -> dict[str, Any] | None:
-    """Which images the records have of a run's data set; None if none of them says."""
+    """Return the identity of a run's data set in the records; None if it is not there."""
     for record in records.values():
         data = record["config"]["data"]
         if "data" in record and (data["source"], data["size"]) == (run.dataset, config.data.size):
@@ -250,7 +250,7 @@ def _in_this_process(
 def _in_others(
     next_task: Callable[[], Task | None], finish: Callable[[str, str | None], None], workers: int
 ) -> None:
-    """Hand tasks to processes; one that dies costs its run alone, and is replaced."""
+    """Hand tasks to processes; one that dies only loses its own run, and is replaced."""
     context = multiprocessing.get_context("spawn")
     busy: dict[Connection, tuple[Any, Task, int]] = {}
     idle: list[tuple[Any, Connection, int]] = []
@@ -268,7 +268,7 @@ def _in_others(
                     process = context.Process(target=_work, args=(theirs, place), daemon=True)
                     process.start()
                     theirs.close()
-                with suppress(OSError):  # it has died idle: its end of file is found below
+                with suppress(OSError):  # it died while idle: its end of file is found below
                     connection.send(task)
                 busy[connection] = (process, task, place)
             if not busy:
@@ -278,12 +278,12 @@ def _in_others(
                 process, task, place = busy.pop(ready)
                 try:
                     trouble = ready.recv()
-                except (EOFError, OSError):  # the latter if it died with its task unread
+                except (EOFError, OSError):  # the latter if it died before reading its task
                     process.join()
                     trouble = f"its process ended with exit code {process.exitcode}"
                 if trouble is None:
                     idle.append((process, ready, place))
-                else:  # whatever went wrong may have left the process, or its GPU, of no use
+                else:  # the failure may have left the process, or its GPU, unusable
                     ready.close()
                     process.join()
                     free.append(place)
@@ -293,7 +293,7 @@ def _in_others(
             process.terminate()
             process.join()
         for process, connection, _ in idle:
-            connection.close()  # it leaves by itself
+            connection.close()  # the process then ends by itself
             process.join()
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
@@ -302,10 +302,10 @@ def _in_others(
 
 
 def _work(connection: Connection, place: int) -> None:
-    """A child: one task after another, until the parent has gone."""
+    """Perform one task after another in a child, until the parent is gone."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets it too, ends its children
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its children
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None  # only children run this
@@ -324,7 +324,7 @@ def _work(connection: Connection, place: int) -> None:
 
 
 def _attempt(task: Task, place: int) -> str | None:
-    """Perform a task; what went wrong, if anything did that leaves no record."""
+    """Perform a task, and return the error if there is no record of it."""
     import torch
 
     n_gpus = torch.cuda.device_count()

@@ -1,4 +1,4 @@
-"""How the scripts end: an exit status, and what went wrong on a line of its own."""
+"""End scripts with an exit status, and errors on a single line."""
 
 import os
 import sys
@@ -12,29 +12,29 @@ __all__ = ["exit_status"]
 
 
 def exit_status(name: str, body: Callable[[], int], refused: int = 1) -> int:
-    """Run a script; say in one line what a user can mend.
+    """Run a script, and report errors that a user can fix in one line.
 
     Parameters
     ----------
     name : str
-        Of the script, to begin that line with.
+        Name of the script, which starts that line.
     body : callable
-        The script; gives the status of a call that came to its end.
+        The script; returns the status of a completed call.
     refused : int
-        The status of a call whose input cannot be used.
+        The status for input that cannot be used.
 
     Returns
     -------
     int
-        What ``body`` gives; ``refused``; 1 if it could not go on for another reason, 130 if it was
-        interrupted from the keyboard.
+        The result of ``body``, or ``refused``, or 1 for any other error, or 130 after an
+        interruption from the keyboard.
     """
     try:
         return body()
     except KeyboardInterrupt:
         print(f"{name}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output has left, and Python would say so at exit
+    except BrokenPipeError:  # the reader of our output is gone; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (InvalidInputError, ImportError, OSError, *FAILURES) as error:

@@ -1,4 +1,4 @@
-"""The process's own random generators, seeded for a while."""
+"""Seed the global random generators for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ __all__ = ["seeded"]
 
 @contextmanager
 def seeded(device: torch.device, *key: int) -> Iterator[None]:
-    """The process's own generators seeded by ``key``, and afterwards as they were before."""
+    """Seed the global generators by ``key``, and restore their state afterwards."""
     state = np.random.SeedSequence(key).generate_state(2)
     before = np.random.get_state()  # noqa: NPY002  (the residual flow draws from it)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

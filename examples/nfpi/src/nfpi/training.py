@@ -1,4 +1,4 @@
-"""Train a flow and its class Gaussians, from a config to figures."""
+"""Train a flow and its class Gaussians, and evaluate them."""
 
 import csv
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from nfpi.seeding import seeded
 
 __all__ = ["NonFiniteLossError", "TrainedFlow", "load_data", "train"]
 
-#: Test images in a batch.
+#: Test images per batch.
 _JUDGED = 500
 
 
@@ -33,19 +33,18 @@ class TrainedFlow:
     Attributes
     ----------
     model : ClassFlow
-        As the last step left it.
+        The model after the last step.
     ema : ClassFlow or None
-        With averaged weights, if the config asks for them.
+        The copy with averaged weights, if the config asks for one.
     reestimated : ClassFlow
-        The flow that ``metrics`` are of, over Gaussians estimated from its training latents after
-        training.
+        The judged flow over Gaussians estimated from its training latents after training.
     metrics : dict
-        Of ``judged``: the figures of `evaluate`, `calibration` and `latent_shift`; accuracy and
-        likelihood over re-estimated Gaussians (``reestimated_nf_acc``, ...) and, where ``judged``
-        is the averaged copy, of the model itself (``live_nf_acc``, ...); the smallest divergence
-        between two classes; how the last fit ended; seconds of training.
+        For ``judged``: the figures of `evaluate`, `calibration` and `latent_shift`; accuracy and
+        likelihood over re-estimated Gaussians (``reestimated_nf_acc``, ...) and, if ``judged`` is
+        the averaged copy, of the model itself (``live_nf_acc``, ...); the smallest divergence
+        between two classes; the status of the last fit; seconds of training.
     history : list of dict
-        One an epoch, see `TrainingRun.epoch`.
+        One entry per epoch, see `TrainingRun.epoch`.
     """
 
     model: ClassFlow
@@ -56,7 +55,7 @@ class TrainedFlow:
 
     @property
     def judged(self) -> ClassFlow:
-        """The flow that ``metrics`` are of: ``ema``, or else ``model``."""
+        """Return the flow that ``metrics`` describe: ``ema`` if there is one, else ``model``."""
         return self.ema or self.model
 
 
@@ -71,29 +70,29 @@ def train(
     evaluate_every: int | None = None,
     callback: Callable[[dict[str, Any]], None] | None = None,
 ) -> TrainedFlow:
-    """Train a flow, from the start or from where a killed run of the same config left off.
+    """Train a flow, from the start or from the checkpoint of a killed run with the same config.
 
-    In several processes (an initialized ``torch.distributed``) each trains on its part of every
-    batch; the first one writes.
+    With several processes (an initialized ``torch.distributed``), each trains on its part of
+    every batch, and the first one writes.
 
     Parameters
     ----------
     config : RunConfig
-        The run. All that is random follows from its seed.
+        The run's config, whose seed determines all that is random.
     folder : Path, optional
-        For checkpoint.pt and log.csv, both written after every epoch; nothing is written without.
+        Gets checkpoint.pt and log.csv after every epoch; nothing is written without it.
     resume : bool
-        Go on from the folder's checkpoint, if there is one.
+        Resume from the folder's checkpoint, if there is one.
     progress : bool
-        Show a bar of epochs, and one of images where they are read one by one.
+        Show a progress bar over epochs, and one for images that are read one by one.
     data : (ImageSet, ImageSet), optional
-        What ``load_data(config)`` gives, where it is loaded already.
+        The result of ``load_data(config)``, if already loaded.
     device : torch.device or str, optional
-        By default a GPU if there is one.
+        By default a GPU, if there is one.
     evaluate_every : int, optional
-        Evaluate after every so many epochs too, for the history.
+        Also evaluate after every so many epochs, for the history.
     callback : callable, optional
-        Given each epoch's entry of the history, after the checkpoint is written.
+        Called with each epoch's entry of the history, after the checkpoint is written.
 
     Returns
     -------
@@ -102,11 +101,11 @@ def train(
     Raises
     ------
     InvalidInputError
-        If a setting cannot be used, before any training; or the checkpoint is of another config or
-        of other images.
+        Before any training, if a setting cannot be used, or the checkpoint belongs to another
+        config or other images.
     NonFiniteLossError
-        Names the step; its batch is saved in ``folder`` as nonfinite_batch.pt, or with several
-        processes each one's part of it as nonfinite_batch_RANK.pt.
+        Names the step. Its batch is saved in ``folder`` as nonfinite_batch.pt, or with several
+        processes in parts as nonfinite_batch_RANK.pt.
     """
     if evaluate_every is not None and evaluate_every < 1:
         raise InvalidInputError(f"evaluate_every is {evaluate_every}; pass an int >= 1, or None")
@@ -143,13 +142,13 @@ def train(
 
 
 def load_data(config: RunConfig, *, progress: bool = False) -> tuple[ImageSet, ImageSet]:
-    """The training and test images of a run, as its config limits them.
+    """Load the training and test images of a run.
 
     Parameters
     ----------
     config : RunConfig
     progress : bool
-        Show a bar where images are read one by one.
+        Show a progress bar when images are read one by one.
 
     Returns
     -------
@@ -162,14 +161,14 @@ def load_data(config: RunConfig, *, progress: bool = False) -> tuple[ImageSet, I
 
 
 def _on_test(run: TrainingRun, model: ClassFlow, test: Batches) -> dict[str, float]:
-    """Accuracy and likelihood of test images."""
+    """Measure accuracy and likelihood on test images."""
     with seeded(run.device, run.config.training.seed):
         scores, labels = class_scores(model, test, run.device)
     return evaluate(scores, labels, model.gaussians.dim)
 
 
 def _finished(run: TrainingRun, test: Batches, history: list[dict[str, Any]]) -> TrainedFlow:
-    """A run with its figures."""
+    """Evaluate a finished run."""
     judged = run.judged
     with seeded(run.device, run.config.training.seed):
         scores, labels = class_scores(judged, test, run.device)
@@ -204,7 +203,7 @@ def _finished(run: TrainingRun, test: Batches, history: list[dict[str, Any]]) ->
 
 
 def _write_log(path: Path, history: list[dict[str, Any]]) -> None:
-    """The history as a table, a row an epoch."""
+    """Write the history as a table with one row per epoch."""
     columns = dict.fromkeys(name for entry in history for name in entry)
 
     def write(at: Path) -> None:

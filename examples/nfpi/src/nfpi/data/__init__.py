@@ -1,12 +1,13 @@
-"""Images to train on, from what people have on disk.
+"""Read training images in the layouts people have on disk.
 
-``image_set`` holds them; a module a layout reads them.
+``image_set`` holds them in memory; there is one reader per layout.
 """
 
 from pathlib import Path
 
 from fpigauss import InvalidInputError
 
+from nfpi.data import _folder, _shards
 from nfpi.data._arrays import read_digits, read_npz
 from nfpi.data._cifar import is_cifar, read_cifar
 from nfpi.data.image_set import ImageSet, resize, stratified_split
@@ -24,29 +25,28 @@ def load_images(
     source : str or path
         "digits", or the path of one of
 
-        - an npz file with x_train, y_train, x_test, y_test; or with x and y, which are split,
-          six sevenths to train on, in equal proportions of classes, always in the same way;
-        - a CIFAR-10 or CIFAR-100 folder, of the python or the binary version;
+        - an npz file with x_train, y_train, x_test, y_test; or with x and y, which are always split
+            in the same way, six sevenths to train on, with classes in equal proportions;
+        - a CIFAR-10 or CIFAR-100 folder, in the python or the binary version;
         - a folder with train/CLASS/*.png (or jpg) and val/CLASS or test/CLASS;
         - a folder of WebDataset shards, *train*.tar and *val*.tar or *test*.tar, with
           NAME.png (or jpg) and NAME.cls.
     size : int, optional
-        Images come out as ``size`` x ``size``: the largest square in the middle, scaled. Without
-        it all must have one size already.
+        Images are cropped to the largest central square and scaled to ``size`` x ``size``. Without
+        it, all images must have the same size already.
     progress : bool
-        Show a progress bar where images are read one by one.
+        Show a progress bar when images are read one by one.
 
     Returns
     -------
     tuple of ImageSet
-        To train on and to test on.
+        Training and test images.
 
     Raises
     ------
     InvalidInputError
-        If there is nothing, or nothing that is understood, at ``source``; if data are damaged,
-        labels are outside 0..K-1, a class has no image to train on, or sizes differ. The message
-        names the file.
+        If ``source`` does not exist or its layout is unknown; if data are damaged, labels are
+        outside 0..K-1, a class has no training image, or sizes differ. The message names the file.
     """
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise InvalidInputError(f"size is {size!r}; pass a whole number >= 1, or None")
@@ -71,9 +71,6 @@ def _read(source: str | Path, size: int | None, progress: bool) -> tuple[ImageSe
     folder = _unpacked(path)
     if is_cifar(folder):
         return read_cifar(folder)
-    # the readers of pictures need pillow, which the others do not
-    from nfpi.data import _folder, _shards
-
     if _folder.is_folder(folder):
         return _folder.read_folder(folder, size, progress)
     if _shards.is_shards(folder):
@@ -87,6 +84,6 @@ def _read(source: str | Path, size: int | None, progress: bool) -> tuple[ImageSe
 
 
 def _unpacked(path: Path) -> Path:
-    """The one folder within ``path`` if there is nothing else, as archives unpack."""
+    """Return the only folder in ``path`` if there is nothing else, as archives unpack."""
     entries = [each for each in path.iterdir() if not each.name.startswith(".")]
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else path

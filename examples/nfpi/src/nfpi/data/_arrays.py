@@ -1,4 +1,4 @@
-"""Images that lie as arrays: scikit-learn's digits, and npz files."""
+"""Read images stored as arrays: scikit-learn's digits, and npz files."""
 
 import zipfile
 import zlib
@@ -15,15 +15,15 @@ from nfpi.data.image_set import ImageSet, stratified_split
 
 __all__ = ["read_digits", "read_npz"]
 
-#: The seed of splits that a data set does not come with.
+#: Seeds the split of data that come without one.
 _SPLIT_SEED = 0
 
 
 def read_digits() -> tuple[ImageSet, ImageSet]:
-    """Scikit-learn's 1,797 digits of 8x8 pixels, four fifths to train on.
+    """Read scikit-learn's 1,797 digits of 8x8 pixels, four fifths to train on.
 
-    Their 17 gray levels are 15 apart here. Each gets a seeded share of the 15 in between, so that a
-    density over them has no spikes at 17 values.
+    Their 17 gray levels are spread 15 apart, plus seeded noise in between, so that a density over
+    them has no spikes.
     """
     from sklearn.datasets import load_digits
 
@@ -36,7 +36,7 @@ def read_digits() -> tuple[ImageSet, ImageSet]:
 
 
 def read_npz(path: Path) -> tuple[ImageSet, ImageSet]:
-    """An npz file with x_train, y_train, x_test, y_test, or with x and y, split 6 to 1."""
+    """Read an npz file with x_train, y_train, x_test, y_test, or with x and y, split 6 to 1."""
     arrays = _arrays(path)
     if "x_train" in arrays:
         y_train = _labels(arrays["y_train"], f"{path}: y_train")
@@ -69,9 +69,9 @@ def _split(everything: ImageSet, n_train: int) -> tuple[ImageSet, ImageSet]:
 
 
 def _arrays(path: Path) -> dict[str, Any]:
-    """The arrays of one of the two known sets of names."""
+    """Read the arrays under one of the two known sets of names."""
     try:
-        # opened here: numpy does not close what it cannot read
+        # opened here because numpy does not close files it cannot read
         with path.open("rb") as content:
             file = np.load(content, allow_pickle=False)
             if isinstance(file, np.ndarray):
@@ -80,7 +80,7 @@ def _arrays(path: Path) -> dict[str, Any]:
                 if set(names) <= set(file.files):
                     return {name: file[name] for name in names}
             found = ", ".join(file.files) or "nothing"
-    # a RuntimeError is of zip features, such as encryption, that a changed byte asks for
+    # RuntimeError: a damaged byte can request zip features such as encryption
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InvalidInputError):
             raise
@@ -93,7 +93,7 @@ def _arrays(path: Path) -> dict[str, Any]:
 
 
 def _images(array: Any, name: str) -> Tensor:
-    """(N, H, W), (N, H, W, C) or (N, C, H, W) as (N, C, H, W)."""
+    """Return (N, H, W), (N, H, W, C) or (N, C, H, W) as (N, C, H, W)."""
     shape = array.shape
     if array.dtype != np.uint8 or len(shape) not in (3, 4):
         raise InvalidInputError(
@@ -108,7 +108,7 @@ def _images(array: Any, name: str) -> Tensor:
 
 
 def _labels(array: Any, name: str) -> Tensor:
-    """(N,) or (N, 1) integers."""
+    """Return (N,) or (N, 1) integers as (N,)."""
     if (
         array.dtype.kind not in "iu"
         or array.ndim not in (1, 2)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, the python and the binary version, as their archives unpack."""
+"""Read CIFAR-10 and CIFAR-100, in the python and the binary version, as they unpack."""
 
 import pickle
 import struct
@@ -28,10 +28,10 @@ class _Version:
     train: tuple[str, ...]
     test: str
     n_classes: int
-    label: bytes | int  # the key of a python file, or the bytes before the pixels of a binary one
+    label: bytes | int  # key in a python file, or number of bytes before the pixels in a binary one
 
 
-#: A folder is known by the first of its training files, or by its test file.
+#: A folder is recognized by any of its files.
 _VERSIONS = (
     _Version("CIFAR-10", _TEN, "test_batch", 10, b"labels"),
     _Version("CIFAR-10", tuple(f"{name}.bin" for name in _TEN), "test_batch.bin", 10, 1),
@@ -41,12 +41,12 @@ _VERSIONS = (
 
 
 def is_cifar(folder: Path) -> bool:
-    """Whether ``folder`` holds files of one of the archives."""
+    """Return whether ``folder`` contains files of one of the archives."""
     return _version(folder) is not None
 
 
 def read_cifar(folder: Path) -> tuple[ImageSet, ImageSet]:
-    """The five or one training files, and the test file."""
+    """Read the training files (five, or one) and the test file."""
     version = _version(folder)
     assert version is not None  # the caller has asked is_cifar
     for name in (*version.train, version.test):
@@ -70,7 +70,7 @@ def _version(folder: Path) -> _Version | None:
 
 
 def _read(path: Path, version: _Version) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, 32, 32) and labels (N,) of one file."""
+    """Read images (N, 3, 32, 32) and labels (N,) from one file."""
     if isinstance(version.label, int):
         pixels, labels = _from_binary(path, version.label)
     else:
@@ -87,7 +87,7 @@ def _read(path: Path, version: _Version) -> tuple[Tensor, Tensor]:
 
 
 def _from_binary(path: Path, n_labels: int) -> tuple[Any, Any]:
-    """Rows of the label's bytes and the pixels."""
+    """Read rows of label bytes followed by pixels."""
     content = np.fromfile(path, dtype=np.uint8)
     row = n_labels + _PIXELS
     if not len(content) or len(content) % row:
@@ -100,11 +100,11 @@ def _from_binary(path: Path, n_labels: int) -> tuple[Any, Any]:
 
 
 def _from_python(path: Path, key: bytes) -> tuple[Any, Any]:
-    """A pickled dict with ``b"data"`` and the labels."""
+    """Read a pickled dict with ``b"data"`` and the labels."""
     try:
         with path.open("rb") as file:
             content = _ArrayUnpickler(file, encoding="bytes").load()
-    # what the standard library raises for a stream that is cut short or changed
+    # everything the standard library raises for a truncated or damaged stream
     except (
         pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError,
         AttributeError, OverflowError, MemoryError, struct.error,
@@ -133,13 +133,13 @@ def _from_python(path: Path, key: bytes) -> tuple[Any, Any]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Plain containers and numpy arrays; whatever else a file asks for is refused.
+    """Unpickles plain containers and numpy arrays, and refuses everything else.
 
-    A pickle can call any function that it can name: here there is nothing else to name.
+    A pickle can call any function it can name: here it can name nothing else.
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        """What makes an array, by the names that the old and the new numpy give it."""
+        """Return what builds an array, under its names in old and new numpy."""
         if (module, name) == ("numpy", "ndarray"):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
@@ -147,7 +147,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return np.empty(0).__reduce__()[0]
         if (module, name) == ("_codecs", "encode"):
-            return _latin1  # how python 3 writes bytes at protocol 2
+            return _latin1  # python 3 writes bytes this way at protocol 2
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
 
 

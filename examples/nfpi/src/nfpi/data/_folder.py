@@ -1,4 +1,4 @@
-"""Pictures in a folder a class: root/train/CLASS/NAME.png, root/val or test/CLASS/NAME.png."""
+"""Read one folder per class: root/train/CLASS/NAME.png, root/val or test/CLASS/NAME.png."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ __all__ = ["is_folder", "read_folder"]
 
 
 def is_folder(root: Path) -> bool:
-    """Whether there is a folder of training classes."""
+    """Return whether there is a folder of training classes."""
     return (root / "train").is_dir()
 
 
 def read_folder(root: Path, size: int | None, progress: bool) -> tuple[ImageSet, ImageSet]:
-    """Classes are the folders of train, sorted by name."""
+    """Read both parts; the classes are the folders of train, sorted by name."""
     held_out = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
     if held_out is None:
         raise InvalidInputError(f"{root} has train, but neither val nor test; add one of them")

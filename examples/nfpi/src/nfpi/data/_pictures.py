@@ -1,4 +1,4 @@
-"""Compressed pictures into one tensor, several at a time."""
+"""Decode compressed pictures into one tensor, several at a time."""
 
 import io
 import os
@@ -21,7 +21,7 @@ __all__ = ["SUFFIXES", "read_pictures"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
-#: Modes of PIL with one channel of 8 bits at most, and those that turn into 3 of 8.
+#: Modes of PIL that fit one channel of 8 bits, and those that convert to three.
 _GRAY = ("1", "L", "LA")
 _COLOR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 
@@ -32,16 +32,16 @@ def read_pictures(
     size: int | None,
     progress: bool,
 ) -> Tensor:
-    """Decode pictures; with ``size`` each is cropped and scaled at once.
+    """Decode pictures; with ``size``, crop and scale each immediately.
 
     Parameters
     ----------
     names : sequence of str
-        One a picture, for messages.
+        One per picture, for messages.
     content : callable
-        ``content(i)`` gives the bytes or the path of the i-th; called in order, by one thread.
+        ``content(i)`` returns the bytes or the path of the i-th; called in order, by one thread.
     size : int or None
-        Of ``resize``; None where all have one size.
+        As in ``resize``; None if all pictures have the same size.
     progress : bool
         Show a progress bar.
 
@@ -51,7 +51,7 @@ def read_pictures(
         C is 1 if every picture is gray, otherwise 3.
     """
     images, all_gray = torch.empty(0), True
-    # decoding leaves Python's lock, so that threads do help; a part at a time bounds what waits
+    # decoding releases Python's lock, so threads help; working in parts bounds the queue
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         with tqdm(total=len(names), disable=not progress, unit="image") as bar:
             for start in range(0, len(names), 256):
@@ -73,13 +73,13 @@ def read_pictures(
 
 
 def _decoded(content: bytes | Path, name: str, size: int | None) -> tuple[Tensor, bool]:
-    """(3, H, W) uint8, and whether it is gray."""
+    """Return one picture as (3, H, W) uint8, and whether it is gray."""
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
             mode = picture.mode
             if mode in _GRAY + _COLOR:
                 if size is not None:
-                    # a JPEG can be decoded at a half, a quarter, ..., never below what is asked for
+                    # a JPEG can be decoded at a half, a quarter, ..., not below the requested size
                     picture.draft(None, (2 * size, 2 * size))
                 pixels = np.array(
                     picture.convert("L").convert("RGB") if mode in _GRAY else picture.convert("RGB")

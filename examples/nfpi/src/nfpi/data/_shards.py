@@ -1,4 +1,8 @@
-"""WebDataset shards: tar files of NAME.png and NAME.cls."""
+"""Read WebDataset shards: tar files of NAME.png and NAME.cls.
+
+Shards are indexed first and pictures read when they are decoded, so that compressed images need
+not fit in memory next to the decoded ones, as they would in a list from webdataset's own stream.
+"""
 
 import re
 import tarfile
@@ -15,7 +19,7 @@ __all__ = ["is_shards", "read_shards"]
 
 
 class _Member(NamedTuple):
-    """Where a file lies within a shard, which need not stay open: there may be thousands."""
+    """The position of a file in a shard, which need not stay open: there may be thousands."""
 
     shard: Path
     name: str
@@ -23,7 +27,7 @@ class _Member(NamedTuple):
     size: int
 
     def __str__(self) -> str:
-        """As messages name it."""
+        """Return the name for messages."""
         return f"{self.shard}: {self.name}"
 
 
@@ -35,12 +39,12 @@ class _Sample(NamedTuple):
 
 
 def is_shards(folder: Path) -> bool:
-    """Whether there are shards to train on."""
+    """Return whether there are training shards."""
     return bool(_shards(folder, "train"))
 
 
 def read_shards(folder: Path, size: int | None, progress: bool) -> tuple[ImageSet, ImageSet]:
-    """Classes are 0 to the largest of train."""
+    """Read both parts; the classes are 0 to the largest label in train."""
     held_out = _shards(folder, "val") or _shards(folder, "test")
     if not held_out:
         raise InvalidInputError(
@@ -51,7 +55,7 @@ def read_shards(folder: Path, size: int | None, progress: bool) -> tuple[ImageSe
 
 
 def _shards(folder: Path, word: str) -> list[Path]:
-    """The shards of a part, none of them missing by its number."""
+    """List the shards of a part, and refuse gaps in their numbers."""
     paths = sorted(path for path in folder.glob("*.tar") if _part(path) == word)
     numbers = sorted(int(digits[-1]) for path in paths if (digits := re.findall(r"\d+", path.stem)))
     if len(numbers) == len(paths) > 0:
@@ -92,16 +96,16 @@ def _read(
 
 
 def _samples(path: Path) -> list[_Sample]:
-    """Members that share all of their name up to the last part's first dot are one sample."""
+    """Group members into samples by their path up to the first dot of the file name."""
     try:
-        # "r:": not compressed, as members are read in any order
+        # "r:" refuses compression, because members are read in any order
         with tarfile.open(path, "r:") as shard:
             members = [
                 _Member(path, member.name, member.offset_data, member.size)
                 for member in shard
                 if member.isfile()
             ]
-    except OSError as error:  # of the system: the file may well be whole
+    except OSError as error:  # from the system: the file itself may be fine
         raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise InvalidInputError(

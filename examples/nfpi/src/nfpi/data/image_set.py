@@ -1,4 +1,4 @@
-"""Labelled images in memory, as 8-bit numbers."""
+"""Labeled images in memory, as 8-bit values."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 __all__ = ["ImageSet", "resize", "stratified_split"]
 
-#: How many images are resized at once: float copies of 4096 images of 64x64x3 take 200 MB.
+#: Images resized at once: float copies of 4096 images of 64x64x3 take 200 MB.
 _CHUNK = 4096
 
 
@@ -28,12 +28,12 @@ class ImageSet:
     n_classes : int
         K.
     name : str
-        Where they come from: error messages say it.
+        Their origin, for error messages.
 
     Raises
     ------
     InvalidInputError
-        If shapes, dtypes or labels are otherwise.
+        If shapes, dtypes or labels do not fit this description.
     """
 
     images: Tensor
@@ -65,17 +65,17 @@ class ImageSet:
             )
 
     def __len__(self) -> int:
-        """N."""
+        """Return N."""
         return len(self.labels)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """Return (C, H, W)."""
         _, channels, height, width = self.images.shape
         return channels, height, width
 
     def checked_classes(self) -> Self:
-        """Itself, if every class has an image.
+        """Return the set itself if every class has an image.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class ImageSet:
         return self
 
     def subset(self, indices: Tensor) -> Self:
-        """The images at ``indices``, in that order.
+        """Return the images at ``indices``, in that order.
 
         Parameters
         ----------
@@ -114,14 +114,14 @@ class ImageSet:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def limited(self, n: int | None, seed: int) -> Self:
-        """``n`` of the images, the classes in the same proportions.
+        """Return ``n`` of the images, with classes in the same proportions.
 
         Parameters
         ----------
         n : int or None
-            At least one a class, and at most all; None is all of them.
+            At least one per class; None means all images.
         seed : int
-            Says which.
+            Determines which.
 
         Returns
         -------
@@ -137,12 +137,12 @@ class ImageSet:
         return self.subset(stratified_split(self.labels, n, seed)[0])
 
     def resized(self, size: int | None) -> Self:
-        """Images of ``size`` x ``size`` pixels: the largest square in the middle, scaled.
+        """Crop to the largest central square and scale it to ``size`` x ``size``.
 
         Parameters
         ----------
         size : int or None
-            None leaves them as they are.
+            None returns the images unchanged.
 
         Returns
         -------
@@ -155,10 +155,10 @@ class ImageSet:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """The largest square in the middle of every image, scaled to ``size`` x ``size``.
+    """Crop images to the largest central square and scale it to ``size`` x ``size``.
 
-    Whole blocks of pixels are averaged where ``size`` divides the square's side; otherwise the
-    interpolation is bilinear, antialiased.
+    If ``size`` divides the square's side, blocks of pixels are averaged; otherwise interpolation is
+    bilinear and antialiased.
 
     Parameters
     ----------
@@ -185,16 +185,16 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def stratified_split(labels: Tensor, n_first: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two sets of row numbers, in each the classes in the same proportions.
+    """Split row numbers in two, with classes in the same proportions in each part.
 
     Parameters
     ----------
     labels : (N,) int64 tensor
         Classes >= 0.
     n_first : int
-        How many go to the first set; at least the number of classes, and every class has one there.
+        Size of the first part, at least the number of classes: it has every class.
     seed : int
-        Says which.
+        Determines which.
 
     Returns
     -------
@@ -208,7 +208,7 @@ def stratified_split(labels: Tensor, n_first: int, seed: int) -> tuple[Tensor, T
     sizes = np.maximum(np.floor(wanted).astype(int), np.minimum(counts, 1))
     while sizes.sum() < n_first:
         sizes[np.argmax(wanted - sizes)] += 1
-    while sizes.sum() > n_first:  # where one a class is more than its share
+    while sizes.sum() > n_first:  # if one per class exceeds its share
         sizes[np.argmax(sizes)] -= 1
     first = np.zeros(len(labels), dtype=bool)
     for label, size in enumerate(sizes):

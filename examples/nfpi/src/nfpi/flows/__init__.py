@@ -1,8 +1,8 @@
-"""Flows of images, by name.
+"""Build flows of images by name.
 
-``mef`` is the matrix-exponential Glow, ``mef16`` to ``mef64`` its presets, ``coupling`` a small
-flow for runs on a CPU; ``glow`` and ``residual`` are made of normflows. Each takes images in [0, 1)
-(N, C, H, W) and preprocesses them itself, and its log-determinant includes that.
+``mef`` is the matrix-exponential Glow, ``mef16`` to ``mef64`` are its presets, ``coupling`` is a
+small flow for runs on a CPU; ``glow`` and ``residual`` are built from normflows. Each takes images
+(N, C, H, W) in [0, 1) and preprocesses them; its log-determinant includes the preprocessing.
 """
 
 import inspect
@@ -32,12 +32,12 @@ FLOW_NAMES = ("coupling", "mef", *PRESETS, "glow", "residual")
 
 
 def latent_dim(image_shape: Shape) -> int:
-    """Dimensions of the latents: as many as of an image (C, H, W)."""
+    """Return the dimension of the latents, which is that of an image (C, H, W)."""
     return math.prod(image_shape)
 
 
 def make_flow(name: str, image_shape: Shape, **options: Any) -> nn.Module:
-    """A flow of images in [0, 1), its preprocessing included.
+    """Build a flow of images in [0, 1), with its preprocessing.
 
     Parameters
     ----------
@@ -46,17 +46,17 @@ def make_flow(name: str, image_shape: Shape, **options: Any) -> nn.Module:
     image_shape : tuple of int
         (C, H, W).
     **options
-        Of the flow; what a preset sets can be overridden.
+        Options of the flow; they override a preset's.
 
     Returns
     -------
     torch.nn.Module
-        ``ClassFlow`` takes it as it is.
+        ``ClassFlow`` takes it unchanged.
 
     Raises
     ------
     InvalidInputError
-        If there is no such flow, or it has no such option, or cannot take such images.
+        If there is no such flow, it has no such option, or it cannot take such images.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def _maker(name: str) -> Callable[..., nn.Module]:
     if name == "mef" or name in PRESETS:
         return MatrixExpFlow
     if name in ("glow", "residual"):
-        from nfpi.flows import library  # normflows is needed by these alone
+        from nfpi.flows import library  # only these need normflows, which takes a second to import
 
         return library.make_glow if name == "glow" else library.make_residual
     raise InvalidInputError(f"flow is {name!r}; pass one of {', '.join(FLOW_NAMES)}")

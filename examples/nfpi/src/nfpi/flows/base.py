@@ -1,4 +1,4 @@
-"""What every flow of images is, and the codec that lets ``ClassFlow`` find it."""
+"""The base class of image flows, and the codec through which ``ClassFlow`` uses them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ LayerT = TypeVar("LayerT", bound=nn.Module)
 
 
 class Layers(nn.ModuleList, Generic[LayerT]):
-    """A list of layers that remembers their type, which torch's own list does not."""
+    """A list of layers with a known type, which torch's own list does not keep."""
 
     def __iter__(self) -> Iterator[LayerT]:
         return cast(Iterator[LayerT], super().__iter__())
@@ -25,7 +25,7 @@ class Layers(nn.ModuleList, Generic[LayerT]):
 
 
 class ImageFlow(nn.Module, ABC):
-    """A bijection between images in [0, 1] and latents, in one or several parts.
+    """A bijection between images in [0, 1] and latents in one or several parts.
 
     Parameters
     ----------
@@ -43,16 +43,16 @@ class ImageFlow(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        """The parts of the latents, and log abs(det dz/dx) (N,), of images (N, C, H, W)."""
+        """Encode images (N, C, H, W): parts of the latents, and log abs(det dz/dx) (N,)."""
 
     @abstractmethod
     def decode(self, latents: Sequence[Tensor]) -> Tensor:
-        """Images of latents."""
+        """Decode latents to images."""
 
 
 @register_codec
 class ImageCodec(Codec):
-    """Latents of an ``ImageFlow`` as one vector; it can decode before it has encoded anything."""
+    """Flattens the latents of an ``ImageFlow``; can decode before it has encoded anything."""
 
     flow_types = (f"{ImageFlow.__module__}.{ImageFlow.__qualname__}",)
 
@@ -63,7 +63,7 @@ class ImageCodec(Codec):
         self.shapes = flow.latent_shapes
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """All parts, concatenated."""
+        """Encode to all parts, concatenated."""
         if x.shape[1:] != self.bijection.image_shape:
             raise InvalidInputError(
                 f"x has images of shape {tuple(x.shape[1:])}, the flow was made for "
@@ -73,5 +73,5 @@ class ImageCodec(Codec):
         return self.flattened(latents), logdet
 
     def decode(self, z: Tensor) -> Tensor:
-        """From the parts."""
+        """Decode the concatenated parts."""
         return self.bijection.decode(self.unflattened(z))

@@ -1,4 +1,4 @@
-"""The small flow for runs on a CPU: affine couplings of pixels, with fully connected networks."""
+"""A small flow for runs on a CPU: affine couplings of pixels, with fully connected networks."""
 
 import math
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ __all__ = ["AffineCoupling", "CouplingFlow"]
 
 
 class AffineCoupling(nn.Module):
-    """Half of a vector as it is, the other half scaled and shifted by what a network makes of it.
+    """Keeps half of a vector; a network of it scales and shifts the other half.
 
     Parameters
     ----------
     dim : int
-        Of the vector.
+        Dimension of the vector.
     hidden : int
-        Units of each hidden layer.
+        Units per hidden layer.
     n_hidden : int
-        Hidden layers.
+        Number of hidden layers.
     bound : float
         The logarithm of a scale stays within (-bound, bound).
     """
@@ -48,33 +48,33 @@ class AffineCoupling(nn.Module):
         return self.bound * torch.tanh(raw / self.bound), shift
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The vector (N, dim), and the log-determinant (N,)."""
+        """Return the vector (N, dim), and the log-determinant (N,)."""
         kept, changed = x[:, : self.n_kept], x[:, self.n_kept :]
         log_scale, shift = self._parameters_from(kept)
         return torch.cat([kept, changed * log_scale.exp() + shift], 1), log_scale.sum(1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The inverse."""
+        """Invert ``encode``."""
         kept, changed = z[:, : self.n_kept], z[:, self.n_kept :]
         log_scale, shift = self._parameters_from(kept)
         return torch.cat([kept, (changed - shift) * (-log_scale).exp()], 1)
 
 
 class CouplingFlow(ImageFlow):
-    """Affine couplings with random permutations of the pixels in between.
+    """Affine couplings, with random permutations of the pixels in between.
 
     Parameters
     ----------
     image_shape : tuple of int
         (C, H, W).
     n_couplings, hidden, n_hidden : int
-        Couplings; units of a hidden layer of theirs, and hidden layers.
+        Number of couplings, units per hidden layer, and hidden layers per coupling.
     preprocessing : str
         "logit" or "scale".
     alpha, extent : float
-        Of the preprocessing that is used.
+        Options of "logit" and of "scale".
     seed : int
-        Of the permutations, which are saved with the state.
+        Seeds the permutations, which are saved with the state.
     """
 
     orders: Tensor
@@ -106,7 +106,7 @@ class CouplingFlow(ImageFlow):
         self.register_buffer("inverses", orders.argsort(1))
 
     def encode(self, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        """Of one part: a vector."""
+        """Encode to one part, a vector."""
         z, logdet = self.preprocessing.encode(x)
         z = rearrange(z, "n c h w -> n (c h w)")
         for order, coupling in zip(self.orders, self.couplings, strict=True):
@@ -115,7 +115,7 @@ class CouplingFlow(ImageFlow):
         return [z], logdet
 
     def decode(self, latents: Sequence[Tensor]) -> Tensor:
-        """The inverse."""
+        """Invert ``encode``."""
         (z,) = latents
         channels, height, _ = self.image_shape
         for inverse, coupling in zip(

@@ -1,4 +1,4 @@
-"""Layers of the matrix-exponential flow: each encodes, decodes, and knows its log-determinant."""
+"""Layers of the matrix-exponential flow, with their inverses and log-determinants."""
 
 import torch
 from einops import rearrange
@@ -11,18 +11,18 @@ from nfpi.flows.nets import ResidualNet
 
 __all__ = ["ActNorm", "MatrixExpConv", "MatrixExpCoupling"]
 
-#: Channels up to which a coupling's matrices are full, and the rank of larger ones.
+#: A coupling's matrices are full up to this many channels, and of this rank beyond.
 _LARGEST_FULL, _RANK = 24, 3
 
-#: Of the norm of a coupling's matrix: what it scales by lies between exp(-2) and exp(2).
+#: Bounds the norm of a coupling's matrix: scales lie between exp(-2) and exp(2).
 _BOUND = 2.0
 
 
 class ActNorm(nn.Module):
-    """softplus(raw_scale) x + shift, elementwise; the first batch leaves with mean 0, deviation 1.
+    """softplus(raw_scale) x + shift, elementwise; standardizes the first batch.
 
     Elements that hardly vary in the first batch, as at the border of centered images, are divided
-    by no less than a tenth of what is usual in their channel: others may vary there.
+    by at least a tenth of their channel's usual deviation: in other batches they may vary.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ActNorm(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set scale and shift by a batch."""
+        """Set scale and shift from a batch."""
         std, mean = torch.std_mean(x, 0, correction=0)
         usual = std.square().mean((1, 2), keepdim=True).sqrt()
         scale = 1.0 / std.maximum(0.1 * usual).clamp(min=1e-6)
@@ -46,12 +46,12 @@ class ActNorm(nn.Module):
         self.shift.copy_(-mean * scale)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) scaled and shifted, and log abs(det), the same for all."""
+        """Scale and shift (N, C, H, W); log abs(det) is the same for all."""
         scale = functional.softplus(self.raw_scale)
         return x * scale + self.shift, scale.log().sum()
 
     def decode(self, z: Tensor) -> Tensor:
-        """The inverse."""
+        """Invert ``encode``."""
         return (z - self.shift) / functional.softplus(self.raw_scale)
 
 
@@ -60,7 +60,7 @@ def _inverse_softplus(scale: Tensor) -> Tensor:
 
 
 class MatrixExpConv(nn.Module):
-    """An invertible 1x1 convolution with the matrix exp(M), whose log-determinant is tr M a pixel.
+    """An invertible 1x1 convolution by exp(M), with log-determinant tr M per pixel.
 
     Parameters
     ----------
@@ -73,26 +73,26 @@ class MatrixExpConv(nn.Module):
         self.log_matrix = nn.Parameter(log_rotation(channels).to(torch.get_default_dtype()))
 
     def _convolved(self, x: Tensor, sign: float) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # rounded, it would not be inverted
+        with torch.autocast(x.device.type, enabled=False):  # rounding would break the inverse
             matrix = torch.linalg.matrix_exp(sign * self.log_matrix)
             return functional.conv2d(x, matrix[:, :, None, None])
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) with its channels mixed, and log abs(det), the same for all."""
+        """Mix the channels of (N, C, H, W); log abs(det) is the same for all."""
         return self._convolved(x, 1.0), self.log_matrix.trace() * (x.shape[2] * x.shape[3])
 
     def decode(self, z: Tensor) -> Tensor:
-        """The inverse."""
+        """Invert ``encode``."""
         return self._convolved(z, -1.0)
 
 
 def log_rotation(n: int) -> Tensor:
-    """A skew-symmetric M in float64 whose exp(M) is a random rotation of n dimensions."""
+    """Draw a skew-symmetric M in float64 whose exp(M) is a random rotation in n dimensions."""
     q, r = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))
     q = q * r.diagonal().sign()
     if torch.linalg.det(q) < 0:
         q[:, 0] = -q[:, 0]
-    # an orthogonal matrix is normal: its logarithm has its eigenvectors, and i times its angles
+    # orthogonal matrices are normal: the logarithm has their eigenvectors, and i times the angles
     angles, vectors = torch.linalg.eig(q)
     logarithm = (vectors * (1j * angles.angle()) @ torch.linalg.inv(vectors)).real
     skew: Tensor = (logarithm - logarithm.T) / 2.0
@@ -100,16 +100,16 @@ def log_rotation(n: int) -> Tensor:
 
 
 class MatrixExpCoupling(nn.Module):
-    """y1 = x1; y2 = exp(S(x1)) x2 + t(x1) at every pixel, log-determinant the sum of tr S.
+    """y1 = x1, y2 = exp(S(x1)) x2 + t(x1) at every pixel; the log-determinant is the sum of tr S.
 
-    S is a full matrix, or of rank 3 where the channels are many.
+    S is a full matrix, or of rank 3 if there are many channels.
 
     Parameters
     ----------
     channels : int
-        Of x, even.
+        Channels of x, an even number.
     hidden : int
-        Channels of the network's residual blocks.
+        Channels of the network's residual blocks, and their number.
     n_blocks : int
     """
 
@@ -122,13 +122,13 @@ class MatrixExpCoupling(nn.Module):
             self.register_parameter("left", None)
         else:
             self.shapes = [(self.n_kept, _RANK), (_RANK, self.n_kept)]
-            # S = A B starts at A 0: were both zero, neither would ever have a gradient
+            # S = A B starts at A 0: if both were zero, neither would ever have a gradient
             self.left = nn.Parameter(torch.randn(self.n_kept, _RANK) / self.n_kept**0.5)
         n_out = self.n_kept + sum(i * j for i, j in self.shapes)
         self.net = ResidualNet(self.n_kept, hidden, n_out, n_blocks)
 
     def _matrices_and_shift(self, kept: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The factors of S, (N, I, J, H, W) each, and t (N, n_kept, H, W)."""
+        """Return the factors of S, each (N, I, J, H, W), and t (N, n_kept, H, W)."""
         out = self.net(kept).to(kept.dtype)
         shift, *raw = out.split([self.n_kept, *(i * j for i, j in self.shapes)], 1)
         factors = [
@@ -141,18 +141,18 @@ class MatrixExpCoupling(nn.Module):
         return tuple(squashed(factor, bound) for factor in factors), shift
 
     def initialize(self, x: Tensor) -> None:
-        """Set the network by a batch."""
+        """Set the network from a batch."""
         self.net.initialize(x[:, : self.n_kept])
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, channels, H, W), and the log-determinant (N,)."""
+        """Return (N, channels, H, W), and the log-determinant (N,)."""
         kept, changed = x.chunk(2, 1)
         factors, shift = self._matrices_and_shift(kept)
         changed = exp_action(factors, changed, _BOUND) + shift
         return torch.cat([kept, changed], 1), trace(factors)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The inverse."""
+        """Invert ``encode``."""
         kept, changed = z.chunk(2, 1)
         factors, shift = self._matrices_and_shift(kept)
         return torch.cat([kept, exp_action(factors, changed - shift, _BOUND, -1.0)], 1)

@@ -1,4 +1,4 @@
-"""Flows of normflows, with the same preprocessing; ``ClassFlow`` takes them by its own codecs."""
+"""Flows built from normflows with the same preprocessing; ``ClassFlow`` has codecs for them."""
 
 import normflows
 from fpigauss import InvalidInputError
@@ -11,28 +11,28 @@ __all__ = ["make_glow", "make_residual"]
 
 
 class Pixels(normflows.flows.Flow):
-    """Preprocessing as a layer: flows of normflows lead from latents to images."""
+    """Preprocessing as a layer of normflows, whose flows map latents to images."""
 
     def __init__(self, preprocessing: Preprocessing) -> None:
-        """Keep it."""
+        """Keep the preprocessing."""
         super().__init__()
         self.preprocessing = preprocessing
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """To pixels."""
+        """Map to pixels."""
         x = self.preprocessing.decode(z)
         return x, -self.preprocessing.encode(x)[1]
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """From pixels."""
+        """Map from pixels."""
         return self.preprocessing.encode(x)
 
 
 class SpectralResidual(normflows.flows.Residual):
-    """x + g(x), whose Lipschitz bounds are brought up to date before every batch of training."""
+    """x + g(x), with Lipschitz bounds updated before every training batch."""
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """From pixels, in train mode after some power iterations."""
+        """Map from pixels, in train mode after some power iterations."""
         if self.training:
             normflows.utils.update_lipschitz(self, n_iterations=5)
         x, logdet = super().inverse(z)
@@ -57,14 +57,14 @@ def make_glow(
     alpha: float = 0.05,
     extent: float = 0.5,
 ) -> normflows.MultiscaleFlow:
-    """Glow: affine couplings of channels, 1x1 convolutions by LU, a split after every level.
+    """Build Glow: affine couplings of channels, LU 1x1 convolutions, a split after every level.
 
     Parameters
     ----------
     image_shape : tuple of int
-        (C, H, W); H and W are divisible by 2 once a level.
+        (C, H, W); H and W must be divisible by 2 once per level.
     levels, steps, channels : int
-        Levels, steps of each, and hidden channels of the couplings' networks.
+        Levels, steps per level, and hidden channels of the couplings' networks.
     preprocessing, alpha, extent
         As in ``MatrixExpFlow``.
 
@@ -100,19 +100,19 @@ def make_residual(
     alpha: float = 0.05,
     extent: float = 0.5,
 ) -> normflows.NormalizingFlow:
-    """A residual flow: x + g(x) with Lipschitz-bounded convolutions, and a squeeze at every level.
+    """Build a residual flow: x + g(x) with Lipschitz-bounded convolutions, a squeeze per level.
 
-    Its log-determinants are unbiased estimates, random in eval mode too; its latents are exact, and
-    it decodes by a fixed-point iteration.
+    Its log-determinants are unbiased estimates, random in eval mode too; its latents are exact. It
+    decodes by fixed-point iteration.
 
     Parameters
     ----------
     image_shape : tuple of int
-        (C, H, W); H and W are divisible by 2 once a level.
+        (C, H, W); H and W must be divisible by 2 once per level.
     levels, steps, channels : int
-        Levels, residual layers of each, and hidden channels.
+        Levels, residual layers per level, and hidden channels.
     lipschitz : float
-        Bound of each convolution, below 1.
+        Bound on each convolution, below 1.
     preprocessing, alpha, extent
         As in ``MatrixExpFlow``.
 

@@ -1,4 +1,4 @@
-"""exp(S) x and the trace of S, for matrices S of bounded norm, one a pixel."""
+"""Apply exp(S), and sum tr S, for matrices S of bounded norm, one per pixel."""
 
 import math
 
@@ -9,12 +9,12 @@ __all__ = ["exp_action", "n_terms", "squashed", "trace"]
 
 
 def squashed(raw: Tensor, bound: float) -> Tensor:
-    """Matrices scaled down smoothly, so that their Frobenius norm stays below ``bound``.
+    """Scale matrices down smoothly so that their Frobenius norm stays below ``bound``.
 
     Parameters
     ----------
     raw : (N, I, J, H, W) tensor
-        An I x J matrix a pixel. Small ones stay nearly as they are.
+        One I x J matrix per pixel. Small ones hardly change.
     bound : float
 
     Returns
@@ -26,7 +26,7 @@ def squashed(raw: Tensor, bound: float) -> Tensor:
 
 
 def n_terms(bound: float, dtype: torch.dtype) -> int:
-    """Terms of the series of exp(S) x that make its remainder vanish among rounding errors.
+    """Count the terms after which the series of exp(S) x has a remainder below rounding errors.
 
     With norm(S) <= b, the remainder after the power K is below b^(K+1) / (K+1)! norm(x), up to the
     factor 1 / (1 - b / (K+2)), and norm(exp(S) x) is at least exp(-b) norm(x).
@@ -40,10 +40,10 @@ def n_terms(bound: float, dtype: torch.dtype) -> int:
 
 
 def exp_action(factors: tuple[Tensor, ...], x: Tensor, bound: float, sign: float = 1.0) -> Tensor:
-    """exp(sign S) x by its series, S being the product of ``factors``.
+    """Compute exp(sign S) x by its series, where S is the product of ``factors``.
 
-    The exponential itself is never formed: a term costs a product with a vector, where one of a
-    matrix exponential costs a product of matrices, and its gradient one of twice their size.
+    The exponential itself is never formed: each term costs a matrix-vector product, whereas a
+    matrix exponential costs products of matrices, and its gradient products at twice the size.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def exp_action(factors: tuple[Tensor, ...], x: Tensor, bound: float, sign: float
         S, or A and B with S = A B of low rank.
     x : (N, C, H, W) tensor
     bound : float
-        Of the norm of S.
+        Bounds the norm of S.
     sign : float
         -1 for the inverse.
 
@@ -69,7 +69,7 @@ def exp_action(factors: tuple[Tensor, ...], x: Tensor, bound: float, sign: float
 
 
 def trace(factors: tuple[Tensor, ...]) -> Tensor:
-    """The traces of S, summed over the pixels, (N,)."""
+    """Sum the traces of S over the pixels, (N,)."""
     if len(factors) == 1:
         return factors[0].diagonal(dim1=1, dim2=2).flatten(1).sum(1)
     left, right = factors

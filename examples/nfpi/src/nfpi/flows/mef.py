@@ -13,7 +13,7 @@ from nfpi.flows.preprocessing import make_preprocessing
 
 __all__ = ["PRESETS", "MatrixExpFlow"]
 
-#: Options of ``MatrixExpFlow`` by name. "mef32" is the paper's, for 32x32 color.
+#: Options of ``MatrixExpFlow`` by name. "mef32" is the paper's, for 32x32 color images.
 PRESETS: dict[str, dict[str, object]] = {
     "mef16": {"steps": 4, "blocks": (1, 1), "channels": 32},
     "mef28": {"steps": 8, "blocks": (4, 2), "channels": 64},
@@ -23,7 +23,7 @@ PRESETS: dict[str, dict[str, object]] = {
 
 
 class _Step(nn.Module):
-    """ActNorm, 1x1 convolution, coupling."""
+    """ActNorm, 1x1 convolution and coupling."""
 
     def __init__(self, shape: Shape, channels: int, n_blocks: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _Step(nn.Module):
         self.coupling = MatrixExpCoupling(shape[0], channels, n_blocks)
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Set the layers by a batch; gives what leaves them."""
+        """Set the layers from a batch, and return their output."""
         self.norm.initialize(x)
         x, _ = self.norm.encode(x)
         x, _ = self.mixing.encode(x)
@@ -50,31 +50,31 @@ class _Step(nn.Module):
 
 
 class MatrixExpFlow(ImageFlow):
-    """Levels of actnorm, 1x1 convolution and coupling, the latter two by matrix exponentials.
+    """Levels of actnorm, 1x1 convolution and coupling; the latter two use matrix exponentials.
 
-    Each level begins with a squeeze of 2x2 pixels to channels; after all but the last, half of the
-    channels leave as latents.
+    Each level starts by squeezing 2x2 pixels into channels; after every level but the last, half of
+    the channels leave as latents.
 
-    The first batch that is encoded in train mode initializes the layers. Under several processes
-    encode one before the flow is distributed: they would each take their own.
+    The first batch encoded in train mode initializes the layers. With several processes, encode one
+    before distributing the flow: otherwise each process uses its own.
 
     Parameters
     ----------
     image_shape : tuple of int
-        (C, H, W); H and W are divisible by 2 once a level.
+        (C, H, W); H and W must be divisible by 2 once per level.
     blocks : sequence of int
-        Residual blocks of a coupling's network, level by level; as many levels as numbers.
+        Residual blocks in each coupling's network, one number per level.
     steps : int
-        Of every level.
+        Steps per level.
     channels : int
-        Of the residual blocks.
+        Channels of the residual blocks.
     preprocessing : str
         "scale" or "logit".
     alpha, extent : float
-        Of the preprocessing that is used.
+        Options of "logit" and of "scale".
     """
 
-    initialised: Tensor  # the spelling is that of saved states
+    initialised: Tensor  # spelled as in saved states
 
     def __init__(
         self,
@@ -107,12 +107,12 @@ class MatrixExpFlow(ImageFlow):
         self.preprocessing = make_preprocessing(preprocessing, **option)
         self.levels: Layers[Layers[_Step]] = Layers(levels)
         self.register_buffer("initialised", torch.tensor(False))
-        self._settled = False  # read from the buffer once: on a GPU every look at it would wait
-        self.register_load_state_dict_post_hook(_unsettle)  # type: ignore[no-untyped-call]  # torch's omission
+        self._settled = False  # the buffer is read once: on a GPU each look at it would wait
+        self.register_load_state_dict_post_hook(_unsettle)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set all layers by a batch of images."""
+        """Set all layers from a batch of images."""
         x, _ = self.preprocessing.encode(x)
         for level, steps in enumerate(self.levels, 1):
             x = _squeezed(x)
@@ -123,7 +123,7 @@ class MatrixExpFlow(ImageFlow):
         self.initialised.fill_(True)
 
     def encode(self, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        """The latents of every level, the finest first."""
+        """Encode to the latents of every level, the finest first."""
         if self.training and not self._settled:
             if not self.initialised:
                 self.initialize(x)
@@ -141,7 +141,7 @@ class MatrixExpFlow(ImageFlow):
         return [*latents, x], logdet
 
     def decode(self, latents: Sequence[Tensor]) -> Tensor:
-        """The inverse."""
+        """Invert ``encode``."""
         *leaving, x = latents
         for level, steps in reversed(list(enumerate(self.levels))):
             if level < len(leaving):
@@ -158,5 +158,5 @@ def _squeezed(x: Tensor) -> Tensor:
 
 
 def _unsettle(flow: MatrixExpFlow, _: object) -> None:
-    """A loaded state may be from before the first batch, or after."""
+    """Look at the buffer again: a loaded state may be from before the first batch, or after."""
     flow._settled = False

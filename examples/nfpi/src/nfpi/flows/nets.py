@@ -1,4 +1,4 @@
-"""The networks within the couplings of the matrix-exponential flow."""
+"""Networks inside the couplings of the matrix-exponential flow."""
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +10,16 @@ __all__ = ["NormedConv", "ResidualNet"]
 
 
 class NormedConv(nn.Module):
-    """A convolution whose outputs have mean 0 and a given deviation on the batch it starts from.
+    """A convolution whose outputs have mean 0 and a given deviation on its first batch.
 
-    Scale and shift of a channel are learned; they are applied to the weights, not to the outputs.
+    Scale and shift per channel are learned, and are applied to the weights, not to the outputs.
 
     Parameters
     ----------
     n_in, n_out : int
         Channels.
     size : int
-        Of the kernel, odd.
+        Size of the kernel, an odd number.
     """
 
     def __init__(self, n_in: int, n_out: int, size: int) -> None:
@@ -31,13 +31,13 @@ class NormedConv(nn.Module):
         self.shift = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, n_in, H, W) -> (N, n_out, H, W)."""
+        """Map (N, n_in, H, W) to (N, n_out, H, W)."""
         weight = self.weight * self.scale[:, None, None, None]
         return functional.conv2d(x, weight, self.shift, padding=weight.shape[-1] // 2)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, deviation: float = 1.0) -> Tensor:
-        """Set scale and shift by a batch; gives its outputs."""
+        """Set scale and shift from a batch, and return its outputs."""
         raw = functional.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
         std, mean = torch.std_mean(raw.float(), (0, 2, 3), correction=0)
         self.scale.copy_(deviation / std.clamp(min=1e-6))
@@ -46,39 +46,39 @@ class NormedConv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + (3x3, 1x1 and 3x3 convolutions of x), at the start x itself, then ELU."""
+    """ELU of x + (3x3, 1x1 and 3x3 convolutions of x), which starts as ELU of x."""
 
     def __init__(self, channels: int) -> None:
-        """Make the convolutions."""
+        """Build the convolutions."""
         super().__init__()
         self.first = NormedConv(channels, channels, 3)
         self.middle = NormedConv(channels, channels, 1)
         self.last = NormedConv(channels, channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) -> (N, channels, H, W)."""
+        """Map (N, channels, H, W) to (N, channels, H, W)."""
         hidden = functional.elu(self.middle(functional.elu(self.first(x))))
         return functional.elu(x + self.last(hidden))
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Set the convolutions by a batch; gives its outputs."""
+        """Set the convolutions from a batch, and return its outputs."""
         hidden = functional.elu(self.first.initialize(x))
         hidden = functional.elu(self.middle.initialize(hidden))
         return functional.elu(x + self.last.initialize(hidden, deviation=0.0))
 
 
 class ResidualNet(nn.Module):
-    """A 3x3 convolution, residual blocks, and a last convolution that is zero at the start.
+    """A 3x3 convolution, residual blocks, and a last convolution that starts at zero.
 
     Parameters
     ----------
     n_in, channels, n_out : int
-        Channels of the input, of the blocks, and of the output.
+        Channels of input, blocks and output.
     n_blocks : int
     """
 
     def __init__(self, n_in: int, channels: int, n_out: int, n_blocks: int) -> None:
-        """Make the layers."""
+        """Build the layers."""
         super().__init__()
         self.first = NormedConv(n_in, channels, 3)
         self.blocks: Layers[ResidualBlock] = Layers(
@@ -89,7 +89,7 @@ class ResidualNet(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, n_in, H, W) -> (N, n_out, H, W)."""
+        """Map (N, n_in, H, W) to (N, n_out, H, W)."""
         x = functional.elu(self.first(x))
         for block in self.blocks:
             x = block.forward(x)
@@ -97,7 +97,7 @@ class ResidualNet(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set the layers by a batch, one after the other."""
+        """Set the layers from a batch, one after the other."""
         x = functional.elu(self.first.initialize(x))
         for block in self.blocks:
             x = block.initialize(x)

@@ -1,4 +1,4 @@
-"""From pixels in [0, 1] to numbers that a flow can fit, and back."""
+"""Map pixels in [0, 1] to numbers that a flow can fit, and back."""
 
 import math
 from abc import ABC, abstractmethod
@@ -24,12 +24,12 @@ class Preprocessing(nn.Module, ABC):
 
 
 class ScaledPixels(Preprocessing):
-    """Pixels to [-extent, extent]: an affine map, whose log-determinant is a constant.
+    """An affine map of pixels to [-extent, extent], with a constant log-determinant.
 
     Parameters
     ----------
     extent : float
-        Where a pixel of 1 goes.
+        The value of a pixel of 1.
     """
 
     def __init__(self, extent: float = 1.0) -> None:
@@ -38,23 +38,23 @@ class ScaledPixels(Preprocessing):
         self.extent = extent
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scaled pixels, and the log-determinant of each image."""
+        """Return scaled pixels, and the log-determinant of each image."""
         logdet = math.log(2.0 * self.extent) * x[0].numel() if len(x) else 0.0
         return (2.0 * x - 1.0) * self.extent, x.new_full((len(x),), logdet)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Pixels; those of samples can lie beyond [0, 1]."""
+        """Return pixels; those of samples can lie outside [0, 1]."""
         return (z / self.extent + 1.0) / 2.0
 
 
 class LogitPixels(Preprocessing):
-    """logit(alpha + (1 - 2 alpha) x): all numbers decode to pixels within the range of images.
+    """logit(alpha + (1 - 2 alpha) x): all numbers decode to pixels near the range of images.
 
     Parameters
     ----------
     alpha : float
-        How far pixels stay from 0 and 1, where the logit is infinite: the larger, the less the
-        black and the white of an image are spread out.
+        Distance of pixels from 0 and 1, where the logit is infinite. The larger it is, the less the
+        black and white of an image are spread out.
     """
 
     def __init__(self, alpha: float = 0.05) -> None:
@@ -63,7 +63,7 @@ class LogitPixels(Preprocessing):
         self.alpha = alpha
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the log-determinant of each image."""
+        """Return logits, and the log-determinant of each image."""
         p = self.alpha + (1.0 - 2.0 * self.alpha) * x
         z = torch.log(p) - torch.log1p(-p)
         # d logit / dp = 1 / (p (1 - p)) = exp(softplus(z) + softplus(-z))
@@ -71,12 +71,12 @@ class LogitPixels(Preprocessing):
         return z, slope.flatten(1).sum(1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Pixels in [-alpha / (1 - 2 alpha), 1 + alpha / (1 - 2 alpha)]."""
+        """Return pixels in [-alpha / (1 - 2 alpha), 1 + alpha / (1 - 2 alpha)]."""
         return (torch.sigmoid(z) - self.alpha) / (1.0 - 2.0 * self.alpha)
 
 
 def make_preprocessing(name: str, **options: float) -> Preprocessing:
-    """The preprocessing of a name, "scale" or "logit", with its option."""
+    """Build a preprocessing, "scale" or "logit", with its option."""
     kinds: dict[str, type[ScaledPixels | LogitPixels]] = {
         "scale": ScaledPixels,
         "logit": LogitPixels,

@@ -1,7 +1,7 @@
-"""What is run at a scale, and what is made of it.
+"""Grids: the runs of a scale, and the tables and claims made from them.
 
-``scales`` and ``settings`` say what is tried, ``build`` makes a grid of them, ``model`` is the grid
-itself and ``files`` its committed form; ``results`` reads records against it, ``claims`` decides,
+``scales`` and ``settings`` say what is tried, ``build`` turns them into a grid, ``model`` is the
+grid itself and ``files`` its committed form; ``results`` looks up its records, ``claims`` decides,
 ``tables`` prints.
 """
 

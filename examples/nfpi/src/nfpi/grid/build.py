@@ -1,4 +1,4 @@
-"""From a scale to its grid: every run, in order, with the tables and claims made of them."""
+"""Build the grid of a scale: every run, in order, with its tables and claims."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,12 +29,12 @@ from nfpi.paper_figures import PAPER
 
 __all__ = ["make_grid"]
 
-#: Beside rows of other images the paper's figures would mislead.
+#: Next to rows for other images, the paper's figures would mislead.
 _PAPERS_DATA = ("cifar10", "cifar100")
 
 
 def make_grid(name: str) -> Grid:
-    """The grid of a scale, to be committed before its first run.
+    """Build the grid of a scale, to be committed before its first run.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def make_grid(name: str) -> Grid:
         raise InvalidInputError(f"scale is {name!r}; pass one of {', '.join(SCALES)}")
     scale = SCALES[name]
     builder = _Builder(scale)
-    # the most informative first: a grid that is cut short has these
+    # most informative first, for grids that are cut short
     builder.table1(scale.dataset)
     builder.table2()
     builder.table3()
@@ -69,7 +69,7 @@ def make_grid(name: str) -> Grid:
 
 
 class _Builder:
-    """Collects runs and rows; a setting that several tables share is run once."""
+    """Collects runs and rows; a setting shared by several tables is run once."""
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
@@ -78,7 +78,7 @@ class _Builder:
         self.tuned: dict[str, tuple[str, ...]] = {}
 
     def tune(self, name: str, table: str, config: Config, choices: Mapping[str, Config]) -> None:
-        """Tuning runs, one a choice, for the setting ``name``."""
+        """Add tuning runs for the setting ``name``, one per choice."""
         without_cnn = merged(config, {"evaluation": {"cnn": False}})
         for label, choice in choices.items():
             run = f"tune-{name}-{label}"
@@ -93,7 +93,7 @@ class _Builder:
         seeds: Sequence[int] | None = None, paper: str | None = None, metric: str | None = None,
         **others: Any,
     ) -> None:  # fmt: skip
-        """A row, and its runs; runs that other tables have already only gain the table."""
+        """Add a row and its runs; runs that other tables have already only gain the table."""
         self.rows[table].append(Row(label, setting, paper, metric))
         for seed in seeds or self.scale.seeds:
             name = f"{setting}-s{seed}"
@@ -107,13 +107,13 @@ class _Builder:
                 self.runs[name] = replace(known, tables=(*known.tables, table))
 
     def table1(self, dataset: str, changes: Mapping[str, Any] | None = None) -> None:
-        """The headline rows."""
+        """Add the headline rows."""
         scale, main = self.scale, changes is None
         changes = changes or {}
         mark, where = ("", "") if main else (f"{dataset}-", f"{dataset}: ")
         seeds = scale.headline_seeds if main else scale.seeds
         again: Config = {"evaluation": {"reestimate": True}}
-        # lam is set by the classes: another data set may fix it, and then it is not tuned there
+        # the right lam depends on the classes: another data set may fix it instead of tuning
         lam = changes.get("gaussians", {}).get("lam", scale.lam)
         rows: dict[str, tuple[Config, str, str | None]] = {
             "data": ({"gaussians": DATA}, "data initialisation", "data initialisation"),
@@ -125,7 +125,7 @@ class _Builder:
             "exact": (fixed_point(lam, TIED), "fixed point, exact, tied isotropic", "fixed point"),
             "released": (fixed_point(lam, RELEASED), "fixed point, released", "fixed point"),
         }
-        if not main:  # of a claim that other data are not asked about
+        if not main:  # it serves a claim that is only made about the main data
             del rows["data-tied"]
         else:
             for name, lams in (("exact", scale.exact_lams), ("released", scale.released_lams)):
@@ -147,12 +147,12 @@ class _Builder:
                 "table1", where + label, mark + name, merged(config, changes, again),
                 seeds=seeds, paper=beside if printed else None, dataset=dataset, tuned_by=tuned_by,
             )  # fmt: skip
-        if main:  # Fig. 2 is drawn from one flow
+        if main:  # Fig. 2 shows one flow
             first = f"exact-s{seeds[0]}"
             self.runs[first] = replace(self.runs[first], options={"pictures": True})
 
     def table2(self) -> None:
-        """Lam, over decades."""
+        """Add lam over decades."""
         scale = self.scale
         dataset = scale.levels_dataset or scale.dataset
         changes = scale.others.get(dataset, {})
@@ -172,14 +172,14 @@ class _Builder:
                 )  # fmt: skip
 
     def table3(self) -> None:
-        """The four ablations, as released, and exactly."""
+        """Add the four ablations, with released and with exact equations."""
         scale, add = self.scale, self.add
         seeds = scale.headline_seeds
         means: Config = {"update": "means"} | IDENTITY
         covariances: Config = {"update": "covariances"}
         again: Config = {"evaluation": {"reestimate": True}}
         released = merged(fixed_point(scale.lam, RELEASED), again)
-        # the lam that was chosen for #4 is that of #2 and #3: an ablation changes one thing
+        # #2 and #3 use the lam chosen for #4: an ablation changes one thing
         same_lam = self.tuned["released"]
         rows = [
             ("#1 without KLD", "data", merged({"gaussians": DATA}, again)),
@@ -214,7 +214,7 @@ class _Builder:
         )  # fmt: skip
 
     def table4(self) -> None:
-        """The adapter's other priors, and gradient descent by every policy."""
+        """Add the other priors, and gradient descent with every policy."""
         scale = self.scale
         again: Config = {"evaluation": {"reestimate": True}}
         for name, part in (("exact", TIED), ("released", RELEASED)):
@@ -241,7 +241,7 @@ class _Builder:
             )  # fmt: skip
 
     def table5(self) -> None:
-        """Classifiers on few real images, with and without a flow's variants of them."""
+        """Add classifiers on few real images, with and without a flow's variants of them."""
         options = dict(self.scale.augmentation)
         if not options:
             return
@@ -257,7 +257,7 @@ class _Builder:
                 )  # fmt: skip
 
     def families(self) -> None:
-        """Families, readings and pi, where they go together."""
+        """Add the combinations of family, equations and pi that make sense."""
         for name, lam, pi in self.scale.families:
             self.add(
                 "families", f"{name}, lam = {lam:g}, pi = {pi}", f"{name}-{short(lam)}-{pi}",
@@ -265,11 +265,11 @@ class _Builder:
             )  # fmt: skip
 
     def demonstration(self) -> None:
-        """The larger flow with the headline settings."""
+        """Add the larger flow with the headline settings."""
         changes = self.scale.demonstration
         if not changes:
             return
-        lam = min(self.scale.released_lams)  # early on, larger ones break the released equations
+        lam = min(self.scale.released_lams)  # larger ones break the released equations early on
         rows: dict[str, Config] = {
             "data": {"gaussians": DATA},
             "exact": fixed_point(lam, TIED),

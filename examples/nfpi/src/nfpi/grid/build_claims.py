@@ -1,4 +1,4 @@
-"""The paper's claims, and this project's own, each with the rule that decides it."""
+"""State the paper's claims and this project's own, each with the rule that decides it."""
 
 from nfpi.grid.claims import Claim, Side
 from nfpi.grid.scales import Scale
@@ -8,7 +8,7 @@ __all__ = ["claims_of"]
 
 
 def claims_of(scale: Scale) -> tuple[Claim, ...]:
-    """The claims that a scale's runs can be asked about."""
+    """List the claims that a scale's runs can decide."""
 
     def nf(setting: str) -> Side:
         return Side(setting, "nf_acc")

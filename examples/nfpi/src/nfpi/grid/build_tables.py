@@ -1,4 +1,7 @@
-"""The tables of a scale, without their rows: titles, columns and notes."""
+"""Titles, columns and notes of a scale's tables.
+
+Their wording is part of the committed grids, and was fixed before the runs.
+"""
 
 from nfpi.grid.model import Column, Table, merged
 from nfpi.grid.scales import Scale
@@ -20,7 +23,7 @@ _KLJ = (
 
 
 def tables_of(scale: Scale) -> dict[str, Table]:
-    """Tables by name, to be filled with rows."""
+    """Return tables by name, still without rows."""
     temperatures = scale.base["evaluation"]["temperatures"]
     cnn = tuple(Column(f"cnn_acc_{t:g}", f"CNN-Acc, T = {t:g}") for t in temperatures)
     again = tuple(
@@ -81,7 +84,7 @@ def tables_of(scale: Scale) -> dict[str, Table]:
 
 
 def _of_augmentation(scale: Scale) -> str:
-    """What is otherwise in the runs of Table 5."""
+    """Describe what is different in the runs of Table 5."""
     if not scale.augmentation:
         return ""
     config = merged(scale.base, scale.augmentation["config"])
@@ -96,6 +99,6 @@ def _of_augmentation(scale: Scale) -> str:
 
 
 def _of_demonstration(scale: Scale) -> str:
-    """What is otherwise in the runs of the demonstration."""
+    """Describe what is different in the runs of the demonstration."""
     size = scale.demonstration.get("data", {}).get("size")
     return f"Of {size}x{size} images: likelihoods are of {size**2} dimensions." if size else ""

@@ -1,4 +1,4 @@
-"""Claims of the paper as comparisons with a rule, and what the runs say of them."""
+"""Claims as comparisons with a rule, and the verdicts of the runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ RULES = ("greater", "at_least", "hump")
 
 
 class Verdict(StrEnum):
-    """What the runs say of a claim."""
+    """The verdict of the runs on a claim."""
 
     HOLDS = "holds"
     DOES_NOT_HOLD = "does not hold"
@@ -31,14 +31,14 @@ class Side:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the grid's runs of a side gave.
+    """The values that the grid's runs give for a side.
 
     Parameters
     ----------
     values : mapping of seed to value
-        Of the runs that gave one.
+        Only runs with a value.
     failed, missing : frozenset of int
-        Seeds of runs that came to none: they failed, or have no record (or no such metric).
+        Seeds of runs without a value: they failed, or have no record (or no such metric).
     """
 
     values: Mapping[int, float]
@@ -47,7 +47,7 @@ class Measured:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every run gave a value."""
+        """Return whether every run has a value."""
         return bool(self.values) and not self.failed and not self.missing
 
 
@@ -55,28 +55,28 @@ class Measured:
 class Claim:
     """A claim, and the rule that decides it, stated before the runs.
 
-    Every comparison is of a difference paired by seed and its 95 % t-interval. It decides nothing
-    unless every run of the grid has a value, on both sides: which seeds fail is no accident.
+    Each comparison uses differences paired by seed and their 95 % t-interval. It decides nothing
+    unless every run of the grid has a value, on both sides: seeds do not fail at random.
 
     Parameters
     ----------
     name : str
-        In one word.
+        A short name.
     text : str
         The claim.
     rule : {"greater", "at_least", "hump"}
         "greater": every left side lies above its right side. A pair holds if its interval lies
-        above 0, and fails if all of it lies at or below. "at_least": it holds if its interval lies
-        above ``-margin``, and fails if all of it lies below. "hump": ``pairs`` is one tuple of
-        levels in order, of which those with a failed run are left out; the best inner level lies
-        above both ends by more than ``margin``: it holds if both intervals lie above that, and
+        above 0, and fails if it lies entirely at or below 0. "at_least": a pair holds if its
+        interval lies above ``-margin``, and fails if it lies entirely below. "hump": ``pairs`` is
+        one tuple of levels in order, without those that have a failed run; the best inner level
+        lies above both ends by more than ``margin``. It holds if both intervals lie above that, and
         fails if one lies below.
     pairs : tuple of tuples of Side
         The comparisons, or the levels.
     margin : float
-        What counts as no difference, in units of the metric.
+        The largest difference that does not matter, in units of the metric.
     lower_is_better : bool
-        For a likelihood's negative logarithm, say: the rule is applied to minus the differences.
+        For metrics such as NLL: the rule is applied to minus the differences.
     """
 
     name: str
@@ -98,11 +98,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim's verdict, with the differences that it rests on (None: no seed in common).
+    """A claim's verdict, with the differences behind it (None: no seed in common).
 
-    Differences are left minus right, of the metric as it is. Of the ``n_values`` values that
-    the claim is about, a side and a run each, ``n_without`` are lacking. ``left_out`` are the
-    settings that a hump is not sought at, as runs of them failed.
+    Differences are left minus right, without change of sign. ``n_values`` counts the values needed,
+    one per side and run, and ``n_without`` those that are lacking. ``left_out`` lists the settings
+    excluded from a hump because of failed runs.
     """
 
     claim: Claim
@@ -116,13 +116,13 @@ class Finding:
 def decide(claim: Claim, measured: Callable[[Side], Measured]) -> Finding:
     """Apply the rule of a claim.
 
-    All pairs must hold for the claim to hold; it does not hold if any pair fails.
+    The claim holds if all pairs hold, and does not hold if any pair fails.
 
     Parameters
     ----------
     claim : Claim
     measured : callable
-        Of a side, what its runs gave.
+        Maps a side to the values of its runs.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def decide(claim: Claim, measured: Callable[[Side], Measured]) -> Finding:
     pairs, open_ = claim.pairs, False
     if claim.rule == "hump":
         pairs = _best_against_ends(found, sign)
-        open_ = any(one.missing for one in found.values())  # a level to come may be the best
+        open_ = any(one.missing for one in found.values())  # a level not yet run may be the best
     least = {"greater": 0.0, "at_least": -claim.margin, "hump": claim.margin}[claim.rule]
     differences = tuple(
         (left, right, paired_interval(found[left].values, found[right].values))
@@ -173,7 +173,7 @@ def _verdict(interval: Interval | None, sign: float, least: float) -> Verdict:
 def _best_against_ends(
     levels: Mapping[Side, Measured], sign: float
 ) -> tuple[tuple[Side, Side], ...]:
-    """The inner level with the best mean, beside the first and the last; none of fewer than 3."""
+    """Pair the inner level with the best mean with both ends; no pairs for fewer than 3 levels."""
     means = {
         side: sign * sum(one.values.values()) / len(one.values)
         for side, one in levels.items()

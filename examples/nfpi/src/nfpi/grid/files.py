@@ -17,7 +17,7 @@ _GRID = TypeAdapter(Grid)
 
 
 def write_grid(path: Path, grid: Grid) -> None:
-    """Write a grid as JSON, a run a line."""
+    """Write a grid as JSON, one run per line."""
     fields = {name: json.dumps(value, indent=2) for name, value in dataclasses.asdict(grid).items()}
     lines = [json.dumps(_without_defaults(run)) for run in grid.runs]
     fields["runs"] = "[\n" + ",\n".join(lines) + "\n]"
@@ -41,7 +41,7 @@ def read_grid(path: Path) -> Grid:
             f"{path} is missing; make it with reproduce.py --write-grid, and commit it before the "
             "first run"
         ) from None
-    except ValueError as error:  # of JSON, and of text that is not UTF-8
+    except ValueError as error:  # from JSON, or from text that is not UTF-8
         raise InvalidInputError(f"{path} is not a grid: {error}") from error
     try:
         return _GRID.validate_python(found)

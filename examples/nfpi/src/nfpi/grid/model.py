@@ -1,4 +1,4 @@
-"""A grid: every run of a scale, with the tables and claims made of them."""
+"""The grid: every run of a scale, with the tables and claims made from them."""
 
 import re
 from collections.abc import Mapping
@@ -16,31 +16,31 @@ KINDS = ("flow", "augmentation")
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run, which leaves one record of its name.
+    """One run, which leaves one record under its name.
 
     Parameters
     ----------
     name : str
         The key of its record.
     setting : str
-        What it has in common with the same run at other seeds.
+        The name shared by the same run at other seeds.
     seed : int
-        Of the flow, the batches, the noise, the generated images.
+        Seeds the flow, the batches, the noise and the generated images.
     tables : tuple of str
-        Where its figures go: the first table is the one that it is run for.
+        The tables that show it; the first is the one it is run for.
     dataset : str
-        The name of the images, given a path on the command line; "digits" needs none.
+        The name of the images, whose path is given on the command line; "digits" needs none.
     config : mapping
-        What differs from the grid's base, as nested tables of a run config.
+        Differences from the grid's base, as nested tables of a run config.
     kind : {"flow", "augmentation"}
         Train a flow and measure it, or train one and augment a classifier's images with it.
     options : mapping
-        Of the measurements that follow the training.
+        Options of the measurements after training.
     tuned_by : tuple of str
-        Runs among which the one with the highest validation NF-Acc decides: its ``choice`` is
-        merged into this config.
+        Tuning runs; the ``choice`` of the one with the highest validation NF-Acc is merged into
+        this config.
     choice : mapping
-        Of a tuning run: what it tries. Tuning runs split their validation images off the training
+        The setting that a tuning run tries. Tuning runs split validation images off the training
         images and never see a test image.
     """
 
@@ -57,15 +57,15 @@ class PlannedRun:
 
     @property
     def is_tuning(self) -> bool:
-        """Whether it only chooses a setting of other runs."""
+        """Return whether the run only chooses a setting for others."""
         return bool(self.choice)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: a setting, and the paper's row that it stands beside.
+    """A row of a table: a setting, and the row of the paper to compare it with.
 
-    ``metric`` stands in for the column's, where one run measures several rows.
+    ``metric`` replaces the column's, for runs that measure several rows.
     """
 
     label: str
@@ -76,9 +76,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: a metric of the records, and how it is printed.
+    """A column of a table: a metric of the records, and its format.
 
-    ``median`` is for times, which a busy machine stretches: no mean, and no interval.
+    ``median`` is for times, which a busy machine stretches: it replaces mean and interval.
     """
 
     metric: str
@@ -89,7 +89,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: what is asked, its rows and columns, and what its readers have to know."""
+    """A table: its title, columns and rows, and a note for readers."""
 
     title: str
     columns: tuple[Column, ...]
@@ -99,7 +99,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Grid:
-    """All runs of a scale in the order in which they are run, with what is made of them."""
+    """All runs of a scale in the order in which they are run, with their tables and claims."""
 
     scale: str
     note: str
@@ -109,7 +109,7 @@ class Grid:
     claims: tuple[Claim, ...]
 
     def __post_init__(self) -> None:
-        """Check that it is whole."""
+        """Check that runs, tables and claims fit together."""
         names = [run.name for run in self.runs]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -143,7 +143,7 @@ class Grid:
             raise InvalidInputError(f"tables or claims name settings without a run: {missing}")
 
     def of_table(self, name: str) -> tuple[PlannedRun, ...]:
-        """The runs of a table, with those that tune them; of all tables for "all"."""
+        """List the runs of a table and those that tune them; all runs for "all"."""
         if name == "all":
             return self.runs
         wanted = [run for run in self.runs if name in run.tables]
@@ -151,12 +151,12 @@ class Grid:
         return tuple(run for run in self.runs if run.name in needed)
 
     def runs_of(self, setting: str) -> tuple[PlannedRun, ...]:
-        """The runs of a setting, one a seed; none of those that tune it."""
+        """List the runs of a setting, one per seed, without those that tune it."""
         return tuple(run for run in self.runs if run.setting == setting and not run.is_tuning)
 
 
 def merged(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables with changes laid over them, later ones on top."""
+    """Merge changes into nested tables; later ones win."""
     result = {
         key: merged(value) if isinstance(value, Mapping) else value for key, value in base.items()
     }

@@ -1,4 +1,4 @@
-"""What the records say of a grid's runs."""
+"""Look up a grid's runs in its records."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from nfpi.grid.model import Grid, PlannedRun
 
 __all__ = ["Records", "chosen", "measured", "values_by_seed"]
 
-#: Records by the name of their run.
+#: Records by name of the run.
 Records = Mapping[str, Mapping[str, Any]]
 
 
 def values_by_seed(grid: Grid, records: Records, side: Side) -> dict[int, float]:
-    """A metric of a setting's finished runs, by seed.
+    """Return a metric of a setting's finished runs, by seed.
 
-    Runs without such a metric, or of which it is no finite number, are left out.
+    Runs without a finite value are omitted.
     """
     found = {
         run.seed: records.get(run.name, {}).get("metrics", {}).get(side.metric)
@@ -30,7 +30,7 @@ def values_by_seed(grid: Grid, records: Records, side: Side) -> dict[int, float]
 
 
 def measured(grid: Grid, records: Records, side: Side) -> Measured:
-    """A metric of all runs of a setting: its values, and the seeds that have none."""
+    """Return a metric of all runs of a setting: its values, and the seeds without one."""
     values = values_by_seed(grid, records, side)
     without = [run for run in grid.runs_of(side.setting) if run.seed not in values]
     failed = {run.seed for run in without if records.get(run.name, {}).get("failure")}
@@ -38,10 +38,10 @@ def measured(grid: Grid, records: Records, side: Side) -> Measured:
 
 
 def chosen(run: PlannedRun, grid: Grid, records: Records) -> PlannedRun | None:
-    """The tuning run that decides a run's setting: the highest validation NF-Acc.
+    """Return the tuning run that decides a run's setting, by the highest validation NF-Acc.
 
-    Failed ones cannot win; of equals the one listed first does. None while one is not finished, or
-    if all failed.
+    Failed runs cannot win; ties go to the run listed first. None while a run is not finished, or if
+    all failed.
     """
     if any(name not in records for name in run.tuned_by):
         return None

@@ -1,4 +1,4 @@
-"""How large a scale is: data, training, seeds, and what is tried."""
+"""The scales: data, training, seeds, and the settings to try."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,42 +9,42 @@ __all__ = ["SCALES", "Scale"]
 
 @dataclass(frozen=True)
 class Scale:
-    """What tells one scale's grid from another's.
+    """The parameters that distinguish one scale's grid from another's.
 
     Parameters
     ----------
     name, note : str
-        The name, and the budget in words.
+        The name, and a description of the budget.
     dataset, n_classes
         The main images.
     base : mapping
-        The config that all runs share.
+        The config shared by all runs.
     headline_seeds, seeds : tuple of int
-        Of rows that claims rest on, and of all others.
+        Seeds of the rows behind claims, and of all others.
     tuning_seed : int
-        Of tuning runs; in neither of the two.
+        Seed of the tuning runs, in neither of these.
     lam : float
-        Of rows whose lam is not tuned.
+        Used in rows where lam is not tuned.
     exact_lams, released_lams, rates : tuple of float
-        What is tried for our fixed points' lam, and for the learning rate of each policy: as many
-        runs for either.
+        Candidates for the lam of our fixed points, and for the learning rate of each policy:
+        equally many runs each.
     exact_levels, released_levels : tuple of float
-        The lam of Table 2.
+        Values of lam in Table 2.
     covariances_lam : float
-        Of the exact equations with a covariance a class: below lam*, past which they have no
+        Lam of the exact equations with one covariance per class: below lam*, past which there is no
         minimum.
     prior_choices : mapping
-        What is tried for Table 4's other priors.
+        Candidates for Table 4's other priors.
     families : tuple of (str, float, str)
-        Of the table beyond the paper's: family, lam, pi.
+        Family, lam and pi in the table beyond the paper's.
     others : mapping
-        Further data sets with what their configs change, for the rows of Table 1.
+        Further data sets for the rows of Table 1, with changes to the config.
     levels_dataset : str
-        The images of Table 2, where they are of another data set.
+        The images of Table 2, if they are from another data set.
     demonstration : mapping
-        Config of a second flow, run with the headline settings; or empty.
+        Config of a second flow to run with the headline settings, or empty.
     augmentation : mapping
-        Options of the runs of Table 5; or empty.
+        Options of the runs of Table 5, or empty.
     """
 
     name: str
@@ -122,7 +122,7 @@ _CPU = Scale(
         "training": {
             "epochs": 20,
             "batch_size": 128,
-            "optimiser": "adamax",  # as the paper, with a warm-up for 3,140 steps
+            "optimiser": "adamax",  # as in the paper, with a warm-up to suit 3,140 steps
             "lr": 1e-2,
             "warmup_steps": 200,
             "ema_decay": 0.9999,
@@ -177,7 +177,7 @@ _CPU = Scale(
     },
     augmentation={
         "classifiers": ["small_cnn", "swin_small"],
-        # as many steps before the fit as the other runs make, on the same 1,000 images
+        # as many steps before the fit as in other runs, on the same 1,000 images
         "config": {
             "data": {"limit": 1_000},
             "gaussians": {"epochs": [20]},
@@ -235,7 +235,7 @@ _PAPER = Scale(
         "random-means": (0.25, 0.5, 1.0),
         "learned-means": (1e-3, 1e-2, 1e-1),
     },
-    # lam of the released CIFAR-100 configuration; other classes, other scale
+    # lam of the released CIFAR-100 configuration, which has other classes and another scale
     others={
         "cifar100": {
             "gaussians": {"lam": 3e6},

@@ -1,4 +1,4 @@
-"""The settings that the tables compare: pieces of run configs, by name."""
+"""The settings compared in the tables, as pieces of run configs."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ __all__ = [
 
 Config = dict[str, Any]
 
-#: What Table 5 compares, with the paper's rows.
+#: The arms of Table 5, with the paper's rows.
 ARMS = {
     "none": "no augmentation",
     "flow": "flow augmentation",
@@ -30,7 +30,7 @@ ARMS = {
     "both": "standard and flow augmentation",
 }
 
-#: Table 1's policies in the paper's order: name in a setting, in a config, in the paper.
+#: Table 1's policies in the paper's order: their names in settings, configs and the paper.
 POLICIES = {
     "sublinear-v1": ("sublinear_v1", "gradient descent, sublinear v1"),
     "sublinear-v2": ("sublinear_v2", "gradient descent, sublinear v2"),
@@ -41,13 +41,13 @@ POLICIES = {
 
 #: Baseline 1: Gaussians estimated from the latents, lam = 0.
 DATA: Config = {"scheme": "data", "covariance": "diagonal", "tied": False}
-#: The same with the one variance of the exact equations: what they add is the repulsion alone.
+#: The same with the single variance of the exact equations, which then only add the repulsion.
 DATA_TIED: Config = {"scheme": "data", "covariance": "isotropic", "tied": True}
-#: Of the authors' configurations, and here of everything: so that one lam means one repulsion.
+#: From the authors' configurations, here for all settings, so that lam always means the same.
 ALPHA = 10.0
-#: The exact equations, one variance for all classes.
+#: The exact equations with one variance for all classes.
 TIED: Config = {"covariance": "isotropic", "tied": True, "equations": "stationary", "alpha": ALPHA}
-#: What the authors' code computes; tol is that of its configurations.
+#: As computed by the authors' code, with the tol of its configurations.
 RELEASED: Config = {
     "covariance": "diagonal",
     "tied": False,
@@ -55,10 +55,10 @@ RELEASED: Config = {
     "alpha": ALPHA,
     "tol": 0.1,
 }
-#: Fixed identity covariances: only the means are pushed apart.
+#: Fixed identity covariances: only the means repel each other.
 IDENTITY: Config = {"update": "means", "init": "identity"}
 
-#: Table 4's other priors: the config, what is tuned, our row's label, and the paper's row.
+#: Table 4's other priors: config, tuned field, label of our row, and the paper's row.
 PRIORS: dict[str, tuple[Config, str, str, str | None]] = {
     "ib-inn": ({"scheme": "ib_inn"}, "beta", "learned means, IB-INN's loss", "IB-INN"),
     "klj": ({"scheme": "klj"}, "lam", "learned means, KLJ", None),
@@ -68,7 +68,7 @@ PRIORS: dict[str, tuple[Config, str, str, str | None]] = {
 
 
 def fixed_point(lam: float, *parts: Config, **others: Any) -> Config:
-    """The config of a fixed point at ``lam``."""
+    """Return the config of a fixed point at ``lam``."""
     gaussians: Config = {"scheme": "fixed_point", "lam": lam}
     for part in parts:
         gaussians |= part
@@ -76,13 +76,13 @@ def fixed_point(lam: float, *parts: Config, **others: Any) -> Config:
 
 
 def gradient(policy: str, lam: float) -> Config:
-    """The config of Baseline 2: the same objective by gradient descent."""
-    learning_rate_policy(policy, 1)  # refuses names that it does not know
+    """Return the config of Baseline 2: the same objective by gradient descent."""
+    learning_rate_policy(policy, 1)  # refuses unknown names
     return {"gaussians": {"scheme": "gradient", "policy": policy, "lam": lam, "alpha": ALPHA}}
 
 
 def family(name: str, lam: float, pi: str = "forward") -> Config:
-    """The config of a covariance family and a reading of the equations, for the last table."""
+    """Return the config of a covariance family and its equations, for the last table."""
     parts: dict[str, tuple[Config, ...]] = {
         "tied-isotropic": (TIED,),
         "tied-diagonal": (TIED, {"covariance": "diagonal"}),
@@ -96,5 +96,5 @@ def family(name: str, lam: float, pi: str = "forward") -> Config:
 
 
 def short(number: float) -> str:
-    """A number as part of a name: 1e6, not 1e+06."""
+    """Format a number as part of a name: 1e6, not 1e+06."""
     return f"{number:g}".replace("e+0", "e").replace("e-0", "e-")

@@ -1,4 +1,4 @@
-"""Records to Markdown: tables beside the paper's figures, verdicts, tuning runs, all runs."""
+"""Print records as Markdown: tables next to the paper's figures, verdicts, lists of runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -28,7 +28,7 @@ _BESIDE = (
 
 
 def paper_table(name: str, grid: Grid, records: Records) -> str:
-    """A table of the grid in Markdown, beside the paper's figures."""
+    """Print a table of the grid next to the paper's figures."""
     table = grid.tables[name]
     printed = PAPER.get(name, {})
     paper_columns = list(dict.fromkeys(key for row in printed.values() for key in row))
@@ -68,7 +68,7 @@ def paper_table(name: str, grid: Grid, records: Records) -> str:
 
 
 def claims_table(grid: Grid, records: Records) -> str:
-    """Every claim with its verdict, rule and differences."""
+    """Print every claim with its verdict, rule and differences."""
     findings = [decide(claim, lambda side: measured(grid, records, side)) for claim in grid.claims]
     lines = [
         [finding.claim.text, _verdict(finding), _rule(finding.claim), _differences(finding)]
@@ -96,7 +96,7 @@ def claims_table(grid: Grid, records: Records) -> str:
 
 
 def tuning_table(grid: Grid, records: Records) -> str:
-    """The tuning runs, what each tried, and which was chosen."""
+    """Print the tuning runs, what each tried, and which was chosen."""
     users = [run for run in grid.runs if run.tuned_by]
     winners: dict[str, set[str]] = {}
     for user in users:
@@ -129,7 +129,7 @@ def tuning_table(grid: Grid, records: Records) -> str:
 
 
 def runs_table(grid: Grid, records: Records) -> str:
-    """Every run of the grid, finished or not."""
+    """Print every run of the grid, finished or not."""
     lines = [
         [
             run.name,
@@ -236,7 +236,7 @@ def _state(run: PlannedRun, records: Records) -> str:
 
 
 def _failures(runs: Iterable[PlannedRun], records: Records) -> str:
-    """What the failed runs of a table said, by setting."""
+    """List why runs of a table failed, by setting."""
     found: dict[str, str] = {}
     for run in runs:
         failure = records.get(run.name, {}).get("failure")
@@ -246,7 +246,7 @@ def _failures(runs: Iterable[PlannedRun], records: Records) -> str:
 
 
 def _unconverged(runs: Iterable[PlannedRun], records: Records) -> str:
-    """The runs of a table whose last fit ended otherwise than converged."""
+    """List the runs of a table whose last fit did not converge."""
     found: dict[str, list[str]] = {}
     for run in runs:
         status = records.get(run.name, {}).get("metrics", {}).get("fit_status", "converged")
@@ -274,7 +274,7 @@ def _flat(choice: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _machines(records: Iterable[Mapping[str, Any]]) -> str:
-    """The environments that the records name, without repeats."""
+    """List the environments in the records, without repeats."""
     lines = dict.fromkeys(
         ", ".join(f"{key} {value}" for key, value in record.get("environment", {}).items())
         for record in records
