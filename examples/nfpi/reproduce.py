@@ -77,20 +77,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="images: Fashion-MNIST for cpu, CIFAR-10 for paper")
     parser.add_argument("--mnist", help="MNIST, for cpu")
     parser.add_argument("--cifar100", help="CIFAR-100, for paper")
-    parser.add_argument("--embedding", type=Path, help="npz of z (N, 2) and y (N,), for fig1")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where everything goes")
-    parser.add_argument("--grid", type=Path, help="another grid than the committed one")
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes, one a core or a GPU (default: 1)"
+        "--embedding", type=Path, help="an npz file with z (N, 2) and y (N,), for fig1"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--grid", type=Path, help="a grid other than the committed one")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes, one per core or GPU (default: 1)"
     )
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="exit with 1 if one of the runs has failed, a result like others to the tables",
+        help="exit with 1 if a run has failed; for the tables that is a result like any other",
     )
-    parser.add_argument("--no-runs", action="store_true", help="only tables and figures")
     parser.add_argument(
-        "--write-grid", action="store_true", help="write the grid, before the first run"
+        "--no-runs", action="store_true", help="write tables and figures without running anything"
+    )
+    parser.add_argument(
+        "--write-grid", action="store_true", help="write the grid; only before its first run"
     )
     return parser
 
@@ -99,7 +103,8 @@ def _write_grid(path: Path, scale: str, folder: Path) -> int:
     grid = make_grid(scale)
     if path.exists() and read_grid(path) != grid and read_records(folder / "records"):
         raise InvalidInputError(
-            f"{path} has runs already, in {folder}, and would change; a grid is fixed before them"
+            f"{path} would change, but has runs in {folder} already; a grid is fixed before "
+            "its runs"
         )
     write_grid(path, grid)
     print(f"{path}: {len(grid.runs)} runs")
@@ -136,7 +141,7 @@ def _run(
         if path is None:
             continue
         if name is None or not any(run.dataset == name for run in grid.runs):
-            raise InvalidInputError(f"{option} is of no use at scale {grid.scale}; leave it out")
+            raise InvalidInputError(f"{option} has no effect at scale {grid.scale}; leave it out")
         if not Path(path).exists():
             raise InvalidInputError(f"{name}: {path} does not exist; pass the path of its images")
         sources[name] = path
@@ -181,7 +186,7 @@ def _draw(
             figure1(figures / "fig1.png", *load_embedding(embedding))
             print(f"wrote {figures / 'fig1.png'}")
         elif what == "fig1":
-            raise InvalidInputError("fig1 needs --embedding, an npz of z (N, 2) and y (N,)")
+            raise InvalidInputError("fig1 needs --embedding, an npz file with z (N, 2) and y (N,)")
         else:
             print("fig1 is not drawn: it needs --embedding")
     if what in ("all", "fig2"):

@@ -41,20 +41,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", type=Path, help="a toml file, see examples/nfpi/configs")
-    parser.add_argument("--folder", type=Path, required=True, help="where everything is written")
+    parser.add_argument("config", type=Path, help="a TOML file, see examples/nfpi/configs")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the results")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="such as gaussians.lam=1e4"
     )
     parser.add_argument(
-        "--restart", action="store_true", help="start anew, whatever checkpoint the folder has"
+        "--restart", action="store_true", help="ignore the folder's checkpoint and start again"
     )
-    parser.add_argument("--device", help="such as cuda:1; a GPU if there is one")
+    parser.add_argument("--device", help="such as cuda:1; by default a GPU, if there is one")
     parser.add_argument(
-        "--evaluate-every", type=int, metavar="N", help="test every so many epochs too"
+        "--evaluate-every", type=int, metavar="N", help="also evaluate after every N epochs"
     )
     parser.add_argument(
-        "--tensorboard", action="store_true", help="write its events to the folder too"
+        "--tensorboard", action="store_true", help="also write TensorBoard events to the folder"
     )
     return parser
 

@@ -73,7 +73,9 @@ def test_what_tells_images_apart():
 def test_a_checkpoint_of_other_images_is_refused(path):
     save_checkpoint(path, CONFIG, {"x": 1}, identity(images()))
     assert load_checkpoint(path, CONFIG, identity(images())) == {"x": 1}
-    with pytest.raises(InvalidInputError, match=r"of other images: fingerprint was \d+, is \d+;"):
+    with pytest.raises(
+        InvalidInputError, match=r"belongs to other images: fingerprint was \d+, is \d+;"
+    ):
         load_checkpoint(path, CONFIG, identity(images(gray=1)))
 
 
@@ -94,7 +96,7 @@ def test_a_truncated_checkpoint_is_refused(path, kept):
 @pytest.mark.parametrize("content", [{"a": 1}, torch.zeros(2)])
 def test_a_file_of_something_else_is_refused(path, content):
     torch.save(content, path)
-    with pytest.raises(InvalidInputError, match="is no checkpoint of train_flow"):
+    with pytest.raises(InvalidInputError, match="is not a checkpoint of train_flow"):
         load_checkpoint(path, CONFIG)
 
 

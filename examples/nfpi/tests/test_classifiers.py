@@ -453,12 +453,12 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         ({"flow": FlowAugmentation(stripe_flow())}, "flow was"),
         ({"amp": True}, "amp was False, is True"),
     ):
-        with pytest.raises(InvalidInputError, match=f"of another run: {words}"):
+        with pytest.raises(InvalidInputError, match=f"belongs to another run: {words}"):
             run(**options)
     path.unlink()
     run(identity={"weights": 3})
     run(training=stripes(40, seed=1), identity={"weights": 3})  # known by where they come from
-    with pytest.raises(InvalidInputError, match="of another run: images was"):
+    with pytest.raises(InvalidInputError, match="belongs to another run: images was"):
         run(identity={"weights": 4})
     torch.save({"format": "another"}, path)
     with pytest.raises(InvalidInputError, match="no classifier's"):
@@ -639,11 +639,11 @@ def test_the_script_refuses_options(script, given, words, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--strength", "0.1"], "--strength is of no use without --flow"),
-        (["--flow-folder", "x"], "--flow-folder is of no use without --flow"),
-        (["--set", "a.b=c"], "--set is of no use without --flow"),
-        (["--generate", "50"], "--generate is of no use without --flow"),
-        (["--temperature", "0"], "--temperature is of no use without --flow"),
+        (["--strength", "0.1"], "--strength has no effect without --flow"),
+        (["--flow-folder", "x"], "--flow-folder has no effect without --flow"),
+        (["--set", "a.b=c"], "--set has no effect without --flow"),
+        (["--generate", "50"], "--generate has no effect without --flow"),
+        (["--temperature", "0"], "--temperature has no effect without --flow"),
     ],
 )
 def test_options_of_a_flow_are_refused_without_one(script, given, words, tmp_path, capsys):
@@ -670,9 +670,9 @@ def of_flow(tmp_path):
         (["--limit", "5"], "a limit of 5 images"),
         (["--generate", "5"], "n_images is 5"),
         (["--generate", "50", "--temperature", "-1"], "temperature is -1"),
-        (["--generate", "50", "--limit", "20"], "--limit is of no use with --generate"),
-        (["--generate", "50", "--axes", "2"], "--axes is of no use with --generate"),
-        (["--reestimate"], "--reestimate is of no use without --generate"),
+        (["--generate", "50", "--limit", "20"], "--limit has no effect with --generate"),
+        (["--generate", "50", "--axes", "2"], "--axes has no effect with --generate"),
+        (["--reestimate"], "--reestimate has no effect without --generate"),
     ],
 )
 def test_options_are_refused_before_a_flow_is_trained(

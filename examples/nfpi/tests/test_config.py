@@ -167,10 +167,10 @@ def test_sections_check_themselves():
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(InvalidInputError, match=r"none\.toml: No such file"):
         load_config(tmp_path / "none.toml")
-    with pytest.raises(InvalidInputError, match=r"a\.toml is no toml: Expected"):
+    with pytest.raises(InvalidInputError, match=r"a\.toml is not TOML: Expected"):
         load_config(written(tmp_path, "[data"))
     (tmp_path / "a.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(InvalidInputError, match=r"a\.toml is no toml"):
+    with pytest.raises(InvalidInputError, match=r"a\.toml is not TOML"):
         load_config(tmp_path / "a.toml")
     with pytest.raises(InvalidInputError, match=r"config .*a\.toml: gaussians.lam is -1"):
         load_config(written(tmp_path, "[gaussians]\nlam = -1"))

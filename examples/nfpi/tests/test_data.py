@@ -510,10 +510,10 @@ def test_shards_that_are_missing(tmp_path):
 def test_nothing_that_is_understood(tmp_path):
     with pytest.raises(InvalidInputError, match='nowhere does not exist; pass "digits"'):
         load_images(tmp_path / "nowhere")
-    with pytest.raises(InvalidInputError, match="holds nothing; what is understood"):
+    with pytest.raises(InvalidInputError, match="contains nothing; it should have"):
         load_images(tmp_path)
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(InvalidInputError, match=r"holds a\.txt; what is understood: .*CIFAR-10"):
+    with pytest.raises(InvalidInputError, match=r"contains a\.txt; it should have .*CIFAR-10"):
         load_images(tmp_path)
     with pytest.raises(InvalidInputError, match=r"a\.txt cannot be read as npz"):
         load_images(tmp_path / "a.txt")
@@ -657,7 +657,7 @@ def test_ranks_share_every_batch(n, n_batches):
     ("options", "message"),
     [
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"batch_size": 1, "n_ranks": 2}, "at least one image a rank, 2"),
+        ({"batch_size": 1, "n_ranks": 2}, "at least one image per rank, 2"),
         ({"batch_size": 8, "rank": 2, "n_ranks": 2}, "rank is 2"),
         ({"batch_size": 40, "n_ranks": 40}, "12 images for 40 ranks"),
     ],

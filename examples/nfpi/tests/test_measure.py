@@ -70,7 +70,7 @@ def test_a_grid_does_not_go_on_with_other_images(grid, tmp_path, monkeypatch, fr
     measure._identities.cache_clear()
     outcome = run_grid(grid, grid.runs, tmp_path, {})
     assert outcome.done == []
-    assert "digits: the images are not those of the records" in outcome.lost["two"]
+    assert "digits: the images are not those of the existing records" in outcome.lost["two"]
     assert not (tmp_path / "work" / "two").exists()
 
 

@@ -92,8 +92,8 @@ def test_others_may_read_records(tmp_path):
     [
         ('{"key": "a"', r"a\.json is damaged"),
         ("", r"a\.json is damaged"),
-        ("[]", 'is no record: its "key" should be .a.'),
-        ('{"key": "b"}', "is no record"),
+        ("[]", 'is not a record: its "key" should be .a.'),
+        ('{"key": "b"}', "is not a record"),
     ],
 )
 def test_damaged_records(tmp_path, text, message):

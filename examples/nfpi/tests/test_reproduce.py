@@ -279,7 +279,7 @@ def test_a_grid_that_has_runs_is_not_rewritten(reproduce, tmp_path, capsys):
     write_grid(tmp_path / "g.json", changed)
     write_record(tmp_path / "tiny" / "records", {"key": "data-s0"})
     assert reproduce.main([*arguments, "--write-grid"]) == 2
-    assert "has runs already" in capsys.readouterr().err
+    assert "has runs in" in capsys.readouterr().err
 
 
 # -- tables --------------------------------------------------------------------------------
@@ -508,7 +508,7 @@ def test_a_record_of_another_config_is_refused(unbroken, tmp_path):
     for record in read_records(folder / "records"):
         write_record(tmp_path / "records", record)
     changed = replace(grid, base=merged(grid.base, {"training": {"lr": 0.5}}))
-    with pytest.raises(InvalidInputError, match=r"data-s0.json is of another config"):
+    with pytest.raises(InvalidInputError, match=r"data-s0.json has another config"):
         finished_records(changed, tmp_path)
     write_record(tmp_path / "records", {"key": "stray"})
     with pytest.raises(InvalidInputError, match=r"stray.json is of no run"):
@@ -542,7 +542,7 @@ def test_two_calls_do_not_run_into_one_folder(unbroken, tmp_path):
     grid, _ = unbroken
     (tmp_path / "work").mkdir()
     with FileLock(tmp_path / "work" / "lock"):
-        with pytest.raises(InvalidInputError, match="another call is running into it"):
+        with pytest.raises(InvalidInputError, match="another call is writing to it"):
             run_grid(grid, grid.runs, tmp_path, {})
 
 
@@ -550,9 +550,7 @@ def test_a_run_that_waits_for_its_tuning_runs_says_so(unbroken, tmp_path):
     grid, _ = unbroken
     runs = [run for run in grid.runs if run.name == "exact-s0"]
     (why,) = run_grid(grid, runs, tmp_path, {}).waiting.values()
-    assert why == (
-        "of the tuning runs that decide it, tune-exact-100, tune-exact-1000 have no record"
-    )
+    assert why == "tuning runs that decide it have no record: tune-exact-100, tune-exact-1000"
 
 
 def test_runs_without_a_path_wait(tmp_path):
@@ -630,7 +628,7 @@ def test_the_command_refuses_images_that_it_has_no_use_for(
 ):
     arguments = ["table1", "--scale", scale, "--results", str(tmp_path), option, str(tmp_path)]
     assert reproduce.main(arguments) == 2
-    assert f"{option} is of no use at scale {scale}" in capsys.readouterr().err
+    assert f"{option} has no effect at scale {scale}" in capsys.readouterr().err
 
 
 def test_the_command_names_a_path_that_does_not_exist(reproduce, tmp_path, capsys):

@@ -246,7 +246,7 @@ def test_a_checkpoint_of_other_images_is_refused(data, tmp_path):
     train(config_of(), data=data, folder=tmp_path)
     training, test = data
     turned = ImageSet(training.images.flip(-1), training.labels, 10, "turned")
-    with pytest.raises(InvalidInputError, match="of other images: fingerprint was"):
+    with pytest.raises(InvalidInputError, match="belongs to other images: fingerprint was"):
         train(config_of(), data=(turned, test), folder=tmp_path)
 
 
@@ -593,7 +593,10 @@ def test_a_classifier_that_fails_leaves_the_flows_figures(
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("evaluation.n_generated=5", "n_images is 5"), ("data.size=3", "small_cnn takes images from")],
+    [
+        ("evaluation.n_generated=5", "n_images is 5"),
+        ("data.size=3", "small_cnn needs images of at least"),
+    ],
 )
 def test_what_cannot_be_evaluated_is_refused_before_training(
     train_flow, value, words, toml, tmp_path, capsys

@@ -62,7 +62,7 @@ class Batches:
             raise InvalidInputError(f"rank is {rank} of n_ranks {n_ranks}; ranks count from 0")
         if batch_size < n_ranks:
             raise InvalidInputError(
-                f"batch_size is {batch_size}; pass at least one image a rank, {n_ranks}"
+                f"batch_size is {batch_size}; pass at least one image per rank, {n_ranks}"
             )
         if len(image_set) < n_ranks:
             raise InvalidInputError(

@@ -144,19 +144,19 @@ def load_checkpoint(
     content = read_content(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InvalidInputError(
-            f"checkpoint {str(path)!r} is no checkpoint of train_flow.py; give another folder"
+            f"checkpoint {str(path)!r} is not a checkpoint of train_flow.py; pass another folder"
         )
     saved, ours = json.loads(content["config"]), _trained(config)
     if saved != ours:
         raise InvalidInputError(
-            f"checkpoint {str(path)!r} is of another config: {_difference(saved, ours)}; give "
-            "another folder, or delete the checkpoint to start anew"
+            f"checkpoint {str(path)!r} belongs to another config: {_difference(saved, ours)}; give "
+            "another folder, or delete the checkpoint to start again"
         )
     images = content.get("data")  # files of earlier versions have none
     if images is not None and data is not None and images != dict(data):
         raise InvalidInputError(
-            f"checkpoint {str(path)!r} is of other images: {_difference(images, dict(data))}; "
-            "give those again, another folder, or delete the checkpoint to start anew"
+            f"checkpoint {str(path)!r} belongs to other images: {_difference(images, dict(data))}; "
+            "give those again, another folder, or delete the checkpoint to start again"
         )
     state: dict[str, Any] = content["state"]
     return state

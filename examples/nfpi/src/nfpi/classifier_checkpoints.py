@@ -67,14 +67,17 @@ def restore_progress(
     """
     content = read_content(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise InvalidInputError(f"checkpoint {str(path)!r} is no classifier's; give another path")
+        raise InvalidInputError(
+            f"checkpoint {str(path)!r} is not a classifier's; pass another path"
+        )
     saved, ours = json.loads(content["settings"]), json.loads(json.dumps(settings))
     # files of earlier versions lack settings that were added since
     differing = [name for name in ours if saved.get(name, ours[name]) != ours[name]]
     if differing:
         was = "; ".join(f"{name} was {saved.get(name)}, is {ours[name]}" for name in differing)
         raise InvalidInputError(
-            f"checkpoint {str(path)!r} is of another run: {was}; give another path, or delete it"
+            f"checkpoint {str(path)!r} belongs to another run: {was}; pass another path, or "
+            "delete it"
         )
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimiser"])

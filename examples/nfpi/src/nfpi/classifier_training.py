@@ -299,7 +299,7 @@ def _check_alike(training: ImageSet, test: ImageSet) -> None:
     if ours[:-1] != theirs[:-1]:
         raise InvalidInputError(
             f"{ours[-1]}: {ours[3]} classes of images {ours[:3]}, but {theirs[-1]}: {theirs[3]} "
-            f"of {theirs[:3]}; give both one size and the same classes"
+            f"of {theirs[:3]}; give both the same size and the same classes"
         )
 
 

@@ -106,7 +106,9 @@ def small_cnn(
     """
     if min(image_shape[1:]) < 4:
         pixels = "x".join(map(str, image_shape[1:]))
-        raise InvalidInputError(f"small_cnn takes images from 4x4, not {pixels}; enlarge them")
+        raise InvalidInputError(
+            f"small_cnn needs images of at least 4x4 pixels, not {pixels}; enlarge them"
+        )
     body = nn.Sequential(
         *_block(image_shape[0], width),
         *_block(width, 2 * width),

@@ -190,10 +190,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInputError(
-            f"config {path}: {error.strerror or error}; pass the path of a toml file"
+            f"config {path}: {error.strerror or error}; pass the path of a TOML file"
         ) from error
     except ValueError as error:  # from tomllib, or from text that is not UTF-8
-        raise InvalidInputError(f"config {path} is no toml: {error}") from error
+        raise InvalidInputError(f"config {path} is not TOML: {error}") from error
     for override in overrides:
         _override(values, override)
     try:

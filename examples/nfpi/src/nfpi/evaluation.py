@@ -48,7 +48,7 @@ def class_scores(
     with evaluating(model):
         pairs = [(model.class_log_prob(x.to(device)).cpu().double(), y) for x, y in batches]
     if not pairs:
-        raise InvalidInputError("batches are none; give at least one to evaluate on")
+        raise InvalidInputError("there are no batches; pass at least one to evaluate on")
     return torch.cat([scores for scores, _ in pairs]), torch.cat([labels for _, labels in pairs])
 
 

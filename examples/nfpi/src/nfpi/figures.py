@@ -62,7 +62,7 @@ def load_embedding(path: Path | None) -> tuple[np.ndarray, np.ndarray]:
             z, y = file["z"].astype(float), file["y"]
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InvalidInputError(
-            f"embedding {path}: an npz of z (N, 2) and y (N,) is needed; {error}"
+            f"embedding {path}: an npz file with z (N, 2) and y (N,) is needed; {error}"
         ) from error
     if z.ndim != 2 or z.shape[1] != 2 or y.shape != z.shape[:1] or not np.isfinite(z).all():
         raise InvalidInputError(

@@ -61,7 +61,9 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if not values:
         raise InvalidInputError("values is empty; an interval needs at least one run")
     if not all(math.isfinite(value) for value in values):
-        raise InvalidInputError(f"values holds {list(values)}; leave out what is not finite")
+        raise InvalidInputError(
+            f"values contains {list(values)}; leave out values that are not finite"
+        )
     if len(values) == 1:
         return Interval(float(values[0]), math.inf, 1)
     mean, error = float(np.mean(values)), float(stats.sem(values))

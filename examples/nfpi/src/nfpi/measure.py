@@ -99,7 +99,7 @@ def perform(task: Task, device: str | None = None) -> None:
     data = _identities(config.data.source, config.data.size)
     if task.data is not None and data != task.data:
         raise InvalidInputError(
-            f"{run.dataset}: the images are not those of the records that are there "
+            f"{run.dataset}: the images are not those of the existing records "
             f"(fingerprint {data['training']['fingerprint']} and {data['test']['fingerprint']}, "
             f"not {task.data['training']['fingerprint']} and "
             f"{task.data['test']['fingerprint']}); give the same images, or another folder"

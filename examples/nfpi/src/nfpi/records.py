@@ -78,11 +78,11 @@ def read_records(folder: str | Path) -> list[dict[str, Any]]:
             record = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:  # from JSON, or from text that is not UTF-8
             raise InvalidInputError(
-                f"{path} is damaged: {error}; remove it, and its run is repeated"
+                f"{path} is damaged: {error}; remove it to repeat the run"
             ) from error
         if not isinstance(record, dict) or record.get("key") != path.stem:
             raise InvalidInputError(
-                f'{path} is no record: its "key" should be {path.stem!r}; move it elsewhere'
+                f'{path} is not a record: its "key" should be {path.stem!r}; move it elsewhere'
             )
         records.append(record)
     return records

@@ -69,16 +69,16 @@ def finished_records(grid: Grid, folder: Path) -> Records:
     for name, record in records.items():
         path = folder / "records" / f"{name}.json"
         if name not in runs:
-            raise InvalidInputError(f"{path} is of no run of the grid; move it elsewhere")
+            raise InvalidInputError(f"{path} belongs to no run of the grid; move it elsewhere")
         settled = _settled(runs[name], grid, records, runs[name].dataset)
         if settled is None:
             raise InvalidInputError(
-                f"{path} is there, and the tuning runs that decide it are not; restore these"
+                f"{path} exists, but the tuning runs that decide it do not; restore these"
             )
         options = _as_json(runs[name].options)
         if from_dict(record["config"]) != settled[0] or record["options"] != options:
             raise InvalidInputError(
-                f"{path} is of another config than the grid's; move it elsewhere and run again"
+                f"{path} has another config than the grid's; move it elsewhere and run again"
             )
     return records
 
@@ -125,7 +125,7 @@ def run_grid(
             return _run_missing(grid, runs, folder, sources, workers, report)
     except Timeout:
         raise InvalidInputError(
-            f"{folder}: another call is running into it; wait for it, or give another folder"
+            f"{folder}: another call is writing to it; wait for it, or pass another folder"
         ) from None
 
 
@@ -184,8 +184,8 @@ def _why_waiting(run: PlannedRun, records: Records, sources: Mapping[str, str]) 
         return "the path of its images was not given"
     missing = [name for name in run.tuned_by if name not in records]
     if missing:
-        return f"of the tuning runs that decide it, {', '.join(missing)} have no record"
-    return "all of its tuning runs failed, and gave no setting"
+        return f"tuning runs that decide it have no record: {', '.join(missing)}"
+    return "all of its tuning runs failed, so there is no setting"
 
 
 def _settled(

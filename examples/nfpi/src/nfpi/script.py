@@ -32,7 +32,7 @@ def exit_status(name: str, body: Callable[[], int], refused: int = 1) -> int:
     try:
         return body()
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"{name}: interrupted; repeat the command to resume", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output is gone; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -77,8 +77,8 @@ def _read(source: str | Path, size: int | None, progress: bool) -> tuple[ImageSe
         return _shards.read_shards(folder, size, progress)
     found = ", ".join(sorted(each.name for each in path.iterdir())[:5]) or "nothing"
     raise InvalidInputError(
-        f"{path} holds {found}; what is understood: the files of CIFAR-10 or CIFAR-100, "
-        "train/CLASS/*.png (or jpg) beside val or test, or *train*.tar beside *val*.tar or "
+        f"{path} contains {found}; it should have the files of CIFAR-10 or CIFAR-100, or "
+        "train/CLASS/*.png (or jpg) next to val or test, or *train*.tar next to *val*.tar or "
         "*test*.tar"
     )
 

@@ -92,8 +92,8 @@ def _from_binary(path: Path, n_labels: int) -> tuple[Any, Any]:
     row = n_labels + _PIXELS
     if not len(content) or len(content) % row:
         raise InvalidInputError(
-            f"{path} has {len(content)} bytes, which is no multiple of {row}; it is truncated or "
-            "damaged: unpack the archive again"
+            f"{path} has {len(content)} bytes, which is not a multiple of {row}; it is truncated "
+            "or damaged: unpack the archive again"
         )
     rows = content.reshape(-1, row)
     return rows[:, n_labels:], rows[:, n_labels - 1].astype(np.int64)
@@ -159,5 +159,5 @@ def _bytes_dtype(code: str | bytes, *_: Any) -> Any:
 
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes come as {encoding}, not as latin1")
+        raise pickle.UnpicklingError(f"it encodes bytes as {encoding}, not as latin1")
     return text.encode(encoding)

@@ -52,7 +52,7 @@ class ImageSet:
         if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
             raise InvalidInputError(
                 f"{self.name}: labels are {labels.dtype} of shape {tuple(labels.shape)} for "
-                f"{len(images)} images; one int64 an image is expected"
+                f"{len(images)} images; one int64 per image is expected"
             )
         if not len(labels):
             raise InvalidInputError(f"{self.name}: there are no images")

@@ -91,9 +91,11 @@ class Claim:
         if self.rule not in RULES:
             raise InvalidInputError(f"rule is {self.rule!r}; pass one of {list(RULES)}")
         if self.rule == "hump" and (len(self.pairs) != 1 or len(self.pairs[0]) < 3):
-            raise InvalidInputError(f"pairs of {self.name!r} is no tuple of three levels or more")
+            raise InvalidInputError(
+                f"pairs of {self.name!r} is not a tuple of three or more levels"
+            )
         if self.rule != "hump" and any(len(pair) != 2 for pair in self.pairs):
-            raise InvalidInputError(f"pairs of {self.name!r} holds a tuple that is no pair")
+            raise InvalidInputError(f"pairs of {self.name!r} contains a tuple that is not a pair")
 
 
 @dataclass(frozen=True)

@@ -113,13 +113,13 @@ class Grid:
         names = [run.name for run in self.runs]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise InvalidInputError(f"the grid lists runs twice: {twice}")
+            raise InvalidInputError(f"the grid lists runs more than once: {twice}")
         unusable = [
             name for name in names if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name)
         ]
         if unusable:
             raise InvalidInputError(
-                f"names of runs are names of files, which these are not: {unusable}"
+                f"names of runs must be usable as names of files, unlike: {unusable}"
             )
         known = {run.setting for run in self.runs if not run.is_tuning}
         choosing = {run.name for run in self.runs if run.is_tuning}
