@@ -461,7 +461,7 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
     with pytest.raises(InvalidInputError, match="belongs to another run: images was"):
         run(identity={"weights": 4})
     torch.save({"format": "another"}, path)
-    with pytest.raises(InvalidInputError, match="no classifier's"):
+    with pytest.raises(InvalidInputError, match="not a classifier's"):
         run()
     path.write_bytes(b"broken")
     with pytest.raises(InvalidInputError, match="cannot be read"):

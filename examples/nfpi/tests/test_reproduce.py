@@ -511,7 +511,7 @@ def test_a_record_of_another_config_is_refused(unbroken, tmp_path):
     with pytest.raises(InvalidInputError, match=r"data-s0.json has another config"):
         finished_records(changed, tmp_path)
     write_record(tmp_path / "records", {"key": "stray"})
-    with pytest.raises(InvalidInputError, match=r"stray.json is of no run"):
+    with pytest.raises(InvalidInputError, match=r"stray.json belongs to no run"):
         finished_records(grid, tmp_path)
 
 
