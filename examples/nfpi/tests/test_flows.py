@@ -368,3 +368,11 @@ def test_presets_build_what_they_are_named_after():
     assert [len(steps) for steps in flow.levels] == [8, 8, 8]
     assert [len(steps[0].coupling.net.blocks) for steps in flow.levels] == [8, 4, 2]
     assert flow.latent_shapes == [(6, 16, 16), (12, 8, 8), (48, 4, 4)]
+
+
+@pytest.mark.parametrize("name", FLOW_NAMES)
+def test_no_layer_hides_a_method_of_its_base_class(name):
+    # an attribute once hid Module.half
+    own = {key for key in vars(torch.nn.Module) if not key.startswith("_")}
+    for layer in make_flow(name, (1, 64, 64)).modules():
+        assert not own & vars(layer).keys() - {"training"}, type(layer)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fpigauss import ClassStatistics, InvalidInputError, NotPositiveDefiniteError
-from fpigauss_torch import ClassFlow, LatentGaussians, RefitRejectedError
+from fpigauss_torch import ClassFlow, LatentGaussians, LatentPrior, RefitRejectedError
 from fpigauss_torch.priors import DataGaussians, LearnedMeans, RandomMeans, SymmetricKLMeans
 
 from nfpi.batches import Batches
@@ -25,6 +25,7 @@ from nfpi.evaluation import (
     expected_calibration_error,
     latent_shift,
     sample_grid,
+    smallest_kld,
 )
 from nfpi.gaussians import make_prior, make_schedule, reestimated
 from nfpi.optimization import WeightAverage, largest_gradient, make_optimizer
@@ -643,3 +644,15 @@ def test_images_need_no_square(tmp_path):
     part = ImageSet(images, torch.arange(64) % 2, 2, "noise")
     trained = train(config_of(training={"epochs": 1}), data=(part, part))
     assert trained.judged.gaussians.dim == 24
+
+
+def test_a_prior_without_gaussians_is_refused():
+    class Other(LatentPrior):
+        def density(self):
+            raise NotImplementedError
+
+        def color(self, noise, labels):
+            return noise
+
+    with pytest.raises(InvalidInputError, match="Other has no class_gaussians; use a prior whose"):
+        smallest_kld(Other(2, 3))
