@@ -10,13 +10,13 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test lowest reproduce docs lint format bare bench bench-full dist clean
+.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 # An environment bears the name of the dependency group it holds, or of one of these extras.
-EXTRAS := examples paper
+EXTRAS := examples
 
 # A new environment has the pip that comes with its Python, which may be too old for groups.
 .venvs/%/.stamp: pyproject.toml $(CONSTRAINTS)
@@ -40,6 +40,22 @@ test: export MPLBACKEND := Agg
 test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and the like are passed on.
 	@$(call run,test) -m pytest -n 2 $(PYTEST_ARGS)
 
+# The experiments are a project of their own, with an environment, tests and settings of their own.
+.venvs/nfpi/.stamp: pyproject.toml examples/nfpi/pyproject.toml $(CONSTRAINTS)
+	@echo "Making the environment .venvs/nfpi (once; it may take some minutes)"
+	@$(PYTHON) -m venv .venvs/nfpi
+	@.venvs/nfpi/bin/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
+	@.venvs/nfpi/bin/python -m pip install --quiet -c $(CONSTRAINTS) -e . -e ./examples/nfpi \
+		--group examples/nfpi/pyproject.toml:test --group examples/nfpi/pyproject.toml:lint
+	@touch $@
+
+test-nfpi: export OMP_NUM_THREADS := 1
+test-nfpi: export OPENBLAS_NUM_THREADS := 1
+test-nfpi: export MKL_NUM_THREADS := 1
+test-nfpi: export MPLBACKEND := Agg
+test-nfpi: .venvs/nfpi/.stamp  ## Run the tests of the paper's experiments; PYTEST_ARGS are passed on.
+	@cd examples/nfpi && ../../$(call run,nfpi) -m pytest -n 2 $(PYTEST_ARGS)
+
 # Warnings are no errors here: old libraries warn of one another.
 lowest: export OMP_NUM_THREADS := 1
 lowest: export MPLBACKEND := Agg
@@ -55,21 +71,23 @@ lowest: .venvs/lowest/.stamp  ## Run the tests with the oldest versions that pyp
 
 reproduce: export OMP_NUM_THREADS := 1
 reproduce: export MPLBACKEND := Agg
-reproduce: .venvs/paper/.stamp  ## Run the paper's tables and figures at the smallest scale, on digits, for a minute.
-	@rm -rf examples/results/tiny
-	@$(call run,paper) examples/reproduce.py all --scale tiny --workers 2 --strict
+reproduce: .venvs/nfpi/.stamp  ## Run the paper's tables and figures at the smallest scale, on digits, for a minute.
+	@rm -rf examples/nfpi/results/tiny
+	@$(call run,nfpi) examples/nfpi/reproduce.py all --scale tiny --workers 2 --strict
 
 docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors.
 	@rm -rf docs/generated
 	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-lint: .venvs/lint/.stamp  ## Check style, types, imports between layers, and spelling; nothing is changed.
+# mypy runs where torch is installed, so that it checks with the types of torch itself.
+lint: .venvs/lint/.stamp .venvs/nfpi/.stamp  ## Check style, types, imports between layers, and spelling; nothing is changed.
 	@$(call run,lint) -m ruff check .
 	@$(call run,lint) -m ruff format --check .
 	@.venvs/lint/bin/typos
 	@.venvs/lint/bin/lint-imports --no-logo --no-cache
-	@$(call run,lint) -m mypy
+	@$(call run,nfpi) -m mypy
+	@$(call run,nfpi) -m mypy --config-file examples/nfpi/pyproject.toml
 
 format: .venvs/lint/.stamp  ## Format the code, fix what ruff can fix, and write what follows from the options of a fit.
 	@$(call run,lint) -m tools.write_options
@@ -133,5 +151,5 @@ dist: .venvs/dist/.stamp  ## Build the wheel and the sdist into dist/, check the
 		echo "Not to be uploaded yet: pyproject.toml still has https://fpigauss.example for an address"; fi
 
 clean:  ## Remove the environments, caches and what was built.
-	rm -rf .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/results/tiny
+	rm -rf .venvs .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/nfpi/results/tiny
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

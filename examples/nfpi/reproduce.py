@@ -1,0 +1,216 @@
+"""Run the paper's tables and figures again, at a chosen scale.
+
+    python examples/nfpi/reproduce.py all --scale tiny
+    python examples/nfpi/reproduce.py all --scale cpu --data fashion_mnist.npz --mnist mnist.npz \
+        --embedding tsne_cifar10.npz --workers 2
+    python examples/nfpi/reproduce.py table1 --scale paper --data CIFAR10_FOLDER --workers 1
+
+grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
+repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.
+Tables and figures are made from the records that exist.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fpigauss import InvalidInputError
+
+from nfpi.figures import figure1, figure2, load_embedding, plot_levels, plot_trade_off
+from nfpi.grid import Grid, PlannedRun, read_grid, write_grid
+from nfpi.grid.build import make_grid
+from nfpi.grid.scales import SCALES
+from nfpi.grid.tables import claims_table, paper_table, runs_table, tuning_table
+from nfpi.paper_figures import PAPER
+from nfpi.records import read_records
+from nfpi.runner import Outcome, finished_records, run_grid
+from nfpi.script import exit_status
+
+TABLES = (*PAPER, "families", "demonstration")
+FIGURES = ("fig1", "fig2")
+PROJECT = Path(__file__).resolve().parent
+GRIDS, RESULTS = PROJECT / "grids", PROJECT / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, then write tables and figures; return 0 if all is there, 2 if input cannot be used."""
+    options = _parser().parse_args(arguments)
+    return exit_status("reproduce.py", lambda: _reproduce(options), refused=2)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    grid_path = options.grid or GRIDS / f"{options.scale}.json"
+    folder = options.results / options.scale
+    if options.write_grid:
+        return _write_grid(grid_path, options.scale, folder)
+    grid = read_grid(grid_path)
+    if grid.scale != options.scale:
+        raise InvalidInputError(
+            f"{grid_path} is the grid of scale {grid.scale!r}; pass --scale {grid.scale}"
+        )
+    for name in _empty(options.what, grid):
+        print(f"{name}: nothing is run for it at scale {grid.scale}; see docs/paper.rst")
+    wanted = _wanted(options.what, grid)
+    outcome = Outcome() if options.no_runs else _run(grid, wanted, folder, options)
+    records = finished_records(grid, folder)
+    _write_tables(options.what, grid, records, folder / "tables")
+    _draw(options.what, grid, records, folder, options.embedding)
+    missed = {f"not run: {name}": why for name, why in outcome.waiting.items()}
+    missed |= {f"lost: {name}": why for name, why in outcome.lost.items()}
+    if options.strict:
+        ran = [run.name for run in wanted if run.name in records]
+        failures = {name: records[name]["failure"] for name in ran}
+        missed |= {f"failed: {name}": why for name, why in failures.items() if why}
+    for what, why in missed.items():
+        print(f"{what}: {why}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("all", *TABLES, *FIGURES), nargs="?", default="all")
+    parser.add_argument("--scale", choices=tuple(SCALES), required=True)
+    parser.add_argument("--data", help="images: Fashion-MNIST for cpu, CIFAR-10 for paper")
+    parser.add_argument("--mnist", help="MNIST, for cpu")
+    parser.add_argument("--cifar100", help="CIFAR-100, for paper")
+    parser.add_argument(
+        "--embedding", type=Path, help="an npz file with z (N, 2) and y (N,), for fig1"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--grid", type=Path, help="a grid other than the committed one")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes, one per core or GPU (default: 1)"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 if a run has failed; for the tables that is a result like any other",
+    )
+    parser.add_argument(
+        "--no-runs", action="store_true", help="write tables and figures without running anything"
+    )
+    parser.add_argument(
+        "--write-grid", action="store_true", help="write the grid; only before its first run"
+    )
+    return parser
+
+
+def _write_grid(path: Path, scale: str, folder: Path) -> int:
+    grid = make_grid(scale)
+    if path.exists() and read_grid(path) != grid and read_records(folder / "records"):
+        raise InvalidInputError(
+            f"{path} would change, but has runs in {folder} already; a grid is fixed before "
+            "its runs"
+        )
+    write_grid(path, grid)
+    print(f"{path}: {len(grid.runs)} runs")
+    return 0
+
+
+def _empty(what: str, grid: Grid) -> list[str]:
+    """List the requested tables that have no run in the grid."""
+    return [name for name in grid.tables if what in ("all", name) and not grid.tables[name].rows]
+
+
+def _wanted(what: str, grid: Grid) -> list[PlannedRun]:
+    """List the runs that a table or figure needs; all of them for "all"."""
+    if what == "fig1":
+        return []
+    if what == "fig2":
+        drawn = [run for run in grid.runs if run.options.get("pictures")]
+        names = {name for run in drawn for name in (run.name, *run.tuned_by)}
+        return [run for run in grid.runs if run.name in names]
+    return list(grid.of_table(what))
+
+
+def _run(
+    grid: Grid, runs: Sequence[PlannedRun], folder: Path, options: argparse.Namespace
+) -> Outcome:
+    """Do the runs that have no record yet."""
+    sources: dict[str, str] = {}
+    main = {"cpu": "fashion_mnist", "paper": "cifar10"}
+    for option, name, path in (
+        ("--data", main.get(grid.scale), options.data),
+        ("--mnist", "mnist", options.mnist),
+        ("--cifar100", "cifar100", options.cifar100),
+    ):
+        if path is None:
+            continue
+        if name is None or not any(run.dataset == name for run in grid.runs):
+            raise InvalidInputError(f"{option} has no effect at scale {grid.scale}; leave it out")
+        if not Path(path).exists():
+            raise InvalidInputError(f"{name}: {path} does not exist; pass the path of its images")
+        sources[name] = path
+    return run_grid(grid, runs, folder, sources, workers=options.workers, report=_say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _write_tables(
+    what: str, grid: Grid, records: Mapping[str, Mapping[str, Any]], folder: Path
+) -> None:
+    texts = {
+        name: paper_table(name, grid, records)
+        for name in grid.tables
+        if what in ("all", name) and (name in PAPER or grid.tables[name].rows)
+    }
+    if what == "all":
+        texts |= {
+            "claims": claims_table(grid, records),
+            "tuning": tuning_table(grid, records),
+            "runs": runs_table(grid, records),
+        }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        path = folder / f"{name}.md"
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path}")
+
+
+def _draw(
+    what: str,
+    grid: Grid,
+    records: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    embedding: Path | None,
+) -> None:
+    figures = folder / "figures"
+    if what in ("all", "fig1"):
+        if embedding is not None or grid.scale == "tiny":
+            figure1(figures / "fig1.png", *load_embedding(embedding))
+            print(f"wrote {figures / 'fig1.png'}")
+        elif what == "fig1":
+            raise InvalidInputError("fig1 needs --embedding, an npz file with z (N, 2) and y (N,)")
+        else:
+            print("fig1 is not drawn: it needs --embedding")
+    if what in ("all", "fig2"):
+        for run in grid.runs:
+            if not run.options.get("pictures"):
+                continue
+            pictures = folder / "images" / f"{run.name}.npz"
+            if pictures.exists():
+                figure2(figures / "fig2.png", pictures)
+                print(f"wrote {figures / 'fig2.png'}")
+            elif run.name in records and records[run.name]["failure"]:
+                print(f"fig2 is not drawn: {run.name} failed: {records[run.name]['failure']}")
+            elif run.name in records:
+                print(
+                    f"fig2 is not drawn: {pictures} is missing; it belongs to the record, which "
+                    "has to be removed for the run to be repeated"
+                )
+            else:
+                print(f"fig2 is not drawn: {run.name} has no record yet")
+    if what in ("all", "table2") and plot_levels(figures / "table2.png", grid, records):
+        print(f"wrote {figures / 'table2.png'}")
+    if what in ("all", "families") and plot_trade_off(figures / "families.png", grid, records):
+        print(f"wrote {figures / 'families.png'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The library behind the three scripts: data, flows, training, records, tables."""

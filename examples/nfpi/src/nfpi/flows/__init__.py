@@ -1,0 +1,93 @@
+"""Build flows of images by name.
+
+``mef`` is the matrix-exponential Glow, ``mef16`` to ``mef64`` are its presets, ``coupling`` is a
+small flow for runs on a CPU; ``glow`` and ``residual`` are built from normflows. Each takes images
+(N, C, H, W) in [0, 1) and preprocesses them; its log-determinant includes the preprocessing.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from fpigauss import InvalidInputError
+from torch import nn
+
+from nfpi.flows.base import ImageCodec, ImageFlow, Shape
+from nfpi.flows.coupling import CouplingFlow
+from nfpi.flows.mef import PRESETS, MatrixExpFlow
+
+__all__ = [
+    "FLOW_NAMES",
+    "PRESETS",
+    "CouplingFlow",
+    "ImageCodec",
+    "ImageFlow",
+    "MatrixExpFlow",
+    "latent_dim",
+    "make_flow",
+]
+
+FLOW_NAMES = ("coupling", "mef", *PRESETS, "glow", "residual")
+
+
+def latent_dim(image_shape: Shape) -> int:
+    """Return the dimension of the latents, which is that of an image (C, H, W)."""
+    return math.prod(image_shape)
+
+
+def make_flow(name: str, image_shape: Shape, **options: Any) -> nn.Module:
+    """Build a flow of images in [0, 1), with its preprocessing.
+
+    Parameters
+    ----------
+    name : str
+        One of ``FLOW_NAMES``.
+    image_shape : tuple of int
+        (C, H, W).
+    **options
+        Options of the flow; they override a preset's.
+
+    Returns
+    -------
+    torch.nn.Module
+        ``ClassFlow`` takes it unchanged.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such flow, it has no such option, or it cannot take such images.
+
+    Examples
+    --------
+    >>> from fpigauss_torch import ClassFlow, LatentGaussians
+    >>> flow = make_flow("coupling", (1, 8, 8), hidden=16)
+    >>> model = ClassFlow(flow, LatentGaussians(n_classes=10, dim=latent_dim((1, 8, 8))))
+    >>> model.sample([3, 7], seed=0).shape
+    torch.Size([2, 1, 8, 8])
+    """
+    shape = tuple(image_shape)
+    if len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise InvalidInputError(f"image_shape is {image_shape!r}; pass (channels, height, width)")
+    maker = _maker(name)
+    known = [
+        p.name for p in inspect.signature(maker).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise InvalidInputError(
+            f"flow {name!r} has no option {', '.join(unknown)}; it has {', '.join(known)}"
+        )
+    return maker(shape, **{**PRESETS.get(name, {}), **options})
+
+
+def _maker(name: str) -> Callable[..., nn.Module]:
+    if name == "coupling":
+        return CouplingFlow
+    if name == "mef" or name in PRESETS:
+        return MatrixExpFlow
+    if name in ("glow", "residual"):
+        from nfpi.flows import library  # only these need normflows, which takes a second to import
+
+        return library.make_glow if name == "glow" else library.make_residual
+    raise InvalidInputError(f"flow is {name!r}; pass one of {', '.join(FLOW_NAMES)}")

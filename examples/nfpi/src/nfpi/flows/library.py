@@ -1,0 +1,147 @@
+"""Flows built from normflows with the same preprocessing; ``ClassFlow`` has codecs for them."""
+
+import normflows
+from fpigauss import InvalidInputError
+from torch import Tensor, nn
+
+from nfpi.flows.base import Shape
+from nfpi.flows.preprocessing import Preprocessing, make_preprocessing
+
+__all__ = ["make_glow", "make_residual"]
+
+
+class Pixels(normflows.flows.Flow):
+    """Preprocessing as a layer of normflows, whose flows map latents to images."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        """Keep the preprocessing."""
+        super().__init__()
+        self.preprocessing = preprocessing
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map to pixels."""
+        x = self.preprocessing.decode(z)
+        return x, -self.preprocessing.encode(x)[1]
+
+    def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map from pixels."""
+        return self.preprocessing.encode(x)
+
+
+class SpectralResidual(normflows.flows.Residual):
+    """x + g(x), with Lipschitz bounds updated before every training batch."""
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map from pixels, in train mode after some power iterations."""
+        if self.training:
+            normflows.utils.update_lipschitz(self, n_iterations=5)
+        x, logdet = super().inverse(z)
+        return x, logdet
+
+
+def _check_divisible(image_shape: Shape, levels: int) -> None:
+    if image_shape[1] % 2**levels or image_shape[2] % 2**levels:
+        raise InvalidInputError(
+            f"image_shape is {tuple(image_shape)}: {levels} levels need height and width to be "
+            f"multiples of {2**levels}; resize the images, or pass fewer levels"
+        )
+
+
+def make_glow(
+    image_shape: Shape,
+    *,
+    levels: int = 2,
+    steps: int = 8,
+    channels: int = 64,
+    preprocessing: str = "scale",
+    alpha: float = 0.05,
+    extent: float = 0.5,
+) -> normflows.MultiscaleFlow:
+    """Build Glow: affine couplings of channels, LU 1x1 convolutions, a split after every level.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (C, H, W); H and W must be divisible by 2 once per level.
+    levels, steps, channels : int
+        Levels, steps per level, and hidden channels of the couplings' networks.
+    preprocessing, alpha, extent
+        As in ``MatrixExpFlow``.
+
+    Returns
+    -------
+    normflows.MultiscaleFlow
+    """
+    _check_divisible(image_shape, levels)
+    n_channels, height, width = image_shape
+    bases, flows, merges = [], [], []
+    for i in range(levels):  # the deepest first
+        depth = levels - i
+        n_squeezed = n_channels * 2 ** (depth + 1)
+        blocks = [normflows.flows.GlowBlock(n_squeezed, channels) for _ in range(steps)]
+        flows.append([*blocks, normflows.flows.Squeeze()])
+        n_latent = n_squeezed if i == 0 else n_squeezed // 2
+        shape = (n_latent, height // 2**depth, width // 2**depth)
+        bases.append(normflows.distributions.DiagGaussian(shape, trainable=False))
+        if i > 0:
+            merges.append(normflows.flows.Merge())
+    pixels = Pixels(_preprocessing(preprocessing, alpha, extent))
+    return normflows.MultiscaleFlow(bases, flows, merges, transform=pixels)
+
+
+def make_residual(
+    image_shape: Shape,
+    *,
+    levels: int = 2,
+    steps: int = 4,
+    channels: int = 64,
+    lipschitz: float = 0.9,
+    preprocessing: str = "scale",
+    alpha: float = 0.05,
+    extent: float = 0.5,
+) -> normflows.NormalizingFlow:
+    """Build a residual flow: x + g(x) with Lipschitz-bounded convolutions, a squeeze per level.
+
+    Its log-determinants are unbiased estimates, random in eval mode too; its latents are exact. It
+    decodes by fixed-point iteration.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (C, H, W); H and W must be divisible by 2 once per level.
+    levels, steps, channels : int
+        Levels, residual layers per level, and hidden channels.
+    lipschitz : float
+        Bound on each convolution, below 1.
+    preprocessing, alpha, extent
+        As in ``MatrixExpFlow``.
+
+    Returns
+    -------
+    normflows.NormalizingFlow
+    """
+    _check_divisible(image_shape, levels)
+    n_channels, height, width = image_shape
+    layers: list[nn.Module] = [Pixels(_preprocessing(preprocessing, alpha, extent))]
+    for level in range(1, levels + 1):
+        n_squeezed = n_channels * 4**level
+        layers.append(normflows.flows.Squeeze())
+        for _ in range(steps):
+            net = normflows.nets.LipschitzCNN(
+                [n_squeezed, channels, channels, n_squeezed],
+                [3, 1, 3],
+                lipschitz_const=lipschitz,
+                max_lipschitz_iter=None,
+                lipschitz_tolerance=1e-3,
+            )
+            layers += [
+                normflows.flows.ActNorm((n_squeezed, 1, 1)),
+                SpectralResidual(net, reverse=True, reduce_memory=True),
+            ]
+    shape = (n_channels * 4**levels, height // 2**levels, width // 2**levels)
+    base = normflows.distributions.DiagGaussian(shape, trainable=False)
+    return normflows.NormalizingFlow(base, layers[::-1])  # from latents to images
+
+
+def _preprocessing(name: str, alpha: float, extent: float) -> Preprocessing:
+    return make_preprocessing(name, **({"alpha": alpha} if name == "logit" else {"extent": extent}))

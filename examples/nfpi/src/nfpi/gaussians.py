@@ -1,0 +1,220 @@
+"""The class Gaussians of a run: the prior, when it is fitted, and its loss."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from fpigauss import (
+    ClassGaussians,
+    ClassStatistics,
+    InvalidInputError,
+    NotPositiveDefiniteError,
+    solve_fixed_point,
+)
+from fpigauss_torch import (
+    ClassFlow,
+    FixedPointSchedule,
+    LatentGaussians,
+    LatentPrior,
+    gather_statistics,
+)
+from fpigauss_torch.priors import (
+    DataGaussians,
+    GradientGaussians,
+    LearnedMeans,
+    RandomMeans,
+    SymmetricKLMeans,
+    information_bottleneck_loss,
+)
+from torch import Tensor, nn
+
+from nfpi.config import GaussiansConfig
+
+__all__ = [
+    "Objective",
+    "class_gaussians_of",
+    "make_prior",
+    "make_schedule",
+    "over",
+    "reestimated",
+    "start_",
+]
+
+
+def make_prior(config: GaussiansConfig, n_classes: int, dim: int, seed: int) -> LatentPrior:
+    """Build the prior of a scheme, before it has seen any latents.
+
+    Parameters
+    ----------
+    config : GaussiansConfig
+        The scheme and its settings.
+    n_classes, dim : int
+        K and d.
+    seed : int
+        Seeds randomly drawn means.
+
+    Returns
+    -------
+    LatentPrior
+    """
+    match config.scheme:
+        case "data":
+            return DataGaussians(n_classes, dim, config.covariance, config.tied)
+        case "gradient":
+            return GradientGaussians(
+                n_classes, dim, config.lam, pi=config.pi, alpha=config.alpha, seed=seed
+            )
+        case "random_means":
+            return RandomMeans(n_classes, dim, scale=config.scale, seed=seed)
+        case "learned_means" | "ib_inn":
+            return LearnedMeans(n_classes, dim, scale=config.scale, seed=seed)
+        case "klj":
+            return SymmetricKLMeans(n_classes, dim, config.lam, scale=config.scale, seed=seed)
+    return LatentGaussians(n_classes, dim, config.covariance, config.tied)
+
+
+def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule | None:
+    """Build the schedule of fits; None if training moves the Gaussians, or nothing does.
+
+    Parameters
+    ----------
+    config : GaussiansConfig
+        The scheme and its settings.
+    n_epochs : int
+        Epochs of the run, at least one of which must have a fit.
+
+    Returns
+    -------
+    FixedPointSchedule or None
+    """
+    if config.scheme not in ("fixed_point", "data"):
+        return None
+    options: dict[str, Any] = {}
+    if config.scheme == "fixed_point":
+        options = {
+            "update": config.update,
+            "pi": config.pi,
+            "alpha": config.alpha,
+            "equations": config.equations,
+        }
+        if not config.single_iteration:
+            options |= {"init": config.init, "max_iter": config.max_iter, "tol": config.tol}
+        _check_together(config, options)
+    schedule = FixedPointSchedule(
+        lam=config.lam,
+        epochs=config.epochs,
+        single_iteration=config.single_iteration,
+        options=options,
+    )
+    if not any(schedule.due(epoch) for epoch in range(n_epochs)):
+        raise InvalidInputError(
+            f"gaussians.epochs is {config.epochs}, none of the run's {n_epochs} epochs; the "
+            "Gaussians would never be fitted"
+        )
+    return schedule
+
+
+def _check_together(config: GaussiansConfig, options: dict[str, Any]) -> None:
+    """Refuse options that do not suit each other or the family now, not at the first fit."""
+    spread = torch.ones(2, 1, 1) if config.covariance == "dense" else torch.ones(2, 1)
+    toy = ClassStatistics(
+        torch.full((2,), 2.0), torch.arange(2.0)[:, None], spread, classes=np.arange(2)
+    )
+    family: dict[str, Any] = {"covariance": config.covariance, "tied": config.tied}
+    with warnings.catch_warnings(), suppress(NotPositiveDefiniteError):
+        warnings.simplefilter("ignore")
+        solve_fixed_point(toy, config.lam, **family, **{**options, "max_iter": 1})
+
+
+def start_(model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], init: str) -> None:
+    """Start a trained prior from the latents of the data, if ``init`` is "data".
+
+    Other priors are left unchanged. Every process calls this with its own shard.
+    """
+    prior = model.gaussians
+    if init == "data" and isinstance(prior, GradientGaussians | LearnedMeans | SymmetricKLMeans):
+        fitted = over(model, DataGaussians(prior.n_classes, prior.dim).to(prior.means.device))
+        prior.init_from_(gather_statistics(fitted, batches))
+
+
+def reestimated(
+    model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], config: GaussiansConfig
+) -> tuple[ClassFlow, ClassStatistics]:
+    """Return the same flow over Gaussians estimated (lam = 0) from its current latents.
+
+    A flow that underfits leaves latents next to their Gaussians; the estimated ones are where the
+    latents are. After a fixed point or data initialization they have the config's covariance
+    family, after any other prior one variance per class and dimension. Parameters are shared with
+    ``model``; the statistics are those of the latents.
+    """
+    prior = model.gaussians
+    # the config's family applies to these two schemes alone
+    fitted = config.scheme in ("fixed_point", "data")
+    family = (config.covariance, config.tied) if fitted else ("diagonal", False)
+    fresh = LatentGaussians(prior.n_classes, prior.dim, *family)
+    again = over(model, fresh.to(next(iter(model.parameters())).device))
+    statistics = gather_statistics(again, batches)
+    fresh.solve_(statistics, lam=0.0)
+    return again, statistics
+
+
+@runtime_checkable
+class _OfGaussians(Protocol):
+    """A prior whose classes are Gaussians: ``LatentPrior`` alone does not promise that."""
+
+    def class_gaussians(self) -> ClassGaussians: ...
+
+
+def class_gaussians_of(prior: LatentPrior) -> ClassGaussians:
+    """Return the Gaussians of a prior.
+
+    Raises
+    ------
+    InvalidInputError
+        If its classes have other densities.
+    """
+    if not isinstance(prior, _OfGaussians):
+        raise InvalidInputError(
+            f"{type(prior).__name__} has no class_gaussians; use a prior whose classes are "
+            "Gaussians, such as LatentGaussians"
+        )
+    return prior.class_gaussians()
+
+
+def over(model: ClassFlow, prior: LatentPrior) -> ClassFlow:
+    """Return the flow of ``model``, sharing its parameters, over another prior."""
+    return ClassFlow(model.flow, prior, codec=model.codec)
+
+
+class Objective(nn.Module):
+    """The loss of a batch as one module, for DistributedDataParallel to wrap.
+
+    It is the mean negative log-likelihood (IB-INN's loss with ``beta``) plus the prior's penalty.
+
+    Parameters
+    ----------
+    model : ClassFlow
+        The flow and its prior.
+    beta : float, optional
+        The weight of IB-INN's cross-entropy.
+    compiled : bool
+        Run the likelihood through ``torch.compile``.
+    """
+
+    def __init__(self, model: ClassFlow, beta: float | None = None, compiled: bool = False) -> None:
+        """Choose the likelihood."""
+        super().__init__()
+        self.model = model
+
+        likelihood: Callable[[Tensor, Tensor], Tensor] = model.forward
+        if beta is not None:
+            likelihood = partial(information_bottleneck_loss, model, beta=beta)
+        self._likelihood = torch.compile(likelihood) if compiled else likelihood
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss (0-d), in nats."""
+        return self._likelihood(x, y).mean() + self.model.gaussians.penalty()

@@ -1,0 +1,281 @@
+"""Build the grid of a scale: every run, in order, with its tables and claims."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fpigauss import InvalidInputError
+
+from nfpi.grid.build_claims import claims_of
+from nfpi.grid.build_tables import tables_of
+from nfpi.grid.model import Grid, PlannedRun, Row, merged
+from nfpi.grid.scales import SCALES, Scale
+from nfpi.grid.settings import (
+    ARMS,
+    DATA,
+    DATA_TIED,
+    IDENTITY,
+    POLICIES,
+    PRIORS,
+    RELEASED,
+    TIED,
+    Config,
+    family,
+    fixed_point,
+    gradient,
+    short,
+)
+from nfpi.paper_figures import PAPER
+
+__all__ = ["make_grid"]
+
+#: Next to rows for other images, the paper's figures would mislead.
+_PAPERS_DATA = ("cifar10", "cifar100")
+
+
+def make_grid(name: str) -> Grid:
+    """Build the grid of a scale, to be committed before its first run.
+
+    Parameters
+    ----------
+    name : str
+        "tiny", "cpu" or "paper".
+    """
+    if name not in SCALES:
+        raise InvalidInputError(f"scale is {name!r}; pass one of {', '.join(SCALES)}")
+    scale = SCALES[name]
+    builder = _Builder(scale)
+    # most informative first, for grids that are cut short
+    builder.table1(scale.dataset)
+    builder.table2()
+    builder.table3()
+    builder.table4()
+    builder.table5()
+    for other, changes in scale.others.items():
+        builder.table1(other, changes)
+    builder.families()
+    builder.demonstration()
+    return Grid(
+        scale=name,
+        note=scale.note,
+        base=scale.base,
+        runs=tuple(builder.runs.values()),
+        tables={
+            table: replace(blank, rows=tuple(builder.rows[table]))
+            for table, blank in tables_of(scale).items()
+        },
+        claims=claims_of(scale),
+    )
+
+
+class _Builder:
+    """Collects runs and rows; a setting shared by several tables is run once."""
+
+    def __init__(self, scale: Scale) -> None:
+        self.scale = scale
+        self.runs: dict[str, PlannedRun] = {}
+        self.rows: dict[str, list[Row]] = {name: [] for name in tables_of(scale)}
+        self.tuned: dict[str, tuple[str, ...]] = {}
+
+    def tune(self, name: str, table: str, config: Config, choices: Mapping[str, Config]) -> None:
+        """Add tuning runs for the setting ``name``, one per choice."""
+        without_cnn = merged(config, {"evaluation": {"cnn": False}})
+        for label, choice in choices.items():
+            run = f"tune-{name}-{label}"
+            self.runs[run] = PlannedRun(
+                run, f"tune-{name}", self.scale.tuning_seed, (table,), self.scale.dataset,
+                without_cnn, choice=choice,
+            )  # fmt: skip
+        self.tuned[name] = tuple(f"tune-{name}-{label}" for label in choices)
+
+    def add(
+        self, table: str, label: str, setting: str, config: Config, *,
+        seeds: Sequence[int] | None = None, paper: str | None = None, metric: str | None = None,
+        **others: Any,
+    ) -> None:  # fmt: skip
+        """Add a row and its runs; runs that other tables have already only gain the table."""
+        self.rows[table].append(Row(label, setting, paper, metric))
+        for seed in seeds or self.scale.seeds:
+            name = f"{setting}-s{seed}"
+            known = self.runs.get(name)
+            if known is None:
+                self.runs[name] = PlannedRun(
+                    name, setting, seed, (table,), config=config,
+                    **{"dataset": self.scale.dataset, **others},
+                )  # fmt: skip
+            elif table not in known.tables:
+                self.runs[name] = replace(known, tables=(*known.tables, table))
+
+    def table1(self, dataset: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Add the headline rows."""
+        scale, main = self.scale, changes is None
+        changes = changes or {}
+        mark, where = ("", "") if main else (f"{dataset}-", f"{dataset}: ")
+        seeds = scale.headline_seeds if main else scale.seeds
+        again: Config = {"evaluation": {"reestimate": True}}
+        # the right lam depends on the classes: another data set may fix it instead of tuning
+        lam = changes.get("gaussians", {}).get("lam", scale.lam)
+        rows: dict[str, tuple[Config, str, str | None]] = {
+            "data": ({"gaussians": DATA}, "data initialisation", "data initialisation"),
+            "data-tied": (
+                {"gaussians": DATA_TIED},
+                "data initialisation, tied isotropic",
+                None,
+            ),
+            "exact": (fixed_point(lam, TIED), "fixed point, exact, tied isotropic", "fixed point"),
+            "released": (fixed_point(lam, RELEASED), "fixed point, released", "fixed point"),
+        }
+        if not main:  # it serves a claim that is only made about the main data
+            del rows["data-tied"]
+        else:
+            for name, lams in (("exact", scale.exact_lams), ("released", scale.released_lams)):
+                choices = {short(lam): {"gaussians": {"lam": lam}} for lam in lams}
+                self.tune(name, "table1", rows[name][0], choices)
+        for each in scale.policies:
+            policy, paper = POLICIES[each]
+            config = gradient(policy, lam)
+            if main:
+                rates = {short(rate): {"gaussians": {"lr": rate}} for rate in scale.rates}
+                self.tune(f"gd-{each}", "table1", config, rates)
+            rows[f"gd-{each}"] = (config, paper, paper)
+        printed = main or dataset in _PAPERS_DATA
+        for name, (config, label, beside) in rows.items():
+            tuned_by = self.tuned.get(name, ())
+            if not main and "lam" in changes.get("gaussians", {}) and not name.startswith("gd-"):
+                tuned_by = ()
+            self.add(
+                "table1", where + label, mark + name, merged(config, changes, again),
+                seeds=seeds, paper=beside if printed else None, dataset=dataset, tuned_by=tuned_by,
+            )  # fmt: skip
+        if main:  # Fig. 2 shows one flow
+            first = f"exact-s{seeds[0]}"
+            self.runs[first] = replace(self.runs[first], options={"pictures": True})
+
+    def table2(self) -> None:
+        """Add lam over decades."""
+        scale = self.scale
+        dataset = scale.levels_dataset or scale.dataset
+        changes = scale.others.get(dataset, {})
+        n_classes = 100 if dataset == "cifar100" else scale.n_classes
+        mark = f"{dataset}-" if dataset != scale.dataset else ""
+        again: Config = {"evaluation": {"reestimate": True}}
+        for name, levels in (
+            ("tied-isotropic", scale.exact_levels),
+            ("released", scale.released_levels),
+        ):
+            for lam in levels:
+                paper = f"lam {lam / n_classes**2:g}"
+                self.add(
+                    "table2", f"{name}, lam = {lam:g}", f"{mark}{name}-{short(lam)}-forward",
+                    merged(changes, family(name, lam), again), dataset=dataset,
+                    paper=paper if paper in PAPER["table2"] else None,
+                )  # fmt: skip
+
+    def table3(self) -> None:
+        """Add the four ablations, with released and with exact equations."""
+        scale, add = self.scale, self.add
+        seeds = scale.headline_seeds
+        means: Config = {"update": "means"} | IDENTITY
+        covariances: Config = {"update": "covariances"}
+        again: Config = {"evaluation": {"reestimate": True}}
+        released = merged(fixed_point(scale.lam, RELEASED), again)
+        # #2 and #3 use the lam chosen for #4: an ablation changes one thing
+        same_lam = self.tuned["released"]
+        rows = [
+            ("#1 without KLD", "data", merged({"gaussians": DATA}, again)),
+            ("#2 KLD on means", "released-means", fixed_point(scale.lam, RELEASED, means)),
+            (
+                "#3 KLD on covariances",
+                "released-covariances",
+                fixed_point(scale.lam, RELEASED, covariances),
+            ),
+            ("#4 KLD on both", "released", released),
+        ]
+        for paper, setting, config in rows:
+            label = f"{paper} (released)" if setting != "data" else paper
+            add(
+                "table3", label, setting, config, seeds=seeds, paper=paper,
+                tuned_by=() if setting == "data" else same_lam,
+            )  # fmt: skip
+        add(
+            "table3", "#2 exact, identity covariances", f"identity-{short(scale.lam)}-forward",
+            family("identity", scale.lam), paper="#2 KLD on means",
+        )  # fmt: skip
+        low = merged(family("diagonal", scale.covariances_lam), {"gaussians": covariances})
+        add(
+            "table3", f"#3 exact, diagonal, lam = {scale.covariances_lam:g}",
+            f"diagonal-{short(scale.covariances_lam)}-covariances", low,
+            paper="#3 KLD on covariances",
+        )  # fmt: skip
+        add(
+            "table3", f"#4 exact, diagonal, lam = {scale.covariances_lam:g}",
+            f"diagonal-{short(scale.covariances_lam)}-forward",
+            family("diagonal", scale.covariances_lam), paper="#4 KLD on both",
+        )  # fmt: skip
+
+    def table4(self) -> None:
+        """Add the other priors, and gradient descent with every policy."""
+        scale = self.scale
+        again: Config = {"evaluation": {"reestimate": True}}
+        for name, part in (("exact", TIED), ("released", RELEASED)):
+            self.add(
+                "table4", f"fixed point, {name}", name,
+                merged(fixed_point(scale.lam, part), again), seeds=scale.headline_seeds,
+                paper="fixed point", tuned_by=self.tuned[name],
+            )  # fmt: skip
+        for name in scale.policies:
+            self.add(
+                "table4", POLICIES[name][1], f"gd-{name}",
+                merged(gradient(POLICIES[name][0], scale.lam), again),
+                seeds=scale.headline_seeds,
+                tuned_by=self.tuned[f"gd-{name}"],
+            )  # fmt: skip
+        for name, values in scale.prior_choices.items():
+            gaussians, tuned, label, paper = PRIORS[name]
+            config: Config = {"gaussians": gaussians}
+            choices = {short(value): {"gaussians": {tuned: value}} for value in values}
+            self.tune(name, "table4", config, choices)
+            self.add(
+                "table4", label, name, config, paper=paper,
+                tuned_by=self.tuned[name],
+            )  # fmt: skip
+
+    def table5(self) -> None:
+        """Add classifiers on few real images, with and without a flow's variants of them."""
+        options = dict(self.scale.augmentation)
+        if not options:
+            return
+        config, seeds = options.pop("config"), options.pop("seeds")
+        plain: Config = {"evaluation": {"cnn": False}}
+        for classifier in options.pop("classifiers"):
+            for arm, label in ARMS.items():
+                self.add(
+                    "table5", f"{classifier}, {label}", f"augment-{classifier}",
+                    merged(fixed_point(self.scale.lam, TIED), config, plain),
+                    seeds=seeds, paper=label, metric=f"accuracy_{arm}", kind="augmentation",
+                    options={**options, "classifier": classifier},
+                )  # fmt: skip
+
+    def families(self) -> None:
+        """Add the combinations of family, equations and pi that make sense."""
+        for name, lam, pi in self.scale.families:
+            self.add(
+                "families", f"{name}, lam = {lam:g}, pi = {pi}", f"{name}-{short(lam)}-{pi}",
+                family(name, lam, pi),
+            )  # fmt: skip
+
+    def demonstration(self) -> None:
+        """Add the larger flow with the headline settings."""
+        changes = self.scale.demonstration
+        if not changes:
+            return
+        lam = min(self.scale.released_lams)  # larger ones break the released equations early on
+        rows: dict[str, Config] = {
+            "data": {"gaussians": DATA},
+            "exact": fixed_point(lam, TIED),
+            "released": fixed_point(lam, RELEASED),
+        }
+        for name, config in rows.items():
+            fixed = f"fixed point, {name}, lam = {lam:g}"
+            label = "data initialisation" if name == "data" else fixed
+            self.add("demonstration", label, f"mef-{name}", merged(config, changes))

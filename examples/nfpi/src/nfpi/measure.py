@@ -1,0 +1,261 @@
+"""Perform one run of a grid, from its config to the metrics in its record."""
+
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fpigauss import InvalidInputError, NotPositiveDefiniteError
+from fpigauss_torch import LatentAugmentation, LatentPrior, RefitRejectedError
+
+from nfpi.checkpoints import identity, write_atomically
+from nfpi.classifier_training import check_classifier, cnn_accuracy, train_classifier
+from nfpi.classifiers import make_classifier
+from nfpi.config import EvaluationConfig, RunConfig, canonical
+from nfpi.data import ImageSet, load_images, stratified_split
+from nfpi.flow_augmentation import FlowAugmentation
+from nfpi.generation import check_generation
+from nfpi.grid import PlannedRun
+from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
+from nfpi.records import environment, write_record
+from nfpi.training import NonFiniteLossError, TrainedFlow, train
+
+__all__ = [
+    "FAILURES",
+    "Task",
+    "check_evaluation",
+    "generated_accuracies",
+    "perform",
+    "record_config",
+]
+
+#: Failures of a setting, which are results: the record, or the script's last line, reports them.
+#: Other errors are the machine's or the caller's, and leave no record.
+FAILURES = (NonFiniteLossError, RefitRejectedError, NotPositiveDefiniteError, FloatingPointError)
+
+#: Variants of an image in Fig. 2, as in the paper, and images per class.
+VARIANTS, SHOWN = 3, 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run that can start: its config is settled and the path of its data is known.
+
+    Parameters
+    ----------
+    run : PlannedRun
+    config : RunConfig
+    folder : Path
+        The folder of the scale's results.
+    chosen_by : str or None
+        The tuning run that decided the config.
+    data : mapping or None
+        Identity of the data set in earlier records, which the images must match.
+    """
+
+    run: PlannedRun
+    config: RunConfig
+    folder: Path
+    chosen_by: str | None
+    data: Mapping[str, Any] | None = None
+
+
+def record_config(config: RunConfig, dataset: str) -> dict[str, Any]:
+    """Return the config for a record: the data set's name replaces its path."""
+    values = canonical(config)
+    values["data"]["source"] = dataset
+    return values
+
+
+def perform(task: Task, device: str | None = None) -> None:
+    """Perform a run, or resume one that was killed, and write its record.
+
+    A run that fails keeps what it measured before.
+
+    Parameters
+    ----------
+    task : Task
+    device : str, optional
+        By default a GPU, if there is one.
+
+    Raises
+    ------
+    InvalidInputError
+        If the images are not the task's.
+    """
+    run, config = task.run, task.config
+    work = task.folder / "work" / run.name
+    started = time.perf_counter()
+    metrics: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    failure = None
+    data = _identities(config.data.source, config.data.size)
+    if task.data is not None and data != task.data:
+        raise InvalidInputError(
+            f"{run.dataset}: the images are not those of the existing records "
+            f"(fingerprint {data['training']['fingerprint']} and {data['test']['fingerprint']}, "
+            f"not {task.data['training']['fingerprint']} and "
+            f"{task.data['test']['fingerprint']}); give the same images, or another folder"
+        )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        training, test = _images(run, config)
+        if run.kind == "augmentation":
+            name = run.options["classifier"]
+            check_classifier(name, test, STANDARD_AUGMENTATION[name])
+        elif config.evaluation.cnn:
+            check_evaluation(config.evaluation, test)
+        try:
+            trained = train(config, folder=work, data=(training, test), device=device)
+            metrics, history = trained.metrics, trained.history
+            accuracies: Iterator[tuple[str, float]] = iter(())
+            if run.kind == "augmentation":
+                accuracies = _augmented_accuracies(run, trained, training, test, work)
+            elif config.evaluation.cnn:
+                accuracies = generated_accuracies(config, trained, test)
+            for name, accuracy in accuracies:
+                metrics[name] = accuracy
+            if run.options.get("pictures"):
+                _write_pictures(task.folder / "images" / f"{run.name}.npz", trained, test)
+        except FAILURES as error:
+            # records contain no paths of this machine
+            failure = f"{type(error).__name__}: {error}".replace(f"{task.folder}{os.sep}", "")
+    write_record(
+        task.folder / "records",
+        {
+            "key": run.name,
+            "setting": run.setting,
+            "seed": run.seed,
+            "config": record_config(config, run.dataset),
+            "options": run.options,
+            "chosen_by": task.chosen_by,
+            "failure": failure,
+            "data": data,
+            "metrics": metrics,
+            "warnings": sorted({str(one.message) for one in caught}),
+            # this process only: a run that was killed and resumed took longer
+            "seconds": time.perf_counter() - started,
+            "history": history,
+            "environment": environment(),
+        },
+    )
+    if failure is None:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_evaluation(evaluation: EvaluationConfig, test: ImageSet) -> None:
+    """Refuse settings that make CNN-Acc impossible, before a flow is trained."""
+    check_classifier(evaluation.cnn_model, test, evaluation.cnn_augment)
+    for temperature in evaluation.temperatures:
+        check_generation(test.n_classes, evaluation.n_generated, temperature)
+
+
+@lru_cache(maxsize=2)
+def _loaded(source: str, size: int | None) -> tuple[ImageSet, ImageSet]:
+    return load_images(source, size=size)
+
+
+@lru_cache(maxsize=2)
+def _identities(source: str, size: int | None) -> dict[str, Any]:
+    """Identify the images of a data set, before a run selects some of them."""
+    training, test = _loaded(source, size)
+    return {"training": identity(training), "test": identity(test)}
+
+
+def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
+    """Load training and test images; tuning runs test on images split off the training ones."""
+    training, test = _loaded(config.data.source, config.data.size)
+    if run.is_tuning:
+        kept, held_out = stratified_split(training.labels, len(training) * 5 // 6, run.seed)
+        training, test = training.subset(kept), training.subset(held_out)
+    if config.data.limit is not None:
+        training = training.limited(config.data.limit, config.training.seed)
+    return training, test
+
+
+def generated_accuracies(
+    config: RunConfig, trained: TrainedFlow, test: ImageSet
+) -> Iterator[tuple[str, float]]:
+    """Measure CNN-Acc at every temperature, and if asked from re-estimated Gaussians too.
+
+    Accuracies are yielded by name one at a time: a failure does not lose those measured before.
+    """
+    evaluation = config.evaluation
+    samplers: dict[str, LatentPrior | None] = {"": None}
+    if evaluation.reestimate:
+        samplers["reestimated_"] = trained.reestimated.gaussians
+    for name, sampler in samplers.items():
+        for temperature in evaluation.temperatures:
+            accuracy = cnn_accuracy(
+                trained.judged,
+                evaluation.n_generated,
+                temperature,
+                test,
+                seed=config.training.seed,
+                epochs=evaluation.cnn_epochs,
+                sample=sampler,
+                classifier=evaluation.cnn_model,
+                batch_size=evaluation.cnn_batch_size,
+                augment=evaluation.cnn_augment,
+            )
+            yield f"{name}cnn_acc_{temperature:g}", accuracy
+
+
+def _augmented_accuracies(
+    run: PlannedRun, trained: TrainedFlow, training: ImageSet, test: ImageSet, work: Path
+) -> Iterator[tuple[str, float]]:
+    """Train a classifier on the flow's training images, with each choice of augmentations.
+
+    Accuracies are yielded as by ``generated_accuracies``. All four start from the same weights and
+    see images in the same order.
+    """
+    name, options = run.options["classifier"], run.options
+    recipe = replace(RECIPES[name], epochs=options["epochs"])
+    flow = FlowAugmentation(trained.reestimated, strength=options["strength"])
+    standard = STANDARD_AUGMENTATION[name]
+    arms: Mapping[str, tuple[tuple[str, ...], FlowAugmentation | None]] = {
+        "none": ((), None),
+        "flow": ((), flow),
+        "standard": (standard, None),
+        "both": (standard, flow),
+    }
+    device = next(trained.model.parameters()).device
+    for arm, (augment, mover) in arms.items():
+        classifier = make_classifier(name, test.n_classes, test.image_shape, seed=run.seed)
+        result = train_classifier(
+            classifier.to(device),
+            training,
+            test,
+            recipe,
+            augment=augment,
+            flow=mover,
+            seed=run.seed,
+            checkpoint=work / f"classifier-{arm}.pt",
+        )
+        yield f"accuracy_{arm}", result.accuracy
+
+
+def _write_pictures(path: Path, trained: TrainedFlow, test: ImageSet) -> None:
+    """Write test images and variants of them for Fig. 2, as 8-bit values."""
+    rows = torch.cat([(test.labels == k).nonzero()[:, 0] for k in range(test.n_classes)])
+    labels = test.labels[rows]
+    x = (test.images[rows].float() + 0.5) / 256.0
+    flow = trained.reestimated
+    device = next(flow.parameters()).device
+    # partners come from all test images of the class, few of which are shown
+    augment = LatentAugmentation(flow, method="mix", strength=0.5, seed=0)
+    variants = [augment(x.to(device), labels.to(device))[0].cpu() for _ in range(VARIANTS)]
+    first = torch.cat([(labels == k).nonzero()[:SHOWN, 0] for k in range(test.n_classes)])
+    shown = torch.stack([x, *variants], 1)[first].nan_to_num(0.0)  # (K * SHOWN, 1 + VARIANTS, ...)
+    pictures = (256.0 * shown).floor().clamp(0, 255).to(torch.uint8).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(
+        path, lambda at: np.savez_compressed(at, images=pictures, labels=labels[first].numpy())
+    )

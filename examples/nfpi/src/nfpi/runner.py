@@ -1,0 +1,335 @@
+"""Do the missing runs of a grid in a few processes, and resume after a kill."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from fpigauss import InvalidInputError
+
+from nfpi.config import RunConfig, from_dict
+from nfpi.grid import Grid, PlannedRun, merged
+from nfpi.grid.results import chosen
+from nfpi.measure import Task, perform, record_config
+from nfpi.records import read_records, write_record
+
+__all__ = ["Outcome", "finished_records", "run_grid"]
+
+Records = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Outcome:
+    """The result of ``run_grid``.
+
+    Attributes
+    ----------
+    done : list of str
+        Runs that gained a record.
+    lost : dict of str
+        Runs that ended without a record, and why.
+    waiting : dict of str
+        Runs that could not start, and why.
+    """
+
+    done: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+
+
+def finished_records(grid: Grid, folder: Path) -> Records:
+    """Read the records of a grid's runs.
+
+    Parameters
+    ----------
+    grid : Grid
+    folder : Path
+        The folder of the scale's results.
+
+    Returns
+    -------
+    dict
+        Records by name of the run.
+
+    Raises
+    ------
+    InvalidInputError
+        If a record is damaged, belongs to no run of the grid, or has another config.
+    """
+    records = {record["key"]: record for record in read_records(folder / "records")}
+    runs = {run.name: run for run in grid.runs}
+    for name, record in records.items():
+        path = folder / "records" / f"{name}.json"
+        if name not in runs:
+            raise InvalidInputError(f"{path} belongs to no run of the grid; move it elsewhere")
+        settled = _settled(runs[name], grid, records, runs[name].dataset)
+        if settled is None:
+            raise InvalidInputError(
+                f"{path} exists, but the tuning runs that decide it do not; restore these"
+            )
+        options = _as_json(runs[name].options)
+        if from_dict(record["config"]) != settled[0] or record["options"] != options:
+            raise InvalidInputError(
+                f"{path} has another config than the grid's; move it elsewhere and run again"
+            )
+    return records
+
+
+def run_grid(
+    grid: Grid,
+    runs: Sequence[PlannedRun],
+    folder: Path,
+    sources: Mapping[str, str],
+    *,
+    workers: int = 1,
+    report: Callable[[str], None] = print,
+) -> Outcome:
+    """Do the runs that have no record yet, in the grid's order.
+
+    Every run writes a record when it ends, and checkpoints on the way: a kill loses at most one
+    epoch of each run in progress.
+
+    Parameters
+    ----------
+    grid : Grid
+    runs : sequence of PlannedRun
+        Runs of the grid.
+    folder : Path
+        The folder of the scale's results.
+    sources : mapping
+        Paths of data sets by name; "digits" needs none.
+    workers : int
+        Processes with one thread each; a single worker is this process.
+    report : callable
+        Called with a line of text when a run ends.
+
+    Returns
+    -------
+    Outcome
+    """
+    if workers < 1:
+        raise InvalidInputError(f"workers is {workers}; pass at least 1")
+    lock = folder / "work" / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # tables share runs: a second call would train the same ones in the same folders
+        with FileLock(lock, timeout=0):
+            return _run_missing(grid, runs, folder, sources, workers, report)
+    except Timeout:
+        raise InvalidInputError(
+            f"{folder}: another call is writing to it; wait for it, or pass another folder"
+        ) from None
+
+
+def _run_missing(
+    grid: Grid,
+    runs: Sequence[PlannedRun],
+    folder: Path,
+    sources: Mapping[str, str],
+    workers: int,
+    report: Callable[[str], None],
+) -> Outcome:
+    """Do the missing runs, holding the lock."""
+    records = finished_records(grid, folder)
+    outcome = Outcome()
+    queue = [run for run in runs if run.name not in records]
+    total = len(queue)
+
+    def next_task() -> Task | None:
+        """Return the first run that can start, copying records of identical runs on the way."""
+        for run in list(queue):
+            source = "digits" if run.dataset == "digits" else sources.get(run.dataset)
+            settled = _settled(run, grid, records, source or run.dataset)
+            if settled is None:
+                continue
+            config, chosen_by = settled
+            copied = _copied(run, record_config(config, run.dataset), chosen_by, records)
+            if copied is None and source is None:
+                continue
+            queue.remove(run)
+            if copied is None:
+                return Task(run, config, folder, chosen_by, _data_of(run, config, records))
+            write_record(folder / "records", copied)
+            finish(run.name, None)
+            return next_task()
+        return None
+
+    def finish(name: str, trouble: str | None) -> None:
+        if trouble is not None:
+            outcome.lost[name] = trouble
+            report(f"{name}: {trouble}")
+            return
+        text = (folder / "records" / f"{name}.json").read_text(encoding="utf-8")
+        records[name] = json.loads(text)
+        outcome.done.append(name)
+        record = records[name]
+        found = record["failure"] or f"NF-Acc {record['metrics']['nf_acc']:.4f}"
+        report(f"[{len(outcome.done)}/{total}] {name}: {found} ({record['seconds']:.0f} s)")
+
+    (_in_this_process if workers == 1 else _in_others)(next_task, finish, workers)
+    outcome.waiting = {run.name: _why_waiting(run, records, sources) for run in queue}
+    return outcome
+
+
+def _why_waiting(run: PlannedRun, records: Records, sources: Mapping[str, str]) -> str:
+    if run.dataset != "digits" and run.dataset not in sources:
+        return "the path of its images was not given"
+    missing = [name for name in run.tuned_by if name not in records]
+    if missing:
+        return f"tuning runs that decide it have no record: {', '.join(missing)}"
+    return "all of its tuning runs failed, so there is no setting"
+
+
+def _settled(
+    run: PlannedRun, grid: Grid, records: Records, source: str
+) -> tuple[RunConfig, str | None] | None:
+    """Return a run's config and the tuning run that decided it; None if that is undecided."""
+    choice, chosen_by = run.choice, None
+    if run.tuned_by:
+        winner = chosen(run, grid, records)
+        if winner is None:
+            return None
+        choice, chosen_by = winner.choice, winner.name
+    values = merged(
+        grid.base,
+        run.config,
+        choice,
+        {"data": {"source": source}, "training": {"seed": run.seed}},
+    )
+    return from_dict(values), chosen_by
+
+
+def _copied(
+    run: PlannedRun, config: dict[str, Any], chosen_by: str | None, records: Records
+) -> dict[str, Any] | None:
+    """Copy the record of a run with the same config to this run's name; None if there is none."""
+    for record in records.values():
+        same = _as_json((record["config"], record["options"])) == _as_json((config, run.options))
+        if same and not run.is_tuning and not record["key"].startswith("tune-"):
+            return record | {
+                "key": run.name,
+                "setting": run.setting,
+                "chosen_by": chosen_by,
+                "same_as": record["key"],
+            }
+    return None
+
+
+def _data_of(run: PlannedRun, config: RunConfig, records: Records) -> dict[str, Any] | None:
+    """Return the identity of a run's data set in the records; None if it is not there."""
+    for record in records.values():
+        data = record["config"]["data"]
+        if "data" in record and (data["source"], data["size"]) == (run.dataset, config.data.size):
+            found: dict[str, Any] = record["data"]
+            return found
+    return None
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+# -- processes -----------------------------------------------------------------------------
+
+
+def _in_this_process(
+    next_task: Callable[[], Task | None], finish: Callable[[str, str | None], None], workers: int
+) -> None:
+    while (task := next_task()) is not None:
+        finish(task.run.name, _attempt(task, 0))
+
+
+def _in_others(
+    next_task: Callable[[], Task | None], finish: Callable[[str, str | None], None], workers: int
+) -> None:
+    """Hand tasks to processes; one that dies only loses its own run, and is replaced."""
+    context = multiprocessing.get_context("spawn")
+    busy: dict[Connection, tuple[Any, Task, int]] = {}
+    idle: list[tuple[Any, Connection, int]] = []
+    free = list(range(workers))
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a child loads its libraries
+    try:
+        while True:
+            while (free or idle) and (task := next_task()) is not None:
+                if idle:
+                    process, connection, place = idle.pop()
+                else:
+                    place = free.pop()
+                    connection, theirs = context.Pipe()
+                    process = context.Process(target=_work, args=(theirs, place), daemon=True)
+                    process.start()
+                    theirs.close()
+                with suppress(OSError):  # it died while idle: its end of file is found below
+                    connection.send(task)
+                busy[connection] = (process, task, place)
+            if not busy:
+                return
+            speaking = wait(list(busy))
+            for ready in [connection for connection in busy if connection in speaking]:
+                process, task, place = busy.pop(ready)
+                try:
+                    trouble = ready.recv()
+                except (EOFError, OSError):  # the latter if it died before reading its task
+                    process.join()
+                    trouble = f"its process ended with exit code {process.exitcode}"
+                if trouble is None:
+                    idle.append((process, ready, place))
+                else:  # the failure may have left the process, or its GPU, unusable
+                    ready.close()
+                    process.join()
+                    free.append(place)
+                finish(task.run.name, trouble)
+    finally:
+        for process, _, _ in busy.values():
+            process.terminate()
+            process.join()
+        for process, connection, _ in idle:
+            connection.close()  # the process then ends by itself
+            process.join()
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _work(connection: Connection, place: int) -> None:
+    """Perform one task after another in a child, until the parent is gone."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its children
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only children run this
+
+    def leave_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        connection.send(_attempt(task, place))
+
+
+def _attempt(task: Task, place: int) -> str | None:
+    """Perform a task, and return the error if there is no record of it."""
+    import torch
+
+    n_gpus = torch.cuda.device_count()
+    try:
+        perform(task, f"cuda:{place % n_gpus}" if n_gpus else None)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,28 @@
+"""Figures are drawn, and refuse what they cannot draw."""
+
+import numpy as np
+import pytest
+from fpigauss import InvalidInputError
+
+from nfpi.figures import figure1, figure2, load_embedding
+
+
+def test_figures_are_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    z = 4.0 * np.eye(3)[y, :2] + rng.normal(size=(90, 2))
+    figure1(tmp_path / "fig1.png", z, y)
+    images = rng.integers(0, 256, (6, 4, 1, 5, 5), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.repeat(np.arange(3), 2))
+    figure2(tmp_path / "fig2.png", tmp_path / "images.npz")
+    for name in ("fig1.png", "fig2.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_embedding_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "e.npz"
+    with pytest.raises(InvalidInputError, match=r"e\.npz.*is needed"):
+        load_embedding(path)
+    np.savez(path, z=np.zeros((4, 3)), y=np.zeros(4))
+    with pytest.raises(InvalidInputError, match=r"\(4, 3\)"):
+        load_embedding(path)

@@ -1,0 +1,82 @@
+"""The committed grids: what the code makes, and what they need to contain."""
+
+from dataclasses import replace
+
+import pytest
+from fpigauss import InvalidInputError
+
+from nfpi.config import from_dict
+from nfpi.grid import merged, read_grid, write_grid
+from nfpi.grid.build import make_grid
+from nfpi.grid.scales import SCALES
+from nfpi.records import write_record
+
+# normflows, which other modules import, still imports through the package's old names
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:normflows.*")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_committed_grid_is_what_the_code_makes(reproduce, grid_as_read, scale):
+    grid = make_grid(scale)
+    assert read_grid(reproduce.GRIDS / f"{scale}.json") == grid_as_read(grid)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_run_of_a_grid_is_a_config(scale):
+    grid = make_grid(scale)
+    for run in grid.runs:
+        config = from_dict(merged(grid.base, run.config, run.choice))
+        assert config.evaluation.cnn is not run.is_tuning or run.kind == "augmentation"
+    assert len({run.name for run in grid.runs}) == len(grid.runs)
+
+
+@pytest.mark.parametrize("scale", ["cpu", "paper"])
+def test_baselines_get_as_many_tuning_runs_as_the_fixed_point(scale):
+    grid = make_grid(scale)
+    tuned = {run.setting: len(run.tuned_by) for run in grid.runs if run.tuned_by}
+    assert set(tuned.values()) == {3}
+    assert {"exact", "released", "gd-linear", "gd-superlinear-v2", "ib-inn"} <= tuned.keys()
+
+
+def test_claims_compare_what_was_tuned_alike():
+    for grid in map(make_grid, SCALES):
+        tuned = {run.setting: run.tuned_by for run in grid.runs if not run.is_tuning}
+        assert tuned["released-means"] == tuned["released-covariances"] == tuned["released"] != ()
+        (claim,) = (one for one in grid.claims if one.name == "exact-above-data-tied")
+        exact, data = (
+            next(run for run in grid.runs if run.setting == side.setting) for side in claim.pairs[0]
+        )
+        for run in (exact, data):
+            gaussians = from_dict(merged(grid.base, run.config)).gaussians
+            assert (gaussians.covariance, gaussians.tied) == ("isotropic", True)
+
+
+def test_tuning_seeds_are_in_no_table():
+    for grid in map(make_grid, SCALES):
+        tuning = {run.seed for run in grid.runs if run.is_tuning}
+        assert not tuning & {run.seed for run in grid.runs if not run.is_tuning}
+
+
+def test_a_grid_with_a_setting_that_no_run_has_is_refused(small_grid):
+    with pytest.raises(InvalidInputError, match=r"without a run.*'data'"):
+        replace(small_grid, runs=tuple(run for run in small_grid.runs if run.setting != "data"))
+
+
+def test_a_missing_or_damaged_grid_is_named(tmp_path):
+    path = tmp_path / "grid.json"
+    with pytest.raises(InvalidInputError, match=r"grid.json is missing.*--write-grid"):
+        read_grid(path)
+    path.write_text("{}")
+    with pytest.raises(InvalidInputError, match="is not a grid: scale is missing"):
+        read_grid(path)
+
+
+def test_a_grid_that_has_runs_is_not_rewritten(reproduce, tmp_path, capsys):
+    arguments = ["--scale", "tiny", "--grid", str(tmp_path / "g.json"), "--results", str(tmp_path)]
+    assert reproduce.main([*arguments, "--write-grid"]) == 0
+    assert reproduce.main([*arguments, "--write-grid"]) == 0  # the same: nothing is lost
+    changed = replace(make_grid("tiny"), note="another")
+    write_grid(tmp_path / "g.json", changed)
+    write_record(tmp_path / "tiny" / "records", {"key": "data-s0"})
+    assert reproduce.main([*arguments, "--write-grid"]) == 2
+    assert "has runs in" in capsys.readouterr().err

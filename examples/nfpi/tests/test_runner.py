@@ -1,0 +1,182 @@
+"""Runs of a grid: tuned, killed, resumed, failed, copied."""
+
+import json
+import multiprocessing
+import threading
+from dataclasses import replace
+
+import pytest
+from filelock import FileLock
+from fpigauss import InvalidInputError
+
+from nfpi import measure, runner
+from nfpi.config import from_dict
+from nfpi.grid import merged
+from nfpi.grid.build import make_grid
+from nfpi.grid.tables import runs_table
+from nfpi.records import read_records, write_record
+from nfpi.runner import finished_records, run_grid
+
+# normflows, which other modules import, still imports through the package's old names
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:normflows.*")
+
+
+def without_times(record):
+    metrics = {k: v for k, v in record["metrics"].items() if "seconds" not in k}
+    return {"config": record["config"], "metrics": metrics, "failure": record["failure"]}
+
+
+def test_the_best_tuning_run_decides(unbroken):
+    grid, folder = unbroken
+    records = finished_records(grid, folder)
+    names = ("tune-exact-100", "tune-exact-1000")
+    best = max(names, key=lambda name: records[name]["metrics"]["nf_acc"])
+    assert records["exact-s0"]["chosen_by"] == best
+    assert records["exact-s0"]["config"]["gaussians"]["lam"] == float(best.split("-")[-1])
+
+
+def test_tuning_runs_see_no_test_image():
+    run = next(run for run in make_grid("tiny").runs if run.is_tuning)
+    config = from_dict({})
+    training, validation = measure._images(run, config)
+    images, test = measure._images(replace(run, choice={}), config)
+    assert len(training) + len(validation) == len(images)
+    seen = {picture.numpy().tobytes() for part in (training, validation) for picture in part.images}
+    assert seen == {picture.numpy().tobytes() for picture in images.images}
+    assert len(validation) != len(test)
+
+
+def test_finished_runs_are_not_run_again(unbroken, monkeypatch):
+    grid, folder = unbroken
+    monkeypatch.setattr(runner, "perform", lambda *_: pytest.fail("a run was repeated"))
+    outcome = run_grid(grid, grid.runs, folder, {})
+    assert not outcome.done and not outcome.lost and not outcome.waiting
+
+
+def test_a_killed_run_goes_on_to_the_result_of_an_unbroken_one(unbroken, tmp_path, monkeypatch):
+    grid, folder = unbroken
+    run = next(run for run in grid.runs if run.name == "data-s0")
+    train = measure.train
+
+    def killed_after_an_epoch(*arguments, **options):
+        def kill(entry):
+            raise KeyboardInterrupt
+
+        return train(*arguments, **options, callback=kill)
+
+    monkeypatch.setattr(measure, "train", killed_after_an_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(grid, [run], tmp_path, {})
+    assert not read_records(tmp_path / "records")
+    assert (tmp_path / "work" / "data-s0" / "checkpoint.pt").exists()
+    monkeypatch.setattr(measure, "train", train)
+    assert run_grid(grid, [run], tmp_path, {}).done == ["data-s0"]
+    ours, whole = (finished_records(grid, at)["data-s0"] for at in (tmp_path, folder))
+    assert without_times(ours) == without_times(whole)
+    assert not (tmp_path / "work" / "data-s0").exists()
+
+
+def test_a_process_that_dies_costs_its_run_alone(unbroken, tmp_path):
+    grid, folder = unbroken
+    runs = [run for run in grid.runs if run.name in ("tune-exact-100", "data-s0")]
+
+    def kill_one():
+        while not multiprocessing.active_children():
+            pass
+        multiprocessing.active_children()[0].kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()  # a child needs seconds to load torch: it cannot have finished
+    outcome = run_grid(grid, runs, tmp_path, {}, workers=2)
+    killer.join()
+    (lost,) = outcome.lost
+    assert "exit code -9" in outcome.lost[lost]
+    assert {*outcome.done, lost} == {run.name for run in runs}
+    assert run_grid(grid, runs, tmp_path, {}).done == [lost]
+    for name, record in finished_records(grid, tmp_path).items():
+        whole = finished_records(grid, folder)[name]
+        assert record["metrics"]["nf_acc"] == pytest.approx(whole["metrics"]["nf_acc"], abs=1e-2)
+
+
+def test_what_another_run_has_done_already_is_taken_over(unbroken, tmp_path, monkeypatch):
+    grid, folder = unbroken
+    twin = replace(next(run for run in grid.runs if run.name == "data-s0"), name="twin-s0")
+    grid = replace(grid, runs=(*grid.runs, twin))
+    for record in read_records(folder / "records"):
+        write_record(tmp_path / "records", record)
+    monkeypatch.setattr(runner, "perform", lambda *_: pytest.fail("a run was repeated"))
+    assert run_grid(grid, grid.runs, tmp_path, {}).done == ["twin-s0"]
+    record = finished_records(grid, tmp_path)["twin-s0"]
+    assert record["same_as"] == "data-s0"
+    assert "done, the same as data-s0" in runs_table(grid, finished_records(grid, tmp_path))
+
+
+def test_a_setting_that_fails_leaves_a_record_that_says_so(small_grid, tmp_path):
+    run = next(run for run in small_grid.runs if run.name == "data-s0")
+    run = replace(run, config=merged(run.config, {"training": {"lr": 1e9}}))
+    grid = replace(
+        small_grid, runs=tuple(run if r.name == run.name else r for r in small_grid.runs)
+    )
+    assert run_grid(grid, [run], tmp_path, {}).done == ["data-s0"]
+    record = finished_records(grid, tmp_path)["data-s0"]
+    assert record["failure"].startswith("NonFiniteLossError") and record["metrics"] == {}
+    assert "'work/data-s0/nonfinite_batch.pt'" in record["failure"]
+    assert (tmp_path / "work" / "data-s0" / "nonfinite_batch.pt").exists()
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_a_record_of_another_config_is_refused(unbroken, tmp_path):
+    grid, folder = unbroken
+    for record in read_records(folder / "records"):
+        write_record(tmp_path / "records", record)
+    changed = replace(grid, base=merged(grid.base, {"training": {"lr": 0.5}}))
+    with pytest.raises(InvalidInputError, match=r"data-s0.json has another config"):
+        finished_records(changed, tmp_path)
+    write_record(tmp_path / "records", {"key": "stray"})
+    with pytest.raises(InvalidInputError, match=r"stray.json belongs to no run"):
+        finished_records(grid, tmp_path)
+
+
+def test_a_call_that_cannot_report_ends(unbroken, tmp_path):
+    grid, _ = unbroken
+    runs = [run for run in grid.runs if run.name == "data-s0"]
+
+    def report(line):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run_grid(grid, runs, tmp_path, {}, workers=2, report=report)
+    assert [record["key"] for record in read_records(tmp_path / "records")] == ["data-s0"]
+
+
+def test_a_run_that_goes_wrong_costs_nothing_else(unbroken, tmp_path):
+    grid, _ = unbroken
+    runs = [run for run in grid.runs if run.is_tuning or run.name == "data-s0"]
+    broken = tmp_path / "work" / runs[0].name / "checkpoint.pt"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"broken")
+    outcome = run_grid(grid, runs, tmp_path, {}, workers=2)
+    assert "cannot be read" in outcome.lost.pop(runs[0].name)
+    assert not outcome.lost and sorted(outcome.done) == sorted(run.name for run in runs[1:])
+
+
+def test_two_calls_do_not_run_into_one_folder(unbroken, tmp_path):
+    grid, _ = unbroken
+    (tmp_path / "work").mkdir()
+    with FileLock(tmp_path / "work" / "lock"):
+        with pytest.raises(InvalidInputError, match="another call is writing to it"):
+            run_grid(grid, grid.runs, tmp_path, {})
+
+
+def test_a_run_that_waits_for_its_tuning_runs_says_so(unbroken, tmp_path):
+    grid, _ = unbroken
+    runs = [run for run in grid.runs if run.name == "exact-s0"]
+    (why,) = run_grid(grid, runs, tmp_path, {}).waiting.values()
+    assert why == "tuning runs that decide it have no record: tune-exact-100, tune-exact-1000"
+
+
+def test_runs_without_a_path_wait(tmp_path):
+    grid = make_grid("cpu")
+    outcome = run_grid(grid, grid.of_table("table1"), tmp_path, {}, report=print)
+    assert not outcome.done and len(outcome.waiting) == len(grid.of_table("table1"))
+    assert set(outcome.waiting.values()) == {"the path of its images was not given"}
