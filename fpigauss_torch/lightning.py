@@ -24,8 +24,7 @@ def _bases() -> tuple[type, ...]:
                 raise
     if not found:
         raise ImportError(
-            "neither lightning nor pytorch_lightning is installed; "
-            'pip install "fpigauss[lightning]"'
+            "neither lightning nor pytorch_lightning is installed; pip install lightning"
         )
     return tuple(found)
 

@@ -10,17 +10,14 @@ import numpy as np
 
 from fpigauss._array.blocks import blocks
 from fpigauss._array.checks import (
-    check_classes,
-    check_finite,
     check_finite_rows,
-    check_matrix,
     check_nonnegative,
     check_range,
     check_seed,
     check_width,
 )
 from fpigauss._array.files import load_arrays, save_arrays
-from fpigauss._array.labels import as_labels, codes_of, grouped
+from fpigauss._array.labels import as_labels, codes_of
 from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import (
     as_floating,
@@ -32,10 +29,11 @@ from fpigauss._array.namespaces import (
     to_numpy,
     working_dtype,
 )
-from fpigauss._array.typing import Array, Labels
-from fpigauss.covariance import FAMILIES, CovarianceFamily, Factor, resolve_family
+from fpigauss._array.typing import Array
+from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
-from fpigauss.gaussians._density import Density, index_of
+from fpigauss.gaussians._checks import unified
+from fpigauss.gaussians._density import Density, best, by_class_rows, index_of
 
 __all__ = ["ClassGaussians"]
 
@@ -94,59 +92,14 @@ class ClassGaussians:
 
     def __post_init__(self) -> None:
         """Check and unify the fields."""
-        family = resolve_family(self.covariance, self.tied)
-        means = as_floating(self.means, "means")
-        check_matrix(means, "means")
-        covariances = as_floating(self.covariances, "covariances")
-        if not is_array(self.covariances) or namespace(covariances) is namespace(means):
-            covariances = cast_like(covariances, means)
-        else:
-            raise InvalidInputError(
-                "covariances and means are arrays of different libraries; convert one of them"
-            )
-        n_classes, dim = means.shape
-        classes: Labels = (
-            np.arange(n_classes) if self.classes is None else as_labels(self.classes, "classes")
-        )
-        check_classes(classes)
-        if classes.shape[0] != n_classes:
-            raise InvalidInputError(
-                f"classes has {classes.shape[0]} labels for {n_classes} means; pass one per mean"
-            )
-        needed = family.public_shape(n_classes, dim)
-        if tuple(covariances.shape) != needed:
-            raise InvalidInputError(
-                f"covariances has shape {tuple(covariances.shape)}, {needed} is needed for "
-                f'{"tied " if family.tied else ""}"{family.name}" covariances of '
-                f"{n_classes} classes in {dim} dimensions"
-            )
-        check_finite(means, "means", classes)
-        check_finite(covariances, "covariances", None if family.tied else classes)
-        fields = {"means": means, "covariances": covariances, "classes": classes}
-        known = type(family) in FAMILIES.values()
-        fields |= {"family": family, "covariance": family.name if known else family}
-        fields["tied"] = family.tied
-        for name, value in fields.items():
+        for name, value in unified(
+            self.means,
+            self.covariances,
+            covariance=self.covariance,
+            tied=self.tied,
+            classes=self.classes,
+        ).items():
             object.__setattr__(self, name, value)
-        self._check_definite()
-
-    def _check_definite(self) -> None:
-        values = self.family.unpack(detached(self.covariances))
-        asymmetric = self.family.first_asymmetric(values)
-        if asymmetric is not None:
-            raise InvalidInputError(
-                f"covariances is not symmetric{self._where(asymmetric)}; pass (C + C') / 2"
-            )
-        values = namespace(values).astype(values, working_dtype(values))
-        indefinite = self.family.first_not_positive(values)
-        if indefinite is not None:
-            raise InvalidInputError(
-                f"covariances is not positive definite{self._where(indefinite)}; "
-                "every variance must be positive; shrink it toward the identity if necessary"
-            )
-
-    def _where(self, index: int) -> str:
-        return "" if self.tied else f" in class {self.classes[index].item()!r}"
 
     # -- what they are ---------------------------------------------------------------------
 
@@ -223,7 +176,9 @@ class ClassGaussians:
             )
         density = Density.of(self.family, *self.working(), z)
         take = namespace(z).take
-        return _by_class(codes, z, lambda code, rows: density.of_class(code, take(z, rows, axis=0)))
+        return by_class_rows(
+            codes, z, lambda code, rows: density.of_class(code, take(z, rows, axis=0))
+        )
 
     def predict(self, z: Any) -> Array:
         """Predict the label of the class with the highest density, argmax_y p(z|y).
@@ -238,7 +193,7 @@ class ClassGaussians:
         (N,) array
             In the namespace and device of ``z`` for integer classes, numpy for strings.
         """
-        codes = self._by_blocks(z, _best)
+        codes = self._by_blocks(z, best)
         xp = namespace(codes)
         if self.classes.dtype.kind == "U":
             return self.classes[to_numpy(codes)]
@@ -302,7 +257,7 @@ class ClassGaussians:
             own = self.family.rows(factor, index_of(code, means))
             return means[code, :] + self.family.color(own, xp.take(white, rows, axis=0))
 
-        return xp.astype(_by_class(codes, white, draw), self.means.dtype, copy=False)
+        return xp.astype(by_class_rows(codes, white, draw), self.means.dtype, copy=False)
 
     # -- conversion and files --------------------------------------------------------------
 
@@ -418,20 +373,3 @@ class ClassGaussians:
 
     def _codes(self, labels: Any) -> np.ndarray[Any, Any]:
         return codes_of(as_labels(labels, "labels"), self.classes, "labels")
-
-
-def _best(log_prob: Array) -> Array:
-    return namespace(log_prob).argmax(log_prob, axis=-1)
-
-
-def _by_class(
-    codes: np.ndarray[Any, Any], like: Array, function: Callable[[int, Array], Array]
-) -> Array:
-    """Call ``function(code, rows)`` class by class; return rows in the order of ``codes``."""
-    xp = namespace(like)
-    groups = grouped(codes)
-    if not groups:  # an empty result of the right shape
-        return function(0, xp.asarray(codes, device=device_of(like)))
-    order = np.concatenate([rows for _, rows in groups])
-    pieces = [function(code, xp.asarray(rows, device=device_of(like))) for code, rows in groups]
-    return xp.take(xp.concat(pieces), xp.asarray(np.argsort(order), device=device_of(like)), axis=0)

@@ -1,15 +1,20 @@
 """Class densities in the dtype of the latents, safe far from the origin."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from fpigauss._array.checks import check_range
+from fpigauss._array.labels import grouped
 from fpigauss._array.linalg import squared_norms
 from fpigauss._array.namespaces import detached, device_of, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 
-__all__ = ["Density", "index_of"]
+__all__ = ["Density", "best", "by_class_rows", "index_of"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +67,21 @@ class Density:
 def index_of(code: int, like: Array) -> Array:
     """Return the position ``code`` as an index array (1,) on the device of ``like``."""
     return namespace(like).asarray([code], device=device_of(like))
+
+
+def best(log_prob: Array) -> Array:
+    """Return the position of the largest entry of each row."""
+    return namespace(log_prob).argmax(log_prob, axis=-1)
+
+
+def by_class_rows(
+    codes: np.ndarray[Any, Any], like: Array, function: Callable[[int, Array], Array]
+) -> Array:
+    """Call ``function(code, rows)`` class by class; return rows in the order of ``codes``."""
+    xp = namespace(like)
+    groups = grouped(codes)
+    if not groups:  # an empty result of the right shape
+        return function(0, xp.asarray(codes, device=device_of(like)))
+    order = np.concatenate([rows for _, rows in groups])
+    pieces = [function(code, xp.asarray(rows, device=device_of(like))) for code, rows in groups]
+    return xp.take(xp.concat(pieces), xp.asarray(np.argsort(order), device=device_of(like)), axis=0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fpigauss._array.checks import check_classes, check_width
 from fpigauss._array.files import load_arrays, save_arrays
-from fpigauss._array.labels import as_classes, as_labels, codes_of, union
+from fpigauss._array.labels import as_classes, as_labels, union
 from fpigauss._array.namespaces import (
     as_floating,
     cast_like,
@@ -27,16 +27,13 @@ from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.statistics._batches import folded
 from fpigauss.statistics._checks import (
-    check_class_weights,
-    check_finite_sums,
-    check_sample_weight,
-    check_samples,
     check_statistics_kind,
     check_statistics_values,
 )
 from fpigauss.statistics._dask import tree_of
-from fpigauss.statistics._moments import ClassMoments, class_moments, merged
-from fpigauss.statistics._rows import as_rows, prototype_of, row_chunks
+from fpigauss.statistics._gather import gathered
+from fpigauss.statistics._moments import ClassMoments, merged
+from fpigauss.statistics._rows import as_rows
 
 __all__ = ["ClassStatistics"]
 
@@ -258,7 +255,7 @@ class ClassStatistics:
         They are computed by dask's current scheduler: threads, or the workers of a
         ``distributed.Client``. The order of the merges depends only on the chunks. For a progress
         bar, use dask's own, ``dask.diagnostics.ProgressBar``.
-        Needs ``pip install "fpigauss[dask]"``.
+        Needs dask, the extra ``dask``.
 
         Parameters
         ----------
@@ -427,29 +424,10 @@ class ClassStatistics:
 
         Labels and weights are checked whole before the first latent is read.
         """
-        check_statistics_kind(covariance)
-        rows = as_rows(z)
-        labels = as_labels(y)
-        check_samples(rows, labels)
-        known = np.unique(labels) if classes is None else as_classes(classes)
-        codes = codes_of(labels, known)
-        weights: Array | None = None
-        if sample_weight is not None:
-            weights = check_sample_weight(sample_weight, labels.shape[0])
-            if not in_parts:
-                check_class_weights(weights, labels)
-            kind = prototype_of(rows)
-            weights = cast_like(weights, namespace(kind).astype(kind[:, 0], working_dtype(kind)))
-        total: ClassMoments | None = None
-        for place, chunk in row_chunks(rows):
-            weight = None if weights is None else weights[place]
-            moments = class_moments(
-                chunk, codes[place], weight, known.shape[0], dense=covariance == "dense"
-            )
-            check_finite_sums(chunk, moments.mean, moments.covariance, first_row=place.start)
-            total = moments if total is None else merged(total, moments)
-        assert total is not None  # check_samples makes sure of a row
-        return cls._of_moments(total, known, closed=classes is not None)
+        known, moments = gathered(
+            z, y, sample_weight, covariance=covariance, classes=classes, in_parts=in_parts
+        )
+        return cls._of_moments(moments, known, closed=classes is not None)
 
     @classmethod
     def _of_moments(cls, moments: ClassMoments, classes: Labels, *, closed: bool) -> Self:

@@ -34,7 +34,7 @@ def tree_of(gather: Callable[[Any, Any, Any], S], z: Any, y: Any, sample_weight:
         import dask
     except ImportError as error:
         raise ImportError(
-            'ClassStatistics.from_dask needs dask: pip install "fpigauss[dask]"'
+            'ClassStatistics.from_dask needs dask: pip install "dask[array,distributed]"'
         ) from error
     z = _checked_latents(z)
     lengths = z.chunks[0]

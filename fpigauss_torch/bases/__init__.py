@@ -130,6 +130,10 @@ def without_context(transform: Any) -> Any:
     )
 
 
+#: Packages that are called otherwise than their module.
+_PACKAGES = {"pyro": "pyro-ppl"}
+
+
 def _imported(module: str, library: str) -> Any:
     try:
         return importlib.import_module(f"{__name__}.{module}")
@@ -137,5 +141,6 @@ def _imported(module: str, library: str) -> Any:
         if error.name is None or error.name.partition(".")[0] != library:
             raise
         raise ImportError(
-            f'{library} is not installed; pip install "fpigauss[{library}]"', name=library
+            f"{library} is not installed; pip install {_PACKAGES.get(library, library)}",
+            name=library,
         ) from error

@@ -1,0 +1,88 @@
+"""Input checks of class Gaussians: what they are made of, in one namespace and of one family."""
+
+from typing import Any
+
+import numpy as np
+
+from fpigauss._array.checks import check_classes, check_finite, check_matrix
+from fpigauss._array.labels import as_labels
+from fpigauss._array.namespaces import (
+    as_floating,
+    cast_like,
+    detached,
+    is_array,
+    namespace,
+    working_dtype,
+)
+from fpigauss._array.typing import Array, Labels
+from fpigauss.covariance import FAMILIES, CovarianceFamily, resolve_family
+from fpigauss.errors import InvalidInputError
+
+__all__ = ["unified"]
+
+
+def unified(
+    means: Any, covariances: Any, *, covariance: Any, tied: Any, classes: Any
+) -> dict[str, Any]:
+    """Check what Gaussians are made of, and return their fields by name."""
+    family = resolve_family(covariance, tied)
+    means, covariances = _together(means, covariances)
+    n_classes, dim = means.shape
+    labels = np.arange(n_classes) if classes is None else as_labels(classes, "classes")
+    check_classes(labels)
+    if labels.shape[0] != n_classes:
+        raise InvalidInputError(
+            f"classes has {labels.shape[0]} labels for {n_classes} means; pass one per mean"
+        )
+    needed = family.public_shape(n_classes, dim)
+    if tuple(covariances.shape) != needed:
+        raise InvalidInputError(
+            f"covariances has shape {tuple(covariances.shape)}, {needed} is needed for "
+            f'{"tied " if family.tied else ""}"{family.name}" covariances of '
+            f"{n_classes} classes in {dim} dimensions"
+        )
+    check_finite(means, "means", labels)
+    check_finite(covariances, "covariances", None if family.tied else labels)
+    _check_definite(family, covariances, labels)
+    known = type(family) in FAMILIES.values()
+    return {
+        "means": means,
+        "covariances": covariances,
+        "classes": labels,
+        "family": family,
+        "covariance": family.name if known else family,
+        "tied": family.tied,
+    }
+
+
+def _together(means: Any, covariances: Any) -> tuple[Array, Array]:
+    """Convert means (K, d) and covariances to floating arrays of one namespace and dtype."""
+    floating = as_floating(means, "means")
+    check_matrix(floating, "means")
+    values = as_floating(covariances, "covariances")
+    if is_array(covariances) and namespace(values) is not namespace(floating):
+        raise InvalidInputError(
+            "covariances and means are arrays of different libraries; convert one of them"
+        )
+    return floating, cast_like(values, floating)
+
+
+def _check_definite(family: CovarianceFamily, covariances: Array, classes: Labels) -> None:
+    """Raise for the first covariance that is not symmetric and positive definite."""
+
+    def where(index: int) -> str:
+        return "" if family.tied else f" in class {classes[index].item()!r}"
+
+    values = family.unpack(detached(covariances))
+    asymmetric = family.first_asymmetric(values)
+    if asymmetric is not None:
+        raise InvalidInputError(
+            f"covariances is not symmetric{where(asymmetric)}; pass (C + C') / 2"
+        )
+    values = namespace(values).astype(values, working_dtype(values))
+    indefinite = family.first_not_positive(values)
+    if indefinite is not None:
+        raise InvalidInputError(
+            f"covariances is not positive definite{where(indefinite)}; "
+            "every variance must be positive, shrink it toward the identity if necessary"
+        )

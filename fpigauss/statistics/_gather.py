@@ -1,0 +1,52 @@
+"""The moments of the classes of one array of latents, read chunk by chunk."""
+
+from typing import Any
+
+import numpy as np
+
+from fpigauss._array.labels import as_classes, as_labels, codes_of
+from fpigauss._array.namespaces import cast_like, namespace, working_dtype
+from fpigauss._array.typing import Array, Labels
+from fpigauss.statistics._checks import (
+    check_class_weights,
+    check_finite_sums,
+    check_sample_weight,
+    check_samples,
+    check_statistics_kind,
+)
+from fpigauss.statistics._moments import ClassMoments, class_moments, merged
+from fpigauss.statistics._rows import as_rows, prototype_of, row_chunks
+
+__all__ = ["gathered"]
+
+
+def gathered(
+    z: Any, y: Any, sample_weight: Any, *, covariance: str, classes: Any, in_parts: bool
+) -> tuple[Labels, ClassMoments]:
+    """Gather the classes and their moments; ``in_parts`` if others will be merged with them.
+
+    Labels and weights are checked whole before the first latent is read.
+    """
+    check_statistics_kind(covariance)
+    rows = as_rows(z)
+    labels = as_labels(y)
+    check_samples(rows, labels)
+    known = np.unique(labels) if classes is None else as_classes(classes)
+    codes = codes_of(labels, known)
+    weights: Array | None = None
+    if sample_weight is not None:
+        weights = check_sample_weight(sample_weight, labels.shape[0])
+        if not in_parts:
+            check_class_weights(weights, labels)
+        kind = prototype_of(rows)
+        weights = cast_like(weights, namespace(kind).astype(kind[:, 0], working_dtype(kind)))
+    total: ClassMoments | None = None
+    for place, chunk in row_chunks(rows):
+        weight = None if weights is None else weights[place]
+        moments = class_moments(
+            chunk, codes[place], weight, known.shape[0], dense=covariance == "dense"
+        )
+        check_finite_sums(chunk, moments.mean, moments.covariance, first_row=place.start)
+        total = moments if total is None else merged(total, moments)
+    assert total is not None  # check_samples makes sure of a row
+    return known, total
