@@ -546,7 +546,9 @@ class TestDask:
 
     def test_without_dask(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "dask", None)
-        with pytest.raises(ImportError, match=r"fpigauss\[dask\]"):
+        with pytest.raises(
+            ImportError, match=r'needs dask: pip install "dask\[array,distributed\]"'
+        ):
             ClassStatistics.from_dask(*blobs())
 
 
