@@ -128,6 +128,10 @@ class CovarianceFamily(ABC):
     def projections(self, covariances: Array) -> Array:
         """Project class covariances (K, d), or (K, d, d) if dense, onto the family: (K, ...)."""
 
+    def per_axis(self, values: Array) -> Array:
+        """Return one value per axis where a family on the diagonal has fewer; else ``values``."""
+        return values
+
     @abstractmethod
     def values_projections(self, values: Array, dim: int) -> Array:
         """Compute the projections of the matrices with these values; ``average`` undoes it."""

@@ -27,10 +27,6 @@ class Diagonal(CovarianceFamily):
         """Sum the axes (..., d) over the groups that share a variance."""
         return x
 
-    def per_axis(self, values: Array) -> Array:
-        """Return one value per axis, or an array that broadcasts to that."""
-        return values
-
     def multiplicity(self, dim: int) -> float | Array:
         """Return the number of axes in a group."""
         return 1.0

@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from fpigauss import ClassGaussians, CovarianceFamily, Diagonal
+from fpigauss import ClassGaussians, CovarianceFamily
 from fpigauss.interface import resolve_family
 from fpigauss_torch._support import ClassDensity
 from fpigauss_torch.prior import LatentPrior
@@ -80,10 +80,7 @@ class GaussianBuffers(LatentPrior):
         family = self.family
         factor = family.factor(family.unpack(covariances))
         log_det = family.log_det(factor, self.dim)
-        if isinstance(family, Diagonal):
-            root, inverse = family.per_axis(factor.root), family.per_axis(factor.inverse)
-        else:
-            root, inverse = factor.root, factor.inverse
+        root, inverse = map(family.per_axis, factor)
         return {"_root": root, "_inverse": inverse, "_log_det": log_det}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
