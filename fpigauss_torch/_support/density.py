@@ -20,8 +20,23 @@ _BLOCK = 2**24
 class ClassDensity:
     """K Gaussians N(mu_y, F_y F_y'), as tensors of any floating dtype.
 
-    ``inverse`` is F^-1: (n, d) or (n, 1) where it is diagonal, else (n, d, d); n is 1 where all
-    classes share it. ``log_det`` is log |Sigma| (n,).
+    Parameters
+    ----------
+    means : (K, d) tensor
+        The means.
+    inverse : tensor
+        F^-1: (n, d) or (n, 1) if it is diagonal (the inverse standard deviations), otherwise
+        (n, d, d); n is K, or 1 if all classes share it.
+    log_det : (n,) tensor
+        The log-determinants of the covariances F F'.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fpigauss_torch import ClassDensity
+    >>> density = ClassDensity(torch.tensor([[0.0], [3.0]]), torch.ones(1, 1), torch.zeros(1))
+    >>> density.by_class(torch.tensor([[1.0]])).argmax(1)
+    tensor([0])
     """
 
     means: Tensor
