@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from fpigauss import InvalidInputError
 
-from nfpi import measure, runner
+from nfpi import measure, workers
 from nfpi.config import from_dict
 from nfpi.grid import merged
 from nfpi.grid.build import make_grid
@@ -48,7 +48,7 @@ def test_tuning_runs_see_no_test_image():
 
 def test_finished_runs_are_not_run_again(unbroken, monkeypatch):
     grid, folder = unbroken
-    monkeypatch.setattr(runner, "perform", lambda *_: pytest.fail("a run was repeated"))
+    monkeypatch.setattr(workers, "perform", lambda *_: pytest.fail("a run was repeated"))
     outcome = run_grid(grid, grid.runs, folder, {})
     assert not outcome.done and not outcome.lost and not outcome.waiting
 
@@ -104,7 +104,7 @@ def test_what_another_run_has_done_already_is_taken_over(unbroken, tmp_path, mon
     grid = replace(grid, runs=(*grid.runs, twin))
     for record in read_records(folder / "records"):
         write_record(tmp_path / "records", record)
-    monkeypatch.setattr(runner, "perform", lambda *_: pytest.fail("a run was repeated"))
+    monkeypatch.setattr(workers, "perform", lambda *_: pytest.fail("a run was repeated"))
     assert run_grid(grid, grid.runs, tmp_path, {}).done == ["twin-s0"]
     record = finished_records(grid, tmp_path)["twin-s0"]
     assert record["same_as"] == "data-s0"
@@ -163,9 +163,9 @@ def test_a_run_that_goes_wrong_costs_nothing_else(unbroken, tmp_path):
 def test_two_calls_do_not_run_into_one_folder(unbroken, tmp_path):
     grid, _ = unbroken
     (tmp_path / "work").mkdir()
-    with FileLock(tmp_path / "work" / "lock"):
-        with pytest.raises(InvalidInputError, match="another call is writing to it"):
-            run_grid(grid, grid.runs, tmp_path, {})
+    elsewhere = FileLock(tmp_path / "work" / "lock")
+    with elsewhere, pytest.raises(InvalidInputError, match="another call is writing to it"):
+        run_grid(grid, grid.runs, tmp_path, {})
 
 
 def test_a_run_that_waits_for_its_tuning_runs_says_so(unbroken, tmp_path):
