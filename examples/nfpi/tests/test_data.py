@@ -18,13 +18,22 @@ RNG = np.random.default_rng(0)
 
 
 def pictures(n, channels=3, size=32):
-    """(N, H, W, C) uint8."""
+    """Draw pictures (N, H, W, C) uint8."""
     return RNG.integers(0, 256, (n, size, size, channels), dtype=np.uint8)
 
 
 def image_set(n=12, n_classes=3, size=8, channels=1):
     images = torch.from_numpy(pictures(n, channels, size).transpose(0, 3, 1, 2).copy())
     return ImageSet(images, torch.arange(n) % n_classes, n_classes, "made up")
+
+
+def refusal(path):
+    """Return the message with which images are refused; None if they are read."""
+    try:
+        load_images(path)
+    except InvalidInputError as error:
+        return str(error)
+    return None
 
 
 # scikit-learn's digits, and npz files
@@ -126,11 +135,10 @@ def test_damaged_npz_files_never_raise_anything_else(tmp_path):
     for position in range(len(whole)):
         byte = bytes([whole[position] ^ 1])
         path.write_bytes(whole[:position] + byte + whole[position + 1 :])
-        try:
-            load_images(path)  # dates in a zip file may change, say
-        except InvalidInputError as error:
+        message = refusal(path)  # dates in a zip file may change, say
+        if message is not None:
             refused += 1
-            assert "a.npz" in str(error)
+            assert "a.npz" in message
     assert refused > len(whole) / 2
 
 
@@ -289,10 +297,8 @@ def test_damaged_pickles_never_raise_anything_else(tmp_path):
     for position in range(header):
         for value in (0x2E, 0x52):  # ".": stop, "R": call
             path.write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
-            try:
-                load_images(tmp_path)  # some changes do no harm
-            except InvalidInputError as error:
-                assert "data_batch_1" in str(error)
+            message = refusal(tmp_path)  # some changes do no harm
+            assert message is None or "data_batch_1" in message
 
 
 # folders of pictures, and shards of them
