@@ -16,7 +16,7 @@ CONFIG = from_dict({"gaussians": {"lam": 10.0}, "training": {"epochs": 3}})
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A checkpoint of CONFIG."""
+    """Save a checkpoint of CONFIG."""
     path = tmp_path / "checkpoint.pt"
     state = {"weights": torch.arange(3.0), "history": [{"epoch": 0, "fit": "converged"}], "x": None}
     save_checkpoint(path, CONFIG, state)
@@ -57,7 +57,7 @@ def test_what_is_measured_afterwards_may_differ(path):
 
 
 def images(gray=0, last=1):
-    """Four pictures of two classes."""
+    """Make four pictures of two classes."""
     labels = torch.tensor([0, 1, 0, last])
     return ImageSet(torch.full((4, 1, 2, 2), gray, dtype=torch.uint8), labels, 2, "gray")
 

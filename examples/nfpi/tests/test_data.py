@@ -152,7 +152,7 @@ def test_single_array_file(tmp_path):
 
 
 def as_python_2(data, labels, key):
-    """The bytes that python 2 and its numpy pickled: what the archives hold."""
+    """Return the bytes that Python 2 and its numpy pickled: what the archives contain."""
 
     def string(text):
         return b"U" + bytes([len(text)]) + text
@@ -193,7 +193,7 @@ WRITERS = {
 
 
 def write_cifar(folder, n_classes, writer, n=4):
-    """The data and labels, training files before the test file."""
+    """Write the archive; return data and labels, training files before the test file."""
     write, suffix = WRITERS[writer]
     if n_classes == 10:
         names, key = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"], b"labels"
@@ -313,7 +313,7 @@ def encoded(picture, suffix="png", mode=None):
 
 
 def write_folder(root, channels=3, size=32, held_out="val", suffix="png"):
-    """Two classes; three pictures each in training, one held out."""
+    """Write a folder of two classes; three pictures each in training, one held out."""
     images = pictures(8, channels, size)
     places = [("train", "cat"), ("train", "dog")] * 3 + [(held_out, "cat"), (held_out, "dog")]
     for i, (part, name) in enumerate(places):
@@ -415,7 +415,7 @@ def write_shard(path, members):
 
 
 def write_shards(folder, channels=3, held_out="val"):
-    """Two shards of three samples to train on, one of three held out."""
+    """Write two shards of three samples to train on, and one of three held out."""
     images = pictures(9, channels)
     names = ("set-train-0000.tar", "set-train-0001.tar", f"set-{held_out}-0000.tar")
     for s, name in enumerate(names):
@@ -740,7 +740,7 @@ def test_turns_keep_circles_and_turn_lines():
     assert (up / along).abs().max() > np.tan(np.radians(3))
 
 
-def test_jitter_keeps_grey_grey():
+def test_jitter_keeps_gray_gray():
     gray = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(6, 3, 8, 8)
     y = make_augment(["jitter"])(gray)
     torch.testing.assert_close(y[:, :1].expand_as(y), y, rtol=0, atol=1e-6)

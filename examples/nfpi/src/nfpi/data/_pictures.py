@@ -92,7 +92,7 @@ def _decoded(content: bytes | Path, name: str, size: int | None) -> tuple[Tensor
         ) from error
     if mode not in _GRAY + _COLOR:
         raise InvalidInputError(
-            f'{name} is a picture of mode "{mode}"; convert it to 8 bits a channel'
+            f'{name} is a picture of mode "{mode}"; convert it to 8 bits per channel'
         )
     image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
     return (image if size is None else resize(image[None], size)[0]), mode in _GRAY
