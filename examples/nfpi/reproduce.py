@@ -182,34 +182,46 @@ def _draw(
 ) -> None:
     figures = folder / "figures"
     if what in ("all", "fig1"):
-        if embedding is not None or grid.scale == "tiny":
-            figure1(figures / "fig1.png", *load_embedding(embedding))
-            print(f"wrote {figures / 'fig1.png'}")
-        elif what == "fig1":
-            raise InvalidInputError("fig1 needs --embedding, an npz file with z (N, 2) and y (N,)")
-        else:
-            print("fig1 is not drawn: it needs --embedding")
+        _draw_embedding(figures / "fig1.png", grid, embedding, required=what == "fig1")
     if what in ("all", "fig2"):
-        for run in grid.runs:
-            if not run.options.get("pictures"):
-                continue
-            pictures = folder / "images" / f"{run.name}.npz"
-            if pictures.exists():
-                figure2(figures / "fig2.png", pictures)
-                print(f"wrote {figures / 'fig2.png'}")
-            elif run.name in records and records[run.name]["failure"]:
-                print(f"fig2 is not drawn: {run.name} failed: {records[run.name]['failure']}")
-            elif run.name in records:
-                print(
-                    f"fig2 is not drawn: {pictures} is missing; it belongs to the record, which "
-                    "has to be removed for the run to be repeated"
-                )
-            else:
-                print(f"fig2 is not drawn: {run.name} has no record yet")
+        _draw_pictures(figures / "fig2.png", grid, records, folder / "images")
     if what in ("all", "table2") and plot_levels(figures / "table2.png", grid, records):
         print(f"wrote {figures / 'table2.png'}")
     if what in ("all", "families") and plot_trade_off(figures / "families.png", grid, records):
         print(f"wrote {figures / 'families.png'}")
+
+
+def _draw_embedding(path: Path, grid: Grid, embedding: Path | None, *, required: bool) -> None:
+    """Draw Fig. 1; say why not, or raise if it is ``required``."""
+    if embedding is not None or grid.scale == "tiny":
+        figure1(path, *load_embedding(embedding))
+        print(f"wrote {path}")
+    elif required:
+        raise InvalidInputError("fig1 needs --embedding, an npz file with z (N, 2) and y (N,)")
+    else:
+        print("fig1 is not drawn: it needs --embedding")
+
+
+def _draw_pictures(
+    path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]], images: Path
+) -> None:
+    """Draw Fig. 2 from the pictures that a run has left, or say why not."""
+    for run in grid.runs:
+        if not run.options.get("pictures"):
+            continue
+        pictures = images / f"{run.name}.npz"
+        if pictures.exists():
+            figure2(path, pictures)
+            print(f"wrote {path}")
+        elif run.name not in records:
+            print(f"fig2 is not drawn: {run.name} has no record yet")
+        elif failure := records[run.name]["failure"]:
+            print(f"fig2 is not drawn: {run.name} failed: {failure}")
+        else:
+            print(
+                f"fig2 is not drawn: {pictures} is missing; it belongs to the record, which "
+                "has to be removed for the run to be repeated"
+            )
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def _refuse_idle(options: argparse.Namespace) -> None:
     ):
         idle = sorted(names & given)
         if idle and needed not in given:
-            raise InvalidInputError(f"{_spelt(idle[0])} has no effect without {_spelt(needed)}")
+            raise InvalidInputError(f"{_spelled(idle[0])} has no effect without {_spelled(needed)}")
     if "flow" not in given and "data" not in given:
         raise InvalidInputError("give --data; or --flow, whose config says which images")
     if "flow" in given and ("flow_folder" not in given or {"data", "size"} & given):
@@ -212,12 +212,12 @@ def _refuse_idle(options: argparse.Namespace) -> None:
     idle = sorted((moves | {"limit"}) & given)
     if idle and "generate" in given:
         raise InvalidInputError(
-            f"{_spelt(idle[0])} has no effect with --generate, which says how many images are "
+            f"{_spelled(idle[0])} has no effect with --generate, which says how many images are "
             "drawn to train on; nothing else changes them"
         )
 
 
-def _spelt(name: str) -> str:
+def _spelled(name: str) -> str:
     """Return an option as it is typed."""
     return f"--{name.replace('_', '-')}"
 

@@ -97,9 +97,8 @@ def _write(
     metrics, failure = dict(trained.metrics), None
     if config.evaluation.cnn:
         try:
-            for name, accuracy in generated_accuracies(config, trained, test):
-                metrics[name] = accuracy
-        except FAILURES as error:  # of a classifier: the flow's own figures are kept
+            metrics.update(generated_accuracies(config, trained, test))
+        except FAILURES as error:  # of a classifier: figures up to it are kept
             failure = error
     path = write_record(
         folder,

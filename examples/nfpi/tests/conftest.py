@@ -15,7 +15,7 @@ PROJECT = Path(__file__).parents[1]
 
 
 def _loaded(name: str) -> ModuleType:
-    """The script NAME.py, executed under its own name."""
+    """Execute the script NAME.py under its own name."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, PROJECT / f"{name}.py")
         assert spec is not None and spec.loader is not None
@@ -46,7 +46,7 @@ KEPT = ("tune-exact-100", "tune-exact-1000", "exact-s0", "data-s0")
 
 @pytest.fixture(scope="session")
 def small_grid():
-    """Four runs of the tiny grid, a few seconds in all: two tune a third."""
+    """Take four runs of the tiny grid, a few seconds in all: two tune a third."""
     grid = make_grid("tiny")
     base = merged(grid.base, {"training": {"epochs": 2}, "evaluation": {"cnn": False}})
     runs = tuple(
@@ -64,7 +64,7 @@ def small_grid():
 
 @pytest.fixture(scope="session")
 def unbroken(small_grid, tmp_path_factory):
-    """The small grid run once in this process."""
+    """Run the small grid once in this process."""
     folder = tmp_path_factory.mktemp("unbroken")
     grid = small_grid
     lines = []

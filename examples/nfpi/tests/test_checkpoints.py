@@ -16,7 +16,7 @@ CONFIG = from_dict({"gaussians": {"lam": 10.0}, "training": {"epochs": 3}})
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A checkpoint of CONFIG."""
+    """Save a checkpoint of CONFIG."""
     path = tmp_path / "checkpoint.pt"
     state = {"weights": torch.arange(3.0), "history": [{"epoch": 0, "fit": "converged"}], "x": None}
     save_checkpoint(path, CONFIG, state)
@@ -28,7 +28,7 @@ def test_what_was_saved_is_loaded(path):
     assert torch.equal(state["weights"], torch.arange(3.0))
     assert state["history"] == [{"epoch": 0, "fit": "converged"}]
     assert state["x"] is None
-    assert os.listdir(path.parent) == ["checkpoint.pt"]  # nothing temporary is left
+    assert list(path.parent.iterdir()) == [path]  # nothing temporary is left
 
 
 def test_another_config_is_refused_with_the_settings_that_differ(path):
@@ -57,7 +57,7 @@ def test_what_is_measured_afterwards_may_differ(path):
 
 
 def images(gray=0, last=1):
-    """Four pictures of two classes."""
+    """Make four pictures of two classes."""
     labels = torch.tensor([0, 1, 0, last])
     return ImageSet(torch.full((4, 1, 2, 2), gray, dtype=torch.uint8), labels, 2, "gray")
 
@@ -126,4 +126,4 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, half)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["log.csv"]
+    assert list(tmp_path.iterdir()) == [path]

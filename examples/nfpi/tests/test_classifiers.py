@@ -46,7 +46,7 @@ def script(train_classifier_script):
 
 
 def images_of(labels, seed=0):
-    """Noise around a bright third of the picture, which third says the class."""
+    """Draw noise around a bright third of each picture; which third tells its class."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 90, (len(labels), *SHAPE), generator=generator, dtype=torch.uint8)
     for row, label in enumerate(labels.tolist()):
@@ -55,12 +55,12 @@ def images_of(labels, seed=0):
 
 
 def stripes(n_images, seed=0):
-    """Images of all classes in turn."""
+    """Draw images of all classes in turn."""
     return images_of(torch.arange(n_images) % N_CLASSES, seed)
 
 
 def flow_over(gaussians, decode=lambda z: z.reshape(-1, *SHAPE)):
-    """A flow that is the identity."""
+    """Build a flow that is the identity."""
     codec = (lambda x: (x.flatten(1), x.new_zeros(len(x))), decode)
     model = ClassFlow(None, gaussians, codec=codec)
     model.encode(torch.zeros(1, *SHAPE))  # from here on it knows its shapes
@@ -68,7 +68,7 @@ def flow_over(gaussians, decode=lambda z: z.reshape(-1, *SHAPE)):
 
 
 def stripe_flow(flipped=False):
-    """The identity over Gaussians that are fitted to stripes, or to stripes under wrong labels."""
+    """Put the identity over Gaussians fitted to stripes, or to stripes under wrong labels."""
     data = stripes(300)
     labels = (data.labels + 1) % N_CLASSES if flipped else data.labels
     gaussians = LatentGaussians(N_CLASSES, 64)
@@ -655,7 +655,7 @@ def test_options_of_a_flow_are_refused_without_one(script, given, words, tmp_pat
 
 @pytest.fixture
 def of_flow(tmp_path):
-    """The options that name a flow of digits, which no folder holds."""
+    """Return options that name a flow of digits, which no folder contains."""
     config = tmp_path / "flow.toml"
     config.write_text('[data]\nsource = "digits"\n')
     return ["--flow", str(config), "--flow-folder", str(tmp_path / "flow")]

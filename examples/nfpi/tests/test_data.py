@@ -18,13 +18,22 @@ RNG = np.random.default_rng(0)
 
 
 def pictures(n, channels=3, size=32):
-    """(N, H, W, C) uint8."""
+    """Draw pictures (N, H, W, C) uint8."""
     return RNG.integers(0, 256, (n, size, size, channels), dtype=np.uint8)
 
 
 def image_set(n=12, n_classes=3, size=8, channels=1):
     images = torch.from_numpy(pictures(n, channels, size).transpose(0, 3, 1, 2).copy())
     return ImageSet(images, torch.arange(n) % n_classes, n_classes, "made up")
+
+
+def refusal(path):
+    """Return the message with which images are refused; None if they are read."""
+    try:
+        load_images(path)
+    except InvalidInputError as error:
+        return str(error)
+    return None
 
 
 # scikit-learn's digits, and npz files
@@ -126,11 +135,10 @@ def test_damaged_npz_files_never_raise_anything_else(tmp_path):
     for position in range(len(whole)):
         byte = bytes([whole[position] ^ 1])
         path.write_bytes(whole[:position] + byte + whole[position + 1 :])
-        try:
-            load_images(path)  # dates in a zip file may change, say
-        except InvalidInputError as error:
+        message = refusal(path)  # dates in a zip file may change, say
+        if message is not None:
             refused += 1
-            assert "a.npz" in str(error)
+            assert "a.npz" in message
     assert refused > len(whole) / 2
 
 
@@ -144,7 +152,7 @@ def test_single_array_file(tmp_path):
 
 
 def as_python_2(data, labels, key):
-    """The bytes that python 2 and its numpy pickled: what the archives hold."""
+    """Return the bytes that Python 2 and its numpy pickled: what the archives contain."""
 
     def string(text):
         return b"U" + bytes([len(text)]) + text
@@ -185,7 +193,7 @@ WRITERS = {
 
 
 def write_cifar(folder, n_classes, writer, n=4):
-    """The data and labels, training files before the test file."""
+    """Write the archive; return data and labels, training files before the test file."""
     write, suffix = WRITERS[writer]
     if n_classes == 10:
         names, key = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"], b"labels"
@@ -289,10 +297,8 @@ def test_damaged_pickles_never_raise_anything_else(tmp_path):
     for position in range(header):
         for value in (0x2E, 0x52):  # ".": stop, "R": call
             path.write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
-            try:
-                load_images(tmp_path)  # some changes do no harm
-            except InvalidInputError as error:
-                assert "data_batch_1" in str(error)
+            message = refusal(tmp_path)  # some changes do no harm
+            assert message is None or "data_batch_1" in message
 
 
 # folders of pictures, and shards of them
@@ -307,7 +313,7 @@ def encoded(picture, suffix="png", mode=None):
 
 
 def write_folder(root, channels=3, size=32, held_out="val", suffix="png"):
-    """Two classes; three pictures each in training, one held out."""
+    """Write a folder of two classes; three pictures each in training, one held out."""
     images = pictures(8, channels, size)
     places = [("train", "cat"), ("train", "dog")] * 3 + [(held_out, "cat"), (held_out, "dog")]
     for i, (part, name) in enumerate(places):
@@ -409,7 +415,7 @@ def write_shard(path, members):
 
 
 def write_shards(folder, channels=3, held_out="val"):
-    """Two shards of three samples to train on, one of three held out."""
+    """Write two shards of three samples to train on, and one of three held out."""
     images = pictures(9, channels)
     names = ("set-train-0000.tar", "set-train-0001.tar", f"set-{held_out}-0000.tar")
     for s, name in enumerate(names):
@@ -734,7 +740,7 @@ def test_turns_keep_circles_and_turn_lines():
     assert (up / along).abs().max() > np.tan(np.radians(3))
 
 
-def test_jitter_keeps_grey_grey():
+def test_jitter_keeps_gray_gray():
     gray = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(6, 3, 8, 8)
     y = make_augment(["jitter"])(gray)
     torch.testing.assert_close(y[:, :1].expand_as(y), y, rtol=0, atol=1e-6)

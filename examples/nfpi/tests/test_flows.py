@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:torch.lu is deprecated:UserWarni
 
 @pytest.fixture(autouse=True)
 def _double():
-    """Float64 and a fixed seed: what remains are rounding errors."""
+    """Set float64 and a fixed seed: what remains are rounding errors."""
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
     yield
@@ -40,13 +40,13 @@ def _double():
 
 
 def images(shape, n=6):
-    """Noise around a gradient: no two pixels have the same distribution."""
+    """Draw noise around a gradient: no two pixels have the same distribution."""
     ramp = torch.linspace(0.1, 0.6, math.prod(shape)).reshape(shape)
     return ramp + 0.3 * torch.rand(n, *shape)
 
 
 def disturbed(module):
-    """Its parameters away from where they start, where most layers are the identity."""
+    """Move the parameters away from their start, where most layers are the identity."""
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim > 0:  # leaves out the estimator's settings of the residual flow
@@ -56,7 +56,7 @@ def disturbed(module):
 
 
 def class_flow(name, trained=True):
-    """A tiny flow under two Gaussians, its layers initialised by a batch and moved on."""
+    """Build a tiny flow under two Gaussians, its layers initialized by a batch and moved on."""
     shape, options = TINY[name]
     flow = make_flow(name, shape, **options)
     model = ClassFlow(flow, LatentGaussians(2, latent_dim(shape)))
@@ -69,7 +69,7 @@ def class_flow(name, trained=True):
 
 
 def jacobian_logdet(encode, x):
-    """Log abs(det) of one image's Jacobian, by autograd."""
+    """Compute log abs(det) of one image's Jacobian by autograd."""
     jacobian = torch.autograd.functional.jacobian(lambda one: encode(one)[0].flatten(), x)
     return torch.linalg.slogdet(jacobian.reshape(x.numel(), x.numel())).logabsdet
 
@@ -193,10 +193,10 @@ def test_compiles_to_one_graph(name):
     torch.testing.assert_close(compiled(x, [0] * 6), model(x, [0] * 6))
 
 
-# -- initialisation by data, states --------------------------------------------------------
+# -- initialization by data, states --------------------------------------------------------
 
 
-def test_first_batch_in_train_mode_initialises_once():
+def test_first_batch_in_train_mode_initializes_once():
     shape, options = TINY["mef"]
     flow = make_flow("mef", shape, **options)
     x = images(shape, 32)
@@ -214,7 +214,7 @@ def test_first_batch_in_train_mode_initialises_once():
     assert all(torch.equal(after[n], value) for n, value in flow.state_dict().items())
 
 
-def test_a_loaded_state_says_whether_it_was_initialised():
+def test_a_loaded_state_says_whether_it_was_initialized():
     shape, options = TINY["mef"]
     fresh, started = (make_flow("mef", shape, **options) for _ in range(2))
     x = images(shape, 16)

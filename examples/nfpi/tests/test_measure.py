@@ -34,7 +34,7 @@ def grid():
 
 
 def other_digits(*arguments, **options):
-    """The digits, turned upside down."""
+    """Write the digits, turned upside down."""
     parts = LOADED(*arguments, **options)
     return tuple(
         ImageSet(part.images.flip(2), part.labels, part.n_classes, part.name) for part in parts
@@ -46,7 +46,7 @@ LOADED = measure.load_images
 
 @pytest.fixture
 def fresh():
-    """No images of another test are kept."""
+    """Forget the images of other tests."""
     kept = (measure._loaded, measure._identities)
     for cached in kept:
         cached.cache_clear()

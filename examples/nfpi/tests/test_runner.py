@@ -1,15 +1,13 @@
 """Runs of a grid: tuned, killed, resumed, failed, copied."""
 
 import json
-import multiprocessing
-import threading
 from dataclasses import replace
 
 import pytest
 from filelock import FileLock
 from fpigauss import InvalidInputError
 
-from nfpi import measure, runner
+from nfpi import measure, workers
 from nfpi.config import from_dict
 from nfpi.grid import merged
 from nfpi.grid.build import make_grid
@@ -48,7 +46,7 @@ def test_tuning_runs_see_no_test_image():
 
 def test_finished_runs_are_not_run_again(unbroken, monkeypatch):
     grid, folder = unbroken
-    monkeypatch.setattr(runner, "perform", lambda *_: pytest.fail("a run was repeated"))
+    monkeypatch.setattr(workers, "perform", lambda *_: pytest.fail("a run was repeated"))
     outcome = run_grid(grid, grid.runs, folder, {})
     assert not outcome.done and not outcome.lost and not outcome.waiting
 
@@ -76,35 +74,13 @@ def test_a_killed_run_goes_on_to_the_result_of_an_unbroken_one(unbroken, tmp_pat
     assert not (tmp_path / "work" / "data-s0").exists()
 
 
-def test_a_process_that_dies_costs_its_run_alone(unbroken, tmp_path):
-    grid, folder = unbroken
-    runs = [run for run in grid.runs if run.name in ("tune-exact-100", "data-s0")]
-
-    def kill_one():
-        while not multiprocessing.active_children():
-            pass
-        multiprocessing.active_children()[0].kill()
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()  # a child needs seconds to load torch: it cannot have finished
-    outcome = run_grid(grid, runs, tmp_path, {}, workers=2)
-    killer.join()
-    (lost,) = outcome.lost
-    assert "exit code -9" in outcome.lost[lost]
-    assert {*outcome.done, lost} == {run.name for run in runs}
-    assert run_grid(grid, runs, tmp_path, {}).done == [lost]
-    for name, record in finished_records(grid, tmp_path).items():
-        whole = finished_records(grid, folder)[name]
-        assert record["metrics"]["nf_acc"] == pytest.approx(whole["metrics"]["nf_acc"], abs=1e-2)
-
-
 def test_what_another_run_has_done_already_is_taken_over(unbroken, tmp_path, monkeypatch):
     grid, folder = unbroken
     twin = replace(next(run for run in grid.runs if run.name == "data-s0"), name="twin-s0")
     grid = replace(grid, runs=(*grid.runs, twin))
     for record in read_records(folder / "records"):
         write_record(tmp_path / "records", record)
-    monkeypatch.setattr(runner, "perform", lambda *_: pytest.fail("a run was repeated"))
+    monkeypatch.setattr(workers, "perform", lambda *_: pytest.fail("a run was repeated"))
     assert run_grid(grid, grid.runs, tmp_path, {}).done == ["twin-s0"]
     record = finished_records(grid, tmp_path)["twin-s0"]
     assert record["same_as"] == "data-s0"
@@ -137,35 +113,12 @@ def test_a_record_of_another_config_is_refused(unbroken, tmp_path):
         finished_records(grid, tmp_path)
 
 
-def test_a_call_that_cannot_report_ends(unbroken, tmp_path):
-    grid, _ = unbroken
-    runs = [run for run in grid.runs if run.name == "data-s0"]
-
-    def report(line):
-        raise BrokenPipeError
-
-    with pytest.raises(BrokenPipeError):
-        run_grid(grid, runs, tmp_path, {}, workers=2, report=report)
-    assert [record["key"] for record in read_records(tmp_path / "records")] == ["data-s0"]
-
-
-def test_a_run_that_goes_wrong_costs_nothing_else(unbroken, tmp_path):
-    grid, _ = unbroken
-    runs = [run for run in grid.runs if run.is_tuning or run.name == "data-s0"]
-    broken = tmp_path / "work" / runs[0].name / "checkpoint.pt"
-    broken.parent.mkdir(parents=True)
-    broken.write_bytes(b"broken")
-    outcome = run_grid(grid, runs, tmp_path, {}, workers=2)
-    assert "cannot be read" in outcome.lost.pop(runs[0].name)
-    assert not outcome.lost and sorted(outcome.done) == sorted(run.name for run in runs[1:])
-
-
 def test_two_calls_do_not_run_into_one_folder(unbroken, tmp_path):
     grid, _ = unbroken
     (tmp_path / "work").mkdir()
-    with FileLock(tmp_path / "work" / "lock"):
-        with pytest.raises(InvalidInputError, match="another call is writing to it"):
-            run_grid(grid, grid.runs, tmp_path, {})
+    elsewhere = FileLock(tmp_path / "work" / "lock")
+    with elsewhere, pytest.raises(InvalidInputError, match="another call is writing to it"):
+        run_grid(grid, grid.runs, tmp_path, {})
 
 
 def test_a_run_that_waits_for_its_tuning_runs_says_so(unbroken, tmp_path):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:normflows.*"
 
 
 def synthetic(grid, metrics):
-    """Records of all runs but tuning ones: metrics(setting, seed) each."""
+    """Make records of all runs but tuning ones, each of metrics(setting, seed)."""
     return {
         run.name: {
             "key": run.name,

@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 
 
 def config_of(scheme="fixed_point", flow=None, training=None, **gaussians):
-    """A run of half a second."""
+    """Return the config of a run that takes half a second."""
     return from_dict(
         {
             "data": {"source": "digits", "limit": 640},
@@ -272,7 +272,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(data, tmp_path, monkeypat
     entries = []
 
     def poison(entry):
-        """From the second step of epoch 1 on, an image is not a number."""
+        """Put a NaN into an image from the second step of epoch 1 on."""
         entries.append(entry)
         monkeypatch.setattr(Batches, "epoch", poisoned)
 
@@ -379,7 +379,7 @@ def test_the_average_follows_by_its_formula():
     assert not average.model.weight.requires_grad
 
 
-def test_the_averaged_flow_has_the_gaussians_it_was_trained_towards(data):
+def test_the_averaged_flow_has_the_gaussians_it_was_trained_toward(data):
     trained = train(config_of(), data=data)
     for name, buffer in trained.model.gaussians.named_buffers():
         assert torch.equal(buffer, dict(trained.ema.gaussians.named_buffers())[name])
@@ -472,10 +472,10 @@ def test_gaussians_are_estimated_anew_in_the_priors_own_family(data, scheme, sha
     with torch.no_grad():
         pairs = [(run.model.encode(x)[0].double(), y) for x, y in run.batches]
     z, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    centred = torch.stack([(z[y == k] - z[y == k].mean(0)).square().mean(0) for k in range(10)])
-    variances = centred
+    centered = torch.stack([(z[y == k] - z[y == k].mean(0)).square().mean(0) for k in range(10)])
+    variances = centered
     if shape == ():  # of all dimensions and classes, each class counting alike
-        variances = centred.mean()
+        variances = centered.mean()
     found = again.gaussians.class_gaussians().covariances
     assert found.shape == shape
     # float32 latents of size 3 in either sum

@@ -41,14 +41,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent or Path()
     )
     os.close(handle)
+    temporary = Path(name)
     try:
-        write(Path(name))
-        with open(name, "rb+") as file:
+        write(temporary)
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp's files are private
-        os.replace(name, path)
+        temporary.chmod(0o644)  # mkstemp's files are private
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

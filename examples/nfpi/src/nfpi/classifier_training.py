@@ -124,6 +124,14 @@ def train_classifier(
     small = max(training.image_shape[1:]) <= _SMALL
     pipeline = make_pipeline(augment, training.n_classes, flow=flow, small=small)
     optimizer = _optimizer(model, recipe)
+    stepper = _Stepper(
+        model,
+        optimizer,
+        recipe,
+        n_steps=recipe.epochs * len(batches),
+        amp=amp,
+        checkpoint=checkpoint,
+    )
     settings: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     if checkpoint is not None:
@@ -140,7 +148,6 @@ def train_classifier(
         }
         if checkpoint.exists():
             history = restore_progress(checkpoint, settings, model, optimizer)
-    n_steps = recipe.epochs * len(batches)
     for epoch in tqdm(range(len(history), recipe.epochs), "epochs", disable=not progress):
         start = time.perf_counter()
         losses = []
@@ -150,23 +157,7 @@ def train_classifier(
                 if len(x) == 1 < len(training):
                     continue  # batch normalization needs two
                 x, y = pipeline(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.rate(step, n_steps)
-                with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-                    loss = F.cross_entropy(model(x), y)
-                losses.append(float(loss.detach()))
-                if not math.isfinite(losses[-1]):
-                    raise _nonfinite(f"the loss is {losses[-1]}", step, epoch, checkpoint, x, y)
-                optimizer.zero_grad()
-                loss.backward()
-                if recipe.clip is None:
-                    size = largest_gradient(model.parameters())
-                else:
-                    size = float(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip))
-                if not math.isfinite(size):
-                    what = f"the gradient's size is {size}"
-                    raise _nonfinite(what, step, epoch, checkpoint, x, y)
-                optimizer.step()
+                losses.append(stepper.step(x, y, step=step, epoch=epoch))
         seconds = time.perf_counter() - start
         history.append({"epoch": epoch, "loss": sum(losses) / len(losses), "seconds": seconds})
         if checkpoint is not None:
@@ -314,16 +305,47 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _nonfinite(
-    what: str, step: int, epoch: int, checkpoint: Path | None, x: Tensor, y: Tensor
-) -> FloatingPointError:
-    """Save the batch, and return the error to raise."""
-    place = "give a checkpoint to have its batch saved"
-    if checkpoint is not None:
-        path = checkpoint.with_name("nonfinite_batch.pt")
-        batch = {"x": x.cpu(), "y": y.cpu(), "step": step}
-        write_atomically(path, lambda at: torch.save(batch, at))
-        place = f"its batch is saved as {str(path)!r}"
-    return FloatingPointError(
-        f"{what} at step {step} (epoch {epoch}); {place}. Lower the learning rate, or set clip"
-    )
+@dataclass(frozen=True)
+class _Stepper:
+    """All that the steps of a training have in common."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    n_steps: int
+    amp: bool
+    checkpoint: Path | None
+
+    def step(self, x: Tensor, y: Tensor, *, step: int, epoch: int) -> float:
+        """Make one step of the optimizer, and return the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate(step, self.n_steps)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.amp):
+            loss = F.cross_entropy(self.model(x), y)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._nonfinite(f"the loss is {value}", x, y, step=step, epoch=epoch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.recipe.clip is None:
+            size = largest_gradient(self.model.parameters())
+        else:
+            size = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip))
+        if not math.isfinite(size):
+            raise self._nonfinite(f"the gradient's size is {size}", x, y, step=step, epoch=epoch)
+        self.optimizer.step()
+        return value
+
+    def _nonfinite(
+        self, what: str, x: Tensor, y: Tensor, *, step: int, epoch: int
+    ) -> FloatingPointError:
+        """Save the batch, and return the error to raise."""
+        place = "give a checkpoint to have its batch saved"
+        if self.checkpoint is not None:
+            path = self.checkpoint.with_name("nonfinite_batch.pt")
+            batch = {"x": x.cpu(), "y": y.cpu(), "step": step}
+            write_atomically(path, lambda at: torch.save(batch, at))
+            place = f"its batch is saved as {str(path)!r}"
+        return FloatingPointError(
+            f"{what} at step {step} (epoch {epoch}); {place}. Lower the learning rate, or set clip"
+        )

@@ -137,7 +137,7 @@ def expected_calibration_error(posterior: Tensor, labels: Tensor, n_bins: int = 
 
 
 def latent_shift(prior: LatentPrior, statistics: ClassStatistics) -> dict[str, float]:
-    """Measure how far latents lie from the Gaussians they were trained towards.
+    """Measure how far latents lie from the Gaussians they were trained toward.
 
     Parameters
     ----------

@@ -3,17 +3,18 @@
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from fpigauss import (
     ClassGaussians,
     ClassStatistics,
+    FixedPoint,
     InvalidInputError,
     NotPositiveDefiniteError,
-    solve_fixed_point,
 )
 from fpigauss_torch import (
     ClassFlow,
@@ -93,22 +94,15 @@ def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule 
     """
     if config.scheme not in ("fixed_point", "data"):
         return None
-    options: dict[str, Any] = {}
+    fit = FixedPoint()
     if config.scheme == "fixed_point":
-        options = {
-            "update": config.update,
-            "pi": config.pi,
-            "alpha": config.alpha,
-            "equations": config.equations,
-        }
-        if not config.single_iteration:
-            options |= {"init": config.init, "max_iter": config.max_iter, "tol": config.tol}
-        _check_together(config, options)
+        fit = _fixed_point(config)
+        _check_together(config, fit)
     schedule = FixedPointSchedule(
         lam=config.lam,
         epochs=config.epochs,
         single_iteration=config.single_iteration,
-        options=options,
+        fit=fit,
     )
     if not any(schedule.due(epoch) for epoch in range(n_epochs)):
         raise InvalidInputError(
@@ -118,16 +112,28 @@ def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule 
     return schedule
 
 
-def _check_together(config: GaussiansConfig, options: dict[str, Any]) -> None:
+def _fixed_point(config: GaussiansConfig) -> FixedPoint:
+    """Return the options of every refit but lam and the family, which schedule and prior give."""
+    fit = FixedPoint(
+        update=config.update, pi=config.pi, alpha=config.alpha, equations=config.equations
+    )
+    if config.single_iteration:
+        return fit  # the schedule sets the rest
+    return replace(fit, init=config.init, max_iter=config.max_iter, tol=config.tol)
+
+
+def _check_together(config: GaussiansConfig, fit: FixedPoint) -> None:
     """Refuse options that do not suit each other or the family now, not at the first fit."""
     spread = torch.ones(2, 1, 1) if config.covariance == "dense" else torch.ones(2, 1)
     toy = ClassStatistics(
         torch.full((2,), 2.0), torch.arange(2.0)[:, None], spread, classes=np.arange(2)
     )
-    family: dict[str, Any] = {"covariance": config.covariance, "tied": config.tied}
+    toy_fit = replace(
+        fit, lam=config.lam, covariance=config.covariance, tied=config.tied, max_iter=1
+    )
     with warnings.catch_warnings(), suppress(NotPositiveDefiniteError):
         warnings.simplefilter("ignore")
-        solve_fixed_point(toy, config.lam, **family, **{**options, "max_iter": 1})
+        toy_fit.solve(toy)
 
 
 def start_(model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], init: str) -> None:

@@ -103,11 +103,11 @@ class WeightAverage(Generic[ModelT]):
         self._followed = [weight.detach() for weight in model.parameters()]
 
     def follow(self, step: int) -> None:
-        """Move the copy towards the weights after a step."""
+        """Move the copy toward the weights after a step."""
         decay = min(self._decay, 1.0 - (1.0 + step) ** -self._power)
         torch._foreach_lerp_(self._weights, self._followed, 1.0 - decay)
 
     def take_buffers(self) -> None:
-        """Copy the buffers: the averaged flows were trained towards these Gaussians."""
+        """Copy the buffers: the averaged flows were trained toward these Gaussians."""
         for ours, theirs in zip(self.model.buffers(), self._original.buffers(), strict=True):
             ours.copy_(theirs)

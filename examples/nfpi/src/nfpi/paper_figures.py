@@ -1,4 +1,4 @@
-"""The paper's own figures by table number: accuracies in per cent, as printed."""
+"""The paper's own figures by table number: accuracies in percent, as printed."""
 
 __all__ = ["PAPER"]
 

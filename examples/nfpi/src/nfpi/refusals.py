@@ -64,13 +64,10 @@ def _path(location: tuple[int | str, ...], values: Any) -> list[str]:
     """Return the names and numbers that lead to a value, without the marks of unions."""
     path: list[str] = []
     for part in location:
-        if isinstance(values, Mapping) and part in values:
+        keyed = isinstance(values, Mapping) and part in values
+        if keyed or (isinstance(values, (list, tuple)) and isinstance(part, int)):
             values = values[part]
-        elif isinstance(values, (list, tuple)) and isinstance(part, int):
-            values = values[part]
-        else:
-            continue
-        path.append(str(part))
+            path.append(str(part))
     return path
 
 

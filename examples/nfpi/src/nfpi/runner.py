@@ -1,14 +1,8 @@
 """Do the missing runs of a grid in a few processes, and resume after a kill."""
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +12,9 @@ from fpigauss import InvalidInputError
 from nfpi.config import RunConfig, from_dict
 from nfpi.grid import Grid, PlannedRun, merged
 from nfpi.grid.results import chosen
-from nfpi.measure import Task, perform, record_config
+from nfpi.measure import Task, record_config
 from nfpi.records import read_records, write_record
+from nfpi.workers import in_others, in_this_process
 
 __all__ = ["Outcome", "finished_records", "run_grid"]
 
@@ -122,7 +117,7 @@ def run_grid(
     try:
         # tables share runs: a second call would train the same ones in the same folders
         with FileLock(lock, timeout=0):
-            return _run_missing(grid, runs, folder, sources, workers, report)
+            return _run_missing(grid, runs, folder, sources, workers=workers, report=report)
     except Timeout:
         raise InvalidInputError(
             f"{folder}: another call is writing to it; wait for it, or pass another folder"
@@ -134,6 +129,7 @@ def _run_missing(
     runs: Sequence[PlannedRun],
     folder: Path,
     sources: Mapping[str, str],
+    *,
     workers: int,
     report: Callable[[str], None],
 ) -> Outcome:
@@ -174,7 +170,10 @@ def _run_missing(
         found = record["failure"] or f"NF-Acc {record['metrics']['nf_acc']:.4f}"
         report(f"[{len(outcome.done)}/{total}] {name}: {found} ({record['seconds']:.0f} s)")
 
-    (_in_this_process if workers == 1 else _in_others)(next_task, finish, workers)
+    if workers == 1:
+        in_this_process(next_task, finish)
+    else:
+        in_others(next_task, finish, workers)
     outcome.waiting = {run.name: _why_waiting(run, records, sources) for run in queue}
     return outcome
 
@@ -235,101 +234,3 @@ def _data_of(run: PlannedRun, config: RunConfig, records: Records) -> dict[str, 
 
 def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
-
-
-# -- processes -----------------------------------------------------------------------------
-
-
-def _in_this_process(
-    next_task: Callable[[], Task | None], finish: Callable[[str, str | None], None], workers: int
-) -> None:
-    while (task := next_task()) is not None:
-        finish(task.run.name, _attempt(task, 0))
-
-
-def _in_others(
-    next_task: Callable[[], Task | None], finish: Callable[[str, str | None], None], workers: int
-) -> None:
-    """Hand tasks to processes; one that dies only loses its own run, and is replaced."""
-    context = multiprocessing.get_context("spawn")
-    busy: dict[Connection, tuple[Any, Task, int]] = {}
-    idle: list[tuple[Any, Connection, int]] = []
-    free = list(range(workers))
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when a child loads its libraries
-    try:
-        while True:
-            while (free or idle) and (task := next_task()) is not None:
-                if idle:
-                    process, connection, place = idle.pop()
-                else:
-                    place = free.pop()
-                    connection, theirs = context.Pipe()
-                    process = context.Process(target=_work, args=(theirs, place), daemon=True)
-                    process.start()
-                    theirs.close()
-                with suppress(OSError):  # it died while idle: its end of file is found below
-                    connection.send(task)
-                busy[connection] = (process, task, place)
-            if not busy:
-                return
-            speaking = wait(list(busy))
-            for ready in [connection for connection in busy if connection in speaking]:
-                process, task, place = busy.pop(ready)
-                try:
-                    trouble = ready.recv()
-                except (EOFError, OSError):  # the latter if it died before reading its task
-                    process.join()
-                    trouble = f"its process ended with exit code {process.exitcode}"
-                if trouble is None:
-                    idle.append((process, ready, place))
-                else:  # the failure may have left the process, or its GPU, unusable
-                    ready.close()
-                    process.join()
-                    free.append(place)
-                finish(task.run.name, trouble)
-    finally:
-        for process, _, _ in busy.values():
-            process.terminate()
-            process.join()
-        for process, connection, _ in idle:
-            connection.close()  # the process then ends by itself
-            process.join()
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-
-
-def _work(connection: Connection, place: int) -> None:
-    """Perform one task after another in a child, until the parent is gone."""
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its children
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # only children run this
-
-    def leave_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    while True:
-        try:
-            task = connection.recv()
-        except EOFError:
-            return
-        connection.send(_attempt(task, place))
-
-
-def _attempt(task: Task, place: int) -> str | None:
-    """Perform a task, and return the error if there is no record of it."""
-    import torch
-
-    n_gpus = torch.cuda.device_count()
-    try:
-        perform(task, f"cuda:{place % n_gpus}" if n_gpus else None)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None

@@ -207,7 +207,7 @@ def _write_log(path: Path, history: list[dict[str, Any]]) -> None:
     columns = dict.fromkeys(name for entry in history for name in entry)
 
     def write(at: Path) -> None:
-        with open(at, "w", newline="") as file:
+        with at.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             writer.writerows(history)

@@ -52,23 +52,25 @@ def read_pictures(
     """
     images, all_gray = torch.empty(0), True
     # decoding releases Python's lock, so threads help; working in parts bounds the queue
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        with tqdm(total=len(names), disable=not progress, unit="image") as bar:
-            for start in range(0, len(names), 256):
-                part = range(start, min(start + 256, len(names)))
-                jobs = [pool.submit(_decoded, content(i), names[i], size) for i in part]
-                for i, job in zip(part, jobs, strict=True):
-                    picture, gray = job.result()
-                    if i == 0:
-                        images = torch.empty(len(names), *picture.shape, dtype=torch.uint8)
-                    if picture.shape != images.shape[1:]:
-                        raise InvalidInputError(
-                            f"{names[i]} has {_pixels(picture)} pixels, {names[0]} "
-                            f"{_pixels(images)}; pass size= to have all images resized"
-                        )
-                    images[i] = picture
-                    all_gray &= gray
-                bar.update(len(part))
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        tqdm(total=len(names), disable=not progress, unit="image") as bar,
+    ):
+        for start in range(0, len(names), 256):
+            part = range(start, min(start + 256, len(names)))
+            jobs = [pool.submit(_decoded, content(i), names[i], size) for i in part]
+            for i, job in zip(part, jobs, strict=True):
+                picture, gray = job.result()
+                if i == 0:
+                    images = torch.empty(len(names), *picture.shape, dtype=torch.uint8)
+                if picture.shape != images.shape[1:]:
+                    raise InvalidInputError(
+                        f"{names[i]} has {_pixels(picture)} pixels, {names[0]} "
+                        f"{_pixels(images)}; pass size= to have all images resized"
+                    )
+                images[i] = picture
+                all_gray &= gray
+            bar.update(len(part))
     return images[:, :1].clone() if all_gray else images
 
 
@@ -90,7 +92,7 @@ def _decoded(content: bytes | Path, name: str, size: int | None) -> tuple[Tensor
         ) from error
     if mode not in _GRAY + _COLOR:
         raise InvalidInputError(
-            f'{name} is a picture of mode "{mode}"; convert it to 8 bits a channel'
+            f'{name} is a picture of mode "{mode}"; convert it to 8 bits per channel'
         )
     image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
     return (image if size is None else resize(image[None], size)[0]), mode in _GRAY

@@ -18,9 +18,11 @@ class Layers(nn.ModuleList, Generic[LayerT]):
     """A list of layers with a known type, which torch's own list does not keep."""
 
     def __iter__(self) -> Iterator[LayerT]:
+        """Iterate from the first layer to the last."""
         return cast(Iterator[LayerT], super().__iter__())
 
     def __reversed__(self) -> Iterator[LayerT]:
+        """Iterate from the last layer to the first."""
         return reversed(list(self))
 
 

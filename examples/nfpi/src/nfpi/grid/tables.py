@@ -25,6 +25,25 @@ _BESIDE = (
     "The paper's figures are per cent, on other data and larger flows: compare which rows are "
     "better, not the values."
 )
+_RULES = (
+    "The rules are part of the committed grid. "
+    "Differences are paired by seed; in brackets their 95 % intervals and the number "
+    "of seeds. A claim with several differences holds if all do, and does not hold if "
+    "one fails. A difference decides nothing unless every run of the grid gave a value "
+    "on both its sides; a hump is sought among the lam at which no run failed, once "
+    'all are run. "At least as well" is less than the paper says, which is "better": '
+    "read the intervals for that. Each fixed point is at the lam that was chosen for "
+    "its NF-Acc, not its likelihood; table2.md has both at equal lam. Intervals are "
+    "over seeds, for these test images."
+)
+_TUNED = (
+    "Validation images are split off the training images; the seed of the tuning runs "
+    "is in no other table."
+)
+_JUDGED = (
+    "Tuning runs (tune-...) are judged by validation images, all others by test "
+    "images. Seconds are those of the process that ended the run."
+)
 
 
 def paper_table(name: str, grid: Grid, records: Records) -> str:
@@ -79,15 +98,7 @@ def claims_table(grid: Grid, records: Records) -> str:
             [
                 "# Claims of the paper",
                 _markdown(["claim", "at this scale", "rule", "differences"], lines),
-                f"{grid.note} The rules are part of the committed grid. "
-                "Differences are paired by seed; in brackets their 95 % intervals and the number "
-                "of seeds. A claim with several differences holds if all do, and does not hold if "
-                "one fails. A difference decides nothing unless every run of the grid gave a value "
-                "on both its sides; a hump is sought among the lam at which no run failed, once "
-                'all are run. "At least as well" is less than the paper says, which is "better": '
-                "read the intervals for that. Each fixed point is at the lam that was chosen for "
-                "its NF-Acc, not its likelihood; table2.md has both at equal lam. Intervals are "
-                "over seeds, for these test images.",
+                f"{grid.note} {_RULES}",
                 _made_by("all", grid),
             ]
         )
@@ -119,8 +130,7 @@ def tuning_table(grid: Grid, records: Records) -> str:
             [
                 "# Tuning runs",
                 _markdown(["run", "tries", "state", "validation NF-Acc", "chosen for"], lines),
-                "Validation images are split off the training images; the seed of the tuning runs "
-                "is in no other table.",
+                _TUNED,
                 _made_by("all", grid),
             ]
         )
@@ -147,8 +157,7 @@ def runs_table(grid: Grid, records: Records) -> str:
             [
                 "# All runs",
                 f"{grid.note} {done} of {len(grid.runs)} runs have a record.",
-                "Tuning runs (tune-...) are judged by validation images, all others by test "
-                "images. Seconds are those of the process that ended the run.",
+                _JUDGED,
                 _markdown(["run", "tables", "state", "NF-Acc", "NLL", "seconds"], lines),
                 _machines(records.values()),
             ]
