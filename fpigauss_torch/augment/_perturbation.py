@@ -26,7 +26,7 @@ def mix_within_class(
     n_axes: int | None = None,
     seed: Any = None,
 ) -> Tensor:
-    r"""Move every latent towards another latent of its class, along the class's principal axes.
+    r"""Move every latent toward another latent of its class, along the class's principal axes.
 
     z' = z + w P_y (z_partner - z), with P_y the projection onto the axes and w uniform in
     [0, strength], drawn once per row; with all axes, z' lies between the two. Partners are drawn
@@ -77,15 +77,15 @@ def mix_within_class(
     labels = _checked(z, labels, span)
     generator = as_generator(seed)
     if partners is None:
-        towards = z[_partners(labels, generator)]
+        toward = z[_partners(labels, generator)]
     else:
         check_partners(partners, z, "z")
-        towards = torch.where((labels >= 0)[:, None], partners, z)
+        toward = torch.where((labels >= 0)[:, None], partners, z)
     where = z.device if generator is None else generator.device
     share = strength * torch.rand((z.shape[0], 1), generator=generator, device=where)
     with torch.autocast(z.device.type, enabled=False):
         x = z.to(working_dtype(z))
-        step = share.to(x) * (towards.to(x) - x)
+        step = share.to(x) * (toward.to(x) - x)
         if isinstance(span, PrincipalAxes):
             step = span.project(step, labels.clamp_min(0))
         return (x + step).to(z.dtype)

@@ -39,7 +39,7 @@ _SINGLE: RefitOptions = {"solver": "picard", "max_iter": 1, "tol": 0.0}
 class FixedPointSchedule:
     """Refits before chosen epochs: by default the first two, after which the Gaussians are frozen.
 
-    After early refits the flow trains towards targets that no longer move.
+    After early refits the flow trains toward targets that no longer move.
 
     Parameters
     ----------

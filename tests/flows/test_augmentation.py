@@ -485,9 +485,9 @@ def test_samples_are_mixed_with_the_partners_that_are_given():
     augment = LatentAugmentation(model, strength=1.0, seed=0)
     augmented, _ = augment(x[:3], y, partners)
     with torch.no_grad():
-        z, towards, got = (model.encode(part)[0] for part in (x[:3], partners, augmented))
+        z, toward, got = (model.encode(part)[0] for part in (x[:3], partners, augmented))
     generator = torch.Generator().manual_seed(0)
-    options = {"partners": towards, "strength": 1.0, "seed": generator}
+    options = {"partners": toward, "strength": 1.0, "seed": generator}
     expected = mix_within_class(z, y, model.gaussians, **options)
     # a round trip through two couplings in float32
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)

@@ -156,7 +156,7 @@ def test_a_trained_prior_is_trained_through_the_base(library, batch):
     (means,) = adapter.base.parameters()
     z = adapter.encode(x)[0].detach()
     adapter.loss(x, y).backward()
-    # for N(mu_y, I), the pull of a mean towards the latents of its class, divided by N
+    # for N(mu_y, I), the pull of a mean toward the latents of its class, divided by N
     pull = torch.stack([(means[k] - z[y == k]).sum(0) for k in range(K)]) / N
     torch.testing.assert_close(means.grad, pull.to(means), rtol=1e-4, atol=1e-5)
 
