@@ -19,6 +19,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
+smartquotes = False  # the primes of formulas are not quotation marks
 default_role = "autolink"  # links a name it knows, and leaves any other as it is
 
 autosummary_generate = True

@@ -15,7 +15,25 @@ History = dict[str, np.ndarray[Any, np.dtype[np.float64]]]
 
 
 class Status(StrEnum):
-    """How a fit ended; equal to its string, with a ``message``."""
+    """How a fit ended; each member equals its string, and has a ``message`` in words.
+
+    - ``"converged"``: the residual is at most ``tol``; the Gaussians are stationary.
+    - ``"max_iter"``: ``max_iter`` evaluations were made first.
+    - ``"stalled"``: no step improves any more, and ``tol`` is not reached.
+    - ``"unbounded"``: the objective runs away.
+    - ``"diverged"``: a plain Picard iteration left the finite numbers; its last good iterate is
+      returned.
+    - ``"stopped"``: the callback raised StopIteration.
+    - ``"running"``: in a callback, the fit is running.
+
+    Examples
+    --------
+    >>> from fpigauss import Status
+    >>> Status("stopped") == "stopped"
+    True
+    >>> Status.STOPPED.message
+    'the callback raised StopIteration'
+    """
 
     message: str
 

@@ -449,3 +449,10 @@ class TestValue:
         ClassStatistics.from_samples([[0.0], [1.0]], [0, 1]).save(path)
         with pytest.raises(InvalidInputError):
             ClassGaussians.load(path)
+
+
+def test_its_repr_is_one_line():
+    gaussians = ClassGaussians(np.zeros((30, 20)), np.ones((20,)), tied=True)
+    assert repr(gaussians) == (
+        "ClassGaussians(n_classes=30, dim=20, covariance='diagonal', tied=True)"
+    )

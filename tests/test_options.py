@@ -6,7 +6,7 @@ import warnings
 from copy import deepcopy
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -37,7 +37,11 @@ from fpigauss import (
     pairwise_kld,
     solve_fixed_point,
 )
+from fpigauss.covariance import FAMILIES, FamilyName
+from fpigauss.equations import EQUATIONS, EquationsName
 from fpigauss.fit._documented import declared_options
+from fpigauss.repulsion import REPULSIONS, PiName
+from fpigauss.solvers import SOLVERS, SolverName
 from tools.write_options import TARGET, rendered
 
 NAMES = [option.name for option in declared_options()]
@@ -73,6 +77,19 @@ def test_every_option_is_documented_and_in_the_signature(target):
         parameter = inspect.signature(target).parameters[option.name]
         if not (option.name == "lam" and target is not FixedPoint):
             assert parameter.default == option.default
+
+
+@pytest.mark.parametrize(
+    ("names", "registry"),
+    [
+        (FamilyName, FAMILIES),
+        (PiName, REPULSIONS),
+        (EquationsName, EQUATIONS),
+        (SolverName, {"auto": None, **SOLVERS}),
+    ],
+)
+def test_type_checkers_know_the_names(names, registry):
+    assert get_args(names) == tuple(registry)
 
 
 # -- the object ----------------------------------------------------------------------------
@@ -215,6 +232,15 @@ def test_an_unknown_option_names_the_nearest(name, nearest):
             assert all(known in str(caught.value) for known in NAMES)
         else:
             assert f"did you mean {nearest}?" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lamda", "lambda_", "lams"])
+def test_a_misspelled_lam_is_told_before_lam_is_missed(name):
+    z, y = blobs()
+    statistics = ClassStatistics.from_samples(z, y)
+    for run in (fit_fixed_point, lambda z, y, **o: solve_fixed_point(statistics, **o)):
+        with pytest.raises(UnknownOptionError, match=f"{name} is not an option.*did you mean lam"):
+            run(z, y, **{name: 1.0})
 
 
 # -- strategies as objects -----------------------------------------------------------------

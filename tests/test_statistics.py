@@ -442,3 +442,10 @@ class TestValue:
         _, means, covariances = two_pass(z, y, "dense")
         np.testing.assert_allclose(to_numpy(gaussians.means), means, rtol=0, atol=1e-12)
         np.testing.assert_allclose(to_numpy(gaussians.covariances), covariances, rtol=0, atol=1e-11)
+
+
+def test_its_repr_is_one_line():
+    statistics = ClassStatistics.from_samples(np.arange(24.0).reshape(12, 2), [0, 1, 2] * 4)
+    assert repr(statistics) == (
+        "ClassStatistics(n_classes=3, dim=2, n_samples=12, covariance='diagonal')"
+    )

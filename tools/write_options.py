@@ -49,15 +49,15 @@ def rendered() -> str:
         "",
         '__all__ = ["FixedPointOptions", "RefitOptions"]',
         *_typed(
-            "RefitOptions(TypedDict, total=False)",
-            "Every option of a fit that a refit of Gaussians passes on as it is.",
-            [option for option in options if option.name not in _OWN],
+            "FixedPointOptions",
+            "Every option of a fit except ``lam``, to annotate functions that pass them on.",
+            options,
             annotations,
         ),
         *_typed(
-            "FixedPointOptions(RefitOptions, total=False)",
-            "Every option of a fit except ``lam``.",
-            [option for option in options if option.name in _OWN],
+            "RefitOptions",
+            "Every option of a fit that a refit of Gaussians passes on as it is.",
+            [option for option in options if option.name not in _OWN],
             annotations,
         ),
     ]
@@ -79,13 +79,13 @@ def _imports(tree: ast.Module, annotations: Iterable[ast.expr]) -> Iterator[str]
 
 
 def _typed(
-    head: str,
+    name: str,
     doc: str,
     options: Iterable[Field[Any]],
     annotations: Mapping[str, ast.expr],
 ) -> Iterator[str]:
     """Write a class with one annotation per option."""
-    yield from ("", "", f"class {head}:", f'    """{doc}"""')
+    yield from ("", "", f"class {name}(TypedDict, total=False):", f'    """{doc}"""')
     for option in options:
         yield from ("", f"    {option.name}: {ast.unparse(annotations[option.name])}")
         yield from _docstring(option.metadata["doc"])

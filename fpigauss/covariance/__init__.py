@@ -1,11 +1,13 @@
 """Covariance families: a shape (diagonal, dense, isotropic), one per class or tied."""
 
+from typing import Literal, TypeAlias
+
 from fpigauss._array.checks import check_flag, check_strategy
 from fpigauss.covariance._base import CovarianceFamily, Factor
 from fpigauss.covariance._dense import Dense
 from fpigauss.covariance._diagonal import Diagonal
 from fpigauss.covariance._isotropic import Isotropic
-from fpigauss.covariance._shrinkage import check_shrinkage, shrunk
+from fpigauss.covariance._shrinkage import ShrinkageName, check_shrinkage, shrunk
 
 __all__ = [
     "FAMILIES",
@@ -13,11 +15,15 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Factor",
+    "FamilyName",
     "Isotropic",
+    "ShrinkageName",
     "check_shrinkage",
     "resolve_family",
     "shrunk",
 ]
+
+FamilyName: TypeAlias = Literal["diagonal", "dense", "isotropic"]
 
 #: The shapes by their public names.
 FAMILIES: dict[str, type[CovarianceFamily]] = {

@@ -1,12 +1,16 @@
 """Shrinkage of class covariances toward their own scaled identity."""
 
+from typing import Literal, TypeAlias
+
 from fpigauss._array.checks import as_number, check_choice
 from fpigauss._array.linalg import eye_like
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["check_shrinkage", "shrunk"]
+__all__ = ["ShrinkageName", "check_shrinkage", "shrunk"]
+
+ShrinkageName: TypeAlias = Literal["oas"]
 
 
 def check_shrinkage(value: object, name: str = "shrinkage") -> float | str:

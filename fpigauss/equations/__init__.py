@@ -1,6 +1,7 @@
 """Three sets of equations for the fixed point: stationary, printed, released."""
 
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from fpigauss._array.checks import check_strategy
 from fpigauss.equations._base import Equations
@@ -12,6 +13,7 @@ from fpigauss.equations._stationary import StationaryEquations
 __all__ = [
     "EQUATIONS",
     "Equations",
+    "EquationsName",
     "Evaluation",
     "Point",
     "PrintedEquations",
@@ -21,6 +23,8 @@ __all__ = [
     "Step",
     "resolve_equations",
 ]
+
+EquationsName: TypeAlias = Literal["stationary", "printed", "released"]
 
 #: The sets of equations by their public names.
 EQUATIONS: dict[str, Callable[[], Equations]] = {

@@ -2,7 +2,7 @@
 
 from typing import Any, Unpack
 
-from fpigauss.fit._documented import with_options
+from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._fixed_point import FixedPoint
 from fpigauss.fit._typed_options import FixedPointOptions
 from fpigauss.result import FixedPointResult
@@ -12,6 +12,7 @@ __all__ = ["fit_fixed_point", "solve_fixed_point"]
 
 
 @with_options
+@checked_names
 def fit_fixed_point(
     z: Any,
     y: Any,
@@ -88,6 +89,7 @@ def fit_fixed_point(
 
 
 @with_options
+@checked_names
 def solve_fixed_point(
     statistics: ClassStatistics,
     lam: float,

@@ -1,15 +1,16 @@
 """Signatures and docstrings of whatever takes the options of a fit, from their declaration."""
 
+import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field, fields
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from fpigauss.fit._options import Options
+from fpigauss.fit._options import Options, check_option_names
 
-__all__ = ["declared_options", "documented", "with_options"]
+__all__ = ["checked_names", "declared_options", "documented", "with_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
@@ -21,6 +22,18 @@ def declared_options(*, without: Iterable[str] = ()) -> list[Field[Any]]:
     """List the fields of ``Options`` that are options."""
     left_out = set(without)
     return [field for field in fields(Options) if field.init and field.name not in left_out]
+
+
+def checked_names(function: F) -> F:
+    """Refuse unknown options before Python misses an argument: "lamda" for "lam", say."""
+    own = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        check_option_names([name for name in kwargs if name not in own])
+        return function(*args, **kwargs)
+
+    return cast(F, checked)
 
 
 def with_options(function: F, *, without: Iterable[str] = ()) -> F:
@@ -78,7 +91,7 @@ def _fill(target: Any, without: Iterable[str] = ()) -> None:
 def _shown(field: Field[Any], hint: Any) -> str:
     """Write the type and the default of an option as numpydoc does."""
     alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    kinds = list(_kinds(alternatives, field.metadata["names"]))
+    kinds = list(_kinds(alternatives))
     *most, last = kinds
     listed = f"{', '.join(most)} or {last}" if most else last
     if field.default is None:
@@ -87,15 +100,12 @@ def _shown(field: Field[Any], hint: Any) -> str:
     return f"{listed}, default {default}"
 
 
-def _kinds(alternatives: Iterable[Any], names: Mapping[str, object] | None) -> Iterator[str]:
+def _kinds(alternatives: Iterable[Any]) -> Iterator[str]:
+    """Write each alternative but None: a set of names, a class, or "callable"."""
     for kind in alternatives:
-        if kind is NoneType:
-            continue
         if get_origin(kind) is Literal:
             yield _set_of(get_args(kind))
-        elif kind is str and names is not None:
-            yield _set_of(names)
-        else:
+        elif kind is not NoneType:
             yield "callable" if get_origin(kind) is not None else kind.__name__
 
 

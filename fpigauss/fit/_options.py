@@ -1,7 +1,7 @@
 """The options of a fit, each declared once: name, type, default, documentation and check."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal, Self, TypeAlias
 
@@ -14,13 +14,19 @@ from fpigauss._array.checks import (
     check_whole,
 )
 from fpigauss._array.typing import PiFunction
-from fpigauss.covariance import FAMILIES, CovarianceFamily, check_shrinkage, resolve_family
-from fpigauss.equations import EQUATIONS, Equations, resolve_equations
+from fpigauss.covariance import (
+    CovarianceFamily,
+    FamilyName,
+    ShrinkageName,
+    check_shrinkage,
+    resolve_family,
+)
+from fpigauss.equations import Equations, EquationsName, resolve_equations
 from fpigauss.errors import InvalidInputError, UnknownOptionError
 from fpigauss.gaussians import ClassGaussians
-from fpigauss.repulsion import REPULSIONS, Repulsion, resolve_repulsion
+from fpigauss.repulsion import PiName, Repulsion, resolve_repulsion
 from fpigauss.result import FixedPointResult
-from fpigauss.solvers import SOLVERS, Solver, resolve_solver
+from fpigauss.solvers import Solver, SolverName, resolve_solver
 
 __all__ = ["Callback", "InitName", "Options", "Strategies", "UpdateName", "check_option_names"]
 
@@ -73,14 +79,9 @@ def _resolved_later(value: object, name: str) -> object:
     return value
 
 
-def option(
-    default: Any,
-    doc: str,
-    check: Callable[[object, str], Any] = _resolved_later,
-    names: Mapping[str, object] | None = None,
-) -> Any:
-    """Declare an option: its default, documentation, check, and the names that it accepts."""
-    return field(default=default, metadata={"doc": doc, "check": check, "names": names})
+def option(default: Any, doc: str, check: Callable[[object, str], Any] = _resolved_later) -> Any:
+    """Declare an option: its default, documentation and check; its annotation names its values."""
+    return field(default=default, metadata={"doc": doc, "check": check})
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,9 +94,7 @@ class Options:
         _check_lam,
     )
     _: KW_ONLY
-    covariance: str | CovarianceFamily = option(
-        "diagonal", "The covariance family.", names=FAMILIES
-    )
+    covariance: FamilyName | CovarianceFamily = option("diagonal", "The covariance family.")
     tied: bool = option(
         False,
         "One covariance shared by all classes. Tied families have a minimum for every ``lam``; "
@@ -111,23 +110,20 @@ class Options:
         "Gaussians of the same family, dimension and classes.",
         _check_init,
     )
-    pi: str | float | PiFunction | Repulsion = option(
+    pi: PiName | float | PiFunction | Repulsion = option(
         "forward",
         "pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the "
         "initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences "
         "that returns a positive number or (K, K) matrix.",
-        names=REPULSIONS,
     )
     alpha: float = option(1.0, "The scale of pi, > 0.", check_positive)
-    equations: str | Equations = option(
+    equations: EquationsName | Equations = option(
         "stationary",
         "The paper's equations: exact, as printed, or as in the authors' code.",
-        names=EQUATIONS,
     )
-    solver: str | Solver = option(
+    solver: SolverName | Solver = option(
         "auto",
         '"auto" is "accelerated" for the stationary equations and "picard" for the others.',
-        names={"auto": None, **SOLVERS},
     )
     max_iter: int = option(
         1000,
@@ -140,11 +136,10 @@ class Options:
         "The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations.",
         check_nonnegative,
     )
-    shrinkage: float | str = option(
+    shrinkage: float | ShrinkageName = option(
         0.0,
         "Shrink each class covariance toward its own scaled identity first, by a part in [0, 1].",
         check_shrinkage,
-        names={"oas": None},
     )
     memory_limit: int = option(
         2**30,
@@ -201,7 +196,7 @@ class Options:
         return self.update != "means"
 
 
-def check_option_names(options: Mapping[str, object]) -> None:
+def check_option_names(options: Iterable[str]) -> None:
     """Raise UnknownOptionError for the first keyword that is not an option of a fit."""
     known = [declared.name for declared in fields(Options) if declared.init]
     for name in options:

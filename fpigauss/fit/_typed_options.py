@@ -6,23 +6,34 @@ Written from ``Options`` by ``python -m tools.write_options``: change them there
 from typing import TypedDict
 
 from fpigauss._array.typing import PiFunction
-from fpigauss.covariance import CovarianceFamily
-from fpigauss.equations import Equations
+from fpigauss.covariance import CovarianceFamily, FamilyName, ShrinkageName
+from fpigauss.equations import Equations, EquationsName
 from fpigauss.fit._options import Callback, InitName, UpdateName
 from fpigauss.gaussians import ClassGaussians
-from fpigauss.repulsion import Repulsion
-from fpigauss.solvers import Solver
+from fpigauss.repulsion import PiName, Repulsion
+from fpigauss.solvers import Solver, SolverName
 
 __all__ = ["FixedPointOptions", "RefitOptions"]
 
 
-class RefitOptions(TypedDict, total=False):
-    """Every option of a fit that a refit of Gaussians passes on as it is."""
+class FixedPointOptions(TypedDict, total=False):
+    """Every option of a fit except ``lam``, to annotate functions that pass them on."""
+
+    covariance: FamilyName | CovarianceFamily
+    """The covariance family."""
+
+    tied: bool
+    """One covariance shared by all classes. Tied families have a minimum for every ``lam``;
+    per-class ones with ``pi="forward"`` have one below ``critical_lam``."""
 
     update: UpdateName
     """What is updated; the rest stays as initialized."""
 
-    pi: str | float | PiFunction | Repulsion
+    init: InitName | ClassGaussians
+    """Class means with class covariances, or with identity covariances; or, as a warm start,
+    Gaussians of the same family, dimension and classes."""
+
+    pi: PiName | float | PiFunction | Repulsion
     """pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the
     initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences that
     returns a positive number or (K, K) matrix."""
@@ -30,10 +41,10 @@ class RefitOptions(TypedDict, total=False):
     alpha: float
     """The scale of pi, > 0."""
 
-    equations: str | Equations
+    equations: EquationsName | Equations
     """The paper's equations: exact, as printed, or as in the authors' code."""
 
-    solver: str | Solver
+    solver: SolverName | Solver
     """"auto" is "accelerated" for the stationary equations and "picard" for the others."""
 
     max_iter: int
@@ -43,7 +54,49 @@ class RefitOptions(TypedDict, total=False):
     tol: float
     """The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations."""
 
-    shrinkage: float | str
+    shrinkage: float | ShrinkageName
+    """Shrink each class covariance toward its own scaled identity first, by a part in [0,
+    1]."""
+
+    memory_limit: int
+    """The largest number of bytes for the pairwise part, and again for the solver's history."""
+
+    progress: bool
+    """Show a progress bar."""
+
+    callback: Callback | None
+    """Called with a FixedPointResult of status "running" after every accepted step; stops the
+    fit by raising StopIteration."""
+
+
+class RefitOptions(TypedDict, total=False):
+    """Every option of a fit that a refit of Gaussians passes on as it is."""
+
+    update: UpdateName
+    """What is updated; the rest stays as initialized."""
+
+    pi: PiName | float | PiFunction | Repulsion
+    """pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the
+    initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences that
+    returns a positive number or (K, K) matrix."""
+
+    alpha: float
+    """The scale of pi, > 0."""
+
+    equations: EquationsName | Equations
+    """The paper's equations: exact, as printed, or as in the authors' code."""
+
+    solver: SolverName | Solver
+    """"auto" is "accelerated" for the stationary equations and "picard" for the others."""
+
+    max_iter: int
+    """The largest number of evaluations (passes over all pairs of classes), not counting the
+    one at the start."""
+
+    tol: float
+    """The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations."""
+
+    shrinkage: float | ShrinkageName
     """Shrink each class covariance toward its own scaled identity first, by a part in [0,
     1]."""
 
@@ -53,21 +106,3 @@ class RefitOptions(TypedDict, total=False):
     callback: Callback | None
     """Called with a FixedPointResult of status "running" after every accepted step; stops the
     fit by raising StopIteration."""
-
-
-class FixedPointOptions(RefitOptions, total=False):
-    """Every option of a fit except ``lam``."""
-
-    covariance: str | CovarianceFamily
-    """The covariance family."""
-
-    tied: bool
-    """One covariance shared by all classes. Tied families have a minimum for every ``lam``;
-    per-class ones with ``pi="forward"`` have one below ``critical_lam``."""
-
-    init: InitName | ClassGaussians
-    """Class means with class covariances, or with identity covariances; or, as a warm start,
-    Gaussians of the same family, dimension and classes."""
-
-    progress: bool
-    """Show a progress bar."""

@@ -43,7 +43,7 @@ _BLOCK_BYTES = 2**24
 _BLOCK_ROWS = 512
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassGaussians:
     r"""K Gaussians N(mu_y, Sigma_y), one per class, with equal prior weights.
 
@@ -100,6 +100,15 @@ class ClassGaussians:
             classes=self.classes,
         ).items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """Describe the Gaussians, without their numbers."""
+        covariance = self.covariance if isinstance(self.covariance, str) else self.family
+        tied = ", tied=True" if self.tied and isinstance(self.covariance, str) else ""
+        return (
+            f"ClassGaussians(n_classes={self.n_classes}, dim={self.dim}, "
+            f"covariance={covariance!r}{tied})"
+        )
 
     # -- what they are ---------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ the paper's kernel K_yy'.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from fpigauss._array.checks import check_strategy
 from fpigauss._deprecated import renamed
@@ -25,10 +25,13 @@ __all__ = [
     "InitialRepulsion",
     "MeanRepulsion",
     "NoRepulsion",
+    "PiName",
     "Repulsion",
     "critical_lam",
     "resolve_repulsion",
 ]
+
+PiName: TypeAlias = Literal["forward", "mean", "initial"]
 
 #: The choices of pi by their public names.
 REPULSIONS: dict[str, Callable[[], Repulsion]] = {

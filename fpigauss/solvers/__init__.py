@@ -1,6 +1,7 @@
 """Solvers of the fixed point: picard, guarded, accelerated; the loop is written once."""
 
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from fpigauss._array.checks import check_strategy
 from fpigauss.equations import Equations
@@ -19,9 +20,12 @@ __all__ = [
     "Picard",
     "Runaway",
     "Solver",
+    "SolverName",
     "iterate",
     "resolve_solver",
 ]
+
+SolverName: TypeAlias = Literal["auto", "accelerated", "guarded", "picard"]
 
 #: The solvers by their public names, without "auto".
 SOLVERS: dict[str, Callable[[], Solver]] = {

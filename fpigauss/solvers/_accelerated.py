@@ -33,7 +33,9 @@ class _Memory:
 
 @dataclass(frozen=True)
 class Accelerated(Solver):
-    """Quasi-Newton steps on u and S (mu <- mu + F u, F <- F exp(S / 2)).
+    """The default solver: quasi-Newton steps, with backtracking as in ``Guarded``.
+
+    L-BFGS on u and S, the coordinates of the moving frame (mu <- mu + F u, F <- F exp(S / 2)).
 
     Pairs stored in these coordinates need no transport from one frame to the next. The linearized
     update is the initial inverse Hessian. If a direction fails, the update itself is tried, as in

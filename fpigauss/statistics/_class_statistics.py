@@ -38,7 +38,7 @@ from fpigauss.statistics._rows import as_rows
 __all__ = ["ClassStatistics"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassStatistics:
     r"""Counts, means and covariances of labeled latents, per class.
 
@@ -106,6 +106,14 @@ class ClassStatistics:
             ("classes", classes),
         ]:
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """Describe the statistics, without their numbers."""
+        total = float(namespace(self.counts).sum(self.counts))
+        return (
+            f"ClassStatistics(n_classes={self.n_classes}, dim={self.dim}, "
+            f"n_samples={total:g}, covariance={self.covariance!r})"
+        )
 
     # -- what they are ---------------------------------------------------------------------
 

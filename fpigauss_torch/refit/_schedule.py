@@ -47,8 +47,8 @@ class FixedPointSchedule:
         The weight of the repulsion, >= 0; or a function of the epoch that gives it. The default is
         what our experiments recommend: 100 K^2 with ``alpha`` 10, for Gaussians that share their
         covariance, ideally a single variance (``covariance="isotropic", tied=True``). With one
-        covariance per class, such a strong repulsion has no minimum, or one where a class is blown
-        up: pass a ``lam`` in that case.
+        covariance per class, such a strong repulsion has no minimum, or one where a class is
+        inflated: pass a ``lam`` in that case.
     epochs : collection of int or callable
         The epochs (from 0) before which to refit; or a function of the epoch that says
         whether to refit: ``lambda epoch: epoch % 5 == 0``.
@@ -63,11 +63,12 @@ class FixedPointSchedule:
     options : mapping
         The former place of ``fit``, ``accept`` and ``init``; deprecated.
     fit : FixedPoint, optional
-        The options of every refit. With a ``fit`` and no lam, the recommended one is taken to the
-        ``alpha`` of the fit, at which a repulsion as strong as that with ``alpha`` 10 has another
-        lam.
+        The options of every refit. If neither ``lam`` nor the fit has a lam, the recommended one is
+        converted to the ``alpha`` of the fit, so that lam exp(-1/alpha) / alpha stays the same:
+        100 K^2 at alpha = 10, 24.6 K^2 at alpha = 1.
     accept : collection of str
-        Statuses of a fit whose Gaussians replace the old ones.
+        Statuses of a fit whose Gaussians replace the old ones: by default "converged",
+        "max_iter" and "stalled".
     init : "current", optional
         Start from the present Gaussians, as in ``refit_``, and not as ``fit`` says.
 
