@@ -22,6 +22,9 @@ read in the order in which the data flow, tell the algorithm:
 ``interface`` holds what packages built on this one import in addition to the public names.
 """
 
+import sys
+
+from fpigauss._deprecated import forward_old_addresses
 from fpigauss.covariance import CovarianceFamily, Dense, Diagonal, Factor, Isotropic
 from fpigauss.divergence import pairwise_kld
 from fpigauss.equations import (
@@ -93,3 +96,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+forward_old_addresses(sys.modules[__name__], {"_errors": "errors"})  # pickled errors refer to it

@@ -1,7 +1,8 @@
 """What packages built on the core import from it in addition to its public names.
 
-Input checks with the messages of this package, resolution of names to strategies, and the few
-array functions that such packages need. The promise of the public names covers them too: what
+Input checks with the messages of this package, resolution of names to strategies, the few array
+functions that such packages need, and warnings: those of a line of the user's, and those of former
+names. The promise of the public names covers them too: what
 moves keeps a deprecated alias for one release.
 """
 
@@ -13,7 +14,9 @@ from fpigauss._array.checks import (
     check_positive_integer,
     check_whole,
 )
+from fpigauss._deprecated import forward_old_addresses, renamed
 from fpigauss._progress import progress_bar
+from fpigauss._warnings import warn_user
 from fpigauss.covariance import resolve_family, shrunk
 from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
@@ -29,9 +32,12 @@ __all__ = [
     "check_positive_integer",
     "check_sample_weight",
     "check_whole",
+    "forward_old_addresses",
     "progress_bar",
+    "renamed",
     "resolve_family",
     "resolve_repulsion",
     "shrunk",
+    "warn_user",
     "with_options",
 ]

@@ -30,7 +30,8 @@ Flow libraries are imported only by their own codecs and bases, and only when th
 import sys
 
 from fpigauss import __version__
-from fpigauss_torch._moved import forward_old_addresses
+from fpigauss.interface import forward_old_addresses
+from fpigauss_torch._moved import MOVED, NOT_PUBLIC
 from fpigauss_torch._support import ClassDensity, RefitRejectedError
 from fpigauss_torch.augment import (
     LatentAugmentation,
@@ -81,4 +82,4 @@ __all__ = [
     "without_context",
 ]
 
-forward_old_addresses(sys.modules[__name__])
+forward_old_addresses(sys.modules[__name__], MOVED, NOT_PUBLIC)

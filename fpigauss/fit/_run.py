@@ -1,14 +1,13 @@
 """A fit from statistics to its result, and the warnings at its end."""
 
 import math
-import sys
-import warnings
 from collections.abc import Iterator
 
 from fpigauss._array.checks import check_range
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss._progress import fit_bar
+from fpigauss._warnings import warn_user
 from fpigauss.equations import Evaluation
 from fpigauss.errors import ConvergenceWarning, UnboundedObjectiveWarning
 from fpigauss.fit._options import Options
@@ -30,7 +29,7 @@ def solved(
     setup = prepare(statistics, options, lam, source, like)
     equations = options.strategies.equations
     if lam >= setup.lam_star and equations.runs_away:
-        _warn(UnboundedObjectiveWarning, f"lam={lam:g}: {_no_minimum(setup)}")
+        warn_user(f"lam={lam:g}: {_no_minimum(setup)}", UnboundedObjectiveWarning)
 
     callback = options.callback
 
@@ -62,7 +61,7 @@ def solved(
             advance=advance,
         )
     for category, message in _warnings_of(outcome, setup):
-        _warn(category, message)
+        warn_user(message, category)
     return _result(setup, outcome, like)
 
 
@@ -127,11 +126,3 @@ def _no_minimum(setup: Setup) -> str:
         "with this pi and per-class covariances there is no sharp lam* below which a minimum is "
         f"certain; remedies: {remedies}"
     )
-
-
-def _warn(category: type[Warning], message: str) -> None:
-    """Warn at the line that called for the fit, through whichever function of this package."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("fpigauss.fit."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)

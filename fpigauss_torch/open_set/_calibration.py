@@ -1,12 +1,12 @@
 """How confident a posterior may be: a temperature from held-out samples."""
 
-import warnings
 from typing import Any
 
 import torch
 from scipy.optimize import brentq
 
 from fpigauss import ConvergenceWarning, InvalidInputError
+from fpigauss.interface import warn_user
 from fpigauss_torch._support import hard_labels
 
 __all__ = ["calibrate_temperature"]
@@ -99,10 +99,9 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
 
 
 def _without_minimum(instead: float, why: str) -> float:
-    warnings.warn(
+    warn_user(
         f"class_log_prob has no best temperature: {why}; {instead:g} is returned, calibrate on "
         "more held-out rows",
         ConvergenceWarning,
-        stacklevel=3,
     )
     return instead

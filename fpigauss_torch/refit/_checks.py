@@ -12,7 +12,7 @@ from fpigauss import InvalidInputError
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 
-__all__ = ["check_initialized", "check_loader", "fitted_of", "flow_of"]
+__all__ = ["check_initialized", "check_loader", "coincide", "fitted_of", "flow_of"]
 
 
 def flow_of(model: Any, name: str = "model") -> ClassFlow:
@@ -41,6 +41,11 @@ def fitted_of(flow: ClassFlow) -> LatentGaussians:
     """Return the Gaussians of a flow that ``flow_of`` has checked."""
     assert isinstance(flow.gaussians, LatentGaussians)
     return flow.gaussians
+
+
+def coincide(gaussians: LatentGaussians) -> bool:
+    """Return ``gaussians.coincide``, which was this function."""
+    return gaussians.coincide
 
 
 def check_initialized(flow: nn.Module) -> None:

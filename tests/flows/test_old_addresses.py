@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from coupling import coupling_model
 
 import fpigauss_torch
 import fpigauss_torch.open_set
@@ -65,6 +66,63 @@ def test_a_pickled_error_is_read_again_after_its_class_moved():
     error = b"cfpigauss_torch._errors\nRefitRejectedError\n."
     with pytest.warns(DeprecationWarning, match="has moved"):
         assert pickle.loads(error) is fpigauss_torch.RefitRejectedError
+
+
+def test_a_pickled_density_is_read_again_after_its_class_moved():
+    density = fpigauss_torch.LatentGaussians(2, 3).density()
+    written = pickle.dumps(density, protocol=0)
+    old = written.replace(type(density).__module__.encode(), b"fpigauss_torch._density")
+    assert old != written
+    with pytest.warns(DeprecationWarning, match="has moved"):
+        read = pickle.loads(old)
+    assert type(read) is fpigauss_torch.ClassDensity
+    assert read.means.shape == (2, 3)
+
+
+#: Names that former modules declared public, and that were not meant to be.
+NOT_PUBLIC = [
+    ("gaussians", "ACCEPTED"),
+    ("perturbation", "check_partners"),
+    ("perturbation", "check_strength"),
+    ("principal_axes", "check_n_axes"),
+    ("principal_axes", "prior_of"),
+    ("refit", "check_loader"),
+    ("refit", "coincide"),
+    ("refit", "flow_of"),
+]
+
+
+@pytest.mark.parametrize(("module", "name"), NOT_PUBLIC)
+def test_a_name_that_is_not_public_anymore_is_found_with_a_warning(module, name):
+    names = {}
+    with pytest.warns(DeprecationWarning, match=name) as caught:
+        exec(f"from fpigauss_torch.{module} import {name}", names)
+    message = f"fpigauss_torch.{module}.{name} is not public anymore; it will be removed in the "
+    # Python looks a name in a package up twice; where filters show a line once, it warns once
+    assert {str(warning.message) for warning in caught} == {f"{message}next release"}
+    assert {warning.filename for warning in caught} == {"<string>"}
+    assert name == "ACCEPTED" or callable(names[name])
+
+
+def test_names_that_are_not_public_anymore_do_what_they_did():
+    model = coupling_model(2, 3)
+    with pytest.warns(DeprecationWarning, match="not public anymore"):
+        assert fpigauss_torch.refit.coincide(model.gaussians)
+    with pytest.warns(DeprecationWarning, match="not public anymore"):
+        assert fpigauss_torch.refit.flow_of(model) is model
+    with pytest.warns(DeprecationWarning, match="not public anymore"):
+        assert fpigauss_torch.gaussians.ACCEPTED == ("converged", "max_iter", "stalled")
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_a_star_import_from_a_former_module_gives_its_names(module):
+    former = {*NAMES[module], *(name for where, name in NOT_PUBLIC if where == module)}
+    old = importlib.import_module(f"fpigauss_torch.{module}")
+    assert former <= set(old.__all__) <= set(dir(old))
+    names = {}
+    with pytest.warns(DeprecationWarning, match="has moved|not public anymore"):
+        exec(f"from fpigauss_torch.{module} import *", names)
+    assert former <= set(names)
 
 
 @pytest.mark.parametrize("module", NAMES)
