@@ -16,6 +16,10 @@ from fpigauss_torch._support.options import (
     Refit,
     RefitInit,
     check_accepted,
+    check_fit,
+    check_lam_once,
+    lam_apart,
+    starts_from_data,
     with_refit_options,
 )
 
@@ -27,6 +31,8 @@ __all__ = [
     "RefitRejectedError",
     "as_generator",
     "check_accepted",
+    "check_fit",
+    "check_lam_once",
     "check_latents",
     "check_outside_backward",
     "check_statistics",
@@ -35,9 +41,11 @@ __all__ = [
     "evaluating",
     "hard_labels",
     "label_tensor",
+    "lam_apart",
     "mixture",
     "modes_restored",
     "soft_labels",
+    "starts_from_data",
     "with_refit_options",
     "working_dtype",
 ]

@@ -1,5 +1,6 @@
 """What a refit is asked for: the fit, as a FixedPoint, and how it may end."""
 
+import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeAlias, TypeVar
@@ -11,10 +12,21 @@ from fpigauss import (
     FixedPoint,
     InvalidInputError,
     Status,
+    UnknownOptionError,
 )
-from fpigauss.interface import with_options
+from fpigauss.interface import RefitOptions, with_options
 
-__all__ = ["ACCEPTED", "Refit", "RefitInit", "check_accepted", "with_refit_options"]
+__all__ = [
+    "ACCEPTED",
+    "Refit",
+    "RefitInit",
+    "check_accepted",
+    "check_fit",
+    "check_lam_once",
+    "lam_apart",
+    "starts_from_data",
+    "with_refit_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,6 +35,9 @@ RefitInit: TypeAlias = Literal["current", "data", "identity"] | ClassGaussians
 
 #: How a fit may end for its Gaussians to be taken over.
 ACCEPTED = ("converged", "max_iter", "stalled")
+
+#: What a refit takes by name.
+_NAMES = ("lam", "fit", "init", "accept", "progress", *RefitOptions.__annotations__)
 
 
 @dataclass(frozen=True)
@@ -42,21 +57,14 @@ class Refit:
         init: RefitInit | None = None,
     ) -> Self:
         """Combine ``lam``, a ``fit`` and single options, which replace those of the fit."""
-        if fit is not None and not isinstance(fit, FixedPoint):
-            raise InvalidInputError(f"fit is a {type(fit).__name__}; pass a fpigauss.FixedPoint")
-        for name in ("covariance", "tied"):
-            if name in options:
-                raise InvalidInputError(
-                    f"{name} is not an option of a refit; make LatentGaussians with {name}="
-                )
-        fit = FixedPoint() if fit is None else fit
-        if lam is not None and fit.lam is not None:
-            raise InvalidInputError(
-                f"lam is given twice, as {lam!r} and in fit as {fit.lam:g}; leave out one of them"
-            )
+        fit = check_fit(fit)
+        check_lam_once(lam, fit)
+        _check_names(options)
         given = dict(options)
         from_current = isinstance(init, str) and init == "current"
-        if init is not None and not from_current:
+        if from_current:
+            given["init"] = "data"  # while all means are equal
+        elif init is not None:
             given["init"] = init
         if lam is not None:
             given["lam"] = lam
@@ -76,6 +84,54 @@ class Refit:
                 f"{_described(family)} ones; leave covariance and tied out of fit"
             )
         return replace(self.fit, covariance=family, tied=family.tied)
+
+
+def check_fit(fit: Any) -> FixedPoint:
+    """Check that ``fit`` is a FixedPoint; without one, return that of the defaults."""
+    if fit is not None and not isinstance(fit, FixedPoint):
+        raise InvalidInputError(f"fit is a {type(fit).__name__}; pass a fpigauss.FixedPoint")
+    return FixedPoint() if fit is None else fit
+
+
+def check_lam_once(lam: Any, fit: FixedPoint) -> None:
+    """Raise an error if there is a lam both beside the fit and in it."""
+    if lam is not None and fit.lam is not None:
+        shown = "a function" if callable(lam) else repr(lam)
+        raise InvalidInputError(
+            f"lam is given twice, as {shown} and in fit as {fit.lam:g}; leave out one of them"
+        )
+
+
+def lam_apart(lam: float | None, fit: Any) -> tuple[float | None, Any]:
+    """Take the lam out of the fit if it is only there.
+
+    What overrides ``LatentGaussians.solve_`` may expect it by position, as it was always passed
+    before there was a ``fit``.
+    """
+    if lam is None and isinstance(fit, FixedPoint):
+        return fit.lam, replace(fit, lam=None)
+    return lam, fit
+
+
+def starts_from_data(fit: FixedPoint) -> bool:
+    """Return whether a fit has no start of its own."""
+    return isinstance(fit.init, str) and fit.init == "data"
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    """Raise an error for the first option that a refit does not take."""
+    for name in options:
+        if name in ("covariance", "tied"):
+            raise InvalidInputError(
+                f"{name} is not an option of a refit; make LatentGaussians with {name}="
+            )
+        if name not in _NAMES:
+            begun = [known for known in _NAMES if known.startswith(name)]
+            nearest = begun or difflib.get_close_matches(name, _NAMES, n=1)
+            remedy = (
+                f"did you mean {nearest[0]}?" if nearest else f"pass one of {', '.join(_NAMES)}"
+            )
+            raise UnknownOptionError(f"{name} is not an option of a refit; {remedy}")
 
 
 def with_refit_options(function: F) -> F:

@@ -18,7 +18,7 @@ from fpigauss import (
     InvalidInputError,
     critical_lam,
 )
-from fpigauss.interface import RefitOptions, check_sample_weight
+from fpigauss.interface import RefitOptions, check_sample_weight, warn_user
 from fpigauss_torch._support import (
     ACCEPTED,
     Refit,
@@ -30,6 +30,7 @@ from fpigauss_torch._support import (
     check_statistics,
     checked_at_backward,
     hard_labels,
+    lam_apart,
     with_refit_options,
 )
 from fpigauss_torch.gaussians._buffers import GaussianBuffers
@@ -156,6 +157,7 @@ class LatentGaussians(GaussianBuffers):
             classes=range(self.n_classes),
             sample_weight=sample_weight,
         )
+        lam, fit = lam_apart(lam, fit)
         return self.solve_(
             statistics, lam, fit=fit, init=init, accept=accept, progress=progress, **options
         )
@@ -209,7 +211,7 @@ class LatentGaussians(GaussianBuffers):
                 result,
             )
         for warning in caught:
-            warnings.warn(warning.message, stacklevel=2)
+            warn_user(warning.message, warning.category)
         self.assign_(result.gaussians)
         return result
 

@@ -16,7 +16,14 @@ from fpigauss import (
     InvalidInputError,
 )
 from fpigauss.interface import RefitOptions, shrunk
-from fpigauss_torch._support import ACCEPTED, Refit, check_latents
+from fpigauss_torch._support import (
+    ACCEPTED,
+    Refit,
+    check_fit,
+    check_latents,
+    lam_apart,
+    starts_from_data,
+)
 from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = ["Extended", "add_class"]
@@ -33,7 +40,6 @@ class Extended(NamedTuple):
     result: FixedPointResult
 
 
-@torch.no_grad()
 def add_class(
     gaussians: LatentGaussians,
     statistics: ClassStatistics,
@@ -96,24 +102,25 @@ def add_class(
     check_latents(z_new, gaussians.dim, gaussians.means.device)
     if z_new.shape[0] == 0:
         raise InvalidInputError("z_new has no row; pass latents of the new class")
-    n_classes, family = gaussians.n_classes, gaussians.family
-    own = ClassStatistics.from_samples(
-        z_new.detach().to(gaussians.means.dtype),
-        np.full(z_new.shape[0], n_classes),
-        covariance=gaussians.statistics_kind,
-    )
-    merged = replace(statistics, closed=False).merge(own)
-    if "init" in options:
+    if "init" in options or not starts_from_data(check_fit(fit)):
         raise InvalidInputError(
             "init is not an option here: the fit starts from the present Gaussians; leave it out"
         )
     refit = Refit.checked(lam, fit, options)
-    start = _start(gaussians, own, refit.fit.shrinkage)
-    extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
-    extended.to(gaussians.means.device)
-    result = extended.solve_(
-        merged, fit=replace(refit.fit, init=start), accept=accept, progress=progress
-    )
+    n_classes, family = gaussians.n_classes, gaussians.family
+    # a decorator of torch's would be the line that warnings point to
+    with torch.no_grad():
+        own = ClassStatistics.from_samples(
+            z_new.detach().to(gaussians.means.dtype),
+            np.full(z_new.shape[0], n_classes),
+            covariance=gaussians.statistics_kind,
+        )
+        merged = replace(statistics, closed=False).merge(own)
+        start = _start(gaussians, own, refit.fit.shrinkage)
+        extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
+        extended.to(gaussians.means.device)
+        weight, fit = lam_apart(None, replace(refit.fit, init=start))
+        result = extended.solve_(merged, weight, fit=fit, accept=accept, progress=progress)
     return Extended(extended, replace(merged, closed=statistics.closed), result)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fpigauss import ClassStatistics, FixedPoint, FixedPointResult
+from fpigauss_torch._support import check_fit
 from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = ["DataGaussians"]
@@ -89,5 +90,4 @@ class DataGaussians(LatentGaussians):
         InvalidInputError, RefitRejectedError
             As in ``LatentGaussians.fit_``.
         """
-        fit = FixedPoint() if fit is None else fit
-        return super().solve_(statistics, fit=replace(fit, lam=0.0), **options)
+        return super().solve_(statistics, 0.0, fit=replace(check_fit(fit), lam=None), **options)

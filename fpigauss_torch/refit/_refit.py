@@ -21,6 +21,7 @@ from fpigauss_torch._support import (
     RefitInit,
     check_accepted,
     check_outside_backward,
+    lam_apart,
     with_refit_options,
 )
 from fpigauss_torch.flow import ClassFlow
@@ -142,12 +143,16 @@ def refit_(
     check_alike("model and copies", [_signature(flow) for flow in flows])
     progress = (progress or refit.fit.progress) and is_first()
     gathered = [gather_statistics(flow, loader, device=device, progress=progress) for flow in flows]
-    fit = replace(refit.fit, progress=progress)
+    weight, fit = lam_apart(None, replace(refit.fit, progress=progress))
     with raised_together(), unlike_training():
         # nothing is replaced before all of them are accepted
         results = [
             copy.deepcopy(fitted_of(flow)).solve_(
-                statistics, fit=fit, init="current" if refit.from_current else None, accept=accepted
+                statistics,
+                weight,
+                fit=fit,
+                init="current" if refit.from_current else None,
+                accept=accepted,
             )
             for flow, statistics in zip(flows, gathered, strict=True)
         ]

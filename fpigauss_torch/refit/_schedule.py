@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -10,14 +9,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from fpigauss import FixedPoint, FixedPointResult, InvalidInputError
-from fpigauss.interface import RefitOptions, check_flag, check_whole
+from fpigauss import FixedPoint, FixedPointResult, ForwardRepulsion, InvalidInputError
+from fpigauss.interface import RefitOptions, check_flag, check_whole, warn_user
 from fpigauss_torch._support import (
     ACCEPTED,
     Refit,
     check_accepted,
+    check_fit,
+    check_lam_once,
     check_outside_backward,
     modes_restored,
+    starts_from_data,
 )
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
@@ -33,6 +35,17 @@ _LAM_PER_PAIR = 100.0
 _ALPHA = 10.0
 #: One step of the fixed point, from the Gaussians as they are.
 _SINGLE: RefitOptions = {"solver": "picard", "max_iter": 1, "tol": 0.0}
+
+
+class _Taken(dict[str, Any]):
+    """What is left of former options: nothing but the fit that was made of them.
+
+    It is an argument that ``dataclasses.replace`` passes on, unlike a private field.
+    """
+
+    def __init__(self, fit: FixedPoint | None = None) -> None:
+        super().__init__()
+        self.fit = fit
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,8 @@ class FixedPointSchedule:
     fit : FixedPoint, optional
         The options of every refit. If neither ``lam`` nor the fit has a lam, the recommended one is
         converted to the ``alpha`` of the fit, so that lam exp(-1/alpha) / alpha stays the same:
-        100 K^2 at alpha = 10, 24.6 K^2 at alpha = 1.
+        100 K^2 at alpha = 10, 24.6 K^2 at alpha = 1. It is for ``pi="forward"``; pass a ``lam``
+        with another pi.
     accept : collection of str
         Statuses of a fit whose Gaussians replace the old ones: by default "converged",
         "max_iter" and "stalled".
@@ -103,6 +117,19 @@ class FixedPointSchedule:
     fit: FixedPoint | None = None
     accept: Collection[str] = ACCEPTED
     init: Literal["current"] | None = None
+    #: Whether the recommended lam stays 100 K^2 whatever the fit, as it did with former options.
+    _as_formerly: bool = field(default=False, init=False, repr=False)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Adopt a ``force`` that a subclass defines under its former name."""
+        super().__init_subclass__(**kwargs)
+        if "refit_" in vars(cls) and "force" not in vars(cls):
+            warn_user(
+                f"{cls.__name__}.refit_ overrides FixedPointSchedule.force under its former name, "
+                "which goes in the next release; rename it to force",
+                DeprecationWarning,
+            )
+            cls.force = vars(cls)["refit_"]  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
@@ -110,50 +137,69 @@ class FixedPointSchedule:
             object.__setattr__(self, "epochs", _as_epochs(self.epochs))
         check_flag(self.single_iteration, "single_iteration")
         object.__setattr__(self, "warm_up", check_whole(self.warm_up, "warm_up"))
-        if self.options:
-            self._take_options()
-        if self.init not in (None, "current"):
-            raise InvalidInputError(
-                f'init is {self.init!r}; pass "current", or fit=FixedPoint(init=...)'
-            )
-        object.__setattr__(self, "accept", check_accepted(self.accept))
-        lam = 0.0 if callable(self.lam) else self.lam
-        fit = self.fit
-        if fit is None:
-            fit = FixedPoint(alpha=_ALPHA) if self.lam is None else FixedPoint()
-        Refit.checked(lam, fit, {})
-        if self.single_iteration:
-            for name in _SINGLE:
-                if getattr(fit, name) != getattr(FixedPoint(), name):
-                    raise _set_twice(name)
-        object.__setattr__(self, "fit", fit)
-
-    def _take_options(self) -> None:
-        """Turn former options into a fit, with the recommended alpha where lam is not given."""
         if not isinstance(self.options, Mapping):
             raise InvalidInputError(
                 f"options is a {type(self.options).__name__}; pass fit=FixedPoint(...)"
             )
-        warnings.warn(
-            "FixedPointSchedule(options=...) goes in the next release; pass fit=FixedPoint(...), "
-            "accept=... and init=...",
-            DeprecationWarning,
-            stacklevel=4,
-        )
-        options = dict(self.options)
-        for name in ("copies", "device", "progress"):
-            if name in options:
+        if self.options:
+            warn_user(
+                "FixedPointSchedule(options=...) goes in the next release; pass "
+                "fit=FixedPoint(...), accept=... and init=...",
+                DeprecationWarning,
+            )
+            self._take_options(self.options)
+        if not (self.init is None or (isinstance(self.init, str) and self.init == "current")):
+            raise InvalidInputError(
+                f'init is {self.init!r}; pass "current", or fit=FixedPoint(init=...)'
+            )
+        object.__setattr__(self, "accept", check_accepted(self.accept))
+        fit = check_fit(self.fit)
+        if self.fit is None and self.lam is None:
+            fit = FixedPoint(alpha=_ALPHA)
+        check_lam_once(self.lam, fit)
+        Refit.checked(0.0 if callable(self.lam) else self.lam, fit, {})
+        if self.single_iteration:
+            for name in _SINGLE:
+                if getattr(fit, name) != getattr(FixedPoint(), name):
+                    raise _set_twice(name)
+            if not starts_from_data(fit):
+                raise _set_twice("init")
+        object.__setattr__(self, "fit", fit)
+        taken = isinstance(self.options, _Taken) and self.options.fit is fit
+        # where both ways agree, so do the values
+        as_formerly = taken and self.lam is None and not _is_recommended(fit)
+        object.__setattr__(self, "_as_formerly", as_formerly)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled schedule, also one from when ``options`` was all there was."""
+        self.__dict__.update(state)
+        if "fit" not in state:
+            options = state.get("options", {})
+            object.__setattr__(self, "options", {})
+            self._take_options(options)
+            self.__post_init__()
+
+    def _take_options(self, given: Mapping[str, Any]) -> None:
+        """Turn former options into a fit, with the recommended alpha where lam is not given."""
+        options = dict(given)
+        for name in options:
+            if not isinstance(name, str):
+                raise InvalidInputError(f"options contains the key {name!r}; pass names of options")
+            if name == "lam":
+                raise InvalidInputError("options contains 'lam'; pass it to the schedule instead")
+            if name in ("copies", "device", "progress"):
                 raise InvalidInputError(f"options contains {name!r}; pass it to step() instead")
         for name in (*_SINGLE, "init"):
             if self.single_iteration and name in options:
                 raise _set_twice(name)
         object.__setattr__(self, "accept", options.pop("accept", self.accept))
         init = options.pop("init", None)
-        recommended = {"alpha": _ALPHA} if self.lam is None and self.fit is None else {}
+        alone = self.fit is None
+        recommended = {"alpha": _ALPHA} if self.lam is None and alone else {}
         refit = Refit.checked(None, self.fit, {**recommended, **options}, init)
         object.__setattr__(self, "init", "current" if refit.from_current else self.init)
         object.__setattr__(self, "fit", refit.fit)
-        object.__setattr__(self, "options", {})
+        object.__setattr__(self, "options", _Taken(refit.fit if alone else None))
 
     def due(self, epoch: int) -> bool:
         """Return whether to refit before ``epoch``.
@@ -254,13 +300,16 @@ class FixedPointSchedule:
 
     def refit_(self, *args: Any, **kwargs: Any) -> FixedPointResult:
         """Do what ``force`` does; the former name, deprecated."""
-        warnings.warn(
+        warn_user(
             "FixedPointSchedule.refit_ has been renamed, and its old name goes in the next "
             "release; call FixedPointSchedule.force",
             DeprecationWarning,
-            stacklevel=2,
         )
-        return self.force(*args, **kwargs)
+        cls = type(self)
+        if cls.refit_ is FixedPointSchedule.refit_:
+            return self.force(*args, **kwargs)
+        # called by what overrides it, which is force too
+        return FixedPointSchedule.force(self, *args, **kwargs)
 
     def _lam(self, epoch: int, gaussians: LatentGaussians) -> float:
         """Return the weight before ``epoch``; by default, every pair of classes weighs the same."""
@@ -274,14 +323,32 @@ class FixedPointSchedule:
                 "lam is not given, and the recommended one is for covariances that classes share; "
                 'make LatentGaussians with covariance="isotropic", tied=True, or give a lam'
             )
+        recommended = _LAM_PER_PAIR * gaussians.n_classes**2
+        if self._as_formerly:
+            return recommended
+        if fit.strategies.repulsion != ForwardRepulsion():
+            raise InvalidInputError(
+                'lam is not given, and the recommended one is for pi="forward"; give a lam'
+            )
         # with pi="forward", alpha rescales lam by alpha exp(1 / alpha) and does nothing else
-        scale = _strength(_ALPHA) / _strength(fit.alpha)
-        return _LAM_PER_PAIR * gaussians.n_classes**2 * scale
+        strength = _strength(fit.alpha)
+        lam = recommended * (_strength(_ALPHA) / strength) if strength > 0.0 else math.inf
+        if not math.isfinite(lam):
+            raise InvalidInputError(
+                f"alpha is {fit.alpha:g}, at which no finite lam is as strong as the recommended "
+                "one; give a lam"
+            )
+        return lam
 
 
 def _strength(alpha: float) -> float:
     """Return what a lam of one amounts to in Eq. 9."""
     return math.exp(-1.0 / alpha) / alpha
+
+
+def _is_recommended(fit: FixedPoint) -> bool:
+    """Return whether the recommended lam goes with a fit as it is."""
+    return fit.alpha == _ALPHA and fit.strategies.repulsion == ForwardRepulsion()
 
 
 def _set_twice(name: str) -> InvalidInputError:

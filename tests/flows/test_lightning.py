@@ -306,6 +306,19 @@ def test_refits_at_the_end_with_the_last_lam():
 # -- bad input -----------------------------------------------------------------------------
 
 
+def test_a_schedule_that_overrides_force_under_its_former_name_is_called():
+    seen = []
+    with pytest.warns(DeprecationWarning, match="rename it to force"):
+
+        class Former(FixedPointSchedule):
+            def refit_(self, model, loader, epoch, **options):
+                seen.append(epoch)
+                return FixedPointSchedule.force(self, model, loader, epoch, **options)
+
+    fitted("lightning.pytorch", [FixedPointCallback(Former(0.5, [0]))], max_epochs=1)
+    assert seen == [0]
+
+
 def test_refuses_what_is_no_schedule():
     with pytest.raises(InvalidInputError, match=r"^schedule is a float; pass a FixedPointSchedule"):
         FixedPointCallback(0.5)

@@ -8,7 +8,7 @@ import torch
 from coupling import coupling_model
 from problems import gaussian_classes
 
-from fpigauss import ClassStatistics, InvalidInputError, critical_lam
+from fpigauss import ClassStatistics, FixedPoint, InvalidInputError, critical_lam
 from fpigauss_torch import LatentGaussians, RefitRejectedError, add_class
 
 N_OLD, DIM = 4, 3
@@ -125,6 +125,28 @@ def test_it_starts_from_the_old_gaussians_and_the_data_of_the_new_class(covarian
             torch.testing.assert_close(extended.covariances[:N_OLD], gaussians.covariances)
             torch.testing.assert_close(extended.covariances[N_OLD], own)
     assert len(started) == 2
+
+
+@pytest.mark.parametrize("given", [{"init": "current"}, {"fit": FixedPoint(init="identity")}])
+def test_where_it_starts_is_not_an_option(given):
+    gaussians, statistics, z, y = fitted()
+    with pytest.raises(InvalidInputError, match=r"^init is not an option here"):
+        add_class(gaussians, statistics, z[y == N_OLD], 1.0, **given)
+
+
+def test_what_overrides_a_fit_gets_lam_by_position():
+    class Stronger(LatentGaussians):
+        def solve_(self, statistics, lam, **options):
+            return super().solve_(statistics, 2.0 * lam, **options)
+
+    gaussians, statistics, z, y = fitted()
+    new = z[y == N_OLD]
+    expected = add_class(gaussians, statistics, new, 1.0).gaussians.means
+    stronger = Stronger.from_class_gaussians(gaussians.class_gaussians())
+    for given in ({"lam": 0.5}, {"fit": FixedPoint(0.5)}):
+        extended = add_class(stronger, statistics, new, **given).gaussians
+        assert type(extended) is Stronger
+        assert torch.equal(extended.means, expected)
 
 
 def test_classes_can_be_added_one_after_the_other():

@@ -220,6 +220,12 @@ def test_data_gaussians_take_the_options_of_fits():
     torch.testing.assert_close(prior.covariances, reference.gaussians.covariances)
 
 
+def test_the_fit_of_data_gaussians_is_checked():
+    z, y = latents()
+    with pytest.raises(InvalidInputError, match=r"^fit is a int; pass a fpigauss\.FixedPoint"):
+        DataGaussians(K, DIM).fit_(z, y, fit=3)
+
+
 def test_a_refit_runs_on_data_gaussians_and_refuses_what_is_trained():
     x, y = latents(dim=4)
     batches = list(zip(x.float().split(64), y.split(64), strict=True))

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from fpigauss import (
     InvalidInputError,
     Status,
     UnboundedObjectiveWarning,
+    UnknownOptionError,
     fit_fixed_point,
     solve_fixed_point,
 )
 from fpigauss_torch import (
     ClassFlow,
+    FixedPointSchedule,
     LatentGaussians,
     LatentPrior,
     RefitRejectedError,
@@ -384,9 +387,15 @@ OPTIONS = {
     "family": ({"tied": True}, InvalidInputError, "^tied is not an option of a refit"),
     "unknown": (
         {"alfa": 1.0},
-        InvalidInputError,
-        "^alfa is not an option of a fit; did you mean",
+        UnknownOptionError,
+        r"^alfa is not an option of a refit; did you mean alpha\?$",
     ),
+    "none of a refit": (
+        {"covariances": "dense"},
+        UnknownOptionError,
+        "^covariances is not an option of a refit; pass one of (?!.*(covariance|tied))lam, fit, .*",
+    ),
+    "init, array": ({"init": np.array([1, 2])}, InvalidInputError, "^init is array"),
     "status": ({"accept": ["unbound"]}, InvalidInputError, r"^accept is \['unbound'\]; "),
     "one status": ({"accept": "converged"}, InvalidInputError, "^accept is 'converged'; "),
     "one copy": ({"copies": coupling_model(3, 4)}, InvalidInputError, "^copies is one module"),
@@ -404,6 +413,55 @@ def test_options_are_checked_before_any_batch(fault):
 
     with pytest.raises(kind, match=message):
         refit_(coupling_model(3, 4), untouched(), **{"lam": 1.0, **given})
+
+
+@pytest.mark.parametrize("call", ["refit_", "fit_"])
+def test_current_is_the_data_while_all_means_are_equal_whatever_the_fit_says(call):
+    x, y = data()
+
+    def fitted(**given):
+        model = coupling_model(N_CLASSES, DIM)
+        if call == "refit_":
+            refit_(model, batches(x, y), **given)
+        else:
+            model.gaussians.fit_(x, y, **given)
+        return model.gaussians.means
+
+    step = FixedPoint(0.5, solver="picard", max_iter=1, tol=0.0)
+    identity = replace(step, init="identity")
+    from_data = fitted(fit=step)
+    assert torch.equal(fitted(fit=identity, init="current"), from_data)
+    assert not torch.equal(fitted(fit=identity), from_data)
+
+
+class Stronger(LatentGaussians):
+    """As subclasses were written before there was a ``fit``: lam by position, options passed on."""
+
+    def solve_(self, statistics, lam, **options):
+        return super().solve_(statistics, 2.0 * lam, **options)
+
+
+def stronger():
+    model = coupling_model(N_CLASSES, DIM)
+    return ClassFlow(None, Stronger(N_CLASSES, DIM), codec=model.codec)
+
+
+def test_what_overrides_a_fit_gets_lam_by_position():
+    x, y = data()
+    z = latents(stronger(), x)
+    expected = refit_(coupling_model(N_CLASSES, DIM), batches(x, y), 1.0).gaussians.means
+    models = [stronger() for _ in range(3)]
+    refit_(models[0], batches(x, y), 0.5)
+    refit_(models[1], batches(x, y), fit=FixedPoint(0.5))
+    FixedPointSchedule(0.5).step(models[2], batches(x, y), 0)
+    for model in models:
+        assert torch.equal(model.gaussians.means, expected)
+    by_hand = LatentGaussians(N_CLASSES, DIM)
+    by_hand.fit_(z, y, 1.0)
+    for arguments in ({"lam": 0.5}, {"fit": FixedPoint(0.5)}):
+        gaussians = Stronger(N_CLASSES, DIM)
+        gaussians.fit_(z, y, **arguments)
+        assert torch.equal(gaussians.means, by_hand.means)
 
 
 @pytest.mark.parametrize(

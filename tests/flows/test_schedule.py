@@ -1,8 +1,10 @@
 """When refits happen in a plain training loop."""
 
 import copy
+import dataclasses
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from coupling import Coupling, coupling_model
@@ -10,7 +12,7 @@ from helpers import blobs
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from fpigauss import FixedPoint, InvalidInputError, Status, fit_fixed_point
+from fpigauss import ClassGaussians, FixedPoint, InvalidInputError, Status, fit_fixed_point
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
 
 N_CLASSES, DIM = 3, 4
@@ -128,6 +130,88 @@ def test_former_options_become_a_fit():
     assert former == FixedPointSchedule(0.5, fit=FixedPoint(alpha=2.0), init="current")
 
 
+@pytest.mark.parametrize("alpha", [0.5, 2.0])
+def test_former_options_take_the_recommended_lam_as_it_is(alpha):
+    with pytest.warns(DeprecationWarning, match="pass fit="):
+        former = FixedPointSchedule(options={"alpha": alpha})
+    later = [former, dataclasses.replace(former, epochs=[0]), copy.deepcopy(former)]
+    later.append(pickle.loads(pickle.dumps(former)))
+    expected = model_of("isotropic", True)
+    refit_(expected, batches(), 100.0 * N_CLASSES**2, alpha=alpha)
+    for schedule in later:
+        model = model_of("isotropic", True)
+        schedule.step(model, batches(), 0)
+        assert torch.equal(model.gaussians.means, expected.gaussians.means)
+    assert former == later[2] == later[3]
+    now = FixedPointSchedule(fit=FixedPoint(alpha=alpha))  # of the same strength, another lam
+    assert now.fit == former.fit and now != former
+    assert dataclasses.replace(former, fit=FixedPoint(alpha=alpha)) == now
+    assert dataclasses.replace(former, lam=2.0) == FixedPointSchedule(2.0, fit=now.fit)
+
+
+def test_former_options_with_another_pi_take_the_recommended_lam_too():
+    with pytest.warns(DeprecationWarning, match="pass fit="):
+        former = FixedPointSchedule(options={"pi": "initial"})
+    model, expected = model_of("isotropic", True), model_of("isotropic", True)
+    former.step(model, batches(), 0)
+    refit_(expected, batches(), 100.0 * N_CLASSES**2, pi="initial", alpha=10.0)
+    assert torch.equal(model.gaussians.means, expected.gaussians.means)
+
+
+@pytest.mark.parametrize("pi", ["mean", "initial", 3.0, lambda d: d.mean()])
+def test_recommends_none_for_another_pi(pi):
+    schedule = FixedPointSchedule(fit=FixedPoint(alpha=10.0, pi=pi))
+    with pytest.raises(InvalidInputError, match=r'^lam is not given.*pi="forward"; give a lam$'):
+        schedule.step(model_of("isotropic", True), batches(), 0)
+    assert dataclasses.replace(schedule, lam=1.0).step(model_of("isotropic", True), batches(), 0)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.4e-3, 1e308])
+def test_recommends_none_where_alpha_leaves_no_number(alpha):
+    schedule = FixedPointSchedule(fit=FixedPoint(alpha=alpha))
+    with pytest.raises(
+        InvalidInputError, match=r"^alpha is 0\.001.*; give a lam$|^alpha is 1e\+308"
+    ):
+        schedule.step(model_of("isotropic", True), batches(), 0)
+
+
+def state_of_old(**fields):
+    """Return the state that pickles had when ``options`` was a plain field and the last one."""
+    return {"lam": 2.0, "epochs": (0, 1), "single_iteration": False, "warm_up": 0, **fields}
+
+
+def from_state(state, cls=FixedPointSchedule):
+    schedule = cls.__new__(cls)
+    schedule.__setstate__(state)
+    return schedule
+
+
+def test_an_old_pickle_keeps_its_options():
+    options = {"alpha": 2.0, "accept": ["max_iter"], "init": "current", "max_iter": 7}
+    read = from_state(state_of_old(options=options))
+    fit = FixedPoint(alpha=2.0, max_iter=7)
+    assert read == FixedPointSchedule(2.0, fit=fit, accept=["max_iter"], init="current")
+    assert read.options == {}
+    assert from_state(state_of_old(options={})) == FixedPointSchedule(2.0)
+    single = from_state(state_of_old(options={"alpha": 2.0}, single_iteration=True))
+    assert single == FixedPointSchedule(2.0, fit=FixedPoint(alpha=2.0), single_iteration=True)
+    assert pickle.loads(pickle.dumps(read)) == read
+
+
+@pytest.mark.parametrize("alpha", [2.0, 10.0])
+def test_an_old_pickle_without_a_lam_is_the_schedule_that_it_was(alpha):
+    read = from_state(state_of_old(lam=None, options={"alpha": alpha}))
+    with pytest.warns(DeprecationWarning, match="pass fit="):
+        assert read == FixedPointSchedule(options={"alpha": alpha})
+    assert (read == FixedPointSchedule()) is (alpha == 10.0)
+
+
+def test_a_pickle_from_before_the_latest_field_is_read():
+    schedule = FixedPointSchedule(0.5, fit=FixedPoint(alpha=2.0))
+    state = {name: value for name, value in vars(schedule).items() if name != "_as_formerly"}
+    assert from_state(state) == schedule
+
+
 def test_is_frozen_in_between():
     model, _ = stepped(FixedPointSchedule(0.5, [0]), 1)
     before = model.gaussians.means.clone()
@@ -143,6 +227,48 @@ def test_the_former_name_of_force_warns_and_does_the_same():
         former = schedule.refit_(model, batches(), epoch=1)
     assert [warning.filename for warning in caught] == [__file__]
     assert torch.equal(former.gaussians.means, schedule.force(model, batches(), 1).gaussians.means)
+
+
+def former_subclass():
+    with pytest.warns(DeprecationWarning, match=r"^Former\.refit_ .*rename it to force$") as caught:
+
+        class Former(FixedPointSchedule):
+            """As subclasses were written when ``force`` was called ``refit_``."""
+
+            def refit_(self, model, loader, epoch, **options):
+                seen.append(epoch)
+                return super().refit_(model, loader, epoch, **options)
+
+    assert [warning.filename for warning in caught] == [__file__]
+    seen = []
+    return Former, seen
+
+
+def test_what_overrides_force_under_its_former_name_is_called():
+    former, seen = former_subclass()
+    schedule, model = former(0.5, [0]), coupling_model(N_CLASSES, DIM)
+    for call in (schedule.step, schedule.force, schedule.refit_):
+        with pytest.warns(DeprecationWarning, match=r"call FixedPointSchedule\.force$"):
+            assert call(model, batches(), 0).converged
+    assert seen == [0, 0, 0]
+
+    class Later(former):
+        def force(self, model, loader, epoch, **options):
+            seen.append("later")
+            return super().force(model, loader, epoch, **options)
+
+    with pytest.warns(DeprecationWarning, match=r"call FixedPointSchedule\.force$"):
+        assert Later(0.5, [0]).step(model, batches(), 0).converged
+    assert seen == [0, 0, 0, "later", 0]
+
+
+def test_the_former_name_of_an_overridden_force_calls_that():
+    class Own(FixedPointSchedule):
+        def force(self, *args, **kwargs):
+            return "own"
+
+    with pytest.warns(DeprecationWarning, match=r"call FixedPointSchedule\.force$"):
+        assert Own(0.5).refit_(None, None, 0) == "own"
 
 
 def test_lam_may_follow_the_epoch():
@@ -282,13 +408,34 @@ FAULTS = {
     "single_iteration": ({"single_iteration": 1}, "^single_iteration is 1; pass True or False"),
     "warm_up": ({"warm_up": -1}, "^warm_up is -1; "),
     "options": ({"options": ["tol"]}, "^options is a list; "),
+    "options, None": ({"options": None}, r"^options is a NoneType; pass fit=FixedPoint\("),
+    "options, zero": ({"options": 0}, "^options is a int; "),
+    "options, empty list": ({"options": []}, "^options is a list; "),
+    "options, empty text": ({"options": ""}, "^options is a str; "),
+    "options, False": ({"options": False}, "^options is a bool; "),
     "fit": ({"fit": {"alpha": 2.0}}, "^fit is a dict; pass a fpigauss.FixedPoint"),
     "lam, twice": ({"fit": FixedPoint(2.0)}, "^lam is given twice, as 0.5 and in fit as 2; "),
+    "lam, twice, a function": (
+        {"lam": lambda epoch: 1.0, "fit": FixedPoint(2.0)},
+        "^lam is given twice, as a function and in fit as 2; ",
+    ),
     "init": ({"init": "data"}, "^init is 'data'; pass \"current\""),
+    "init, array": ({"init": np.array([1, 2])}, r"^init is array\(\[1, 2\]\); pass \"current\""),
     "accept": ({"accept": ["done"]}, r"^accept is \['done'\]"),
     "twice": (
         {"fit": FixedPoint(max_iter=5), "single_iteration": True},
         "^fit has 'max_iter', which single_iteration sets",
+    ),
+    "twice, init": (
+        {"fit": FixedPoint(init="identity"), "single_iteration": True},
+        "^fit has 'init', which single_iteration sets",
+    ),
+    "twice, Gaussians": (
+        {
+            "fit": FixedPoint(init=ClassGaussians(np.eye(2), np.ones((2, 2)))),
+            "single_iteration": True,
+        },
+        "^fit has 'init', which single_iteration sets",
     ),
 }
 
@@ -317,6 +464,9 @@ FORMER_FAULTS = {
     "accept": ({"accept": ["done"]}, {}, r"^accept is \['done'\]"),
     "not for options": ({"copies": []}, {}, r"^options contains 'copies'; pass it to step"),
     "twice": ({"max_iter": 5}, {"single_iteration": True}, "which single_iteration sets"),
+    "a key": ({1: 2.0}, {}, "^options contains the key 1; pass names of options"),
+    "lam": ({"lam": 2.0}, {}, "^options contains 'lam'; pass it to the schedule instead"),
+    "unknown": ({"alfa": 2.0}, {}, "^alfa is not an option of a refit; did you mean alpha"),
 }
 
 
