@@ -53,6 +53,11 @@ class ClassFlow(nn.Module):
     ) -> None:
         """Find the codec."""
         super().__init__()
+        if inspect.isclass(gaussians) and issubclass(gaussians, LatentPrior):
+            raise InvalidInputError(
+                f"gaussians is the class {gaussians.__name__}; pass an object of it, "
+                f"{gaussians.__name__}(n_classes, dim)"
+            )
         if not isinstance(gaussians, LatentPrior):
             raise InvalidInputError(
                 f"gaussians is a {type(gaussians).__name__}; pass LatentGaussians or another prior"
@@ -87,7 +92,7 @@ class ClassFlow(nn.Module):
         if z.shape[1] != self.gaussians.dim:
             raise InvalidInputError(
                 f"the flow's latents have {z.shape[1]} dimensions, the Gaussians "
-                f"{self.gaussians.dim}; make LatentGaussians with dim={z.shape[1]}"
+                f"{self.gaussians.dim}; make {type(self.gaussians).__name__} with dim={z.shape[1]}"
             )
         return z, logdet
 

@@ -115,7 +115,12 @@ def test_extending():
     assert namespace["stronger"].converged
     assert namespace["result"].gaussians.covariances.shape == (4,)
     assert namespace["samples"].shape == (2, 5)
-    assert namespace["model"].gaussians.radius.grad is not None
+    prior = namespace["model"].gaussians
+    assert prior.radius.grad is not None
+    density = prior.to("meta").density()  # on a device that is not the default one
+    assert {density.means.device, density.inverse.device, density.log_det.device} == {
+        prior.radius.device
+    }
 
 
 # README.md and docs/quickstart.rst, to the digits that they show.

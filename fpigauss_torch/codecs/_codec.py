@@ -1,6 +1,7 @@
 """What translates between a flow's samples and its latents as one flat vector."""
 
 import copy
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -225,6 +226,10 @@ def register_codec(codec: type[Codec]) -> type[Codec]:
     type
         The codec itself, so that this can be used as a decorator.
     """
+    if not inspect.isclass(codec):
+        raise InvalidInputError(
+            f"codec is an object, a {type(codec).__name__}; pass the class, a subclass of Codec"
+        )
     names = codec.flow_types
     if not isinstance(names, tuple) or not all(isinstance(n, str) and "." in n for n in names):
         raise InvalidInputError(

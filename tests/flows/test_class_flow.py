@@ -15,6 +15,7 @@ from torch._dynamo.testing import CompileCounter
 import fpigauss_torch
 from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow, FunctionCodec, LatentGaussians, register_codec
+from fpigauss_torch.priors import RandomMeans
 
 N_CLASSES, DIM = 3, 4
 
@@ -216,6 +217,18 @@ def test_a_registered_codec_is_found():
 def test_what_is_no_codec(codec):
     with pytest.raises(InvalidInputError, match="codec is"):
         ClassFlow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM), codec=codec)
+
+
+def test_latents_of_another_width_name_the_prior_that_there_is():
+    model = ClassFlow(Coupling(DIM), RandomMeans(N_CLASSES, DIM + 1), codec=CouplingCodec)
+    with pytest.raises(InvalidInputError, match=r"make RandomMeans with dim=4$"):
+        model(batch()[0])
+
+
+def test_a_class_of_priors_is_no_prior():
+    message = r"^gaussians is the class LatentGaussians; .* LatentGaussians\(n_classes, dim\)$"
+    with pytest.raises(InvalidInputError, match=message):
+        ClassFlow(Coupling(DIM), LatentGaussians, codec=CouplingCodec)
 
 
 def test_what_is_no_prior():

@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from fpigauss import InvalidInputError
-from fpigauss_torch import ClassFlow, Codec, LatentGaussians, register_codec
+from fpigauss_torch import ClassFlow, Codec, FunctionCodec, LatentGaussians, register_codec
 
 N_CLASSES, DIM = 3, 4
 
@@ -66,6 +66,13 @@ def test_registering_needs_types():
 
     with pytest.raises(InvalidInputError, match="flow_types is empty; name the"):
         register_codec(Nameless)
+
+
+def test_a_codec_is_registered_as_a_class():
+    with pytest.raises(
+        InvalidInputError, match=r"^codec is an object, a FunctionCodec; pass the c"
+    ):
+        register_codec(FunctionCodec(None, lambda x: (x, torch.zeros(len(x))), lambda z: z))
 
 
 def test_functions_of_images_go_back_to_their_shape():
