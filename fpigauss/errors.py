@@ -70,6 +70,11 @@ class NotPositiveDefiniteError(ArithmeticError):
         """Rebuild it from the constructor's arguments, so that worker processes can raise it."""
         return type(self), (self.label, self.lam, self.equations), self.__dict__
 
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        """Restore its attributes, from when ``equations`` was ``reading`` too."""
+        renamed = {"reading": "equations"}
+        super().__setstate__({renamed.get(name, name): v for name, v in (state or {}).items()})
+
 
 class UnboundedObjectiveWarning(UserWarning):
     """The objective has, or seems to have, no global minimum for this ``lam`` and family."""

@@ -20,8 +20,8 @@ def test_a_pickle_that_refers_to_the_former_module_of_errors_resolves(name):
 def test_a_pickled_error_is_read_again():
     error = errors.NotPositiveDefiniteError("cat", 2.0, "printed")
     written = pickle.dumps(error, protocol=0)
-    old = written.replace(b"fpigauss.errors", b"fpigauss._errors")
-    assert old != written
+    old = written.replace(b"fpigauss.errors", b"fpigauss._errors").replace(b"equations", b"reading")
+    assert old.count(b"_errors") == old.count(b"reading") == 1
     with pytest.warns(DeprecationWarning, match="has moved") as caught:
         read = pickle.loads(old)
     assert [warning.filename for warning in caught] == [__file__]
