@@ -132,6 +132,8 @@ def _no_minimum(setup: Setup) -> str:
 def _warn(category: type[Warning], message: str) -> None:
     """Warn at the line that called for the fit, through whichever function of this package."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fpigauss.fit."):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        "fpigauss.fit."
+    ):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
