@@ -5,6 +5,7 @@ import re
 from sphinx.ext import autosummary
 
 import fpigauss
+import fpigauss_torch
 
 project = "fpigauss"
 author = "fpigauss developers"
@@ -25,12 +26,21 @@ default_role = "autolink"  # links a name it knows, and leaves any other as it i
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give types, with shapes
 autodoc_member_order = "bysource"
+numpydoc_xref_param_type = True  # types link to their pages: ours, and no others
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {
+    name: f"{package.__name__}.{name}"
+    for package in (fpigauss, fpigauss_torch)
+    for name in package.__all__
+    if not name.startswith("_")
+}
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them, once
 
 # No inventories are downloaded, so names of other packages have no page to link to.
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|scipy|torch|enum|collections|typing)\..*"),
     ("py:class", r"[A-Z]\w*(Error|Warning)"),  # the built-in bases of ours
+    (".*", r"(python|numpy)(:.*)?"),  # what numpydoc links types to by itself
 ]
 
 html_theme = "furo"

@@ -4,7 +4,7 @@ import inspect
 import pickle
 import warnings
 from copy import deepcopy
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 import fpigauss
 from fpigauss import (
     Accelerated,
+    CallableRepulsion,
     ClassStatistics,
+    ConvergenceWarning,
     Dense,
     Diagonal,
     FixedPoint,
@@ -31,6 +33,7 @@ from fpigauss import (
     Picard,
     PrintedEquations,
     ReleasedEquations,
+    Repulsion,
     StationaryEquations,
     UnknownOptionError,
     fit_fixed_point,
@@ -147,6 +150,45 @@ def test_its_repr_says_what_is_not_a_default():
     )
 
 
+def test_it_can_be_taken_apart_and_put_together():
+    fixed_point = FixedPoint(3.0, tied=True, pi=2)
+    assert FixedPoint(**asdict(fixed_point)) == fixed_point
+    assert [field.name for field in fields(FixedPoint)] == NAMES
+
+
+@pytest.mark.parametrize("number", [2, 2.0, np.float32(2.0), np.array(2.0)])
+def test_a_number_for_pi_is_taken_as_it_is_now(number):
+    fixed_point = FixedPoint(pi=number)
+    assert fixed_point.pi == 2.0 and type(fixed_point.pi) is float
+    assert hash(fixed_point) == hash(FixedPoint(pi=2.0))
+    if isinstance(number, np.ndarray):
+        number[...] = 5.0
+        assert replace(fixed_point, lam=1.0).strategies.repulsion == FrozenRepulsion(2.0)
+
+
+def test_a_subclass_may_have_fields_of_its_own():
+    @dataclass(frozen=True, repr=False)
+    class Named(FixedPoint):
+        title: str = "a fit"
+
+    named = Named(1.0, title="mine", tied=True)
+    assert (named.title, named.tied) == ("mine", True)
+    assert named.fit(*blobs()).converged
+    with pytest.raises(UnknownOptionError, match="did you mean title"):
+        Named(1.0, titel="mine")
+
+
+def test_strategies_of_ones_own_are_not_taken_for_equal():
+    class Own(Repulsion):
+        def __init__(self, pi):
+            object.__setattr__(self, "pi", pi)
+
+        def measure(self, blocks, n_classes):
+            return self.pi
+
+    assert FixedPoint(pi=Own(1.0)) != FixedPoint(pi=Own(2.0))
+
+
 def test_it_is_frozen():
     with pytest.raises(FrozenInstanceError):
         FixedPoint(lam=1.0).lam = 2.0
@@ -160,7 +202,9 @@ def test_without_lam_it_is_kept_but_not_run():
         lambda: fixed_point.solve(ClassStatistics.from_samples(z, y)),
         lambda: fit_fixed_point(z, y, None),
     ):
-        with pytest.raises(InvalidInputError, match=r"lam is not given; pass FixedPoint\(lam="):
+        with pytest.raises(
+            InvalidInputError, match="lam is not given; pass a number >= 0"
+        ):
             run()
     assert replace(fixed_point, lam=1.0).fit(z, y).converged
 
@@ -171,6 +215,10 @@ def test_without_lam_it_is_kept_but_not_run():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"covariance": Dense}, r"covariance is the class Dense; pass an object, Dense\("),
+        ({"pi": MeanRepulsion}, r"pi is the class MeanRepulsion; pass an object"),
+        ({"equations": PrintedEquations}, "equations is the class PrintedEquations; pass an obj"),
+        ({"solver": Picard}, "solver is the class Picard; pass an object"),
         ({"lam": -1}, "lam is -1; pass a finite number >= 0"),
         ({"lam": float("nan")}, "lam is NaN"),
         ({"tied": 1}, "tied is 1; pass True or False"),
@@ -278,6 +326,59 @@ def test_a_number_is_short_for_a_frozen_pi():
     assert number.pi == 3.0
 
 
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        (-1.0, "pi returned a number that is not positive"),
+        (0.0, "pi returned a number that is not positive"),
+        (float("nan"), "pi returned a number that is not positive"),
+        (float("inf"), "pi returned a number that is not positive and finite"),
+        ("a", "pi has dtype"),
+        ([1.0, 2.0], r"pi returned an array of shape \(2,\)"),
+    ],
+)
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+def test_what_a_repulsion_of_ones_own_measures_is_checked(measured, message, lam):
+    @dataclass(frozen=True)
+    class Own(Repulsion):
+        def measure(self, blocks, n_classes):
+            return measured
+
+    with pytest.raises(InvalidInputError, match=message):
+        fit_fixed_point(*blobs(), lam, tied=True, pi=Own())
+
+
+def test_a_repulsion_of_ones_own_in_blocks_of_rows():
+    @dataclass(frozen=True)
+    class Median(Repulsion):
+        def measure(self, blocks, n_classes):
+            pairs, start = [], 0
+            for block in blocks:
+                rows = np.arange(block.shape[0])
+                other = np.ones(block.shape, dtype=bool)
+                other[rows, start + rows] = False  # the diagonal belongs to no pair
+                pairs.append(block[other])
+                start += block.shape[0]
+            return float(np.median(np.concatenate(pairs)))
+
+    z, y = blobs(n_classes=30, dim=4, n_samples=10)
+    options = {"tied": True, "pi": Median(), "max_iter": 5, "tol": 0.0, "solver": "guarded"}
+    whole = fit_fixed_point(z, y, 100.0, **options)
+    rows = fit_fixed_point(z, y, 100.0, memory_limit=1, **options)
+    assert rows.pi == pytest.approx(whole.pi, rel=1e-9)  # sums in another order, five steps on
+
+
+def test_a_callable_is_checked_when_it_is_wrapped():
+    with pytest.raises(InvalidInputError, match="function is 3; pass a function"):
+        CallableRepulsion(3)
+
+
+def test_a_fit_warns_where_globals_have_no_name():
+    z, y = blobs()
+    with pytest.warns(ConvergenceWarning, match="max_iter"):
+        exec("fit(z, y, 5.0, max_iter=1)", {"fit": fit_fixed_point, "z": z, "y": y})
+
+
 @pytest.mark.parametrize("history", [0, 1.5, -1, "many", True])
 def test_a_solver_checks_its_setting(history):
     with pytest.raises(InvalidInputError, match="history is"):
@@ -355,10 +456,36 @@ def test_a_family_written_for_the_release_before():
     result = fit_fixed_point(z, y, 1.0, covariance=PairedAxes())
     assert result.converged
     assert float(np.max(pairwise_kld(result.gaussians))) > 0.0
+
+
+def test_former_names_of_a_familys_methods_are_found_wherever_they_are_defined():
+    ones = np.ones((2, 3))
     with pytest.warns(DeprecationWarning, match="projections"):
-        np.testing.assert_array_equal(
-            Diagonal().moments(np.ones((2, 3))), Diagonal().projections(np.ones((2, 3)))
-        )
+        np.testing.assert_array_equal(Diagonal().moments(ones), Diagonal().projections(ones))
+    assert hasattr(Dense(), "moments")
+
+    class Mixin:
+        def moments(self, covariances):
+            return 4.0 * covariances
+
+    with pytest.warns(DeprecationWarning, match="Mixed.moments is now projections") as caught:
+
+        class Mixed(Mixin, Diagonal):
+            name = "mixed"
+
+    assert [warning.filename for warning in caught] == [__file__]
+    np.testing.assert_array_equal(Mixed().projections(ones), 4.0 * ones)
+
+    with pytest.warns(DeprecationWarning, match="Doubled.moments is now projections"):
+
+        class Doubled(Diagonal):
+            name = "doubled"
+
+            def moments(self, covariances):
+                return 2.0 * super().moments(covariances)
+
+    with pytest.warns(DeprecationWarning, match="moments is now projections"):
+        np.testing.assert_array_equal(Doubled().projections(ones), 2.0 * ones)
 
 
 def test_the_former_name_of_the_equations_of_an_error():

@@ -124,6 +124,10 @@ def check_strategy(
     if isinstance(value, kind):
         strategy: T = value
         return strategy
+    if isinstance(value, type) and issubclass(value, kind):
+        raise InvalidInputError(
+            f"{name} is the class {value.__name__}; pass an object, {value.__name__}(...)"
+        )
     if otherwise is not None and not isinstance(value, str):
         return otherwise(value)
     return known[check_choice(value, name, tuple(known), or_else or f"a {kind.__name__}")]()

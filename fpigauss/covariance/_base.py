@@ -1,19 +1,4 @@
-r"""What the equations ask of a covariance family.
-
-A family is a linear set of covariance matrices, one per class or one for all (``tied``).
-Inside the package the arrays of a family keep a leading axis of length n: K, or 1 where tied.
-
-values
-    the entries that determine a covariance or a precision matrix: (n, w) for shapes on the
-    diagonal, (n, d, d) for dense ones;
-projections
-    a symmetric matrix M projected onto the family, so that <values of X, projections of M> is
-    tr(X M): diagonal entries, their sums over groups, or whole matrices; summed over the
-    classes where tied;
-factor
-    F and F^-1 with Sigma = F F': the moving frame in which updates are made. In it a step of a
-    covariance is a symmetric S (values): F <- F exp(S / 2).
-"""
+"""What the equations ask of a covariance family."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -21,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 from fpigauss._array.blocks import MEMORY_LIMIT, lost_below, mend
-from fpigauss._array.linalg import squared_norms, transposed
+from fpigauss._array.linalg import eye_like, squared_norms, transposed
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 
@@ -37,37 +22,56 @@ class Factor(NamedTuple):
 
 @dataclass(frozen=True)
 class CovarianceFamily(ABC):
-    """A set of covariance matrices and the operations that the equations are written in.
+    r"""A set of covariance matrices and the operations that the equations are written in.
 
     Subclass it, or one of the shapes, for a family of your own and pass an instance as
     ``covariance=``; nothing else has to change.
+
+    A family is a linear set of covariance matrices, one per class or one for all (``tied``), that
+    is closed under inverses and under F' Q F for its own factors F: diagonal, block-diagonal and
+    full matrices are, Toeplitz matrices are not. Its arrays have a leading axis of length n, which
+    is K, or 1 if tied; methods that combine two of them broadcast it. They come in three forms:
+
+    - *values* are the entries that determine a covariance or a precision matrix: (n, w) for shapes
+      on the diagonal, (n, d, d) for dense ones;
+    - *projections* are a symmetric matrix M projected onto the family, so that the inner product of
+      the values of X with the projections of M is tr(X M): diagonal entries, their sums over
+      groups, or whole matrices. Those that are called pooled are summed over the classes if tied;
+    - *factors* are F and F^-1 with Sigma = F F', the moving frame in which updates are made. In it
+      a step of a covariance is a symmetric S (values): F <- F exp(S / 2).
 
     Parameters
     ----------
     tied : bool
         One covariance shared by all classes instead of one per class.
+
+    Attributes
+    ----------
+    name : str
+        The name in results and in files; a class variable, one of its own for each family.
+    needs_dense : bool
+        Whether statistics with full class covariance matrices (K, d, d) are needed, instead of
+        variances (K, d); a class variable.
     """
 
     tied: bool = False
 
-    #: The name in results and in files.
     name: ClassVar[str]
-    #: Whether full class covariance matrices are needed.
     needs_dense: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
-        """Adopt methods that a subclass defines under their former names."""
+        """Let methods be defined, and be found, under their former names."""
         for old, new in _RENAMED.items():
-            if old in vars(cls) and new not in vars(cls):
-                _warn_renamed(cls.__name__, old, new)
-                setattr(cls, new, vars(cls)[old])
-
-    def __getattr__(self, name: str) -> Any:
-        """Find a method by its former name."""
-        if name not in _RENAMED:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        _warn_renamed(type(self).__name__, name, _RENAMED[name])
-        return getattr(self, _RENAMED[name])
+            owner = next(
+                base
+                for base in (*cls.__mro__, None)
+                if base is None or (new in vars(base) or _is_own(vars(base).get(old)))
+            )
+            if owner is not None and new not in vars(owner):
+                _warn_renamed(cls.__name__, old, new, stacklevel=4)  # the class statement
+                setattr(cls, new, vars(owner)[old])
+            elif new in vars(cls) and old not in vars(cls):
+                setattr(cls, old, _FormerName(old, new, vars(cls)[new]))
 
     def with_tied(self, tied: bool) -> Self:
         """Return the same shape, shared by all classes or not."""
@@ -128,9 +132,14 @@ class CovarianceFamily(ABC):
     def projections(self, covariances: Array) -> Array:
         """Project class covariances (K, d), or (K, d, d) if dense, onto the family: (K, ...)."""
 
-    def per_axis(self, values: Array) -> Array:
-        """Return one value per axis where a family on the diagonal has fewer; else ``values``."""
-        return values
+    def as_matrices(self, factor: Factor, dim: int) -> Factor:
+        """Return F and F^-1 as matrices (n, d, d); (n, d) or (n, 1) if they are diagonal."""
+        xp = namespace(factor.root)
+        n_factors = int(self.log_det(factor, dim).shape[0])
+        identity = eye_like(dim, factor.root)
+        rows = [xp.broadcast_to(identity[k, :], (n_factors, dim)) for k in range(dim)]
+        columns = [(self.color(factor, e), self.whiten(factor, e)) for e in rows]
+        return Factor(*(xp.stack(part, axis=-1) for part in zip(*columns, strict=True)))
 
     @abstractmethod
     def values_projections(self, values: Array, dim: int) -> Array:
@@ -275,7 +284,7 @@ class CovarianceFamily(ABC):
         """Compute KLD(N(mu, F F') || N(nu, G G')) (n,) from mu - nu (n, d), losing no digits."""
 
 
-#: Former names of methods, with the new ones.
+#: Former names of methods.
 _RENAMED = {
     "moments": "projections",
     "spread": "per_axis",
@@ -284,9 +293,30 @@ _RENAMED = {
 }
 
 
-def _warn_renamed(owner: str, old: str, new: str) -> None:
+class _FormerName:
+    """A method under its former name: bound as the method is, with a warning when called."""
+
+    def __init__(self, old: str, new: str, method: Any) -> None:
+        self.old, self.new, self.method = old, new, method
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        method = self.method.__get__(instance, owner)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            _warn_renamed(owner.__name__, self.old, self.new, stacklevel=3)
+            return method(*args, **kwargs)
+
+        return called
+
+
+def _is_own(attribute: object) -> bool:
+    """Say whether a class defines an attribute itself, rather than as a former name."""
+    return attribute is not None and not isinstance(attribute, _FormerName)
+
+
+def _warn_renamed(owner: str, old: str, new: str, *, stacklevel: int) -> None:
     warnings.warn(
         f"{owner}.{old} is now {new}; the old name will be removed in the next release",
         DeprecationWarning,
-        stacklevel=3,
+        stacklevel=stacklevel,
     )

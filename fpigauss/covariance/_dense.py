@@ -33,7 +33,7 @@ _CLASSES_BYTES = 2**22
 
 @dataclass(frozen=True)
 class Dense(CovarianceFamily):
-    """Full matrices: values and projections (n, d, d)."""
+    """Full matrices: ``covariances`` are (K, d, d), or (d, d) if tied."""
 
     name: ClassVar[str] = "dense"
     needs_dense: ClassVar[bool] = True
@@ -154,6 +154,9 @@ class Dense(CovarianceFamily):
     def spectrum(self, factor: Factor) -> tuple[Array, Array]:
         singular = namespace(factor.root).linalg.svdvals(factor.root)
         return singular[:, -1] ** 2, singular[:, 0] ** 2
+
+    def as_matrices(self, factor: Factor, dim: int) -> Factor:
+        return factor
 
     # -- pairs -----------------------------------------------------------------------------
 

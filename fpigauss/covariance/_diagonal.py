@@ -1,12 +1,15 @@
 """Diagonal covariances: one variance per axis, or per group of axes that share one."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
 
 from fpigauss._array.blocks import lost_below, mend
 from fpigauss._array.checks import check_range
 from fpigauss._array.linalg import squared_norms, transposed, x_minus_log1p
-from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.namespaces import as_floating, cast_like, first_true, namespace, to_numpy
 from fpigauss._array.typing import Array
 from fpigauss.covariance._base import CovarianceFamily, Factor
 
@@ -15,10 +18,10 @@ __all__ = ["Diagonal"]
 
 @dataclass(frozen=True)
 class Diagonal(CovarianceFamily):
-    """One variance per axis: values (n, d).
+    """One variance per axis: ``covariances`` are (K, d), or (d,) if tied.
 
-    Families in which groups of axes share a variance override ``fold`` and ``multiplicity``
-    (and ``per_axis``, unless there is only one group); their values are (n, number of groups).
+    Families in which groups of axes share a variance override ``fold`` and ``per_axis``; their
+    values are (n, number of groups), and what else depends on the groups follows from ``fold``.
     """
 
     name: ClassVar[str] = "diagonal"
@@ -27,19 +30,33 @@ class Diagonal(CovarianceFamily):
         """Sum the axes (..., d) over the groups that share a variance."""
         return x
 
-    def multiplicity(self, dim: int) -> float | Array:
-        """Return the number of axes in a group."""
-        return 1.0
+    def per_axis(self, values: Array) -> Array:
+        """Return one value per axis, or an array that broadcasts to that."""
+        return values
+
+    def multiplicity(self, dim: int) -> Any:
+        """Return the number of axes in a group: a float, or one number per group."""
+        return _group_sizes(self, dim)
+
+    def _sizes(self, dim: int, like: Array) -> Any:
+        """Return the number of axes in a group, to multiply an array with."""
+        sizes = self.multiplicity(dim)
+        if isinstance(sizes, float):
+            return sizes
+        return cast_like(as_floating(sizes, "multiplicity"), like)
 
     def _times(self, values: Array, dim: int) -> Array:
         """Multiply ``values`` by the number of axes that share each."""
-        factor = self.multiplicity(dim)
-        return values if isinstance(factor, float) and factor == 1.0 else factor * values
+        sizes = self._sizes(dim, values)
+        return values if isinstance(sizes, float) and sizes == 1.0 else sizes * values
 
     # -- the border ------------------------------------------------------------------------
 
     def entry_shape(self, dim: int) -> tuple[int, ...]:
-        return (dim,)
+        return tuple(self.fold(np.ones((1, dim))).shape[1:])
+
+    def inflated_dim(self, dim: int) -> int:
+        return int(np.min(to_numpy(as_floating(self.multiplicity(dim), "multiplicity"))))
 
     def first_not_positive(self, values: Array) -> int | None:
         return first_true(namespace(values).any(~(values > 0.0), axis=-1))
@@ -48,7 +65,7 @@ class Diagonal(CovarianceFamily):
         return None
 
     def first_singular(self, values: Array, noise: Array) -> int | None:
-        flat = ~(values * self.multiplicity(noise.shape[-1]) > self.fold(noise))
+        flat = ~(values * self._sizes(noise.shape[-1], values) > self.fold(noise))
         return first_true(namespace(values).any(flat, axis=-1))
 
     def rounded(self, values: Array, like: Array) -> Array:
@@ -75,7 +92,7 @@ class Diagonal(CovarianceFamily):
         return namespace(projections).sum(projections, axis=-1)
 
     def average(self, projections: Array, dim: int) -> Array:
-        return projections / self.multiplicity(dim)
+        return projections / self._sizes(dim, projections)
 
     # -- factors ---------------------------------------------------------------------------
 
@@ -138,6 +155,9 @@ class Diagonal(CovarianceFamily):
         values = self.values(factor)
         return xp.min(values, axis=-1), xp.max(values, axis=-1)
 
+    def as_matrices(self, factor: Factor, dim: int) -> Factor:
+        return Factor(*map(self.per_axis, factor))
+
     # -- pairs -----------------------------------------------------------------------------
 
     def distances_by_class(self, x: Array, means: Array, factor: Factor) -> Array:
@@ -164,3 +184,10 @@ class Diagonal(CovarianceFamily):
         excess = x_minus_log1p(growth, 2.0 * xp.log(first.root * second.inverse))
         shape = xp.sum(self._times(excess, dim), axis=-1)
         return 0.5 * (xp.sum(self.fold(difference * difference) * precision, axis=-1) + shape)
+
+
+@lru_cache
+def _group_sizes(family: Diagonal, dim: int) -> Any:
+    """Count the axes in each group, from their sums; one number if all groups are as large."""
+    sizes = np.asarray(family.fold(np.ones((1, dim))))[0, :]
+    return float(sizes[0]) if bool(np.all(sizes == sizes[0])) else sizes

@@ -12,7 +12,7 @@ __all__ = ["Isotropic"]
 
 @dataclass(frozen=True)
 class Isotropic(Diagonal):
-    """A multiple of the identity: values (n, 1), one group of all axes."""
+    """A multiple of the identity: ``covariances`` are (K,), or () if tied."""
 
     name: ClassVar[str] = "isotropic"
 

@@ -11,7 +11,7 @@ from fpigauss.repulsion import Repulsion
 __all__ = ["Equations"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Equations(ABC):
     """A set of fixed-point equations: an update and an objective at every point."""
 

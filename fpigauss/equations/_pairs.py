@@ -67,7 +67,7 @@ def sum_over_pairs(
     def all_blocks() -> Iterator[Array]:
         return (divergences(block) for block in rows)
 
-    pi = repulsion.measure(all_blocks(), terms.n_classes)
+    pi = repulsion.measured(all_blocks(), terms.n_classes, terms.means)
     rowwise: list[tuple[Array, list[Array]]] = []
     total: tuple[Any, ...] | None = None
     smallest = math.inf

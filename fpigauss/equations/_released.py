@@ -110,12 +110,15 @@ class ReleasedEquations(Equations):
                 reason = NotPositiveDefiniteError(label, problem.lam, self.name)
         white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
         constant = problem.likelihood(point, white_scatter, terms.log_dets)
+        change = math.inf
+        if departure is not None:
+            change = _change(problem, departure.point, point.means, variances)
         evaluation = Evaluation(
             point=point,
             objective=constant + c * sums.potential,
             judged=constant + c * sums.judged,
             step=Step(u, s),
-            residual=math.inf if departure is None else _change(problem, departure.point, point),
+            residual=change,
             pi=sums.pi,
             smallest_kld=sums.smallest_kld,
         )
@@ -150,12 +153,12 @@ class ReleasedEquations(Equations):
         return own * mu + sums.backward[0]
 
 
-def _change(problem: Problem, before: Point, after: Point) -> float:
-    """Compute the largest L2 change of a class, by which the released code stops."""
-    family, pairs = problem.family, []
+def _change(problem: Problem, before: Point, means: Array, variances: Array) -> float:
+    """Measure the largest L2 change of a class, which the released code stops by."""
+    xp = namespace(means)
+    changes = []
     if problem.updates_means:
-        pairs.append((before.means, after.means))
+        changes.append(means - before.means)
     if problem.updates_covariances:
-        pairs.append((family.values(before.factor), family.values(after.factor)))
-    norm = namespace(before.means).linalg.vector_norm
-    return max(float(namespace(x).max(norm(y - x, axis=-1))) for x, y in pairs)
+        changes.append(variances - problem.family.values(before.factor))
+    return max(float(xp.max(xp.linalg.vector_norm(change, axis=-1))) for change in changes)

@@ -21,16 +21,18 @@ _PLACE = "{options}"
 def declared_options(*, without: Iterable[str] = ()) -> list[Field[Any]]:
     """List the fields of ``Options`` that are options."""
     left_out = set(without)
-    return [field for field in fields(Options) if field.init and field.name not in left_out]
+    return [field for field in fields(Options) if field.name not in left_out]
 
 
 def checked_names(function: F) -> F:
     """Refuse unknown options before Python misses an argument: "lamda" for "lam", say."""
     own = inspect.signature(function).parameters
+    taken = [name for name, part in own.items() if part.kind is not part.VAR_KEYWORD]
+    known = [*taken, *(field.name for field in declared_options(without=taken))]
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        check_option_names([name for name in kwargs if name not in own])
+        check_option_names(kwargs, known=known)
         return function(*args, **kwargs)
 
     return cast(F, checked)

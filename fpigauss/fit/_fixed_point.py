@@ -106,5 +106,6 @@ class FixedPoint(Options):
     def _check_lam(self) -> None:
         if self.lam is None:
             raise InvalidInputError(
-                "lam is not given; pass FixedPoint(lam=...), or dataclasses.replace(..., lam=...)"
+                "lam is not given; pass a number >= 0, as FixedPoint(lam=...) or "
+                "dataclasses.replace(fixed_point, lam=...)"
             )

@@ -1,8 +1,10 @@
 """The options of a fit, each declared once: name, type, default, documentation and check."""
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias
 
 from fpigauss._array.checks import (
@@ -64,6 +66,13 @@ def _check_init(value: object, name: str) -> object:
     return check_choice(value, name, ("data", "identity"), or_else="a ClassGaussians")
 
 
+def _check_pi(value: object, name: str) -> object:
+    """Check a number, and take it as a float; names, functions and objects are resolved later."""
+    if hasattr(value, "__float__") and not getattr(value, "ndim", 0) and not callable(value):
+        return check_positive(value, name)
+    return value
+
+
 def _check_progress(value: object, name: str) -> bool:
     return bool(value)
 
@@ -115,6 +124,7 @@ class Options:
         "pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the "
         "initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences "
         "that returns a positive number or (K, K) matrix.",
+        _check_pi,
     )
     alpha: float = option(1.0, "The scale of pi, > 0.", check_positive)
     equations: EquationsName | Equations = option(
@@ -153,35 +163,40 @@ class Options:
         "fit by raising StopIteration.",
         _check_callback,
     )
-    strategies: Strategies = field(init=False, repr=False, compare=False)
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Refuse unknown keywords, with a message that names the nearest option."""
-        check_option_names(options)
+        """Refuse what is not an option, by a message that names the nearest one."""
+        check_option_names(options, known=list(inspect.signature(cls.__init__).parameters)[1:])
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Check each option, then their combination."""
         for declared in fields(self):
-            if declared.init:
-                value = declared.metadata["check"](getattr(self, declared.name), declared.name)
+            check = declared.metadata.get("check")
+            if check is not None:  # a subclass may have fields of its own
+                value = check(getattr(self, declared.name), declared.name)
                 object.__setattr__(self, declared.name, value)
-        family = resolve_family(self.covariance, self.tied)
-        repulsion = resolve_repulsion(self.pi)
+        strategies = self.strategies
+        strategies.equations.check_family(strategies.family)
+        strategies.equations.check_repulsion(strategies.repulsion, self.pi)
+
+    @cached_property
+    def strategies(self) -> Strategies:
+        """What the names among the options stand for."""
         equations = resolve_equations(self.equations)
-        strategies = Strategies(
-            family, repulsion, equations, resolve_solver(self.solver, equations)
+        return Strategies(
+            family=resolve_family(self.covariance, self.tied),
+            repulsion=resolve_repulsion(self.pi),
+            equations=equations,
+            solver=resolve_solver(self.solver, equations),
         )
-        equations.check_family(family)
-        equations.check_repulsion(repulsion, self.pi)
-        object.__setattr__(self, "strategies", strategies)
 
     def __repr__(self) -> str:
         """Show the options that are not at their defaults."""
         given = [
             f"{declared.name}={getattr(self, declared.name)!r}"
             for declared in fields(self)
-            if declared.init and getattr(self, declared.name) != declared.default
+            if declared.repr and getattr(self, declared.name) != declared.default
         ]
         return f"{type(self).__name__}({', '.join(given)})"
 
@@ -196,12 +211,13 @@ class Options:
         return self.update != "means"
 
 
-def check_option_names(options: Iterable[str]) -> None:
+def check_option_names(names: Iterable[Any], known: Iterable[str] | None = None) -> None:
     """Raise UnknownOptionError for the first keyword that is not an option of a fit."""
-    known = [declared.name for declared in fields(Options) if declared.init]
-    for name in options:
-        if name not in known:
-            begun = [option for option in known if name.startswith(option)]  # tolerance, say
-            nearest = begun or difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {nearest[0]}?" if nearest else f"pass one of {', '.join(known)}"
-            raise UnknownOptionError(f"{name} is not an option of a fit; {remedy}")
+    options = [declared.name for declared in fields(Options)] if known is None else list(known)
+    for name in names:
+        if name in options:
+            continue
+        begun = [option for option in options if str(name).startswith(option)]  # tolerance, say
+        nearest = begun or difflib.get_close_matches(str(name), options, n=1)
+        remedy = f"did you mean {nearest[0]}?" if nearest else f"pass one of {', '.join(options)}"
+        raise UnknownOptionError(f"{name} is not an option of a fit; {remedy}")

@@ -146,7 +146,8 @@ def _started(
     if problem.lam > 0.0:
         check_distinct(terms, problem.classes)
     repulsion = problem.repulsion
-    pi = repulsion.measure(map(terms.divergences, terms.blocks()), terms.n_classes)
+    blocks = map(terms.divergences, terms.blocks())
+    pi = repulsion.measured(blocks, terms.n_classes, terms.means)
     del terms  # the evaluation makes its own
     problem = replace(problem, repulsion=repulsion.at_start(pi))
     with np.errstate(all="ignore"):

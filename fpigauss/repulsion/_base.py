@@ -6,32 +6,49 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fpigauss._array.namespaces import namespace
+from fpigauss._array.linalg import eye_like
+from fpigauss._array.namespaces import as_floating, cast_like, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily
+from fpigauss.errors import InvalidInputError
 
-__all__ = ["NoRepulsion", "Repulsion"]
+__all__ = ["KnownRepulsion", "NoRepulsion", "Repulsion", "checked_pi"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Repulsion(ABC):
     r"""A choice of pi_KLD, and with it the kernel W and the potential phi of the repulsion.
 
     By default W = exp(-D / tau) / tau and phi = exp(-D / tau), tau = alpha pi. For a choice of
     your own, define ``measure`` in a subclass and pass an instance as ``pi=``.
+
+    Attributes
+    ----------
+    bounded : bool
+        Whether L with phi is bounded below, so that a minimum exists for every lam; a class
+        variable, False by default.
+    has_potential : bool
+        Whether L is one function of the Gaussians, so that its values can be compared, since pi
+        stays as it is; a class variable, False by default.
     """
 
-    #: Whether L with phi is bounded below, so that a minimum exists for every lam.
     bounded: ClassVar[bool] = False
-    #: Whether L is one function of the Gaussians, so that its values can be compared.
     has_potential: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, blocks: Iterable[Array], n_classes: int) -> Any:
-        """Measure pi at a point, from D (K, K) in blocks of rows; None if each pair has its own.
+        """Measure pi at a point, from D (K, K) in blocks of rows.
 
-        The diagonal of D is zero and belongs to no pair.
+        The blocks come in order and cover all rows: row i of a block that begins at row r belongs
+        to class r + i. The diagonal of D is zero and belongs to no pair. Return a positive number,
+        a (K, K) array of them, or None if each pair has its own (with a ``kernel`` and a
+        ``potential`` that need no pi).
         """
+
+    def measured(self, blocks: Iterable[Array], n_classes: int, like: Array) -> Any:
+        """Measure pi, and check it, since it is a user's own."""
+        pi = self.measure(blocks, n_classes)
+        return None if pi is None else checked_pi(pi, n_classes, like)
 
     def kernel(self, divergences: Array, pi: Any, alpha: float) -> Array:
         """Compute W, elementwise; ``pi`` is a number or of the shape of ``divergences``."""
@@ -60,17 +77,29 @@ class Repulsion(ABC):
         return  # D comes block by block
 
 
+@dataclass(frozen=True, eq=False)
+class KnownRepulsion(Repulsion):
+    """A choice of pi of this package: where it cannot be used, a step is rejected."""
+
+    def measured(self, blocks: Iterable[Array], n_classes: int, like: Array) -> Any:
+        """Measure pi."""
+        return self.measure(blocks, n_classes)
+
+
 @dataclass(frozen=True)
-class NoRepulsion(Repulsion):
+class NoRepulsion(KnownRepulsion):
     """lam = 0: pi is measured, and nothing repels."""
 
-    measured: Repulsion
+    inner: Repulsion
 
     bounded: ClassVar[bool] = True
     has_potential: ClassVar[bool] = True
 
     def measure(self, blocks: Iterable[Array], n_classes: int) -> Any:
-        return self.measured.measure(blocks, n_classes)
+        return self.inner.measure(blocks, n_classes)
+
+    def measured(self, blocks: Iterable[Array], n_classes: int, like: Array) -> Any:
+        return self.inner.measured(blocks, n_classes, like)
 
     def kernel(self, divergences: Array, pi: Any, alpha: float) -> Array:
         return namespace(divergences).zeros_like(divergences)
@@ -79,7 +108,29 @@ class NoRepulsion(Repulsion):
         return namespace(divergences).zeros_like(divergences)
 
     def at_start(self, pi: Any) -> Repulsion:
-        return NoRepulsion(self.measured.at_start(pi))
+        return NoRepulsion(self.inner.at_start(pi))
 
     def check_memory(self, n_classes: int, memory_limit: int) -> None:
-        self.measured.check_memory(n_classes, memory_limit)
+        self.inner.check_memory(n_classes, memory_limit)
+
+
+def checked_pi(result: Any, n_classes: int, like: Array) -> Any:
+    """Check a pi that a user's own function or repulsion returned: a float, or a matrix."""
+    if result is None:
+        raise InvalidInputError("pi returned None; return a number or a (K, K) matrix")
+    pi = cast_like(as_floating(result, "pi"), like)
+    xp = namespace(pi)
+    if tuple(pi.shape) not in ((), (n_classes, n_classes)):
+        raise InvalidInputError(
+            f"pi returned an array of shape {tuple(pi.shape)}; return a number or a "
+            f"({n_classes}, {n_classes}) matrix"
+        )
+    if pi.ndim == 2:
+        own = eye_like(n_classes, pi) > 0.0  # the diagonal is never used
+        pi = xp.where(own, xp.ones_like(pi), pi)
+    if not bool(xp.all(xp.isfinite(pi) & (pi > 0.0))):
+        raise InvalidInputError(
+            "pi returned a number that is not positive and finite; "
+            "return positive, finite numbers for all pairs of different classes"
+        )
+    return pi if pi.ndim == 2 else float(pi)

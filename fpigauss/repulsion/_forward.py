@@ -8,13 +8,13 @@ from typing import ClassVar
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily
-from fpigauss.repulsion._base import Repulsion
+from fpigauss.repulsion._base import KnownRepulsion
 
 __all__ = ["ForwardRepulsion"]
 
 
 @dataclass(frozen=True)
-class ForwardRepulsion(Repulsion):
+class ForwardRepulsion(KnownRepulsion):
     """Eq. 9, ``pi="forward"``: pi = D_yy', so that L falls with the logarithm of every KLD."""
 
     has_potential: ClassVar[bool] = True

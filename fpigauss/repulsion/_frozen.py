@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from fpigauss._array.checks import check_positive
 from fpigauss._array.typing import Array
-from fpigauss.repulsion._base import Repulsion
+from fpigauss.repulsion._base import KnownRepulsion, Repulsion
 from fpigauss.repulsion._mean import MeanRepulsion
 
 __all__ = ["FrozenRepulsion", "InitialRepulsion"]
 
 
 @dataclass(frozen=True)
-class FrozenRepulsion(Repulsion):
+class FrozenRepulsion(KnownRepulsion):
     """A positive number: L is bounded below, and has a minimum for every lam.
 
     Parameters

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
-from fpigauss.repulsion._base import Repulsion
+from fpigauss.repulsion._base import KnownRepulsion
 
 __all__ = ["MeanRepulsion"]
 
 
 @dataclass(frozen=True)
-class MeanRepulsion(Repulsion):
+class MeanRepulsion(KnownRepulsion):
     """Eq. 10, ``pi="mean"``: pi = mean(D) over all ordered pairs, at the current Gaussians."""
 
     def measure(self, blocks: Iterable[Array], n_classes: int) -> float:

@@ -10,7 +10,7 @@ from fpigauss.equations import Evaluation, Problem, Step
 __all__ = ["Solver"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solver(ABC):
     """Where to go from a point, and what to accept on the way."""
 

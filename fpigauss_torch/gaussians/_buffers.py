@@ -80,7 +80,7 @@ class GaussianBuffers(LatentPrior):
         family = self.family
         factor = family.factor(family.unpack(covariances))
         log_det = family.log_det(factor, self.dim)
-        root, inverse = map(family.per_axis, factor)
+        root, inverse = family.as_matrices(factor, self.dim)
         return {"_root": root, "_inverse": inverse, "_log_det": log_det}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
