@@ -20,6 +20,7 @@ from fpigauss._warnings import warn_user
 from fpigauss.covariance import resolve_family, shrunk
 from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
+from fpigauss.fit._options import check_option_names
 from fpigauss.repulsion import resolve_repulsion
 from fpigauss.statistics import check_sample_weight
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_choice",
     "check_flag",
     "check_nonnegative",
+    "check_option_names",
     "check_positive",
     "check_positive_integer",
     "check_sample_weight",

@@ -1,8 +1,7 @@
 """What a refit is asked for: the fit, as a FixedPoint, and how it may end."""
 
-import difflib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from fpigauss import (
@@ -12,9 +11,8 @@ from fpigauss import (
     FixedPoint,
     InvalidInputError,
     Status,
-    UnknownOptionError,
 )
-from fpigauss.interface import RefitOptions, with_options
+from fpigauss.interface import check_option_names, with_options
 
 __all__ = [
     "ACCEPTED",
@@ -36,8 +34,8 @@ RefitInit: TypeAlias = Literal["current", "data", "identity"] | ClassGaussians
 #: How a fit may end for its Gaussians to be taken over.
 ACCEPTED = ("converged", "max_iter", "stalled")
 
-#: What a refit takes by name.
-_NAMES = ("lam", "fit", "init", "accept", "progress", *RefitOptions.__annotations__)
+#: The options of a fit that those of the Gaussians take the place of.
+_OF_GAUSSIANS = ("covariance", "tied")
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Refit:
         """Combine ``lam``, a ``fit`` and single options, which replace those of the fit."""
         fit = check_fit(fit)
         check_lam_once(lam, fit)
-        _check_names(options)
+        _check_names(options, fit)
         given = dict(options)
         from_current = isinstance(init, str) and init == "current"
         if from_current:
@@ -118,25 +116,21 @@ def starts_from_data(fit: FixedPoint) -> bool:
     return isinstance(fit.init, str) and fit.init == "data"
 
 
-def _check_names(options: Mapping[str, Any]) -> None:
+def _check_names(options: Mapping[str, Any], fit: FixedPoint) -> None:
     """Raise an error for the first option that a refit does not take."""
-    for name in options:
-        if name in ("covariance", "tied"):
+    for name in _OF_GAUSSIANS:
+        if name in options:
             raise InvalidInputError(
                 f"{name} is not an option of a refit; make LatentGaussians with {name}="
             )
-        if name not in _NAMES:
-            begun = [known for known in _NAMES if known.startswith(name)]
-            nearest = begun or difflib.get_close_matches(name, _NAMES, n=1)
-            remedy = (
-                f"did you mean {nearest[0]}?" if nearest else f"pass one of {', '.join(_NAMES)}"
-            )
-            raise UnknownOptionError(f"{name} is not an option of a refit; {remedy}")
+    own = [option.name for option in fields(fit) if option.init]
+    taken = [name for name in own if name not in _OF_GAUSSIANS]
+    check_option_names(options, known=[*taken, "fit", "accept"])
 
 
 def with_refit_options(function: F) -> F:
     """Show the options of a refit in place of ``**options``, in signature and docstring."""
-    return with_options(function, without=("covariance", "tied"))
+    return with_options(function, without=_OF_GAUSSIANS)
 
 
 def check_accepted(accept: Any) -> tuple[str, ...]:

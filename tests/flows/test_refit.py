@@ -388,12 +388,12 @@ OPTIONS = {
     "unknown": (
         {"alfa": 1.0},
         UnknownOptionError,
-        r"^alfa is not an option of a refit; did you mean alpha\?$",
+        r"^alfa is not an option of a fit; did you mean alpha\?$",
     ),
     "none of a refit": (
         {"covariances": "dense"},
         UnknownOptionError,
-        "^covariances is not an option of a refit; pass one of (?!.*(covariance|tied))lam, fit, .*",
+        "^covariances is not an option of a fit; pass one of (?!.*(covariance|tied))lam, .*fit",
     ),
     "init, array": ({"init": np.array([1, 2])}, InvalidInputError, "^init is array"),
     "status": ({"accept": ["unbound"]}, InvalidInputError, r"^accept is \['unbound'\]; "),

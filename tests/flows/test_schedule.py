@@ -466,7 +466,7 @@ FORMER_FAULTS = {
     "twice": ({"max_iter": 5}, {"single_iteration": True}, "which single_iteration sets"),
     "a key": ({1: 2.0}, {}, "^options contains the key 1; pass names of options"),
     "lam": ({"lam": 2.0}, {}, "^options contains 'lam'; pass it to the schedule instead"),
-    "unknown": ({"alfa": 2.0}, {}, "^alfa is not an option of a refit; did you mean alpha"),
+    "unknown": ({"alfa": 2.0}, {}, "^alfa is not an option of a fit; did you mean alpha"),
 }
 
 
