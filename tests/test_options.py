@@ -175,7 +175,7 @@ def test_a_subclass_may_have_fields_of_its_own():
     assert (named.title, named.tied) == ("mine", True)
     assert named.fit(*blobs()).converged
     with pytest.raises(UnknownOptionError, match="did you mean title"):
-        Named(1.0, titel="mine")
+        Named(1.0, titles="mine")
 
 
 def test_strategies_of_ones_own_are_not_taken_for_equal():
@@ -202,9 +202,7 @@ def test_without_lam_it_is_kept_but_not_run():
         lambda: fixed_point.solve(ClassStatistics.from_samples(z, y)),
         lambda: fit_fixed_point(z, y, None),
     ):
-        with pytest.raises(
-            InvalidInputError, match="lam is not given; pass a number >= 0"
-        ):
+        with pytest.raises(InvalidInputError, match="lam is not given; pass a number >= 0"):
             run()
     assert replace(fixed_point, lam=1.0).fit(z, y).converged
 
@@ -282,7 +280,7 @@ def test_an_unknown_option_names_the_nearest(name, nearest):
             assert f"did you mean {nearest}?" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["lamda", "lambda_", "lams"])
+@pytest.mark.parametrize("name", ["lambd", "lambda_", "lams"])
 def test_a_misspelled_lam_is_told_before_lam_is_missed(name):
     z, y = blobs()
     statistics = ClassStatistics.from_samples(z, y)
@@ -458,7 +456,7 @@ def test_a_family_written_for_the_release_before():
     assert float(np.max(pairwise_kld(result.gaussians))) > 0.0
 
 
-def test_former_names_of_a_familys_methods_are_found_wherever_they_are_defined():
+def test_former_names_of_methods_of_a_family_are_found_wherever_they_are_defined():
     ones = np.ones((2, 3))
     with pytest.warns(DeprecationWarning, match="projections"):
         np.testing.assert_array_equal(Diagonal().moments(ones), Diagonal().projections(ones))

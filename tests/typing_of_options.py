@@ -27,5 +27,5 @@ def refused(z: list[list[float]], y: list[int], statistics: ClassStatistics) -> 
     FixedPoint(1.0, update="mean")  # type: ignore[arg-type]
     FixedPoint(1.0, True)  # type: ignore[call-arg, arg-type]
     fit_fixed_point(z, y, 1.0, covariance="full")  # type: ignore[arg-type]
-    fit_fixed_point(z, y, 1.0, pi="foward", solver="newton")  # type: ignore[arg-type]
+    fit_fixed_point(z, y, 1.0, pi="forwards", solver="newton")  # type: ignore[arg-type]
     FixedPoint(1.0, equations="exact", shrinkage="lw")  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def declared_options(*, without: Iterable[str] = ()) -> list[Field[Any]]:
 
 
 def checked_names(function: F) -> F:
-    """Refuse unknown options before Python misses an argument: "lamda" for "lam", say."""
+    """Refuse unknown options before Python misses an argument: a misspelled lam, say."""
     own = inspect.signature(function).parameters
     taken = [name for name, part in own.items() if part.kind is not part.VAR_KEYWORD]
     known = [*taken, *(field.name for field in declared_options(without=taken))]
