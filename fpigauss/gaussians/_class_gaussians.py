@@ -16,7 +16,7 @@ from fpigauss._array.checks import (
     check_seed,
     check_width,
 )
-from fpigauss._array.files import load_arrays, save_arrays
+from fpigauss._array.files import FLAG, FLOATS, LABELS, NAME, load_arrays, save_arrays
 from fpigauss._array.labels import as_labels, codes_of
 from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import (
@@ -307,6 +307,9 @@ class ClassGaussians:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file (npz), atomically.
 
+        An earlier file keeps its mode, and a link stays a link; other hard links to the file keep
+        the earlier contents.
+
         Parameters
         ----------
         path : path-like
@@ -344,14 +347,10 @@ class ClassGaussians:
         InvalidInputError
             If the file is not one that ``ClassGaussians.save`` wrote.
         """
-        arrays = load_arrays(path, "ClassGaussians")
-        try:
-            name, tied = str(arrays.pop("covariance")), bool(arrays.pop("tied"))
-            return cls(**arrays, covariance=covariance or name, tied=tied)
-        except (KeyError, TypeError) as error:
-            raise InvalidInputError(
-                f"path {os.fspath(path)!r} is not a complete ClassGaussians file ({error})"
-            ) from None
+        fields = {"means": FLOATS, "covariances": FLOATS, "classes": LABELS}
+        arrays = load_arrays(path, "ClassGaussians", {**fields, "covariance": NAME, "tied": FLAG})
+        name, tied = str(arrays.pop("covariance")), bool(arrays.pop("tied"))
+        return cls(**arrays, covariance=covariance or name, tied=tied)
 
     # -- inside ----------------------------------------------------------------------------
 

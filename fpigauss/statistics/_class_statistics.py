@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fpigauss._array.checks import check_classes, check_width
-from fpigauss._array.files import load_arrays, save_arrays
+from fpigauss._array.files import FLAG, FLOATS, LABELS, load_arrays, save_arrays
 from fpigauss._array.labels import as_classes, as_labels, union
 from fpigauss._array.namespaces import (
     as_floating,
@@ -381,6 +381,9 @@ class ClassStatistics:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file (npz), atomically.
 
+        An earlier file keeps its mode, and a link stays a link; other hard links to the file keep
+        the earlier contents.
+
         Parameters
         ----------
         path : path-like
@@ -414,13 +417,9 @@ class ClassStatistics:
         InvalidInputError
             If the file is not one that ``ClassStatistics.save`` wrote.
         """
-        arrays = load_arrays(path, "ClassStatistics")
-        try:
-            return cls(**(arrays | {"closed": bool(arrays["closed"])}))
-        except (KeyError, TypeError) as error:
-            raise InvalidInputError(
-                f"path {os.fspath(path)!r} is not a complete ClassStatistics file ({error})"
-            ) from None
+        fields = dict.fromkeys(("counts", "means", "covariances"), FLOATS)
+        arrays = load_arrays(path, "ClassStatistics", {**fields, "classes": LABELS, "closed": FLAG})
+        return cls(**(arrays | {"closed": bool(arrays["closed"])}))
 
     # -- inside ----------------------------------------------------------------------------
 
