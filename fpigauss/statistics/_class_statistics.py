@@ -27,6 +27,7 @@ from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.statistics._batches import folded
 from fpigauss.statistics._checks import (
+    check_finite_totals,
     check_statistics_kind,
     check_statistics_values,
 )
@@ -347,7 +348,7 @@ class ClassStatistics:
         Raises
         ------
         InvalidInputError
-            If width, kind or given classes differ.
+            If width, kind or given classes differ, or the merged moments of a class overflow.
         """
         if not isinstance(other, ClassStatistics):
             raise InvalidInputError(
@@ -373,8 +374,10 @@ class ClassStatistics:
                 )
         first, second = self._spread_over(classes), other._spread_over(classes)
         second = ClassMoments(*(cast_like(x, self.means) for x in second))
+        total = merged(first, second)
+        check_finite_totals(*total, classes=classes, source="the merge of both parts")
         closed = self.closed or other.closed
-        return type(self)._of_moments(merged(first, second), classes, closed=closed)
+        return type(self)._of_moments(total, classes, closed=closed)
 
     # -- files -----------------------------------------------------------------------------
 

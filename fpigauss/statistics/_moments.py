@@ -14,7 +14,7 @@ import numpy as np
 
 from fpigauss._array.blocks import blocks
 from fpigauss._array.labels import grouped
-from fpigauss._array.linalg import symmetrized, transposed
+from fpigauss._array.linalg import eye_like, symmetrized, transposed
 from fpigauss._array.namespaces import device_of, namespace, working_dtype
 from fpigauss._array.typing import Array
 
@@ -126,11 +126,21 @@ def _moments_about(
     offset = total / scale
     if dense:
         between = offset[:, :, None] * offset[:, None, :]
-        covariance = symmetrized(squares) / scale[..., None] - between
+        covariance = _without_negative(symmetrized(squares) / scale[..., None] - between)
     else:
         # rounding alone can leave a tiny negative number
         covariance = xp.abs(squares / scale - offset * offset)
     return ClassMoments(count, shifts + offset, covariance)
+
+
+def _without_negative(covariance: Array) -> Array:
+    """Replace variances that rounding alone made negative by zero, in (n, d, d)."""
+    xp = namespace(covariance)
+    variances = xp.linalg.diagonal(covariance)
+    if not bool(xp.any(variances < 0.0)):
+        return covariance
+    own = eye_like(covariance.shape[-1], covariance) > 0.0
+    return xp.where(own & (covariance < 0.0), xp.zeros_like(covariance), covariance)
 
 
 def _sums(
@@ -140,7 +150,8 @@ def _sums(
     xp = namespace(shift)
     index = xp.asarray(rows, device=device_of(shift))
     count = 0.0 * shift[0]
-    total, squares = 0.0 * shift, 0.0 * (shift[:, None] * shift[None, :] if dense else shift)
+    total = 0.0 * shift
+    squares = total[:, None] * shift[None, :] if dense else total
     for piece in blocks(rows.shape[0], 1, workspace.n_rows):
         x = workspace.centered(index[piece], shift)  # (n, d)
         w = xp.ones_like(x[:, 0]) if weights is None else xp.take(weights, index[piece])
@@ -207,9 +218,9 @@ def _chosen(condition: Array, yes: Array, no: Array) -> Array:
 def merged(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     """Merge the moments of two parts (Chan, Golub & LeVeque 1983); counts () or (K,)."""
     xp = namespace(a.mean)
-    count = a.count + b.count
-    scale = xp.where(count > 0.0, count, xp.ones_like(count))
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # found by check_finite_totals
+        count = a.count + b.count
+        scale = xp.where(count > 0.0, count, xp.ones_like(count))
         kept, share = (a.count / scale)[..., None], (b.count / scale)[..., None]
         difference = b.mean - a.mean
         mean = a.mean + difference * share
