@@ -81,7 +81,7 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
     )
     pi = evaluation.pi
     if getattr(pi, "ndim", 0) == 2:
-        pi = namespace(pi).astype(pi, like.dtype, copy=False)
+        pi = namespace(pi).astype(pi, like.dtype, copy=True)  # the running fit goes on with its own
     return FixedPointResult(
         gaussians=gaussians,
         status=outcome.status,

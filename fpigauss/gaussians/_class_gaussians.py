@@ -47,6 +47,9 @@ _BLOCK_ROWS = 512
 class ClassGaussians:
     r"""K Gaussians N(mu_y, Sigma_y), one per class, with equal prior weights.
 
+    They are frozen: the arrays given are copied once, in time and memory like those of one sum over
+    them.
+
     Parameters
     ----------
     means : (K, d) array

@@ -97,7 +97,7 @@ class ClassStatistics:
         counts = cast_like(detached(as_floating(self.counts, "counts")), means)
         covariances = cast_like(detached(as_floating(self.covariances, "covariances")), means)
         counts, covariances = (xp.astype(x, x.dtype, copy=True) for x in (counts, covariances))
-        classes = as_labels(self.classes, "classes")
+        classes = as_labels(self.classes, "classes").copy()
         check_classes(classes)
         check_statistics_values(counts, means, covariances, classes)
         for name, value in [
