@@ -4,6 +4,9 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from fpigauss._array.checks import check_range
 from fpigauss._array.namespaces import namespace
@@ -25,6 +28,15 @@ def solved(
     statistics: ClassStatistics, options: Options, *, source: str, like: Array
 ) -> FixedPointResult:
     """Run a fit of statistics from ``source``; results have the dtype of ``like``."""
+    flags = np.geterr()
+    with np.errstate(all="ignore"):  # what is not finite is found in the numbers themselves
+        return _solved(statistics, options, source=source, like=like, flags=flags)
+
+
+def _solved(
+    statistics: ClassStatistics, options: Options, *, source: str, like: Array, flags: Any
+) -> FixedPointResult:
+    """Run a fit; ``flags`` are those of numpy that the callback is used to."""
     lam = options.lam
     assert lam is not None  # FixedPoint has checked it
     setup = prepare(statistics, options, lam, source, like)
@@ -37,7 +49,9 @@ def solved(
     def observe(outcome: Outcome) -> bool:
         assert callback is not None
         try:
-            callback(_result(setup, outcome, like))
+            result = _result(setup, outcome, like)
+            with np.errstate(**flags):
+                callback(result)
         except StopIteration:
             return True
         return False

@@ -17,6 +17,7 @@ from fpigauss._array.checks import (
     check_width,
 )
 from fpigauss._array.files import FLAG, FLOATS, LABELS, NAME, load_arrays, save_arrays
+from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_labels, codes_of
 from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import (
@@ -93,6 +94,7 @@ class ClassGaussians:
     classes: Any = field(default=None, kw_only=True)
     family: CovarianceFamily = field(init=False, repr=False)
 
+    @unflagged
     def __post_init__(self) -> None:
         """Check and unify the fields."""
         for name, value in unified(
@@ -125,6 +127,7 @@ class ClassGaussians:
         """The number of dimensions d."""
         return int(self.means.shape[1])
 
+    @unflagged
     def working(self) -> tuple[Array, Factor]:
         """Return means and factors, in float64 where the device supports it."""
         xp = namespace(self.means)
@@ -158,6 +161,7 @@ class ClassGaussians:
         """
         return self._by_blocks(z, lambda log_prob: log_prob)
 
+    @unflagged
     def log_prob(self, z: Any, labels: Any = None) -> Array:
         r"""Compute log N_y(z) of the given labels, or log (1/K) sum_y N_y(z) without them.
 
@@ -228,6 +232,7 @@ class ClassGaussians:
 
     # -- samples ---------------------------------------------------------------------------
 
+    @unflagged
     def sample(
         self,
         labels: Any,
@@ -273,6 +278,7 @@ class ClassGaussians:
 
     # -- conversion and files --------------------------------------------------------------
 
+    @unflagged
     def to(self, like: Array) -> Self:
         """Convert to the namespace, device and floating dtype of an array.
 
@@ -371,6 +377,7 @@ class ClassGaussians:
         check_finite_rows(detached(z))
         return z
 
+    @unflagged
     def _by_blocks(self, z: Any, reduce: Callable[[Array], Array]) -> Array:
         """Apply ``reduce`` to the class log-densities, a block of rows of ``z`` at a time."""
         z = self._latents(z)
@@ -378,8 +385,7 @@ class ClassGaussians:
         row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
         limit = max(_BLOCK_BYTES, _BLOCK_ROWS * row_bytes)
         rows = list(blocks(z.shape[0], row_bytes, limit)) or [slice(0, 0)]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # -inf is an answer
-            pieces = [reduce(density.by_class(z[block, :])) for block in rows]
+        pieces = [reduce(density.by_class(z[block, :])) for block in rows]
         return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)
 
     def _codes(self, labels: Any) -> np.ndarray[Any, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from fpigauss._array.checks import check_classes, check_width
 from fpigauss._array.files import FLAG, FLOATS, LABELS, load_arrays, save_arrays
+from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_classes, as_labels, union
 from fpigauss._array.namespaces import (
     as_floating,
@@ -89,6 +90,7 @@ class ClassStatistics:
     #: Whether the classes were given, so that other labels are errors.
     closed: bool = field(default=False, repr=False)
 
+    @unflagged
     def __post_init__(self) -> None:
         """Check and unify the fields."""
         means = detached(as_floating(self.means, "means"))
@@ -333,6 +335,7 @@ class ClassStatistics:
         )
         return self.merge(part)
 
+    @unflagged
     def merge(self, other: Self) -> Self:
         """Merge the statistics of two parts of the data into a new object.
 
@@ -427,6 +430,7 @@ class ClassStatistics:
     # -- inside ----------------------------------------------------------------------------
 
     @classmethod
+    @unflagged
     def _gathered(
         cls, z: Any, y: Any, sample_weight: Any, *, covariance: str, classes: Any, in_parts: bool
     ) -> Self:

@@ -53,8 +53,7 @@ def gathered(
         total = moments if total is None else merged(total, moments)
     assert total is not None  # check_samples makes sure of a row
     if exponents.any():
-        with np.errstate(over="ignore", under="ignore"):  # checked below
-            count = np.ldexp(to_numpy(total.count), exponents)
+        count = np.ldexp(to_numpy(total.count), exponents)
         total = total._replace(count=cast_like(count, total.count))
     check_finite_totals(*total, classes=known)
     return known, total

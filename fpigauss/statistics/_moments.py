@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fpigauss._array.blocks import blocks
+from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import grouped
 from fpigauss._array.linalg import eye_like, symmetrized, transposed
 from fpigauss._array.namespaces import device_of, namespace, working_dtype
@@ -77,10 +78,10 @@ def _shared_out(
     together = min(_CLASSES_TOGETHER, -(-len(members) // n_threads))
     places = list(blocks(len(members), 1, together))
 
+    @unflagged  # a thread has flags of its own
     def of_share(share: Sequence[slice]) -> list[ClassMoments]:
         workspace = _Workspace.of(z, piece_rows)
-        with np.errstate(invalid="ignore", over="ignore"):  # found by check_finite_sums
-            return [_moments(workspace, members[place], weights, dense=dense) for place in share]
+        return [_moments(workspace, members[place], weights, dense=dense) for place in share]
 
     if n_threads == 1:
         return of_share(places)
@@ -218,17 +219,16 @@ def _chosen(condition: Array, yes: Array, no: Array) -> Array:
 def merged(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     """Merge the moments of two parts (Chan, Golub & LeVeque 1983); counts () or (K,)."""
     xp = namespace(a.mean)
-    with np.errstate(invalid="ignore", over="ignore"):  # found by check_finite_totals
-        count = a.count + b.count
-        scale = xp.where(count > 0.0, count, xp.ones_like(count))
-        kept, share = (a.count / scale)[..., None], (b.count / scale)[..., None]
-        difference = b.mean - a.mean
-        mean = a.mean + difference * share
-        spread = difference * kept * share
-        if a.covariance.ndim > a.mean.ndim:
-            kept, share = kept[..., None], share[..., None]
-            between = symmetrized(spread[..., :, None] * difference[..., None, :])
-        else:
-            between = spread * difference
-        covariance = a.covariance * kept + b.covariance * share + between
+    count = a.count + b.count
+    scale = xp.where(count > 0.0, count, xp.ones_like(count))
+    kept, share = (a.count / scale)[..., None], (b.count / scale)[..., None]
+    difference = b.mean - a.mean
+    mean = a.mean + difference * share
+    spread = difference * kept * share
+    if a.covariance.ndim > a.mean.ndim:
+        kept, share = kept[..., None], share[..., None]
+        between = symmetrized(spread[..., :, None] * difference[..., None, :])
+    else:
+        between = spread * difference
+    covariance = a.covariance * kept + b.covariance * share + between
     return ClassMoments(count, mean, covariance)
