@@ -9,7 +9,7 @@ import array_api_compat
 import numpy as np
 from scipy.linalg import solve_triangular as scipy_solve_triangular
 
-from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.namespaces import device_of, first_true, namespace
 from fpigauss._array.typing import Array
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "lyapunov",
     "matrix_exp",
     "matrix_log",
+    "not_positive_definite",
     "riccati",
     "softmax",
     "solve_lower",
@@ -99,6 +100,13 @@ def first_not_positive_definite(a: Array) -> int | None:
     if cholesky_or_none(a) is not None:
         return None
     return next(k for k in range(a.shape[0]) if cholesky_or_none(a[k, ...]) is None)
+
+
+def not_positive_definite(a: Array) -> Array:
+    """Mark those of ``a`` (K, d, d) that have no Cholesky factor: (K,)."""
+    xp = namespace(a)
+    missing = [cholesky_or_none(a[k, ...]) is None for k in range(a.shape[0])]
+    return xp.asarray(missing, dtype=xp.bool, device=device_of(a))
 
 
 def first_asymmetric(a: Array) -> int | None:

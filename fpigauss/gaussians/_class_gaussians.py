@@ -282,8 +282,8 @@ class ClassGaussians:
     def to(self, like: Array) -> Self:
         """Convert to the namespace, device and floating dtype of an array.
 
-        A dense covariance that rounding to a lower precision would make indefinite is lifted by
-        no more than that rounding.
+        Where rounding to a lower precision would make a dense covariance indefinite, its
+        correlations shrink by no more than that rounding; its variances stay.
 
         Parameters
         ----------
@@ -314,7 +314,7 @@ class ClassGaussians:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a file (npz), atomically.
+        """Write to a file (npz), atomically; bfloat16 as float32.
 
         An earlier file keeps its mode, and a link stays a link; other hard links to the file keep
         the earlier contents.
