@@ -25,7 +25,8 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
     The mean A #_1/2 B is the only positive definite X with X A^-1 X = B, so that A^-1 # B solves
     X A X = B: Eq. 6 of the paper. It is computed from two Cholesky factors and a singular value
     decomposition, in float64 where the device supports it: no square root of a matrix is formed,
-    and few digits are lost where A and B are ill-conditioned.
+    and few digits are lost where A and B are ill-conditioned. It is differentiable in torch, also
+    where A and B are equal or proportional; there, second derivatives are NaN.
 
     Parameters
     ----------

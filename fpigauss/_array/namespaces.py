@@ -16,6 +16,7 @@ __all__ = [
     "device_of",
     "first_true",
     "is_array",
+    "is_differentiated",
     "namespace",
     "to_numpy",
     "working_dtype",
@@ -40,6 +41,11 @@ def is_array(x: object) -> bool:
 def detached(x: Array) -> Array:
     """Return ``x`` without its gradient history, where its namespace keeps one."""
     return x.detach() if hasattr(x, "detach") else x
+
+
+def is_differentiated(x: Array) -> bool:
+    """Say whether the namespace of ``x`` keeps a history of it, to differentiate."""
+    return bool(getattr(x, "requires_grad", False))
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
