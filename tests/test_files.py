@@ -353,3 +353,29 @@ def test_errors_of_the_system_stay(tmp_path):
         ClassGaussians.load(tmp_path)  # a folder
     with pytest.raises(InvalidInputError):
         ClassGaussians.load(tmp_path / ("x" * 300))
+
+
+SHAPES = [(), (0,), (1,), (2,), (3,), (2, 1), (2, 2), (0, 1), (2, 0), (3, 1), (2, 1, 1), (2, 0, 0)]
+NUMBERS = [0.0, 1.0, -1.0, 0.5, np.nan, np.inf, -np.inf, 5e-324, 1e308, -1e308]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_arrays_of_any_shape_and_value(tmp_path, seed):
+    """What has the right types, but shapes or numbers that do not fit, is refused or is good."""
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "g.npz"
+    for _ in range(20):
+        name = rng.choice(["means", "covariances", "classes", "covariance", "tied"])
+        shape = SHAPES[rng.integers(len(SHAPES))]
+        changed = {
+            "classes": lambda shape: rng.choice(["", "a", "b", "\ud800", "a\0b"], shape),
+            "covariance": lambda _: np.array(rng.choice(["dense", "isotropic", "", "x"])),
+            "tied": lambda _: np.array(True),
+        }.get(name, lambda shape: rng.choice(NUMBERS, shape))(shape)
+        rewritten(path, **{name: changed})
+        try:
+            loaded = ClassGaussians.load(path)
+        except InvalidInputError:
+            continue
+        assert np.isfinite(loaded.means).all()
+        assert (loaded.covariances > 0.0).all()

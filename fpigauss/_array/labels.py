@@ -1,6 +1,7 @@
 """Class labels: on the host, as integers or strings, and as codes 0..K-1."""
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -117,8 +118,21 @@ def _exact_below(dtype: Any) -> float:
 
 def _of_objects(labels: Labels, name: str) -> Labels:
     """Convert an object array to strings or integers; refuse anything else."""
-    if labels.shape[0] == 0:
-        return labels.astype(np.int64)
+    types = set(map(type, labels))
+    if types and all(issubclass(kind, str) for kind in types):
+        return _strings(labels, name)
+    if not all(issubclass(kind, _NUMBERS) for kind in types):
+        _refuse_types(labels, name)
+    if not any(issubclass(kind, float | np.floating) for kind in types):
+        with suppress(OverflowError):
+            return labels.astype(np.int64)
+    # one by one: in an array, a float among them would round the others
+    integers = [_integer(label, row, name) for row, label in enumerate(labels)]
+    return np.asarray(integers, dtype=np.int64)
+
+
+def _refuse_types(labels: Labels, name: str) -> None:
+    """Raise for the first label that is neither a string nor a number, or not what row 0 is."""
     strings = isinstance(labels[0], str)
     for row, label in enumerate(labels):
         if isinstance(label, bytes):
@@ -136,20 +150,16 @@ def _of_objects(labels: Labels, name: str) -> Labels:
                 f"{name} is {label!r} in row {row} and {labels[0]!r} in row 0; make all labels "
                 "strings, or all of them integers, and drop rows without a label"
             )
-    if strings:
-        return _strings(labels, name)
-    # one by one: in an array, a float among them would round the others
-    integers = [_integer(label, row, name) for row, label in enumerate(labels)]
-    return np.asarray(integers, dtype=np.int64)
 
 
 def _strings(labels: Labels, name: str) -> Labels:
-    for row, label in enumerate(labels):
-        if label.endswith("\0"):  # numpy's strings are padded with it
-            raise InvalidInputError(
-                f"{name} is {label!r} in row {row}, which ends in a NUL character; strip it from "
-                "the labels, or replace it where labels differ by it"
-            )
+    faulty = [label[-1:] == "\0" for label in labels]  # numpy's strings are padded with it
+    if True in faulty:
+        row = faulty.index(True)
+        raise InvalidInputError(
+            f"{name} is {labels[row]!r} in row {row}, which ends in a NUL character; strip it from "
+            "the labels, or replace it where labels differ by it"
+        )
     return labels.astype(np.str_)
 
 
