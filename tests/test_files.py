@@ -299,7 +299,7 @@ class TestFuzz:
                 assert same(loaded, good)
         return refused
 
-    @pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+    @pytest.mark.parametrize("flip", [0x01, 0xFF])
     def test_every_byte_flipped(self, tmp_path, make, flip):
         path, good = tmp_path / "file.npz", make()
         good.save(path)

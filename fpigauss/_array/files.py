@@ -119,7 +119,10 @@ def _opened(folder: Path, prefix: str, mode: int) -> tuple[Path, BinaryIO]:
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
     """Remove the temporary files whose writers were killed."""
-    for name in folder.glob(f"{prefix}*"):
+    found: list[Path] = []
+    with suppress(OSError):  # a folder to write to need not be one to list
+        found += folder.glob(f"{prefix}*")
+    for name in found:
         with suppress(OSError), name.open("rb") as file:  # another process may be as fast
             if _lock(file, wait=False):
                 name.unlink()
