@@ -118,9 +118,7 @@ class TestStrings:
         assert classes_of(y).tolist() == ["b", "ä"]
 
     def test_a_dataset_of_h5py(self, tmp_path):
-        h5py = pytest.importorskip(
-            "h5py", reason="h5py is not installed; its dtypes are tried above"
-        )
+        h5py = pytest.importorskip("h5py", reason="no h5py; its dtypes are tried above")
         with h5py.File(tmp_path / "y.h5", "w") as file:
             file.create_dataset("y", data=["ä", "b"] * 3, dtype=h5py.string_dtype())
             assert classes_of(file["y"]).tolist() == ["b", "ä"]
@@ -265,7 +263,7 @@ class TestFrames:
             ClassStatistics.from_samples(Frame(a=[10**400] * 20), self.Y)
 
     def test_pandas(self):
-        pd = pytest.importorskip("pandas", reason="pandas is not installed; Frame stands for it")
+        pd = pytest.importorskip("pandas", reason="no pandas; Frame stands for it")
         frame = pd.DataFrame({"a": self.A, "b": self.A > 0}).convert_dtypes()
         plain = ClassStatistics.from_samples(np.stack([self.A, self.A > 0], axis=1), self.Y)
         found = ClassStatistics.from_samples(frame, pd.Series(self.Y, dtype="Int64"))

@@ -123,7 +123,7 @@ def _remove_abandoned(folder: Path, prefix: str) -> None:
     with suppress(OSError):  # a folder to write to need not be one to list
         found += folder.glob(f"{prefix}*")
     for name in found:
-        with suppress(OSError), name.open("rb") as file:  # another process may be as fast
+        with suppress(OSError), name.open("r+b") as file:  # another process may be as fast
             if _lock(file, wait=False):
                 name.unlink()
 
