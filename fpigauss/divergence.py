@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fpigauss._array.blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, lost_below, mend
+from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import flattened, transposed
 from fpigauss._array.namespaces import device_of, namespace
 from fpigauss._array.typing import Array
@@ -139,6 +140,7 @@ class PairTerms:
         )
 
 
+@unflagged
 def pairwise_kld(gaussians: ClassGaussians) -> Array:
     r"""Compute the matrix of Kullback-Leibler divergences between all class Gaussians.
 

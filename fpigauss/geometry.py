@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fpigauss._array.checks import check_finite, check_number, check_range
+from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import first_asymmetric, first_not_positive_definite, geodesic
 from fpigauss._array.namespaces import as_floating, cast_like, namespace, working_dtype
 from fpigauss._array.typing import Array
@@ -13,6 +14,7 @@ from fpigauss.errors import InvalidInputError
 __all__ = ["geometric_mean"]
 
 
+@unflagged
 def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
     r"""Compute A #_t B, the weighted geometric mean of symmetric positive definite matrices.
 
@@ -23,7 +25,8 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
     The mean A #_1/2 B is the only positive definite X with X A^-1 X = B, so that A^-1 # B solves
     X A X = B: Eq. 6 of the paper. It is computed from two Cholesky factors and a singular value
     decomposition, in float64 where the device supports it: no square root of a matrix is formed,
-    and few digits are lost where A and B are ill-conditioned.
+    and few digits are lost where A and B are ill-conditioned. It is differentiable in torch, also
+    where A and B are equal or proportional; there, second derivatives are NaN.
 
     Parameters
     ----------
@@ -71,8 +74,7 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
     dtype = working_dtype(a)
     a_work = xp.broadcast_to(xp.astype(a, dtype, copy=False), shape)
     b_work = xp.broadcast_to(xp.astype(b, dtype, copy=False), shape)
-    with np.errstate(all="ignore"):
-        mean = geodesic(a_work, b_work, exponent)
+    mean = geodesic(a_work, b_work, exponent)
     check_range(xp.linalg.diagonal(mean), a, f"A #_t B at t={exponent:g}")
     return xp.astype(mean, a.dtype, copy=False)
 

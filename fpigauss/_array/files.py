@@ -1,79 +1,229 @@
-"""Files of numbers: npz, written atomically and read without pickle."""
+"""Files of numbers: npz, written atomically and read without pickle or trust."""
 
+import hashlib
+import math
 import os
-import tempfile
+import secrets
+import stat
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["load_arrays", "save_arrays"]
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows, where temporary files of killed processes stay
+    flock = None  # type: ignore[assignment]
+
+__all__ = ["FLAG", "FLOATS", "LABELS", "NAME", "Stored", "load_arrays", "save_arrays"]
+
+
+class Stored(NamedTuple):
+    """What an array in a file must be: numpy's types, such as "f8" ("U" of any width), and axes."""
+
+    types: tuple[str, ...]
+    ndims: tuple[int, ...]
+
+
+FLOATS = Stored(("f2", "f4", "f8", "f12", "f16"), (0, 1, 2, 3))
+LABELS = Stored(("i8", "U"), (1,))
+NAME = Stored(("U",), (0,))
+FLAG = Stored(("b1",), (0,))
 
 _FORMAT = "fpigauss"
 _VERSION = 1
+_HEADER = {"format": NAME, "kind": NAME, "version": Stored(("i4", "i8"), (0,))}
 
-#: What numpy and zipfile raise for damaged files, and for files they did not write.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+#: The largest code point; numpy takes greater ones from a file and fails when it makes a string.
+_LAST_CHARACTER = 0x10FFFF
+_ENCRYPTED = 0x1
+#: Characters of an array's header, several times those of ours: it is parsed as Python.
+_LONGEST_HEADER = 1000
+
+
+# -- writing -------------------------------------------------------------------------------
 
 
 def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Any]) -> None:
-    """Write ``arrays`` to ``path``; if that fails, an earlier file stays intact."""
-    target = Path(path)
+    """Write ``arrays`` to ``path``; if that fails, an earlier file stays intact.
+
+    A new file gets the mode that ``open`` would give it, an earlier one keeps its own, and a link
+    stays a link. The file is replaced, so its owner becomes the writer's, and other hard links
+    keep the earlier contents.
+    """
+    target = Path(os.path.realpath(path))
     header: dict[str, Any] = {"format": _FORMAT, "kind": kind, "version": _VERSION}
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"path {os.fspath(path)!r}: the folder {target.parent} does not exist"
         )
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    with _replacement(target) as file:
+        np.savez(file, **header, **arrays)
+
+
+@contextmanager
+def _replacement(target: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside ``target``, which replaces it at the end if nothing fails.
+
+    A lock says that its writer lives, and the kernel lifts it however the writer ends. Where files
+    cannot be locked, those of killed processes stay.
+    """
+    mode = _mode_of(target)
+    digest = hashlib.blake2b(os.fsencode(target.name), digest_size=6).hexdigest()
+    prefix = f".fpigauss-{digest}-"  # short, however long the target's name is
+    _remove_abandoned(target.parent, prefix)
+    name, file = _opened(target.parent, prefix, 0o666 if mode is None else mode)
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **header, **arrays)
+        with file:
+            if mode is not None:
+                name.chmod(mode)  # gives back what the umask took, before there are contents
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp's files are private, a saved file should not be
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(target)
+            if flock is not None:
+                name.replace(target)  # under the lock
+        if flock is None:
+            name.replace(target)  # Windows moves no open file
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
 
 
-def load_arrays(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
-    """Read the arrays of a file that ``save_arrays`` wrote for ``kind``."""
+def _mode_of(target: Path) -> int | None:
+    """Return the mode of an earlier file, or None; refuse to replace a device or a pipe."""
     try:
-        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        found = target.stat()
     except FileNotFoundError:
+        return None
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise InvalidInputError(f"path {os.fspath(target)!r} is not a regular file; pass another")
+    return stat.S_IMODE(found.st_mode)  # replacing a folder fails with an error of its own
+
+
+def _opened(folder: Path, prefix: str, mode: int) -> tuple[Path, BinaryIO]:
+    """Create and lock a temporary file; the kernel takes the umask from ``mode``."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        name = folder / f"{prefix}{secrets.token_hex(4)}"
+        file = os.fdopen(os.open(name, flags, mode), "w+b")
+        _lock(file, wait=True)
+        if name.exists():
+            return name, file
+        file.close()  # another process took it for abandoned, just before it was locked
+
+
+def _remove_abandoned(folder: Path, prefix: str) -> None:
+    """Remove the temporary files whose writers were killed."""
+    found: list[Path] = []
+    with suppress(OSError):  # a folder to write to need not be one to list
+        found += folder.glob(f"{prefix}*")
+    for name in found:
+        with suppress(OSError), name.open("r+b") as file:  # another process may be as fast
+            if _lock(file, wait=False):
+                name.unlink()
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> bool:
+    """Lock a file, unless another process has or files cannot be locked; say whether it is."""
+    if flock is None:
+        return False
+    try:
+        flock(file, LOCK_EX if wait else LOCK_EX | LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+# -- reading -------------------------------------------------------------------------------
+
+
+def load_arrays(
+    path: str | os.PathLike[str], kind: str, fields: Mapping[str, Stored]
+) -> dict[str, Any]:
+    """Read the arrays ``fields`` of a file that ``save_arrays`` wrote for ``kind``.
+
+    Nothing is read before its type and size are known to be right, and no array can be larger
+    than the file.
+    """
+    with _opened_to_read(path, kind) as raw:
+        try:
+            with zipfile.ZipFile(raw) as archive:
+                return _read(archive, os.fstat(raw.fileno()).st_size, kind, fields)
+        except MemoryError:
+            raise
+        except _ForeignError as error:
+            raise _refused(path, kind, error) from None
+        except Exception as error:  # damage makes zipfile and numpy raise nearly anything
+            raise _refused(path, kind, error) from error
+
+
+class _ForeignError(Exception):
+    """A file is not of the expected kind; the message says why."""
+
+
+def _refused(path: str | os.PathLike[str], kind: str, why: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"path {os.fspath(path)!r} is not a complete fpigauss file of {kind} ({why}); "
+        f"load one that {kind}.save wrote"
+    )
+
+
+def _opened_to_read(path: str | os.PathLike[str], kind: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except (FileNotFoundError, PermissionError):
         raise
-    except _UNREADABLE as error:
-        raise InvalidInputError(
-            f"path {os.fspath(path)!r} is not an fpigauss file; load one that {kind}.save wrote"
-        ) from error
-    found = (str(arrays.pop("format", "")), str(arrays.pop("kind", "")))
-    version = arrays.pop("version", None)
-    if found != (_FORMAT, kind) or not np.array_equal(version, _VERSION):
-        raise InvalidInputError(
-            f"path {os.fspath(path)!r} does not contain a {kind} of a known version; "
-            f"load a file that {kind}.save wrote"
-        )
-    return arrays
+    except (OSError, ValueError) as error:  # a folder, or a name that is too long or has a NUL
+        raise _refused(path, kind, error) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _read(
+    archive: zipfile.ZipFile, size: int, kind: str, fields: Mapping[str, Stored]
+) -> dict[str, Any]:
+    """Read the arrays ``fields``, and no others, from an archive of ``size`` bytes."""
+    members = {f"{name}.npy": stored for name, stored in (_HEADER | dict(fields)).items()}
+    found = [member.filename for member in archive.infolist()]
+    if not {f"{name}.npy" for name in _HEADER} <= set(found):
+        raise _ForeignError("its header is missing")
+    header = [_array(archive, f"{name}.npy", size, stored) for name, stored in _HEADER.items()]
+    if [x.item() for x in header] != [_FORMAT, kind, _VERSION]:
+        raise _ForeignError("its header says {} {}, version {}".format(*header))
+    if sorted(found) != sorted(members):
+        raise _ForeignError(f"it contains {', '.join(sorted(found))}")
+    return {name: _array(archive, f"{name}.npy", size, stored) for name, stored in fields.items()}
+
+
+def _array(archive: zipfile.ZipFile, name: str, size: int, stored: Stored) -> np.ndarray[Any, Any]:
+    """Read an array from an archive of ``size`` bytes, once its header is known to be right."""
+    member = archive.getinfo(name)
+    if member.flag_bits & _ENCRYPTED or member.compress_type != zipfile.ZIP_STORED:
+        raise _ForeignError(f"{name} is compressed or encrypted")
+    if not member.compress_size == member.file_size <= size:
+        raise _ForeignError(f"{name} is cut short")
+    with archive.open(member) as file:
+        shape, by_columns, dtype = _layout(file)
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if not {f"{dtype.kind}{dtype.itemsize}", dtype.kind} & set(stored.types):
+            raise _ForeignError(f"{name} has dtype {dtype}")
+        if len(shape) not in stored.ndims or min(shape, default=0) < 0 or dtype.itemsize == 0:
+            raise _ForeignError(f"{name} has shape {shape}")
+        contents = file.read()  # to the end, where the checksum is compared
+    if len(contents) != n_bytes:
+        raise _ForeignError(f"{name} has {len(contents)} bytes, but its header says {n_bytes}")
+    flat = np.frombuffer(contents, dtype).astype(dtype.newbyteorder("="), copy=False)
+    if dtype.kind == "U" and (flat.view(np.uint32) > _LAST_CHARACTER).any():
+        raise _ForeignError(f"{name} contains characters that do not exist")
+    return flat.reshape(shape[::-1]).T if by_columns else flat.reshape(shape)
+
+
+def _layout(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the shape, the order and the type of an array in numpy's format."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file, max_header_size=_LONGEST_HEADER)
+    return np.lib.format.read_array_header_2_0(file, max_header_size=_LONGEST_HEADER)

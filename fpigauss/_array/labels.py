@@ -1,32 +1,34 @@
 """Class labels: on the host, as integers or strings, and as codes 0..K-1."""
 
+import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from fpigauss._array.namespaces import is_array, to_numpy
+from fpigauss._array.namespaces import check_dense, is_array, to_numpy
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 
 __all__ = ["as_classes", "as_labels", "codes_of", "grouped", "listed", "union"]
 
 
+#: What may be a label: strings, or integers and integral floats.
+_NUMBERS = (int, float, np.integer, np.floating, np.bool_)
+
+
 def as_labels(y: object, name: str = "y") -> Labels:
-    """Convert ``y`` (N,) to integers or strings on the host."""
-    labels = _read(y, name)
+    """Convert ``y`` (N,) to integers or strings on the host, each as it is or not at all."""
+    labels = _decoded(_read(y, name))
     if labels.dtype.kind in "OT":  # T: strings of variable width, as zarr gives them
-        labels = _of_objects(labels.astype(object), name)
+        return _of_objects(labels.astype(object), name)
     if labels.dtype.kind == "U":
         return labels
-    if labels.dtype.kind == "f":
-        fractional = ~(np.isfinite(labels) & (labels == np.round(labels)))
-        if fractional.any():
-            row = int(np.argmax(fractional))
-            raise InvalidInputError(
-                f"{name} is {labels[row]} in row {row}, not an integral label; "
-                "drop the row or encode the labels as integers or strings"
-            )
-    elif labels.dtype.kind not in "bui":
+    if labels.dtype.kind == "S":
+        raise InvalidInputError(
+            f"{name} contains bytes, not strings; decode them: numpy.char.decode({name})"
+        )
+    if labels.dtype.kind not in "buif":
         raise InvalidInputError(
             f"{name} has dtype {labels.dtype}; "
             "convert the labels to integers, strings or integral floats"
@@ -36,6 +38,12 @@ def as_labels(y: object, name: str = "y") -> Labels:
 
 def _read(y: object, name: str) -> Labels:
     """Read ``y`` as an array (N,) of whatever it contains."""
+    check_dense(y, name)
+    if isinstance(y, np.ma.MaskedArray):
+        raise InvalidInputError(
+            f"{name} is a masked array; drop the rows without a label: "
+            f"z[~numpy.ma.getmaskarray({name})], {name}.compressed()"
+        )
     try:
         if is_array(y):
             labels = to_numpy(y)
@@ -52,43 +60,107 @@ def _read(y: object, name: str) -> Labels:
             f"{name} is {labels.item()!r}; pass a sequence of labels, one per sample"
         )
     if labels.ndim != 1:
+        column = labels.shape[1:] == (1,)
+        remedy = f"{name}.ravel()" if column else f"{name}.argmax(1), if its rows are one-hot"
         raise InvalidInputError(
             f"{name} has shape {labels.shape}, one label per sample is needed; "
-            f"pass a 1-D array ({name}.argmax(1) of one-hot rows, {name}.ravel() of a column)"
+            f"pass a 1-D array: {remedy}"
         )
     return labels
 
 
+def _decoded(labels: Labels) -> Labels:
+    """Decode strings of a file that says that they are strings, as h5py does in the dtype."""
+    metadata: Any = labels.dtype.metadata or {}
+    if metadata.get("vlen") is str or "h5py_encoding" in metadata:
+        decoded = [label.decode() if isinstance(label, bytes) else label for label in labels]
+        return np.asarray(decoded, dtype=object)
+    return labels
+
+
 def _as_int64(labels: Labels, name: str) -> Labels:
-    beyond = (labels < -(2.0**63)) | (labels >= 2.0**63)
-    if beyond.any():
-        row = int(np.argmax(beyond))
-        raise InvalidInputError(
-            f"{name} is {labels[row]} in row {row}, too large for a 64-bit integer; "
-            "encode the labels"
-        )
+    """Convert an array of numbers to integers, each as it is or not at all."""
+    fine = np.ones(labels.shape, bool)
+    if labels.dtype.kind == "f":
+        fine = np.isfinite(labels) & (labels == np.round(labels))
+        fine &= np.abs(labels) < min(_exact_below(labels.dtype), 2.0**63)
+    elif labels.dtype.kind == "u":
+        fine = labels <= np.iinfo(np.int64).max
+    for row in np.flatnonzero(~fine):
+        _integer(labels[row], int(row), name)  # raises
     return labels.astype(np.int64)
 
 
+def _integer(label: Any, row: int, name: str) -> int:
+    """Convert the number in ``row`` to an integer, if it is one that nothing can be taken for."""
+    is_float = isinstance(label, float | np.floating)
+    if is_float and not (math.isfinite(label) and label == round(label)):
+        raise InvalidInputError(
+            f"{name} is {label} in row {row}, not an integral label; "
+            "drop the row or encode the labels as integers or strings"
+        )
+    if not -(2**63) <= int(label) < 2**63:
+        raise InvalidInputError(
+            f"{name} is {label} in row {row}, too large for a 64-bit integer; encode the labels"
+        )
+    if is_float and abs(label) >= _exact_below(type(label)):
+        raise InvalidInputError(
+            f"{name} is {label} in row {row}: floats of that size do not tell all integers apart; "
+            "pass integers or strings"
+        )
+    return int(label)
+
+
+def _exact_below(dtype: Any) -> float:
+    """Return the number from which on a floating type rounds integers to one another."""
+    return 2.0 / float(np.finfo(dtype).eps)
+
+
 def _of_objects(labels: Labels, name: str) -> Labels:
-    """Convert an object array to strings, integers or floats; refuse anything else."""
-    if labels.shape[0] == 0:
-        return labels.astype(np.int64)
-    numbers = (int, float, np.integer, np.floating, np.bool_)
-    kind: Any = str if isinstance(labels[0], str) else numbers
+    """Convert an object array to strings or integers; refuse anything else."""
+    types = set(map(type, labels))
+    if types and all(issubclass(kind, str) for kind in types):
+        return _strings(labels, name)
+    if not all(issubclass(kind, _NUMBERS) for kind in types):
+        _refuse_types(labels, name)
+    if not any(issubclass(kind, float | np.floating) for kind in types):
+        with suppress(OverflowError):
+            return labels.astype(np.int64)
+    # one by one: in an array, a float among them would round the others
+    integers = [_integer(label, row, name) for row, label in enumerate(labels)]
+    return np.asarray(integers, dtype=np.int64)
+
+
+def _refuse_types(labels: Labels, name: str) -> None:
+    """Raise for the first label that is neither a string nor a number, or not what row 0 is."""
+    strings = isinstance(labels[0], str)
     for row, label in enumerate(labels):
-        if not isinstance(label, kind):
+        if isinstance(label, bytes):
+            raise InvalidInputError(
+                f"{name} is {label!r} in row {row}, bytes instead of a string; decode the labels: "
+                f"[label.decode() for label in {name}]"
+            )
+        if not isinstance(label, (str, *_NUMBERS)):
+            raise InvalidInputError(
+                f"{name} is {label!r} in row {row}, neither a string nor an integer; "
+                "drop rows without a label, and make all labels strings or all of them integers"
+            )
+        if isinstance(label, str) != strings:
             raise InvalidInputError(
                 f"{name} is {label!r} in row {row} and {labels[0]!r} in row 0; make all labels "
                 "strings, or all of them integers, and drop rows without a label"
             )
-    if kind is str:
-        return labels.astype(np.str_)
-    if all(isinstance(label, int | np.integer) for label in labels):
-        if any(abs(int(label)) >= 2**63 for label in labels):
-            return _as_int64(labels.astype(np.float64), name)
-        return labels.astype(np.int64)
-    return labels.astype(np.float64)
+
+
+def _strings(labels: Labels, name: str) -> Labels:
+    faulty = [label[-1:] == "\0" for label in labels]  # numpy's strings are padded with it
+    if True in faulty:
+        row = faulty.index(True)
+        raise InvalidInputError(
+            f"{name} is {labels[row]!r} in row {row}, which ends in a NUL character; strip it from "
+            "the labels, or replace it where labels differ by it"
+        )
+    return labels.astype(np.str_)
 
 
 def as_classes(classes: object) -> Labels:

@@ -9,7 +9,13 @@ import array_api_compat
 import numpy as np
 from scipy.linalg import solve_triangular as scipy_solve_triangular
 
-from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.namespaces import (
+    detached,
+    device_of,
+    first_true,
+    is_differentiated,
+    namespace,
+)
 from fpigauss._array.typing import Array
 
 __all__ = [
@@ -26,6 +32,7 @@ __all__ = [
     "lyapunov",
     "matrix_exp",
     "matrix_log",
+    "not_positive_definite",
     "riccati",
     "softmax",
     "solve_lower",
@@ -101,6 +108,13 @@ def first_not_positive_definite(a: Array) -> int | None:
     return next(k for k in range(a.shape[0]) if cholesky_or_none(a[k, ...]) is None)
 
 
+def not_positive_definite(a: Array) -> Array:
+    """Mark those of ``a`` (K, d, d) that have no Cholesky factor: (K,)."""
+    xp = namespace(a)
+    missing = [cholesky_or_none(a[k, ...]) is None for k in range(a.shape[0])]
+    return xp.asarray(missing, dtype=xp.bool, device=device_of(a))
+
+
 def first_asymmetric(a: Array) -> int | None:
     """Return the index of the first of ``a`` (K, d, d) that is not symmetric, or None."""
     xp = namespace(a)
@@ -156,11 +170,42 @@ def geodesic(a: Array, b: Array, t: float) -> Array:
 
     With A = L L', B = M M' and L^-1 M = U S V'::
         A #_t B = (L U S^t) (L U S^t)'.
+
+    Singular vectors have no derivative where singular values are equal, though the mean has one:
+    there it is taken from the divided differences of x^t (Daleckii & Krein 1965).
     """
     xp = namespace(a, b)
     left, right = xp.linalg.cholesky(a), xp.linalg.cholesky(b)
-    u, s, _ = xp.linalg.svd(solve_lower(left, right), full_matrices=False)
-    return gram((left @ u) * (s**t)[..., None, :])
+    inner = solve_lower(left, right)
+    u, s, _ = xp.linalg.svd(inner, full_matrices=False)
+    if not (is_differentiated(inner) and _has_equal(s)):
+        return gram((left @ u) * (s**t)[..., None, :])
+    u, s = detached(u), detached(s)
+    axes = left @ u
+    # zero, with the derivative of U' (L^-1 B L^-T) U in the fixed frame U
+    change = transposed(u) @ (gram(inner) - gram(detached(inner))) @ u
+    # A fixed frame has the first derivative only; this makes the second NaN instead of wrong.
+    change = change + xp.sum(xp.abs(change) ** 1.5)
+    mean = gram(axes * (s**t)[..., None, :])
+    return mean + symmetrized(axes @ (change * _divided_differences(s, t)) @ transposed(axes))
+
+
+def _has_equal(s: Array) -> bool:
+    """Say whether of descending ``s`` (..., d) two are equal, or too close to divide by."""
+    xp = namespace(s)
+    close = float(xp.finfo(s.dtype).eps) ** 0.4
+    return bool(xp.any(s[..., :-1] - s[..., 1:] <= close * s[..., :-1]))
+
+
+def _divided_differences(s: Array, t: float) -> Array:
+    """Compute (x_i^t - x_j^t) / (x_i - x_j) of x = s^2 (..., d, d), and t x^(t-1) where equal."""
+    xp = namespace(s)
+    logs = xp.log(s)
+    gap = logs[..., :, None] - logs[..., None, :]
+    one = xp.ones_like(gap)
+    safe = xp.where(gap == 0.0, one, gap)
+    ratio = xp.where(gap == 0.0, t * one, xp.sinh(t * safe) / xp.sinh(safe))
+    return ratio * (s[..., :, None] * s[..., None, :]) ** (t - 1.0)
 
 
 def lyapunov(a: Array, q: Array) -> Array:

@@ -11,10 +11,12 @@ from fpigauss.errors import InvalidInputError
 __all__ = [
     "as_floating",
     "cast_like",
+    "check_dense",
     "detached",
     "device_of",
     "first_true",
     "is_array",
+    "is_differentiated",
     "namespace",
     "to_numpy",
     "working_dtype",
@@ -41,11 +43,18 @@ def detached(x: Array) -> Array:
     return x.detach() if hasattr(x, "detach") else x
 
 
+def is_differentiated(x: Array) -> bool:
+    """Say whether the namespace of ``x`` keeps a history of it, to differentiate."""
+    return bool(getattr(x, "requires_grad", False))
+
+
 def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
-    """Convert ``x`` to a numpy array on the host, without gradients."""
+    """Convert ``x`` to a numpy array on the host, without gradients; bfloat16 becomes float32."""
     x = detached(x)
     if hasattr(x, "cpu"):  # torch, for one, refuses to leave a device silently
         x = x.cpu()
+    if str(x.dtype).endswith("bfloat16"):  # numpy has no such type
+        x = namespace(x).astype(x, namespace(x).float32)
     return np.asarray(x)
 
 
@@ -59,13 +68,28 @@ def working_dtype(x: Array) -> Any:
     return xp.float64
 
 
+def check_dense(x: object, name: str) -> None:
+    """Refuse sparse arrays (scipy's, cupy's, torch's): their zeros would have to be filled in."""
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        remedy = "toarray()"
+    elif str(getattr(x, "layout", "torch.strided")).startswith("torch.sparse"):
+        remedy = "to_dense()"
+    else:
+        return
+    raise InvalidInputError(
+        f"{name} is a sparse {type(x).__name__}, a dense array is needed; pass {name}.{remedy}"
+    )
+
+
 def as_floating(x: object, name: str) -> Array:
     """Convert ``x`` to real floating point: arrays keep their namespace, others become numpy.
 
     Integers and booleans become floating point; complex and object input is refused.
     """
+    check_dense(x, name)
     if isinstance(x, np.ma.MaskedArray):
         raise InvalidInputError(f"{name} is a masked array; fill it, or drop the masked rows")
+    columns = getattr(x, "columns", None)
     if not is_array(x):
         try:
             x = np.asarray(x)
@@ -74,12 +98,15 @@ def as_floating(x: object, name: str) -> Array:
                 f"{name} is not a rectangular array of numbers ({error}); "
                 "make all rows the same length"
             ) from None
+        if x.dtype.kind == "O":  # a frame whose columns differ in type, or may have gaps
+            x = _numbers(x, name, columns)
     elif isinstance(x, np.generic):
         x = np.asarray(x)
     xp = namespace(x)
     dtype: Any = x.dtype  # type: ignore[attr-defined]
     if isinstance(x, np.ndarray) and x.dtype.kind not in "buif":
-        remedy = "take its real part" if x.dtype.kind == "c" else "pass an array of numbers"
+        remedies = {"c": "take its real part", "O": f"if they are, pass {name}.astype(float)"}
+        remedy = remedies.get(x.dtype.kind, "pass an array of numbers")
         raise InvalidInputError(f"{name} has dtype {dtype}, real numbers are needed; {remedy}")
     if xp.isdtype(dtype, "complex floating"):
         raise InvalidInputError(
@@ -88,6 +115,25 @@ def as_floating(x: object, name: str) -> Array:
     if not xp.isdtype(dtype, "real floating"):
         return xp.astype(x, working_dtype(x))
     return x
+
+
+def _numbers(x: np.ndarray[Any, Any], name: str, columns: Any) -> np.ndarray[Any, Any]:
+    """Convert objects that are real numbers to float64; name the place of any other object."""
+    numbers = (bool, int, float, np.bool_, np.integer, np.floating)
+    faulty = [not isinstance(value, numbers) for value in x.ravel()]
+    if any(faulty):
+        place = np.unravel_index(faulty.index(True), x.shape)
+        where = f"in row {place[0]}" if place else "alone"
+        if len(place) > 1:
+            where += f", column {place[1] if columns is None else columns[int(place[1])]!r}"
+        raise InvalidInputError(
+            f"{name} is {x[place]!r} {where}, not a number; "
+            "drop or encode the column, or drop or fill the row"
+        )
+    try:
+        return x.astype(np.float64)
+    except OverflowError:
+        raise InvalidInputError(f"{name} contains an integer too large for a float") from None
 
 
 def cast_like(x: Array, like: Array) -> Array:

@@ -14,6 +14,7 @@ from fpigauss._array.linalg import (
     lyapunov,
     matrix_exp,
     matrix_log,
+    not_positive_definite,
     riccati,
     solve_lower,
     squared_norms,
@@ -21,9 +22,10 @@ from fpigauss._array.linalg import (
     transposed,
     x_minus_log1p,
 )
-from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.namespaces import first_true, namespace, working_dtype
 from fpigauss._array.typing import Array
 from fpigauss.covariance._base import CovarianceFamily, Factor
+from fpigauss.errors import InvalidInputError
 
 __all__ = ["Dense"]
 
@@ -64,14 +66,27 @@ class Dense(CovarianceFamily):
     def rounded(self, values: Array, like: Array) -> Array:
         xp = namespace(values)
         check_range(xp.linalg.diagonal(values), like, "covariances")
-        result = xp.astype(values, like.dtype, copy=True)
-        # rounding moves an eigenvalue by at most d * eps * the largest entry
-        step = values.shape[-1] * float(xp.finfo(like.dtype).eps) * float(xp.max(xp.abs(values)))
-        lift = step
-        while first_not_positive_definite(xp.astype(result, values.dtype)) is not None:
-            result = xp.astype(values + lift * eye_like(values.shape[-1], values), like.dtype)
-            lift = 2.0 * lift
-        return result
+        exact = xp.astype(values, working_dtype(values), copy=False)  # halves have no Cholesky
+        result = xp.astype(exact, like.dtype, copy=True)
+        if first_not_positive_definite(xp.astype(result, exact.dtype)) is None:
+            return result
+        # Rounding moves the eigenvalues of a correlation matrix by at most d * eps / 2: shrinking
+        # the correlations by as much makes up for it, and every axis keeps its variance.
+        dim, eps = values.shape[-1], float(xp.finfo(like.dtype).eps)
+        own = eye_like(dim, exact) > 0.0
+        shrinkage = xp.zeros_like(exact[:, :1, :1])
+        part = eps
+        while part < min(1.0, 4.0 * dim * eps):
+            indefinite = not_positive_definite(xp.astype(result, exact.dtype))
+            shrinkage = xp.where(indefinite[:, None, None], part + 0.0 * shrinkage, shrinkage)
+            shrunk = xp.where(own, exact, (1.0 - shrinkage) * exact)
+            result, part = xp.astype(shrunk, like.dtype), 2.0 * part
+            if first_not_positive_definite(xp.astype(result, exact.dtype)) is None:
+                return result
+        raise InvalidInputError(
+            f"covariances are not positive definite in {like.dtype}; pass an array of higher "
+            "precision, or shrink them toward the identity"
+        )
 
     # -- projections ---------------------------------------------------------------------------
 

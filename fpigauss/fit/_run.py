@@ -2,6 +2,9 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from fpigauss._array.checks import check_range
 from fpigauss._array.namespaces import namespace
@@ -24,6 +27,15 @@ def solved(
     statistics: ClassStatistics, options: Options, *, source: str, like: Array
 ) -> FixedPointResult:
     """Run a fit of statistics from ``source``; results have the dtype of ``like``."""
+    flags = np.geterr()
+    with np.errstate(all="ignore"):  # what is not finite is found in the numbers themselves
+        return _solved(statistics, options, source=source, like=like, flags=flags)
+
+
+def _solved(
+    statistics: ClassStatistics, options: Options, *, source: str, like: Array, flags: Any
+) -> FixedPointResult:
+    """Run a fit; ``flags`` are those of numpy that the callback is used to."""
     lam = options.lam
     assert lam is not None  # FixedPoint has checked it
     setup = prepare(statistics, options, lam, source, like)
@@ -36,7 +48,9 @@ def solved(
     def observe(outcome: Outcome) -> bool:
         assert callback is not None
         try:
-            callback(_result(setup, outcome, like))
+            result = _result(setup, outcome, like)
+            with np.errstate(**flags):
+                callback(result)
         except StopIteration:
             return True
         return False
@@ -80,7 +94,7 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
     )
     pi = evaluation.pi
     if getattr(pi, "ndim", 0) == 2:
-        pi = namespace(pi).astype(pi, like.dtype, copy=False)
+        pi = namespace(pi).astype(pi, like.dtype, copy=True)  # the running fit goes on with its own
     return FixedPointResult(
         gaussians=gaussians,
         status=outcome.status,

@@ -24,11 +24,15 @@ __all__ = ["unified"]
 def unified(
     means: Any, covariances: Any, *, covariance: Any, tied: Any, classes: Any
 ) -> dict[str, Any]:
-    """Check what Gaussians are made of, and return their fields by name."""
+    """Check what Gaussians are made of, and return copies of it, as their fields by name.
+
+    Frozen Gaussians share no memory with anyone who might write to it. Copies stay in a gradient's
+    history.
+    """
     family = resolve_family(covariance, tied)
     means, covariances = _together(means, covariances)
     n_classes, dim = means.shape
-    labels = np.arange(n_classes) if classes is None else as_labels(classes, "classes")
+    labels = np.arange(n_classes) if classes is None else as_labels(classes, "classes").copy()
     check_classes(labels)
     if labels.shape[0] != n_classes:
         raise InvalidInputError(
@@ -64,7 +68,11 @@ def _together(means: Any, covariances: Any) -> tuple[Array, Array]:
         raise InvalidInputError(
             "covariances and means are arrays of different libraries; convert one of them"
         )
-    return floating, cast_like(values, floating)
+    xp = namespace(floating)
+    values = cast_like(values, floating)
+    return xp.astype(floating, floating.dtype, copy=True), xp.astype(
+        values, values.dtype, copy=True
+    )
 
 
 def _check_definite(family: CovarianceFamily, covariances: Array, classes: Labels) -> None:

@@ -16,7 +16,8 @@ from fpigauss._array.checks import (
     check_seed,
     check_width,
 )
-from fpigauss._array.files import load_arrays, save_arrays
+from fpigauss._array.files import FLAG, FLOATS, LABELS, NAME, load_arrays, save_arrays
+from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_labels, codes_of
 from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import (
@@ -46,6 +47,9 @@ _BLOCK_ROWS = 512
 @dataclass(frozen=True, eq=False, repr=False)
 class ClassGaussians:
     r"""K Gaussians N(mu_y, Sigma_y), one per class, with equal prior weights.
+
+    They are frozen: the arrays given are copied once, in time and memory like those of one sum over
+    them.
 
     Parameters
     ----------
@@ -90,6 +94,7 @@ class ClassGaussians:
     classes: Any = field(default=None, kw_only=True)
     family: CovarianceFamily = field(init=False, repr=False)
 
+    @unflagged
     def __post_init__(self) -> None:
         """Check and unify the fields."""
         for name, value in unified(
@@ -122,6 +127,7 @@ class ClassGaussians:
         """The number of dimensions d."""
         return int(self.means.shape[1])
 
+    @unflagged
     def working(self) -> tuple[Array, Factor]:
         """Return means and factors, in float64 where the device supports it."""
         xp = namespace(self.means)
@@ -155,6 +161,7 @@ class ClassGaussians:
         """
         return self._by_blocks(z, lambda log_prob: log_prob)
 
+    @unflagged
     def log_prob(self, z: Any, labels: Any = None) -> Array:
         r"""Compute log N_y(z) of the given labels, or log (1/K) sum_y N_y(z) without them.
 
@@ -225,6 +232,7 @@ class ClassGaussians:
 
     # -- samples ---------------------------------------------------------------------------
 
+    @unflagged
     def sample(
         self,
         labels: Any,
@@ -270,11 +278,12 @@ class ClassGaussians:
 
     # -- conversion and files --------------------------------------------------------------
 
+    @unflagged
     def to(self, like: Array) -> Self:
         """Convert to the namespace, device and floating dtype of an array.
 
-        A dense covariance that rounding to a lower precision would make indefinite is lifted by
-        no more than that rounding.
+        Where rounding to a lower precision would make a dense covariance indefinite, its
+        correlations shrink by no more than that rounding; its variances stay.
 
         Parameters
         ----------
@@ -305,7 +314,10 @@ class ClassGaussians:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a file (npz), atomically.
+        """Write to a file (npz), atomically; bfloat16 as float32.
+
+        An earlier file keeps its mode, and a link stays a link; other hard links to the file keep
+        the earlier contents.
 
         Parameters
         ----------
@@ -344,14 +356,10 @@ class ClassGaussians:
         InvalidInputError
             If the file is not one that ``ClassGaussians.save`` wrote.
         """
-        arrays = load_arrays(path, "ClassGaussians")
-        try:
-            name, tied = str(arrays.pop("covariance")), bool(arrays.pop("tied"))
-            return cls(**arrays, covariance=covariance or name, tied=tied)
-        except (KeyError, TypeError) as error:
-            raise InvalidInputError(
-                f"path {os.fspath(path)!r} is not a complete ClassGaussians file ({error})"
-            ) from None
+        fields = {"means": FLOATS, "covariances": FLOATS, "classes": LABELS}
+        arrays = load_arrays(path, "ClassGaussians", {**fields, "covariance": NAME, "tied": FLAG})
+        name, tied = str(arrays.pop("covariance")), bool(arrays.pop("tied"))
+        return cls(**arrays, covariance=covariance or name, tied=tied)
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -369,6 +377,7 @@ class ClassGaussians:
         check_finite_rows(detached(z))
         return z
 
+    @unflagged
     def _by_blocks(self, z: Any, reduce: Callable[[Array], Array]) -> Array:
         """Apply ``reduce`` to the class log-densities, a block of rows of ``z`` at a time."""
         z = self._latents(z)
@@ -376,8 +385,7 @@ class ClassGaussians:
         row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
         limit = max(_BLOCK_BYTES, _BLOCK_ROWS * row_bytes)
         rows = list(blocks(z.shape[0], row_bytes, limit)) or [slice(0, 0)]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # -inf is an answer
-            pieces = [reduce(density.by_class(z[block, :])) for block in rows]
+        pieces = [reduce(density.by_class(z[block, :])) for block in rows]
         return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)
 
     def _codes(self, labels: Any) -> np.ndarray[Any, Any]:

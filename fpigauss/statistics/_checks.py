@@ -11,6 +11,7 @@ from fpigauss.errors import InvalidInputError
 __all__ = [
     "check_class_weights",
     "check_finite_sums",
+    "check_finite_totals",
     "check_n_labels",
     "check_sample_weight",
     "check_samples",
@@ -44,6 +45,20 @@ def check_finite_sums(z: Array, *sums: Array, first_row: int = 0) -> None:
         return
     check_finite_rows(z, first_row)
     raise InvalidInputError("z (or sample_weight) is too large: its sums overflow; rescale it")
+
+
+def check_finite_totals(
+    *sums: Array, classes: Labels, source: str = "z (or sample_weight)"
+) -> None:
+    """Check that sums (K, ...) over finite parts are finite; if not, name a class."""
+    for x in sums:
+        xp = namespace(x)
+        if not bool(xp.all(xp.isfinite(x))):
+            faulty = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
+            raise InvalidInputError(
+                f"{source} is too large: the sums of class {classes[first_true(faulty)].item()!r} "
+                "overflow; rescale the latents, of all parts alike"
+            )
 
 
 def check_sample_weight(sample_weight: object, n_rows: int) -> Array:

@@ -12,7 +12,8 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fpigauss._array.checks import check_classes, check_width
-from fpigauss._array.files import load_arrays, save_arrays
+from fpigauss._array.files import FLAG, FLOATS, LABELS, load_arrays, save_arrays
+from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_classes, as_labels, union
 from fpigauss._array.namespaces import (
     as_floating,
@@ -27,6 +28,7 @@ from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.statistics._batches import folded
 from fpigauss.statistics._checks import (
+    check_finite_totals,
     check_statistics_kind,
     check_statistics_values,
 )
@@ -88,6 +90,7 @@ class ClassStatistics:
     #: Whether the classes were given, so that other labels are errors.
     closed: bool = field(default=False, repr=False)
 
+    @unflagged
     def __post_init__(self) -> None:
         """Check and unify the fields."""
         means = detached(as_floating(self.means, "means"))
@@ -96,7 +99,7 @@ class ClassStatistics:
         counts = cast_like(detached(as_floating(self.counts, "counts")), means)
         covariances = cast_like(detached(as_floating(self.covariances, "covariances")), means)
         counts, covariances = (xp.astype(x, x.dtype, copy=True) for x in (counts, covariances))
-        classes = as_labels(self.classes, "classes")
+        classes = as_labels(self.classes, "classes").copy()
         check_classes(classes)
         check_statistics_values(counts, means, covariances, classes)
         for name, value in [
@@ -332,6 +335,7 @@ class ClassStatistics:
         )
         return self.merge(part)
 
+    @unflagged
     def merge(self, other: Self) -> Self:
         """Merge the statistics of two parts of the data into a new object.
 
@@ -347,7 +351,7 @@ class ClassStatistics:
         Raises
         ------
         InvalidInputError
-            If width, kind or given classes differ.
+            If width, kind or given classes differ, or the merged moments of a class overflow.
         """
         if not isinstance(other, ClassStatistics):
             raise InvalidInputError(
@@ -373,13 +377,18 @@ class ClassStatistics:
                 )
         first, second = self._spread_over(classes), other._spread_over(classes)
         second = ClassMoments(*(cast_like(x, self.means) for x in second))
+        total = merged(first, second)
+        check_finite_totals(*total, classes=classes, source="the merge of both parts")
         closed = self.closed or other.closed
-        return type(self)._of_moments(merged(first, second), classes, closed=closed)
+        return type(self)._of_moments(total, classes, closed=closed)
 
     # -- files -----------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file (npz), atomically.
+
+        An earlier file keeps its mode, and a link stays a link; other hard links to the file keep
+        the earlier contents.
 
         Parameters
         ----------
@@ -414,17 +423,14 @@ class ClassStatistics:
         InvalidInputError
             If the file is not one that ``ClassStatistics.save`` wrote.
         """
-        arrays = load_arrays(path, "ClassStatistics")
-        try:
-            return cls(**(arrays | {"closed": bool(arrays["closed"])}))
-        except (KeyError, TypeError) as error:
-            raise InvalidInputError(
-                f"path {os.fspath(path)!r} is not a complete ClassStatistics file ({error})"
-            ) from None
+        fields = dict.fromkeys(("counts", "means", "covariances"), FLOATS)
+        arrays = load_arrays(path, "ClassStatistics", {**fields, "classes": LABELS, "closed": FLAG})
+        return cls(**(arrays | {"closed": bool(arrays["closed"])}))
 
     # -- inside ----------------------------------------------------------------------------
 
     @classmethod
+    @unflagged
     def _gathered(
         cls, z: Any, y: Any, sample_weight: Any, *, covariance: str, classes: Any, in_parts: bool
     ) -> Self:

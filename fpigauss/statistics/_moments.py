@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fpigauss._array.blocks import blocks
+from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import grouped
-from fpigauss._array.linalg import symmetrized, transposed
+from fpigauss._array.linalg import eye_like, symmetrized, transposed
 from fpigauss._array.namespaces import device_of, namespace, working_dtype
 from fpigauss._array.typing import Array
 
@@ -77,10 +78,10 @@ def _shared_out(
     together = min(_CLASSES_TOGETHER, -(-len(members) // n_threads))
     places = list(blocks(len(members), 1, together))
 
+    @unflagged  # a thread has flags of its own
     def of_share(share: Sequence[slice]) -> list[ClassMoments]:
         workspace = _Workspace.of(z, piece_rows)
-        with np.errstate(invalid="ignore", over="ignore"):  # found by check_finite_sums
-            return [_moments(workspace, members[place], weights, dense=dense) for place in share]
+        return [_moments(workspace, members[place], weights, dense=dense) for place in share]
 
     if n_threads == 1:
         return of_share(places)
@@ -126,11 +127,21 @@ def _moments_about(
     offset = total / scale
     if dense:
         between = offset[:, :, None] * offset[:, None, :]
-        covariance = symmetrized(squares) / scale[..., None] - between
+        covariance = _without_negative(symmetrized(squares) / scale[..., None] - between)
     else:
         # rounding alone can leave a tiny negative number
         covariance = xp.abs(squares / scale - offset * offset)
     return ClassMoments(count, shifts + offset, covariance)
+
+
+def _without_negative(covariance: Array) -> Array:
+    """Replace variances that rounding alone made negative by zero, in (n, d, d)."""
+    xp = namespace(covariance)
+    variances = xp.linalg.diagonal(covariance)
+    if not bool(xp.any(variances < 0.0)):
+        return covariance
+    own = eye_like(covariance.shape[-1], covariance) > 0.0
+    return xp.where(own & (covariance < 0.0), xp.zeros_like(covariance), covariance)
 
 
 def _sums(
@@ -140,7 +151,8 @@ def _sums(
     xp = namespace(shift)
     index = xp.asarray(rows, device=device_of(shift))
     count = 0.0 * shift[0]
-    total, squares = 0.0 * shift, 0.0 * (shift[:, None] * shift[None, :] if dense else shift)
+    total = 0.0 * shift
+    squares = total[:, None] * shift[None, :] if dense else total
     for piece in blocks(rows.shape[0], 1, workspace.n_rows):
         x = workspace.centered(index[piece], shift)  # (n, d)
         w = xp.ones_like(x[:, 0]) if weights is None else xp.take(weights, index[piece])
@@ -209,15 +221,14 @@ def merged(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     xp = namespace(a.mean)
     count = a.count + b.count
     scale = xp.where(count > 0.0, count, xp.ones_like(count))
-    with np.errstate(invalid="ignore", over="ignore"):
-        kept, share = (a.count / scale)[..., None], (b.count / scale)[..., None]
-        difference = b.mean - a.mean
-        mean = a.mean + difference * share
-        spread = difference * kept * share
-        if a.covariance.ndim > a.mean.ndim:
-            kept, share = kept[..., None], share[..., None]
-            between = symmetrized(spread[..., :, None] * difference[..., None, :])
-        else:
-            between = spread * difference
-        covariance = a.covariance * kept + b.covariance * share + between
+    kept, share = (a.count / scale)[..., None], (b.count / scale)[..., None]
+    difference = b.mean - a.mean
+    mean = a.mean + difference * share
+    spread = difference * kept * share
+    if a.covariance.ndim > a.mean.ndim:
+        kept, share = kept[..., None], share[..., None]
+        between = symmetrized(spread[..., :, None] * difference[..., None, :])
+    else:
+        between = spread * difference
+    covariance = a.covariance * kept + b.covariance * share + between
     return ClassMoments(count, mean, covariance)

@@ -8,7 +8,12 @@ import numpy as np
 
 from fpigauss._array.blocks import blocks
 from fpigauss._array.checks import check_matrix
-from fpigauss._array.namespaces import as_floating, detached, is_array
+from fpigauss._array.namespaces import (
+    as_floating,
+    check_dense,
+    detached,
+    is_array,
+)
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 
@@ -26,6 +31,7 @@ def as_rows(z: Any) -> Any:
     """
     if array_api_compat.is_dask_array(z):
         raise InvalidInputError("z is a dask array; pass it to ClassStatistics.from_dask")
+    check_dense(z, "z")
     if isinstance(z, np.generic) or not (is_array(z) or _is_store(z)):
         z = as_floating(z, "z")
     z = detached(z)

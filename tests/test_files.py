@@ -1,0 +1,381 @@
+"""Files: written whole or not at all, as the user's own files are, and read without trust."""
+
+import errno
+import io
+import os
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="modes and links are those of POSIX")
+
+
+def gaussians(first=0.0, **options):
+    return ClassGaussians([[first], [1.0]], [[1.0], [2.0]], classes=["a", "b"], **options)
+
+
+def statistics():
+    return ClassStatistics.from_samples([[0.0], [1.0], [5.0]], [0, 0, 1])
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def umask():
+    """A umask that takes everything from others."""
+    before = os.umask(0o027)
+    yield 0o027
+    assert os.umask(before) == 0o027  # no save has moved it
+
+
+# ---- where and how files are written ----
+
+
+@posix
+class TestMode:
+    def test_a_new_file_has_that_of_open(self, tmp_path, umask):
+        (tmp_path / "plain").touch()
+        gaussians().save(tmp_path / "new.npz")
+        assert mode_of(tmp_path / "new.npz") == mode_of(tmp_path / "plain") == 0o640
+
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o666, 0o400])
+    def test_an_earlier_file_keeps_its_own(self, tmp_path, umask, mode):
+        path = tmp_path / "kept.npz"
+        gaussians().save(path)
+        path.chmod(mode)
+        gaussians(5.0).save(path)
+        assert mode_of(path) == mode
+        assert ClassGaussians.load(path).means[0, 0] == 5.0
+
+    def test_threads_do_not_disturb_each_other(self, tmp_path, umask):
+        # The umask belongs to the process: a save that sets it, even for a moment, changes the
+        # modes of files that other threads make meanwhile.
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        modes = set()
+
+        def work(i):
+            for _ in range(50):
+                gaussians().save(tmp_path / f"{i}.npz")
+                modes.add(mode_of(tmp_path / f"{i}.npz"))
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+        assert modes == {0o640}
+
+
+@posix
+class TestLinks:
+    def test_a_link_stays_one(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        target, link = tmp_path / "folder" / "v1.npz", tmp_path / "latest.npz"
+        gaussians().save(target)
+        link.symlink_to(Path("folder") / "v1.npz")
+        gaussians(5.0).save(link)
+        assert link.is_symlink()
+        assert ClassGaussians.load(target).means[0, 0] == 5.0
+        assert [entry.name for entry in target.parent.iterdir()] == ["v1.npz"]
+
+    def test_a_link_to_a_file_that_is_yet_to_be(self, tmp_path):
+        link = tmp_path / "latest.npz"
+        link.symlink_to("v1.npz")
+        gaussians().save(link)
+        assert link.is_symlink()
+        assert (tmp_path / "v1.npz").is_file()
+
+    def test_a_link_to_itself(self, tmp_path):
+        link = tmp_path / "latest.npz"
+        link.symlink_to("latest.npz")
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - told by its number
+            gaussians().save(link)
+        assert caught.value.errno == errno.ELOOP
+        assert link.is_symlink()
+
+    def test_a_pipe_is_not_replaced(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InvalidInputError, match="regular file"):
+            gaussians().save(tmp_path / "pipe")
+        assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_the_longest_name_is_allowed(tmp_path):
+    path = tmp_path / ("x" * 251 + ".npz")  # 255 bytes, most file systems' limit
+    gaussians().save(path)
+    assert ClassGaussians.load(path).classes.tolist() == ["a", "b"]
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from fpigauss import ClassGaussians
+gaussians = ClassGaussians([[0.0], [1.0]], [[1.0], [1.0]])
+def killed(file, **_):
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+np.savez = killed
+gaussians.save(sys.argv[1])
+"""
+
+
+@posix
+class TestAbandoned:
+    def killed_save(self, path):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+        assert done.returncode < 0
+
+    def test_files_of_killed_writers_are_removed(self, tmp_path):
+        path = tmp_path / "g.npz"
+        gaussians().save(path)
+        self.killed_save(path)
+        self.killed_save(tmp_path / "other.npz")
+        assert ClassGaussians.load(path).means[0, 0] == 0.0
+        assert len(list(tmp_path.iterdir())) == 3  # the second save of g.npz is yet to come
+        gaussians(5.0).save(path)
+        assert ClassGaussians.load(path).means[0, 0] == 5.0
+        assert len(list(tmp_path.iterdir())) == 2  # that of other.npz stays: it is not ours
+
+    def test_those_of_living_writers_stay(self, tmp_path, monkeypatch):
+        path = tmp_path / "g.npz"
+        write, inner = np.savez, []
+
+        def savez(file, **arrays):
+            write(file, **arrays)
+            if not inner:  # a second writer comes and goes before the first is done
+                inner.append(True)
+                gaussians(5.0).save(path)
+
+        monkeypatch.setattr(np, "savez", savez)
+        gaussians(7.0).save(path)
+        assert ClassGaussians.load(path).means[0, 0] == 7.0
+        assert [entry.name for entry in tmp_path.iterdir()] == ["g.npz"]
+
+    def test_where_files_cannot_be_locked(self, tmp_path, monkeypatch):
+        def flock(file, operation):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr("fpigauss._array.files.flock", flock)
+        gaussians().save(tmp_path / "g.npz")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["g.npz"]
+
+
+# ---- damaged and hostile files ----
+
+
+def header(text, version=1):
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H", len(text)) + text.encode()
+
+
+def npy(descr, shape, data=b""):
+    return header(f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}\n") + data
+
+
+def rewritten(path, compression=zipfile.ZIP_STORED, drop=(), **raw):
+    """Write good Gaussians, with arrays or raw members changed."""
+    gaussians().save(path)
+    old = {name: value for name, value in np.load(path).items() if name not in drop}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, value in {**old, **raw}.items():
+            contents = io.BytesIO()
+            if isinstance(value, bytes):
+                contents.write(value)
+            else:
+                np.save(contents, value)
+            archive.writestr(name + ".npy", contents.getvalue())
+
+
+HOSTILE = {
+    "terabytes, unknown": {"junk": npy("<f8", "(1000000000000,)")},
+    "terabytes": {"means": npy("<f8", "(1000000000, 1000)")},
+    "more than an integer holds": {"means": npy("<f8", f"({10**30}, 1)")},
+    "nothing, very often": {"classes": npy("<U0", "(1000000000000,)")},
+    "negative": {"means": npy("<f8", "(-2, -1)", b"\0" * 16)},
+    "less than declared": {"means": npy("<f8", "(2, 1)", b"\0" * 8)},
+    "more than declared": {"means": npy("<f8", "(2, 1)", b"\0" * 24)},
+    "open brace": {"means": header("{'descr': '<f8', \n")},
+    "deep": {"means": header("(" * 5000 + "\n")},
+    "deep signs": {"means": header("{'descr': " + "-" * 9000 + "1}\n")},
+    "long header": {"means": header("{" + " " * 60000 + "}\n")},
+    "unknown version": {"means": header("{}\n", version=9)},
+    "objects": {"means": npy("|O", "(2, 1)")},
+    "structure": {"means": npy([("a", "<f8")], "(2, 1)", b"\0" * 16)},
+    "complex": {"means": np.zeros((2, 1), complex)},
+    "dates": {"classes": np.array(["2020-01-01", "2021-01-01"], "M8[D]")},
+    "bytes": {"classes": np.array([b"a", b"b"])},
+    "two flags": {"tied": np.array([True, False])},
+    "flag that is a number": {"tied": np.array(1.0)},
+    "two families": {"covariance": np.array(["diagonal", "dense"])},
+    "unknown family": {"covariance": np.array("round")},
+    "two versions": {"version": np.array([1, 1])},
+    "later version": {"version": np.array(2)},
+    "bad unicode": {"classes": npy("<U1", "(2,)", b"\xff" * 8)},
+    "bad unicode, other order": {"classes": npy(">U1", "(2,)", b"\xff" * 8)},
+    "bad unicode, scalar": {"covariance": npy("<U1", "()", b"\xff" * 4)},
+    "four axes": {"covariances": np.ones((1, 1, 1, 1))},
+    "no class": {"means": np.ones((0, 1)), "covariances": np.ones((0, 1))},
+    "disagreement": {"means": np.ones((3, 1))},
+    "unsorted": {"classes": np.array(["b", "a"])},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_members(tmp_path, name):
+    path = tmp_path / "g.npz"
+    rewritten(path, **HOSTILE[name])
+    with pytest.raises(InvalidInputError):
+        ClassGaussians.load(path)
+
+
+@pytest.mark.parametrize("drop", ["format", "kind", "version", "means", "classes", "tied"])
+def test_missing_members(tmp_path, drop):
+    path = tmp_path / "g.npz"
+    rewritten(path, drop=[drop])
+    with pytest.raises(InvalidInputError, match=r"g\.npz"):
+        ClassGaussians.load(path)
+
+
+def test_what_inflates_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "g.npz"
+    rewritten(path, zipfile.ZIP_DEFLATED, means=np.zeros((1000, 1000)))
+    assert path.stat().st_size < 2**16
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda *_: pytest.fail("it is inflated"))
+    with pytest.raises(InvalidInputError, match="compressed"):
+        ClassGaussians.load(path)
+
+
+def test_a_member_twice(tmp_path):
+    path = tmp_path / "g.npz"
+    gaussians().save(path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("means.npy", b"")
+    with pytest.raises(InvalidInputError):
+        ClassGaussians.load(path)
+
+
+def test_encrypted(tmp_path):
+    path = tmp_path / "g.npz"
+    gaussians().save(path)
+    contents = bytearray(path.read_bytes())
+    contents[contents.index(b"PK\x01\x02") + 8] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(InvalidInputError, match="encrypted"):
+        ClassGaussians.load(path)
+
+
+def same(a, b):
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for name in ("means", "covariances", "classes")
+    )
+
+
+@pytest.mark.parametrize("make", [gaussians, statistics])
+class TestFuzz:
+    def outcomes(self, path, good, variants):
+        """Load every variant of a file; count those that are refused."""
+        refused = 0
+        for contents in variants:
+            path.write_bytes(contents)
+            try:
+                loaded = type(good).load(path)
+            except InvalidInputError:
+                refused += 1
+            else:  # a byte that means nothing, such as a date
+                assert same(loaded, good)
+        return refused
+
+    @pytest.mark.parametrize("flip", [0x01, 0xFF])
+    def test_every_byte_flipped(self, tmp_path, make, flip):
+        path, good = tmp_path / "file.npz", make()
+        good.save(path)
+        contents = path.read_bytes()
+        variants = (
+            contents[:i] + bytes([contents[i] ^ flip]) + contents[i + 1 :]
+            for i in range(len(contents))
+        )
+        assert self.outcomes(path, good, variants) > len(contents) / 2
+
+    def test_every_length(self, tmp_path, make):
+        path, good = tmp_path / "file.npz", make()
+        good.save(path)
+        contents = path.read_bytes()
+        variants = (contents[:n] for n in range(len(contents)))
+        assert self.outcomes(path, good, variants) == len(contents)
+
+
+class TestRoundTrip:
+    def test_column_order_and_byte_order(self, tmp_path):
+        path = tmp_path / "g.npz"
+        means = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+        ClassGaussians(means, np.ones((2, 3))).save(path)
+        assert np.array_equal(ClassGaussians.load(path).means, means)
+        rewritten(path, means=np.array([[0.0], [1.0]], ">f8"))
+        loaded = ClassGaussians.load(path)
+        assert same(loaded, gaussians())
+        assert loaded.means.dtype.isnative
+
+    def test_a_file_of_the_first_checkouts(self, tmp_path):
+        # as numpy.savez wrote it before there were checks of types
+        path = tmp_path / "g.npz"
+        np.savez(
+            path,
+            format="fpigauss",
+            kind="ClassGaussians",
+            version=1,
+            means=np.array([[0.0], [1.0]]),
+            covariances=np.array([[1.0], [2.0]]),
+            classes=np.array(["a", "b"]),
+            covariance=np.asarray("diagonal"),
+            tied=np.asarray(False),
+        )
+        assert same(ClassGaussians.load(path), gaussians())
+
+
+def test_errors_of_the_system_stay(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        ClassGaussians.load(tmp_path / "missing.npz")
+    with pytest.raises(InvalidInputError):
+        ClassGaussians.load(tmp_path)  # a folder
+    with pytest.raises(InvalidInputError):
+        ClassGaussians.load(tmp_path / ("x" * 300))
+
+
+SHAPES = [(), (0,), (1,), (2,), (3,), (2, 1), (2, 2), (0, 1), (2, 0), (3, 1), (2, 1, 1), (2, 0, 0)]
+NUMBERS = [0.0, 1.0, -1.0, 0.5, np.nan, np.inf, -np.inf, 5e-324, 1e308, -1e308]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_arrays_of_any_shape_and_value(tmp_path, seed):
+    """What has the right types, but shapes or numbers that do not fit, is refused or is good."""
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "g.npz"
+    for _ in range(20):
+        name = rng.choice(["means", "covariances", "classes", "covariance", "tied"])
+        shape = SHAPES[rng.integers(len(SHAPES))]
+        changed = {
+            "classes": lambda shape: rng.choice(["", "a", "b", "\ud800", "a\0b"], shape),
+            "covariance": lambda _: np.array(rng.choice(["dense", "isotropic", "", "x"])),
+            "tied": lambda _: np.array(True),
+        }.get(name, lambda shape: rng.choice(NUMBERS, shape))(shape)
+        rewritten(path, **{name: changed})
+        try:
+            loaded = ClassGaussians.load(path)
+        except InvalidInputError:
+            continue
+        assert np.isfinite(loaded.means).all()
+        assert (loaded.covariances > 0.0).all()

@@ -1,0 +1,130 @@
+"""Every public call gives the same numbers whatever ``np.seterr`` says, and restores what it said.
+
+The data make densities underflow, kernels vanish and squares overflow in float32.
+"""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import FAMILIES, FAMILY_IDS, blobs
+
+from fpigauss import (
+    ClassGaussians,
+    ClassStatistics,
+    ConvergenceWarning,
+    UnboundedObjectiveWarning,
+    critical_lam,
+    fit_fixed_point,
+    geometric_mean,
+    pairwise_kld,
+    solve_fixed_point,
+)
+
+Z, Y = blobs(n_classes=3, dim=2, n_samples=20, spread=60.0)
+TINY = Z * 1e-160  # squares are below the smallest normal number
+
+
+def far(covariance="diagonal", tied=False):
+    statistics = ClassStatistics.from_samples(Z, Y, covariance="dense")
+    return solve_fixed_point(statistics, 0.0, covariance=covariance, tied=tied).gaussians
+
+
+def assert_same(call):
+    """``call`` gives under errstate "raise" what it gives without, and leaves it as it was."""
+    with np.errstate(all="ignore"):
+        expected = call()
+    with np.errstate(all="raise"):
+        found = call()
+        assert set(np.geterr().values()) == {"raise"}
+    for a, b in zip(found, expected, strict=True):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
+class TestFamilies:
+    @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+    def test_densities(self, covariance, tied, dtype):
+        g = far(covariance, tied)
+        z = np.concatenate([Z[:9], [[0.0, 0.0], [3e4, 3e4]]]).astype(dtype)
+        assert_same(lambda: [g.predict(z), g.class_log_prob(z), g.predict_proba(z)])
+        assert_same(lambda: [g.log_prob(z), g.log_prob(z, np.arange(11) % 3)])
+        if dtype != "float16":
+            z = np.finfo(dtype).max * np.array([[1.0, -1.0]], dtype)
+            assert_same(lambda: [g.predict_proba(z), g.log_prob(z)])
+
+    def test_the_rest(self, covariance, tied):
+        g = far(covariance, tied)
+        assert_same(lambda: [g.sample([0, 1, 2], seed=0, temperature=1e-310)])
+        assert_same(lambda: [pairwise_kld(g)])
+        assert_same(lambda: [g.to(np.zeros(1, np.float32)).means])
+
+    @pytest.mark.parametrize("pi", ["forward", "mean", "initial", 1e-3])
+    @pytest.mark.parametrize("lam", [0.0, 1.0, 1e3])
+    def test_fits(self, covariance, tied, pi, lam):
+        def call():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                warnings.simplefilter("ignore", UnboundedObjectiveWarning)
+                result = fit_fixed_point(
+                    Z, Y, lam, covariance=covariance, tied=tied, pi=pi, max_iter=20
+                )
+            return [result.gaussians.means, result.gaussians.covariances, result.objective]
+
+        assert_same(call)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "dense"])
+def test_statistics(covariance):
+    def fields(statistics):
+        return [statistics.counts, statistics.means, statistics.covariances]
+
+    weight = np.full(len(Y), 5e-324)
+    for z in (Z, TINY, Z.astype(np.float32) * 1e-30, Z * 1e150):
+        made = ClassStatistics.from_samples(z, Y, covariance=covariance)
+        for call in (
+            lambda z=z: ClassStatistics.from_samples(z, Y, covariance=covariance),
+            lambda z=z: ClassStatistics.from_samples(z, Y, sample_weight=weight),
+            lambda z=z: ClassStatistics.from_batches([(z, Y), (z, Y)], covariance=covariance),
+            lambda made=made, z=z: made.update(z, Y),
+            lambda made=made: made.merge(made),
+            lambda made=made: ClassStatistics(*fields(made), classes=made.classes),
+        ):
+            assert_same(lambda call=call: fields(call()))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-300, 1e300])
+def test_geometric_mean(scale):
+    a, b = np.diag([1.0, 1e-6]), np.array([[2.0, 1.0], [1.0, 2.0]])
+    for t in (0.0, 0.5, 1.0):
+        assert_same(lambda t=t: [geometric_mean(scale * a, scale * b, t)])
+
+
+def test_scalars():
+    assert_same(lambda: [critical_lam(np.int64(5)), critical_lam(5, 0.01)])
+
+
+def test_settings_for_all_that_follows():
+    before = np.seterr(all="raise")
+    try:
+        g = ClassGaussians([[0.0], [60.0]], [[1.0], [1.0]])
+        assert g.predict_proba([[0.0]]).tolist() == [[1.0, 0.0]]
+        assert np.isfinite(g.log_prob([[0.0]])).all()
+        with ThreadPoolExecutor(2) as threads:  # each with flags of its own
+            assert list(threads.map(g.predict, [[[0.0]], [[60.0]]])) == [[0], [1]]
+    finally:
+        np.seterr(**before)
+
+
+def test_a_callback_keeps_its_flags():
+    seen = []
+
+    def callback(result):
+        seen.append(np.geterr())
+
+    with np.errstate(all="raise", under="warn"):
+        expected = np.geterr()
+        fit_fixed_point(*blobs(spread=1.0), 2.0, tied=True, callback=callback)
+    assert seen
+    assert all(flags == expected for flags in seen)
