@@ -52,8 +52,8 @@ class Held:
         family = f"{'tied ' if o['tied'] else ''}{o['covariance']}"
         pi = getattr(o["pi"], "__name__", o["pi"])
         return (
-            f"{self.drawn.seed}: K={n_classes} d={dim} {family} pi={pi} "
-            f"update={o['update']} init={o['init']} alpha={o['alpha']:g} lam={self.drawn.oracle.lam:.3g}"
+            f"{self.drawn.seed}: K={n_classes} d={dim} {family} pi={pi} update={o['update']} "
+            f"init={o['init']} alpha={o['alpha']:g} lam={self.drawn.oracle.lam:.3g}"
         )
 
 

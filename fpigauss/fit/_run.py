@@ -3,7 +3,8 @@
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from fpigauss._array.checks import check_range
 from fpigauss._array.namespaces import namespace
@@ -15,7 +16,7 @@ from fpigauss.fit._options import Options
 from fpigauss.fit._start import Setup, prepare
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult, Status
-from fpigauss.solvers import Outcome, iterate
+from fpigauss.solvers import Outcome, iterate, walked
 from fpigauss.statistics import ClassStatistics
 
 __all__ = ["solved"]
@@ -49,21 +50,49 @@ def solved(
             if options.progress:
                 bar.set_postfix(residual=f"{evaluation.residual:.1e}", refresh=False)
 
-        outcome = iterate(
-            setup.problem,
-            equations,
-            options.strategies.solver,
-            setup.start,
-            admissible=setup.admissible,
-            max_iter=options.max_iter,
-            tol=options.tol,
-            runaway=setup.runaway,
-            observe=None if callback is None else observe,
-            advance=advance,
-        )
+        outcome = _iterated(setup, None if callback is None else observe, advance)
     for category, message in _warnings_of(outcome, setup):
         _warn(category, message)
     return _result(setup, outcome, like)
+
+
+def _iterated(
+    setup: Setup,
+    observe: Callable[[Outcome], bool] | None,
+    advance: Callable[[Evaluation], None],
+) -> Outcome:
+    """Walk to the lam of the fit if it is far past the data, then iterate."""
+    options = setup.options
+    strategies = options.strategies
+    begun = None
+    if setup.on_the_way:
+        begun = walked(
+            setup.problem,
+            strategies.equations,
+            strategies.solver,
+            setup.start,
+            setup.on_the_way,
+            admissible=setup.admissible,
+            max_iter=options.max_iter,
+            tol=options.tol,
+            advance=advance,
+        )
+        moved = begun.evaluation is not setup.start
+        if moved and observe is not None and observe(begun):
+            return replace(begun, status=Status.STOPPED)
+    return iterate(
+        setup.problem,
+        strategies.equations,
+        strategies.solver,
+        setup.start if begun is None else begun.evaluation,
+        begun=begun,
+        admissible=setup.admissible,
+        max_iter=options.max_iter,
+        tol=options.tol,
+        runaway=setup.runaway,
+        observe=observe,
+        advance=advance,
+    )
 
 
 def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
@@ -108,9 +137,12 @@ def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning]
         Status.DIVERGED: 'use solver="auto", or a smaller lam',
     }
     if options.tol > 0.0 and status in remedies:
+        residual, above = outcome.evaluation.residual, f"above tol={options.tol:g}"
+        if residual <= options.tol:
+            above = "within tol, but the gradient is not small: some classes nearly coincide"
         message = (
-            f'status "{status}" {after}, residual {outcome.evaluation.residual:.1e} above '
-            f"tol={options.tol:g}: {status.message}; {remedies[status]}"
+            f'status "{status}" {after}, residual {residual:.1e} {above}: '
+            f"{status.message}; {remedies[status]}"
         )
         yield ConvergenceWarning, message
 

@@ -11,6 +11,7 @@ from fpigauss.solvers._base import Solver
 from fpigauss.solvers._guarded import Guarded
 from fpigauss.solvers._loop import Outcome, Runaway, iterate
 from fpigauss.solvers._picard import Picard
+from fpigauss.solvers._walk import walked
 
 __all__ = [
     "SOLVERS",
@@ -23,6 +24,7 @@ __all__ = [
     "SolverName",
     "iterate",
     "resolve_solver",
+    "walked",
 ]
 
 SolverName: TypeAlias = Literal["auto", "accelerated", "guarded", "picard"]
