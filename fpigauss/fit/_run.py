@@ -6,7 +6,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from fpigauss._array.checks import check_range
+from fpigauss._array.linalg import broke_down
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss._progress import fit_bar
@@ -16,7 +19,7 @@ from fpigauss.fit._options import Options
 from fpigauss.fit._start import Setup, prepare
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult, Status
-from fpigauss.solvers import Outcome, iterate, walked
+from fpigauss.solvers import Outcome, converged, iterate, walked
 from fpigauss.statistics import ClassStatistics
 
 __all__ = ["solved"]
@@ -51,6 +54,7 @@ def solved(
                 bar.set_postfix(residual=f"{evaluation.residual:.1e}", refresh=False)
 
         outcome = _iterated(setup, None if callback is None else observe, advance)
+    outcome = _as_stored(setup, outcome)
     for category, message in _warnings_of(outcome, setup):
         _warn(category, message)
     return _result(setup, outcome, like)
@@ -93,6 +97,32 @@ def _iterated(
         observe=observe,
         advance=advance,
     )
+
+
+def _as_stored(setup: Setup, outcome: Outcome) -> Outcome:
+    """Measure an ill-conditioned end as the numbers that are returned, not as their factors."""
+    options, end = setup.options, outcome.evaluation
+    equations = options.strategies.equations
+    moved = options.updates_covariances and end.point is not setup.start.point
+    if not (equations.exact and moved and setup.ill_conditioned(end.point)):
+        return outcome
+    with np.errstate(all="ignore"):
+        try:
+            stored = equations.evaluate(setup.problem, setup.as_stored(end.point))
+        except Exception as error:
+            if broke_down(error):
+                return outcome
+            raise
+    if not stored.finite or math.isnan(stored.residual):
+        return outcome
+    status = outcome.status
+    if status is Status.CONVERGED and not converged(setup.problem, equations, stored, options.tol):
+        status = Status.STALLED
+    history = {name: values.copy() for name, values in outcome.history.items()}
+    history["objective"][-1], history["residual"][-1] = stored.objective, stored.residual
+    history["smallest_kld"][-1] = stored.smallest_kld
+    stored = replace(stored, point=end.point)
+    return replace(outcome, evaluation=stored, status=status, history=history)
 
 
 def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fpigauss._array.checks import check_range
-from fpigauss._array.linalg import broke_down
+from fpigauss._array.linalg import broke_down, flattened, squared_norms
 from fpigauss._array.namespaces import cast_like, detached, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, shrunk
@@ -33,6 +33,9 @@ from fpigauss.solvers import Runaway
 from fpigauss.statistics import ClassStatistics
 
 __all__ = ["Setup", "prepare"]
+
+#: A condition number at which rounding changes an eigenvalue by 1e-8 of itself.
+_ILL_CONDITIONED = 1e8
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,26 @@ class Setup:
         """Say whether the covariances at a point are positive definite floating-point matrices."""
         if not self.options.updates_covariances:
             return True
-        return self.family.first_not_positive(self.covariances_at(point)) is None
+        values = self.covariances_at(point)
+        if self.family.first_not_positive(values) is not None:
+            return False
+        # near the largest condition number, a Cholesky factor may exist by luck of rounding
+        if not self.ill_conditioned(point):
+            return True
+        zero = namespace(values).zeros_like(self.means[: values.shape[0], :])
+        return self.family.first_singular(values, zero) is None
+
+    def ill_conditioned(self, point: Point) -> bool:
+        """Say whether rounding to stored covariances changes those of a point by much."""
+        root, inverse = (squared_norms(flattened(part)) for part in point.factor)
+        bound = root * inverse  # of the condition number, in the frame
+        return bool(namespace(bound).any(bound > _ILL_CONDITIONED))
+
+    def as_stored(self, point: Point) -> Point:
+        """Return the point that the numbers of a result stand for."""
+        factor = self.problem.family.factor(self.covariances_at(point))
+        means = self.frame.means_into(self.means_at(point))
+        return Point(means, self.frame.factor_into(factor))
 
 
 def prepare(

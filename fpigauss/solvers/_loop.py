@@ -57,7 +57,7 @@ class Track:
 
 
 #: Accepted steps without progress after which a fit counts as stalled.
-_PATIENCE = 20
+_PATIENCE = 40
 
 
 @dataclass
