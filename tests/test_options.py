@@ -202,9 +202,7 @@ def test_without_lam_it_is_kept_but_not_run():
         lambda: fixed_point.solve(ClassStatistics.from_samples(z, y)),
         lambda: fit_fixed_point(z, y, None),
     ):
-        with pytest.raises(
-            InvalidInputError, match="lam is not given; pass a number >= 0"
-        ):
+        with pytest.raises(InvalidInputError, match="lam is not given; pass a number >= 0"):
             run()
     assert replace(fixed_point, lam=1.0).fit(z, y).converged
 

@@ -81,8 +81,8 @@ class Problem:
         if self.updates_covariances:
             data = self.family.average(self.scatter, self.dim)
             low, high = self.family.spectrum(self.family.factor(data))
-            condition = float(namespace(low).max(high / low))
-        return 8.0 * self.dim * eps * condition
+            condition = 1.0 / max(eps, float(namespace(low).min(low / high)))
+        return min(8.0 * self.dim * eps * condition, 1e-2)
 
     def scatter_about(self, means: Array) -> Array:
         """Compute the projections of S_y = C_y + (m_y - mu_y) (m_y - mu_y)'."""
