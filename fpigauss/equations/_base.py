@@ -38,3 +38,7 @@ class Equations(ABC):
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
         """Evaluate update, objective and residual at ``point``, reached from ``departure``."""
+
+    def imbalance(self, problem: Problem, evaluation: Evaluation) -> float:
+        """Measure the forces that do not cancel, relative to those there are; 0 if not exact."""
+        return 0.0

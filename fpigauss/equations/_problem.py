@@ -74,6 +74,16 @@ class Problem:
         """The weight of one ordered pair, lam / (K (K - 1))."""
         return self.lam / (self.n_classes * (self.n_classes - 1))
 
+    @property
+    def rounding(self) -> float:
+        """The size up to which the residual is rounding at the data's own Gaussians."""
+        eps, condition = float(namespace(self.means).finfo(self.means.dtype).eps), 1.0
+        if self.updates_covariances:
+            data = self.family.average(self.scatter, self.dim)
+            low, high = self.family.spectrum(self.family.factor(data))
+            condition = 1.0 / max(eps, float(namespace(low).min(low / high)))
+        return min(8.0 * self.dim * eps * condition, 1e-2)
+
     def scatter_about(self, means: Array) -> Array:
         """Compute the projections of S_y = C_y + (m_y - mu_y) (m_y - mu_y)'."""
         difference = self.means - means

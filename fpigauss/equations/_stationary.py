@@ -11,6 +11,7 @@ every lam. They are assembled in the moving frame, Sigma = F F': F' A F and F^-1
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fpigauss._array.linalg import flattened, squared_norms
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.divergence import PairTerms
@@ -69,6 +70,28 @@ class StationaryEquations(Equations):
             smallest_kld=sums.smallest_kld,
             descent=Descent(covariance_gradient, a),
         )
+
+    def imbalance(self, problem: Problem, evaluation: Evaluation) -> float:
+        """Measure dL/dS, relative to the pull of the data and the push of the other classes.
+
+        For means the residual is the gradient itself.
+        """
+        descent, family = evaluation.descent, problem.family
+        if descent is None or descent.covariance_gradient is None:
+            return 0.0
+        point, gradient = evaluation.point, descent.covariance_gradient
+        scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
+        unit = family.unit(problem.dim, point.means)
+        if family.tied:
+            unit = problem.n_classes * unit
+        pull = 0.5 * (unit - scatter)
+        forces = _norms(unit) + _norms(pull) + _norms(gradient - pull)
+        return float(namespace(gradient).max(_norms(gradient) / forces))
+
+
+def _norms(projections: Array) -> Array:
+    """Compute the Frobenius norms (n,)."""
+    return namespace(projections).sqrt(squared_norms(flattened(projections)))
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,21 @@ def fit_fixed_point(
     ConvergenceWarning
         If ``tol`` was not reached.
 
+    Notes
+    -----
+    L is not convex: a fit that has converged is at a stationary point, which need not be the
+    lowest. Other starts find a lower minimum most often with a tied covariance in one dimension,
+    where classes keep the order of their means, and with ``pi="initial"`` and a covariance per
+    class. To compare starts, pass ``init=`` a ClassGaussians and ``pi=result.pi``, and keep the
+    smallest ``objective``.
+
+    For tied families and a ``lam`` far past the data, the fit first solves for smaller ones. Their
+    evaluations count; in ``history`` and for ``callback`` they are one step.
+
+    ``tol=0`` asks for ``max_iter`` evaluations; a fit ends sooner where it runs away, is stopped,
+    or no step improves beyond rounding ("stalled", without a warning). With ``lam=0`` and
+    ``init="data"`` the start is the answer, and "converged" for every ``tol``.
+
     Examples
     --------
     >>> import numpy as np

@@ -3,11 +3,13 @@
 import numpy as np
 
 from fpigauss._array.labels import listed
+from fpigauss._array.linalg import eye_like
 from fpigauss._array.namespaces import first_true, namespace
 from fpigauss._array.typing import Array, Labels
-from fpigauss.covariance import CovarianceFamily
+from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.divergence import PairTerms
 from fpigauss.errors import InvalidInputError
+from fpigauss.fit._frame import Frame
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.statistics import ClassStatistics
 
@@ -19,6 +21,7 @@ __all__ = [
     "check_unbiased",
     "check_warm_start",
     "data_values",
+    "divergence_noise",
 ]
 
 
@@ -131,19 +134,38 @@ def check_warm_start(
         )
 
 
-def check_distinct(terms: PairTerms, classes: Labels) -> None:
-    """Raise if two Gaussians are equal: the repulsion between them has no direction."""
+def check_distinct(terms: PairTerms, noise: Array, classes: Labels) -> None:
+    """Raise if two Gaussians are equal: the repulsion between them has no direction.
+
+    ``noise`` (K,) bounds the divergence from each class that rounding alone leaves.
+    """
     xp = namespace(terms.means)
     for block in terms.blocks():
-        equal = (terms.divergences(block) == 0.0) & ~terms.diagonal(block)
+        equal = (terms.divergences(block) <= noise[None, :]) & ~terms.diagonal(block)
         row = first_true(xp.any(equal, axis=1))
         if row is not None:
             column = first_true(equal[row, :])
             names = [classes[k].item() for k in (block.start + row, column)]
             raise InvalidInputError(
                 f"init: classes {names[0]!r} and {names[1]!r} have the same initial Gaussian "
-                "(zero KLD), so nothing repels them; merge them or start from other Gaussians"
+                "(zero KLD, up to rounding), so nothing repels them; merge them or start from "
+                "other Gaussians"
             )
+
+
+def divergence_noise(family: CovarianceFamily, means: Array, factor: Factor, frame: Frame) -> Array:
+    """Bound the KLD from each class (K,) to an equal one whose numbers were rounded otherwise.
+
+    Sums over the same samples in another order are good to a few roundings: means to those of
+    themselves and of the class's spread, covariances to those of themselves.
+    """
+    dim = means.shape[1]
+    few = 8.0 * float(namespace(means).finfo(means.dtype).eps)
+    square = (few * means) ** 2  # (K, d)
+    if family.needs_dense:
+        square = square[:, :, None] * eye_like(dim, means)
+    offset = frame.projections_into(family.projections(square))
+    return 0.5 * family.trace(family.whiten_projections(factor, offset)) + 2.0 * dim * few**2
 
 
 def described(family: CovarianceFamily) -> str:

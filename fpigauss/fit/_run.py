@@ -1,12 +1,14 @@
 """A fit from statistics to its result, and the warnings at its end."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fpigauss._array.checks import check_range
+from fpigauss._array.linalg import broke_down
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss._progress import fit_bar
@@ -17,7 +19,7 @@ from fpigauss.fit._options import Options
 from fpigauss.fit._start import Setup, prepare
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult, Status
-from fpigauss.solvers import Outcome, iterate
+from fpigauss.solvers import Outcome, converged, iterate, walked
 from fpigauss.statistics import ClassStatistics
 
 __all__ = ["solved"]
@@ -62,21 +64,76 @@ def _solved(
             if options.progress:
                 bar.set_postfix(residual=f"{evaluation.residual:.1e}", refresh=False)
 
-        outcome = iterate(
-            setup.problem,
-            equations,
-            options.strategies.solver,
-            setup.start,
-            admissible=setup.admissible,
-            max_iter=options.max_iter,
-            tol=options.tol,
-            runaway=setup.runaway,
-            observe=None if callback is None else observe,
-            advance=advance,
-        )
+        outcome = _iterated(setup, None if callback is None else observe, advance)
+    outcome = _as_stored(setup, outcome)
     for category, message in _warnings_of(outcome, setup):
         warn_user(message, category)
     return _result(setup, outcome, like)
+
+
+def _iterated(
+    setup: Setup,
+    observe: Callable[[Outcome], bool] | None,
+    advance: Callable[[Evaluation], None],
+) -> Outcome:
+    """Walk to the lam of the fit if it is far past the data, then iterate."""
+    options = setup.options
+    strategies = options.strategies
+    begun = None
+    if setup.on_the_way:
+        begun = walked(
+            setup.problem,
+            strategies.equations,
+            strategies.solver,
+            setup.start,
+            setup.on_the_way,
+            admissible=setup.admissible,
+            max_iter=options.max_iter,
+            tol=options.tol,
+            advance=advance,
+        )
+        moved = begun.evaluation is not setup.start
+        if moved and observe is not None and observe(begun):
+            return replace(begun, status=Status.STOPPED)
+    return iterate(
+        setup.problem,
+        strategies.equations,
+        strategies.solver,
+        setup.start if begun is None else begun.evaluation,
+        begun=begun,
+        admissible=setup.admissible,
+        max_iter=options.max_iter,
+        tol=options.tol,
+        runaway=setup.runaway,
+        observe=observe,
+        advance=advance,
+    )
+
+
+def _as_stored(setup: Setup, outcome: Outcome) -> Outcome:
+    """Measure an ill-conditioned end as the numbers that are returned, not as their factors."""
+    options, end = setup.options, outcome.evaluation
+    equations = options.strategies.equations
+    moved = options.updates_covariances and end.point is not setup.start.point
+    if not (equations.exact and moved and setup.ill_conditioned(end.point)):
+        return outcome
+    with np.errstate(all="ignore"):
+        try:
+            stored = equations.evaluate(setup.problem, setup.as_stored(end.point))
+        except Exception as error:
+            if broke_down(error):
+                return outcome
+            raise
+    if not stored.finite or math.isnan(stored.residual):
+        return outcome
+    status = outcome.status
+    if status is Status.CONVERGED and not converged(setup.problem, equations, stored, options.tol):
+        status = Status.STALLED
+    history = {name: values.copy() for name, values in outcome.history.items()}
+    history["objective"][-1], history["residual"][-1] = stored.objective, stored.residual
+    history["smallest_kld"][-1] = stored.smallest_kld
+    stored = replace(stored, point=end.point)
+    return replace(outcome, evaluation=stored, status=status, history=history)
 
 
 def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
@@ -121,9 +178,12 @@ def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning]
         Status.DIVERGED: 'use solver="auto", or a smaller lam',
     }
     if options.tol > 0.0 and status in remedies:
+        residual, above = outcome.evaluation.residual, f"above tol={options.tol:g}"
+        if residual <= options.tol:
+            above = "within tol, but the gradient is not small: some classes nearly coincide"
         message = (
-            f'status "{status}" {after}, residual {outcome.evaluation.residual:.1e} above '
-            f"tol={options.tol:g}: {status.message}; {remedies[status]}"
+            f'status "{status}" {after}, residual {residual:.1e} {above}: '
+            f"{status.message}; {remedies[status]}"
         )
         yield ConvergenceWarning, message
 

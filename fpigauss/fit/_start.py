@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fpigauss._array.checks import check_range
+from fpigauss._array.linalg import broke_down, flattened, squared_norms
 from fpigauss._array.namespaces import cast_like, detached, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, shrunk
@@ -20,16 +21,21 @@ from fpigauss.fit._checks import (
     check_unbiased,
     check_warm_start,
     data_values,
+    divergence_noise,
 )
 from fpigauss.fit._frame import Frame
 from fpigauss.fit._options import Options
 from fpigauss.fit._runaway import runaway_bounds
+from fpigauss.fit._walk import lams_to_walk
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.repulsion import resolve_repulsion
 from fpigauss.solvers import Runaway
 from fpigauss.statistics import ClassStatistics
 
 __all__ = ["Setup", "prepare"]
+
+#: A condition number at which rounding changes an eigenvalue by 1e-8 of itself.
+_ILL_CONDITIONED = 1e8
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Setup:
     start: Evaluation
     lam_star: float
     runaway: Runaway | None
+    #: The values of lam to visit first.
+    on_the_way: tuple[float, ...]
 
     @property
     def family(self) -> CovarianceFamily:
@@ -68,7 +76,26 @@ class Setup:
         """Say whether the covariances at a point are positive definite floating-point matrices."""
         if not self.options.updates_covariances:
             return True
-        return self.family.first_not_positive(self.covariances_at(point)) is None
+        values = self.covariances_at(point)
+        if self.family.first_not_positive(values) is not None:
+            return False
+        # near the largest condition number, a Cholesky factor may exist by luck of rounding
+        if not self.ill_conditioned(point):
+            return True
+        zero = namespace(values).zeros_like(self.means[: values.shape[0], :])
+        return self.family.first_singular(values, zero) is None
+
+    def ill_conditioned(self, point: Point) -> bool:
+        """Say whether rounding to stored covariances changes those of a point by much."""
+        root, inverse = (squared_norms(flattened(part)) for part in point.factor)
+        bound = root * inverse  # of the condition number, in the frame
+        return bool(namespace(bound).any(bound > _ILL_CONDITIONED))
+
+    def as_stored(self, point: Point) -> Point:
+        """Return the point that the numbers of a result stand for."""
+        factor = self.problem.family.factor(self.covariances_at(point))
+        means = self.frame.means_into(self.means_at(point))
+        return Point(means, self.frame.factor_into(factor))
 
 
 def prepare(
@@ -95,18 +122,59 @@ def prepare(
     check_range(means, like, "means", positive=False)
     family.rounded(values, like)  # fails now, not after the work, if the results would not fit
 
+    try:
+        frame, problem, start = _framed(statistics, options, own, (means, values), source)
+        lam_star = _lam_star(problem, options)
+        certain = lam < lam_star or problem.family.tied or not equations.runs_away
+        runaway = None if certain else runaway_bounds(problem, start)
+        on_the_way = lams_to_walk(problem, start.point, options)
+    except Exception as error:
+        if broke_down(error):
+            raise _not_factored(options, values, statistics, source) from None
+        raise
+    return Setup(
+        options=options,
+        statistics=statistics,
+        problem=problem,
+        frame=frame,
+        means=means,
+        values=values,
+        start=start,
+        lam_star=lam_star,
+        runaway=runaway,
+        on_the_way=on_the_way,
+    )
+
+
+def _lam_star(problem: Problem, options: Options) -> float:
+    if not options.updates_covariances:
+        return math.inf
+    family = options.strategies.family
+    return problem.repulsion.critical_lam(family, problem.n_classes, problem.dim, options.alpha)
+
+
+def _framed(
+    statistics: ClassStatistics,
+    options: Options,
+    own: Array,
+    initial: tuple[Array, Array],
+    source: str,
+) -> tuple[Frame, Problem, Evaluation]:
+    """Set up the problem in its frame, and evaluate the initial means and covariance values."""
+    family, equations = options.strategies.family, options.strategies.equations
+    (means, values), lam = initial, options.lam
+    assert lam is not None  # FixedPoint has checked it
     working = _working_family(options, values)
     working_values = values if working is family else values[:1, ...]
     scatter = working.pooled(own)
     frame = _frame(working, scatter, working_values, means, options)
-    repulsion = resolve_repulsion(strategies.repulsion, lam)
     problem = Problem(
         family=working,
         means=frame.means_into(statistics.means),
         scatter=frame.projections_into(scatter),
         counts=statistics.counts,
         lam=lam,
-        repulsion=repulsion,
+        repulsion=resolve_repulsion(options.strategies.repulsion, lam),
         alpha=options.alpha,
         updates_means=options.updates_means,
         updates_covariances=options.updates_covariances,
@@ -118,33 +186,38 @@ def prepare(
         factor = working.factor(data_values(working, problem.scatter, statistics))
     else:
         factor = frame.factor_into(working.factor(working_values))
-    problem, start = _started(problem, Point(frame.means_into(means), factor), equations, source)
-    lam_star = math.inf
-    if options.updates_covariances:
-        lam_star = repulsion.critical_lam(
-            family, statistics.n_classes, statistics.dim, options.alpha
+    point = Point(frame.means_into(means), factor)
+    noise = divergence_noise(working, means, factor, frame)
+    return frame, *_started(problem, point, noise, equations, source)
+
+
+def _not_factored(
+    options: Options, values: Array, statistics: ClassStatistics, source: str
+) -> InvalidInputError:
+    """Return the error for covariances that are positive definite, but not to rounding."""
+    family = options.strategies.family
+    zero = namespace(statistics.means).zeros_like(statistics.means)
+    singular = family.first_singular(values, zero[:1, :] if family.tied else zero)
+    if singular is None:
+        return InvalidInputError(
+            f"{source}: the covariances of the classes differ too much in scale to be computed "
+            "with together; rescale the latents, or drop the classes that have almost no variance"
         )
-    certain = lam < lam_star or working.tied or not equations.runs_away
-    return Setup(
-        options=options,
-        statistics=statistics,
-        problem=problem,
-        frame=frame,
-        means=means,
-        values=values,
-        start=start,
-        lam_star=lam_star,
-        runaway=None if certain else runaway_bounds(problem, start),
+    whose = "" if family.tied else f" of class {statistics.classes[singular].item()!r}"
+    name = "init" if isinstance(options.init, ClassGaussians) else source
+    return InvalidInputError(
+        f"{name}: the covariance{whose} is singular up to rounding; "
+        'pass better conditioned Gaussians, or init="data"'
     )
 
 
 def _started(
-    problem: Problem, point: Point, equations: Equations, source: str
+    problem: Problem, point: Point, noise: Array, equations: Equations, source: str
 ) -> tuple[Problem, Evaluation]:
     """Evaluate the initial point, with pi frozen there if the repulsion asks for it."""
     terms = PairTerms.at(problem.family, *point, problem.memory_limit)
     if problem.lam > 0.0:
-        check_distinct(terms, problem.classes)
+        check_distinct(terms, noise, problem.classes)
     repulsion = problem.repulsion
     blocks = map(terms.divergences, terms.blocks())
     pi = repulsion.measured(blocks, terms.n_classes, terms.means)

@@ -9,8 +9,9 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.solvers._accelerated import Accelerated
 from fpigauss.solvers._base import Solver
 from fpigauss.solvers._guarded import Guarded
-from fpigauss.solvers._loop import Outcome, Runaway, iterate
+from fpigauss.solvers._loop import Outcome, Runaway, converged, iterate
 from fpigauss.solvers._picard import Picard
+from fpigauss.solvers._walk import walked
 
 __all__ = [
     "SOLVERS",
@@ -21,8 +22,10 @@ __all__ = [
     "Runaway",
     "Solver",
     "SolverName",
+    "converged",
     "iterate",
     "resolve_solver",
+    "walked",
 ]
 
 SolverName: TypeAlias = Literal["auto", "accelerated", "guarded", "picard"]

@@ -13,7 +13,7 @@ from fpigauss.equations import Equations, Evaluation, Point, Problem, Step
 from fpigauss.result import History, Status
 from fpigauss.solvers._base import Solver
 
-__all__ = ["Outcome", "Runaway", "iterate"]
+__all__ = ["Outcome", "Runaway", "Track", "converged", "evaluated", "iterate"]
 
 
 @dataclass(frozen=True)
@@ -46,30 +46,43 @@ class Track:
         self.step.append(step)
         self.smallest_kld.append(evaluation.smallest_kld)
 
+    @classmethod
+    def of(cls, history: History) -> "Track":
+        """Go on with a history."""
+        return cls(**{name: values.tolist() for name, values in history.items()})
+
     def arrays(self) -> History:
         """Return the history as arrays by name."""
         return {name: np.asarray(values) for name, values in vars(self).items()}
 
 
 #: Accepted steps without progress after which a fit counts as stalled.
-_PATIENCE = 20
+_PATIENCE = 40
 
 
 @dataclass
 class Progress:
     """For how long neither L, beyond its rounding, nor its natural gradient has fallen."""
 
-    objective: float
+    lowest: float
+    level: float
     slope: float  # minus the squared norm of the natural gradient, up to a metric
     idle: int = 0
 
-    def add(self, evaluation: Evaluation) -> None:
-        """Add an accepted point."""
+    @classmethod
+    def at(cls, start: Evaluation) -> "Progress":
+        """Begin at a point."""
+        return cls(start.objective, start.objective, start.slope)
+
+    def add(self, before: Evaluation, after: Evaluation) -> None:
+        """Add an accepted step."""
         self.idle += 1
-        if evaluation.objective < self.objective - evaluation.rounding:
-            self.objective, self.idle = evaluation.objective, 0
-        if evaluation.slope > self.slope:
-            self.slope, self.idle = evaluation.slope, 0
+        # values of L at different pi do not compare: each step's change is judged at one pi
+        self.level += after.judged - before.objective
+        if self.level < self.lowest - after.rounding:
+            self.lowest, self.idle = self.level, 0
+        if after.slope > self.slope:
+            self.slope, self.idle = after.slope, 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,7 @@ def iterate(
     solver: Solver,
     start: Evaluation,
     *,
+    begun: Outcome | None = None,
     admissible: Callable[[Point], bool],
     max_iter: int,
     tol: float,
@@ -101,6 +115,8 @@ def iterate(
     ----------
     start : Evaluation
         The evaluation of the initial point.
+    begun : Outcome, optional
+        What was done before, to go on from; ``start`` is where it ended.
     admissible : callable
         Whether a point's covariances are positive definite numbers in the latent space too.
     runaway : Runaway, optional
@@ -111,22 +127,26 @@ def iterate(
         Called after every evaluation, for a progress bar.
     """
     current, memory, track, n_iter = start, solver.start(problem), Track(), 0
-    track.add(current, 0.0)
-    progress = Progress(current.objective, current.slope)
+    if begun is None:
+        track.add(current, 0.0)
+    else:
+        track, n_iter = Track.of(begun.history), begun.n_iter
+    progress = Progress.at(current)
 
     def attempt(step: Step) -> Evaluation | None:
-        return _evaluated(problem, equations, current, step, admissible)
+        return evaluated(problem, equations, current, step, admissible)
 
     def outcome(status: Status) -> Outcome:
         return Outcome(current, status, n_iter, track.arrays())
 
     while True:
-        ended = _ended(problem, current, runaway=runaway, tol=tol, spent=n_iter >= max_iter)
+        ended = _ended(problem, equations, current, runaway=runaway, tol=tol)
+        if ended is None:
+            idle = solver.searches and progress.idle >= _PATIENCE
+            ended = _given_up(spent=n_iter >= max_iter, idle=idle)
         if ended is not None:
             return outcome(ended)
         current.check_step()
-        if solver.searches and progress.idle >= _PATIENCE:
-            return outcome(Status.STALLED)
         search = _searched(
             solver, memory, current, attempt, budget=max_iter - n_iter, advance=advance
         )
@@ -134,28 +154,52 @@ def iterate(
         if search.trial is None:
             return outcome(_failed(solver, spent=n_iter >= max_iter))
         memory = solver.remember(search.memory, current, search.trial, search.step)
+        progress.add(current, search.trial)
         current = search.trial
         track.add(current, search.taken)
         del search  # and with it the oldest pair of a history that is full
-        progress.add(current)
         if observe is not None and observe(outcome(Status.RUNNING)):
             return outcome(Status.STOPPED)
 
 
 def _ended(
     problem: Problem,
+    equations: Equations,
     current: Evaluation,
     *,
     runaway: Runaway | None,
     tol: float,
-    spent: bool,
 ) -> Status | None:
-    """Say what ends the iteration at an accepted point, if anything does."""
-    if tol > 0.0 and current.residual <= tol:
+    """Say what ends the iteration at an accepted point, if anything about the point does."""
+    if converged(problem, equations, current, tol):
         return Status.CONVERGED
     if runaway is not None and runaway.seen_at(problem, current.point):
         return Status.UNBOUNDED
-    return Status.MAX_ITER if spent else None
+    return None
+
+
+def _given_up(*, spent: bool, idle: bool) -> Status | None:
+    if spent:
+        return Status.MAX_ITER
+    return Status.STALLED if idle else None
+
+
+#: The forces on a covariance must cancel to this many times ``tol``, relative to their sizes.
+_BALANCED = 100.0
+
+
+def converged(problem: Problem, equations: Equations, current: Evaluation, tol: float) -> bool:
+    """Say whether the residual is at most ``tol``, and the point stationary.
+
+    The residual divides the gradient by the curvature that keeps the update positive definite,
+    which grows as 1 / KLD for classes that nearly coincide: there it is small at any gradient.
+    """
+    if problem.lam == 0.0 and equations.exact:
+        # the answer is known, and what the residual measures there is rounding
+        return current.residual <= max(tol, problem.rounding)
+    if not (tol > 0.0 and current.residual <= tol):
+        return False
+    return equations.imbalance(problem, current) <= _BALANCED * tol
 
 
 def _failed(solver: Solver, *, spent: bool) -> Status:
@@ -202,7 +246,7 @@ def _searched(
     return _Search(n_spent)
 
 
-def _evaluated(
+def evaluated(
     problem: Problem,
     equations: Equations,
     current: Evaluation,
