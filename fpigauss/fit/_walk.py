@@ -23,11 +23,14 @@ def lams_to_walk(problem: Problem, point: Point, options: Options) -> tuple[floa
     The forces of a tied family balance at a mean KLD of about 2 lam exp(-1/alpha) / (alpha (K-1)).
     Where that is far above the mean KLD of the initial Gaussians, the shared covariance would
     collapse before the means have parted, down to a singular one. From one lam to the next, only
-    the scale changes. A warm start stays where it was put.
+    the scale changes. A warm start stays where it was put, and a bounded repulsion does not push
+    that far.
     """
     exact, alpha = options.strategies.equations.exact, options.alpha
     moves = problem.updates_means and problem.updates_covariances
     if not (exact and moves and problem.family.tied) or isinstance(options.init, ClassGaussians):
+        return ()
+    if options.strategies.repulsion.bounded:
         return ()
     expected = 2.0 * problem.lam * math.exp(-1.0 / alpha) / (alpha * (problem.n_classes - 1))
     if expected < _STEP**_FAR:
