@@ -2,6 +2,7 @@
 
 from fpigauss_torch._support.backward import check_outside_backward, checked_at_backward
 from fpigauss_torch._support.checks import (
+    ON_META,
     as_generator,
     check_latents,
     check_statistics,
@@ -9,6 +10,7 @@ from fpigauss_torch._support.checks import (
 )
 from fpigauss_torch._support.density import ClassDensity, mixture, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError
+from fpigauss_torch._support.functional import is_mapped, is_wrapped
 from fpigauss_torch._support.labels import hard_labels, label_tensor, soft_labels
 from fpigauss_torch._support.modes import evaluating, modes_restored
 from fpigauss_torch._support.options import (
@@ -25,6 +27,7 @@ from fpigauss_torch._support.options import (
 
 __all__ = [
     "ACCEPTED",
+    "ON_META",
     "ClassDensity",
     "Refit",
     "RefitInit",
@@ -40,6 +43,8 @@ __all__ = [
     "checked_encoding",
     "evaluating",
     "hard_labels",
+    "is_mapped",
+    "is_wrapped",
     "label_tensor",
     "lam_apart",
     "mixture",

@@ -18,6 +18,11 @@ __all__ = ["ClassDensity", "mixture", "working_dtype"]
 #: How many numbers one block of a dense family's whitening may have.
 _BLOCK = 2**24
 
+#: Where the center is the reference along an axis: the variance is this many times that of another
+#: class, and the mean less than so many standard deviations away.
+_WITHIN = 10.0
+_WIDER = 100.0
+
 #: How many numbers the rows of one block may have, to stay in a processor's cache.
 _BLOCK_OF_ROWS = 2**17
 
@@ -156,7 +161,7 @@ class ClassDensity:
 
     def _whitened_from(self, ready: "_Prepared", x: Tensor, own: Tensor) -> Tensor:
         """Whiten the differences of rows from the means of the classes ``own``."""
-        u = ready.references.index_select(0, own).sub_(x)
+        u = ready.means.index_select(0, own).sub_(x)
         if ready.precisions is not None:
             return _product(u, ready.inverse.index_select(0, own))
         return u if self._unit else _whitened(ready.inverse, u)
@@ -207,9 +212,11 @@ class _Prepared:
     ----------
     center : (d,) tensor
         What is subtracted from latents and means.
+    means : (K, d) tensor
+        The centered means.
     references : (n, d) tensor
-        Points that latents are taken relative to: the centered means, and the center itself where
-        metrics differ.
+        Points that latents are taken relative to: these means, where metrics differ only along the
+        axes where they are narrow, and then the center too.
     sketch : (d, t) tensor
         What latents are multiplied by to find the reference that is nearest, about.
     sketched, norms : (t, n) and (n,) tensors
@@ -225,6 +232,7 @@ class _Prepared:
     """
 
     center: Tensor
+    means: Tensor
     references: Tensor
     sketch: Tensor
     sketched: Tensor
@@ -262,7 +270,12 @@ def _prepare(means: Tensor, inverse: Tensor, dtype: torch.dtype) -> _Prepared:
         between = torch.addmm(norms[:, None] + norms, scaled, scaled.T, alpha=-2.0)
     else:
         precisions = inverse.square()
-        references = torch.cat([means, torch.zeros_like(means[:1])])
+        # along an axis where a class is wider than another, and the center is within its width, the
+        # center is the better reference: latents are near it, or far from what is narrow
+        wide_there = precisions * _WIDER < precisions.amax(0)
+        near_there = precisions * means.square() < _WITHIN**2
+        own_mean = ~(wide_there & near_there)
+        references = torch.cat([means * own_mean, torch.zeros_like(means[:1])])
         scaled = precisions * means
         between = torch.addmm((scaled * means).sum(-1), references, scaled.T, alpha=-2.0)
         between = torch.addmm(between, references.square(), precisions.T)
@@ -270,6 +283,7 @@ def _prepare(means: Tensor, inverse: Tensor, dtype: torch.dtype) -> _Prepared:
         sketched = references @ sketch.to(dtype).to(wide)
     return _Prepared(
         center=center,
+        means=means.to(dtype),
         references=references.to(dtype),
         sketch=sketch.to(dtype),
         sketched=sketched.T,
