@@ -16,6 +16,9 @@ from fpigauss_torch._support import (
     label_tensor,
     mixture,
     soft_labels,
+    state_said,
+    state_tensor,
+    weighted,
 )
 
 __all__ = ["LatentPrior"]
@@ -119,8 +122,7 @@ class LatentPrior(nn.Module, ABC):
         labels = label_tensor(labels, self.n_classes)
         if labels.ndim == 2:
             weights = soft_labels(labels, self.n_classes, device=z.device, rows=z.shape[0])
-            by_class = density.by_class(z)
-            return torch.logsumexp(by_class + weights.to(by_class.dtype).log(), 1)
+            return weighted(density.by_class(z), weights)
         labels, some_unlabeled = hard_labels(
             labels,
             self.n_classes,
@@ -171,28 +173,32 @@ class LatentPrior(nn.Module, ABC):
 
     # -- the state -------------------------------------------------------------------------
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         """Return what the tensors of a state do not say."""
         return {"prior": type(self).__name__, "n_classes": self.n_classes, "dim": self.dim}
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
+    def get_extra_state(self) -> Tensor:
+        """Return ``described()`` as a tensor, since what saves states may save tensors only."""
+        return state_tensor(self.described())
+
+    def set_extra_state(self, state: Any) -> None:
         """Do nothing: the state was compared before its first tensor was loaded."""
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         saved = state_dict.get(f"{prefix}_extra_state")
-        ours = self.get_extra_state()
-        if saved is not None and saved != ours:
+        ours = state_said(self.get_extra_state())
+        if saved is not None and (said := state_said(saved)) != ours:
             raise InvalidInputError(
-                f"the state is that of a {_listed(saved)}; this is a {_listed(ours)}; "
+                f"the state is that of a {_listed(said)}; this is a {_listed(ours)}; "
                 "make the prior with the arguments of the state before loading it"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
         """Show the sizes, and what else the state says."""
-        state = self.get_extra_state()
+        state = state_said(self.get_extra_state())
         return ", ".join(f"{n}={v!r}" for n, v in state.items() if n != "prior")
 
     # -- samples ---------------------------------------------------------------------------

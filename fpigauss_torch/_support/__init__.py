@@ -8,7 +8,7 @@ from fpigauss_torch._support.checks import (
     check_statistics,
     checked_encoding,
 )
-from fpigauss_torch._support.density import ClassDensity, mixture, working_dtype
+from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError
 from fpigauss_torch._support.functional import is_mapped, is_wrapped
 from fpigauss_torch._support.labels import hard_labels, label_tensor, soft_labels
@@ -24,6 +24,7 @@ from fpigauss_torch._support.options import (
     starts_from_data,
     with_refit_options,
 )
+from fpigauss_torch._support.states import state_said, state_tensor
 
 __all__ = [
     "ACCEPTED",
@@ -51,6 +52,9 @@ __all__ = [
     "modes_restored",
     "soft_labels",
     "starts_from_data",
+    "state_said",
+    "state_tensor",
+    "weighted",
     "with_refit_options",
     "working_dtype",
 ]

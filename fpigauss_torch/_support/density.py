@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fpigauss_torch._support.functional import is_wrapped
+from fpigauss_torch._support.functional import is_mapped, is_wrapped
 
-__all__ = ["ClassDensity", "mixture", "working_dtype"]
+__all__ = ["ClassDensity", "mixture", "weighted", "working_dtype"]
 
 #: How many numbers one block of a dense family's whitening may have.
 _BLOCK = 2**24
@@ -22,6 +22,9 @@ _BLOCK = 2**24
 #: class, and the mean less than so many standard deviations away.
 _WITHIN = 10.0
 _WIDER = 100.0
+
+#: The logarithm of the largest ratio of likelihoods, for the gradients of weights of zero.
+_LARGEST_LOG = 80.0
 
 #: How many numbers the rows of one block may have, to stay in a processor's cache.
 _BLOCK_OF_ROWS = 2**17
@@ -87,8 +90,9 @@ class ClassDensity:
     def of_labels(self, z: Tensor, labels: Tensor) -> Tensor:
         """Compute log N_y(z) (N,) of the classes ``labels`` (N,), from differences."""
         with torch.autocast(z.device.type, enabled=False):
-            if self._dense and not self._tied and torch.compiler.is_compiling():
-                # rows cannot be sorted by class within one graph
+            unsorted = torch.compiler.is_compiling() or is_mapped(labels)
+            if self._dense and not self._tied and unsorted:
+                # rows cannot be sorted by class within one graph, or within vmap
                 return self.by_class(z).gather(1, labels[:, None])[:, 0]
             dtype = working_dtype(z)
             own = torch.zeros_like(labels) if self._tied else labels
@@ -149,22 +153,34 @@ class ClassDensity:
             squares = _product(torch.add(u, x, alpha=2.0), u)
             squared = torch.addmm(between, squares, ready.precisions, alpha=-1.0)
             squared = torch.addmm(squared, u, ready.scaled, alpha=2.0)
-        # the smallest distance is computed from its own mean, whichever mean was found to be near
-        own = squared.detach().argmin(1)
-        rows = max(1, x.shape[0] if _kept(x) else _BLOCK_OF_ROWS // x.shape[1])
-        smallest = [
-            _squared_norms(self._whitened_from(ready, *part))
-            for part in zip(x.split(rows), own.split(rows), strict=True)
-        ]
-        squared = squared.scatter(1, own[:, None], torch.cat(smallest)[:, None])
+        squared = self._with_smallest(ready, x.detach(), squared)
         return squared * ready.inverse.square() if self._unit else squared
+
+    @torch.no_grad()
+    def _smallest(self, ready: "_Prepared", x: Tensor, own: Tensor) -> Tensor:
+        """Compute the squared distances (N,) from the means of the classes ``own``."""
+        rows = max(1, x.shape[0] if _kept(x) else _BLOCK_OF_ROWS // x.shape[1])
+        blocks = zip(x.split(rows), own.split(rows), strict=True)
+        return torch.cat([_squared_norms(self._whitened_from(ready, *block)) for block in blocks])
+
+    def _with_smallest(self, ready: "_Prepared", x: Tensor, squared: Tensor) -> Tensor:
+        """Replace the smallest distance of each row by that from its own mean, in value.
+
+        The derivative stays that of the products, from which only rounding differs.
+        """
+        own = squared.detach().argmin(1, keepdim=True)
+        found = squared.gather(1, own)
+        exact = self._smallest(ready, x, own[:, 0])[:, None] + (found - found.detach())
+        # squares that have overflowed stay so, with their derivatives
+        return squared.scatter(1, own, torch.where(found.isfinite(), exact, found))
 
     def _whitened_from(self, ready: "_Prepared", x: Tensor, own: Tensor) -> Tensor:
         """Whiten the differences of rows from the means of the classes ``own``."""
-        u = ready.means.index_select(0, own).sub_(x)
+        u = ready.means.detach().index_select(0, own).sub_(x)
+        inverse = ready.inverse.detach()
         if ready.precisions is not None:
-            return _product(u, ready.inverse.index_select(0, own))
-        return u if self._unit else _whitened(ready.inverse, u)
+            return _product(u, inverse.index_select(0, own))
+        return u if self._unit else _whitened(inverse, u)
 
     @property
     def _unit(self) -> bool:
@@ -197,6 +213,22 @@ class ClassDensity:
 def mixture(by_class: Tensor) -> Tensor:
     """Compute log (1/K) sum_y N_y(z) (N,) from log N_y(z) (N, K)."""
     return torch.logsumexp(by_class, 1) - math.log(by_class.shape[1])
+
+
+def weighted(by_class: Tensor, weights: Tensor) -> Tensor:
+    """Compute log sum_y w_y N_y(z) (N,) from log N_y(z) (N, K), for weights (N, K).
+
+    Weights of exact zero have the gradient N_y(z) / sum_y w_y N_y(z), by way of a term that is
+    zero: that of their logarithm would be NaN.
+    """
+    weights = weights.to(by_class.dtype)
+    positive = weights > 0.0
+    logs = torch.where(positive, torch.where(positive, weights, 1.0).log(), -math.inf)
+    log_prob = torch.logsumexp(by_class + logs, 1)
+    if not (weights.requires_grad or is_wrapped(weights)):
+        return log_prob
+    ratios = (by_class - log_prob[:, None]).detach().clamp_max(_LARGEST_LOG).nan_to_num()
+    return log_prob + torch.where(positive, 0.0, weights * ratios.exp()).sum(1)
 
 
 def working_dtype(z: Tensor) -> torch.dtype:
@@ -275,7 +307,8 @@ def _prepare(means: Tensor, inverse: Tensor, dtype: torch.dtype) -> _Prepared:
         wide_there = precisions * _WIDER < precisions.amax(0)
         near_there = precisions * means.square() < _WITHIN**2
         own_mean = ~(wide_there & near_there)
-        references = torch.cat([means * own_mean, torch.zeros_like(means[:1])])
+        # points, wherever they are: no derivative goes through them
+        references = torch.cat([means * own_mean, torch.zeros_like(means[:1])]).detach()
         scaled = precisions * means
         between = torch.addmm((scaled * means).sum(-1), references, scaled.T, alpha=-2.0)
         between = torch.addmm(between, references.square(), precisions.T)
@@ -306,7 +339,9 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _squared_norms(x: Tensor) -> Tensor:
-    norms = torch.linalg.vector_norm(x, dim=-1)
+    if _kept(x):  # the second derivative of a norm does not exist at zero
+        return x.square().sum(-1)
+    norms: Tensor = torch.linalg.vector_norm(x, dim=-1)
     return norms * norms
 
 

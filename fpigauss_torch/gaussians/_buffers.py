@@ -21,7 +21,8 @@ class GaussianBuffers(LatentPrior):
 
     The factors that densities and draws use are not buffers: they are remade whenever the
     covariances have changed, by a refit, a state, an average or an edit in place, so that they
-    cannot disagree. Only edits through ``.data`` are not noticed, since torch does not count them.
+    cannot disagree. Edits through ``.data`` are not noticed, since torch does not count them; and a
+    compiled graph notices an edit in place once ``density()`` was called outside of it.
 
     The parameters are those of ``LatentGaussians``, which adds fits and conversions.
     """
@@ -98,10 +99,13 @@ class GaussianBuffers(LatentPrior):
         if self.covariances.device.type == "meta":
             raise InvalidInputError(ON_META)
         with torch.inference_mode(False), torch.no_grad():
-            covariances = self.covariances
-            if covariances.is_inference():
-                covariances = covariances.clone()
-            return self._take(self._made(covariances))
+            means, covariances = (
+                x.clone() if x.is_inference() else x for x in (self.means, self.covariances)
+            )
+            return self._take(self._made(self._checked(means, covariances).covariances))
+
+    def _checked(self, means: Tensor, covariances: Tensor) -> ClassGaussians:
+        return ClassGaussians(means, covariances, covariance=self.family, tied=self.family.tied)
 
     def _made(self, covariances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the factors F and F^-1, and the log-determinants."""
@@ -161,10 +165,9 @@ class GaussianBuffers(LatentPrior):
         self._start_over()
         return module
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         """Return what the tensors of a state do not say."""
-        family = {"covariance": self.family.name, "tied": self.family.tied}
-        return super().get_extra_state() | family
+        return super().described() | {"covariance": self.family.name, "tied": self.family.tied}
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -173,12 +176,7 @@ class GaussianBuffers(LatentPrior):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if self.means.device.type == "meta":
             return
-        loaded = ClassGaussians(  # checks them
-            self.means.to(dtype),
-            self.covariances.to(dtype),
-            covariance=self.family,
-            tied=self.family.tied,
-        )
+        loaded = self._checked(self.means.to(dtype), self.covariances.to(dtype))
         for name in ("means", "covariances"):
             self._buffers[name] = getattr(self, name).to(dtype)
         self._swap(loaded)
