@@ -1,5 +1,6 @@
 """What every prior over latents offers, however its Gaussians are set."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -7,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss.interface import check_nonnegative, check_positive
+from fpigauss.interface import check_nonnegative, check_positive, warn_user
 from fpigauss_torch._support import (
     ClassDensity,
     as_generator,
     check_latents,
     hard_labels,
+    is_wrapped,
     label_tensor,
     mixture,
     soft_labels,
@@ -136,7 +138,6 @@ class LatentPrior(nn.Module, ABC):
         labeled = density.of_labels(z, labels.clamp_min(0))
         return torch.where(labels >= 0, labeled, mixture(density.by_class(z)))
 
-    @torch.no_grad()
     def predict(self, z: Tensor) -> Tensor:
         """Return the class with the highest density.
 
@@ -148,8 +149,18 @@ class LatentPrior(nn.Module, ABC):
         Returns
         -------
         (N,) int64 tensor
+            The first class for rows that no class has a density at.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once per call, if a row is not finite, or so far from all classes that every density
+            vanishes; such rows have a rejection score of +inf.
         """
-        return self.class_log_prob(z).argmax(1)
+        with torch.no_grad():  # as a decorator it would hide who called, from the warning
+            by_class = _without_nan(self.class_log_prob(z))
+            _warn_of_rows_without_density(z, by_class)
+            return by_class.argmax(1)
 
     @torch.no_grad()
     def predict_proba(self, z: Tensor, temperature: float = 1.0) -> Tensor:
@@ -166,10 +177,13 @@ class LatentPrior(nn.Module, ABC):
         Returns
         -------
         (N, K) tensor
-            Rows that sum to one.
+            Rows that sum to one; equal shares for rows that no class has a density at, which are
+            those that are not finite, or too far from all classes.
         """
         temperature = check_positive(temperature, "temperature")
-        return torch.softmax(self.class_log_prob(z) / temperature, 1)
+        by_class = _without_nan(self.class_log_prob(z))
+        some = (by_class > -math.inf).any(1, keepdim=True)
+        return torch.softmax(torch.where(some, by_class / temperature, 0.0), 1)
 
     # -- the state -------------------------------------------------------------------------
 
@@ -255,3 +269,24 @@ def _listed(state: dict[str, Any]) -> str:
     """Describe a prior in words, from its extra state."""
     fields = (f"{name}={value!r}" for name, value in state.items() if name != "prior")
     return f"{state.get('prior')} with {', '.join(fields)}"
+
+
+def _without_nan(by_class: Tensor) -> Tensor:
+    """Return log-densities, -inf where they are NaN: such latents are infinitely far."""
+    return torch.where(by_class.isnan(), -math.inf, by_class)
+
+
+def _warn_of_rows_without_density(z: Tensor, by_class: Tensor) -> None:
+    if torch.compiler.is_compiling() or is_wrapped(by_class):
+        return  # a compiled graph does not look at values
+    nowhere = (by_class == -math.inf).all(1)
+    if bool(nowhere.any()):
+        rows = nowhere.nonzero()[:, 0]
+        row = int(rows[0])
+        why = "too far from all classes" if bool(z[row].isfinite().all()) else "not finite"
+        warn_user(
+            f"z is {why} in row {row} ({rows.numel()} such rows): no class has a density there, "
+            "and the first one is predicted; reject them (rejection_score is inf), or look at the "
+            "flow's input",
+            RuntimeWarning,
+        )
