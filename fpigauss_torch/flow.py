@@ -185,7 +185,6 @@ class ClassFlow(nn.Module):
         nats: Tensor = self(x, y)
         return nats / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
 
-    @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """Return the class with the highest density, in evaluation mode.
 
@@ -197,7 +196,7 @@ class ClassFlow(nn.Module):
         -------
         (N,) int64 tensor
         """
-        with evaluating(self):
+        with torch.no_grad(), evaluating(self):
             return self.gaussians.predict(self.encode(x)[0])
 
     @torch.no_grad()

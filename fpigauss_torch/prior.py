@@ -1,5 +1,6 @@
 """What every prior over latents offers, however its Gaussians are set."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -7,15 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss.interface import check_nonnegative, check_positive
+from fpigauss.interface import check_nonnegative, check_positive, warn_user
 from fpigauss_torch._support import (
     ClassDensity,
     as_generator,
     check_latents,
     hard_labels,
+    is_wrapped,
     label_tensor,
     mixture,
     soft_labels,
+    state_said,
+    state_tensor,
+    weighted,
 )
 
 __all__ = ["LatentPrior"]
@@ -119,8 +124,7 @@ class LatentPrior(nn.Module, ABC):
         labels = label_tensor(labels, self.n_classes)
         if labels.ndim == 2:
             weights = soft_labels(labels, self.n_classes, device=z.device, rows=z.shape[0])
-            by_class = density.by_class(z)
-            return torch.logsumexp(by_class + weights.to(by_class.dtype).log(), 1)
+            return weighted(density.by_class(z), weights)
         labels, some_unlabeled = hard_labels(
             labels,
             self.n_classes,
@@ -134,7 +138,6 @@ class LatentPrior(nn.Module, ABC):
         labeled = density.of_labels(z, labels.clamp_min(0))
         return torch.where(labels >= 0, labeled, mixture(density.by_class(z)))
 
-    @torch.no_grad()
     def predict(self, z: Tensor) -> Tensor:
         """Return the class with the highest density.
 
@@ -146,8 +149,18 @@ class LatentPrior(nn.Module, ABC):
         Returns
         -------
         (N,) int64 tensor
+            The first class for rows that no class has a density at.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once per call, if a row is not finite, or so far from all classes that every density
+            vanishes; such rows have a rejection score of +inf.
         """
-        return self.class_log_prob(z).argmax(1)
+        with torch.no_grad():  # as a decorator it would hide who called, from the warning
+            by_class = _without_nan(self.class_log_prob(z))
+            _warn_of_rows_without_density(z, by_class)
+            return by_class.argmax(1)
 
     @torch.no_grad()
     def predict_proba(self, z: Tensor, temperature: float = 1.0) -> Tensor:
@@ -164,35 +177,42 @@ class LatentPrior(nn.Module, ABC):
         Returns
         -------
         (N, K) tensor
-            Rows that sum to one.
+            Rows that sum to one; equal shares for rows that no class has a density at, which are
+            those that are not finite, or too far from all classes.
         """
         temperature = check_positive(temperature, "temperature")
-        return torch.softmax(self.class_log_prob(z) / temperature, 1)
+        by_class = _without_nan(self.class_log_prob(z))
+        some = (by_class > -math.inf).any(1, keepdim=True)
+        return torch.softmax(torch.where(some, by_class / temperature, 0.0), 1)
 
     # -- the state -------------------------------------------------------------------------
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         """Return what the tensors of a state do not say."""
         return {"prior": type(self).__name__, "n_classes": self.n_classes, "dim": self.dim}
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
+    def get_extra_state(self) -> Tensor:
+        """Return ``described()`` as a tensor, since what saves states may save tensors only."""
+        return state_tensor(self.described())
+
+    def set_extra_state(self, state: Any) -> None:
         """Do nothing: the state was compared before its first tensor was loaded."""
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         saved = state_dict.get(f"{prefix}_extra_state")
-        ours = self.get_extra_state()
-        if saved is not None and saved != ours:
+        ours = state_said(self.get_extra_state())
+        if saved is not None and (said := state_said(saved)) != ours:
             raise InvalidInputError(
-                f"the state is that of a {_listed(saved)}; this is a {_listed(ours)}; "
+                f"the state is that of a {_listed(said)}; this is a {_listed(ours)}; "
                 "make the prior with the arguments of the state before loading it"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
         """Show the sizes, and what else the state says."""
-        state = self.get_extra_state()
+        state = state_said(self.get_extra_state())
         return ", ".join(f"{n}={v!r}" for n, v in state.items() if n != "prior")
 
     # -- samples ---------------------------------------------------------------------------
@@ -249,3 +269,24 @@ def _listed(state: dict[str, Any]) -> str:
     """Describe a prior in words, from its extra state."""
     fields = (f"{name}={value!r}" for name, value in state.items() if name != "prior")
     return f"{state.get('prior')} with {', '.join(fields)}"
+
+
+def _without_nan(by_class: Tensor) -> Tensor:
+    """Return log-densities, -inf where they are NaN: such latents are infinitely far."""
+    return torch.where(by_class.isnan(), -math.inf, by_class)
+
+
+def _warn_of_rows_without_density(z: Tensor, by_class: Tensor) -> None:
+    if torch.compiler.is_compiling() or is_wrapped(by_class):
+        return  # a compiled graph does not look at values
+    nowhere = (by_class == -math.inf).all(1)
+    if bool(nowhere.any()):
+        rows = nowhere.nonzero()[:, 0]
+        row = int(rows[0])
+        why = "too far from all classes" if bool(z[row].isfinite().all()) else "not finite"
+        warn_user(
+            f"z is {why} in row {row} ({rows.numel()} such rows): no class has a density there, "
+            "and the first one is predicted; reject them (rejection_score is inf), or look at the "
+            "flow's input",
+            RuntimeWarning,
+        )

@@ -2,13 +2,15 @@
 
 from fpigauss_torch._support.backward import check_outside_backward, checked_at_backward
 from fpigauss_torch._support.checks import (
+    ON_META,
     as_generator,
     check_latents,
     check_statistics,
     checked_encoding,
 )
-from fpigauss_torch._support.density import ClassDensity, mixture, working_dtype
+from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError
+from fpigauss_torch._support.functional import is_mapped, is_wrapped
 from fpigauss_torch._support.labels import hard_labels, label_tensor, soft_labels
 from fpigauss_torch._support.modes import evaluating, modes_restored
 from fpigauss_torch._support.options import (
@@ -22,9 +24,11 @@ from fpigauss_torch._support.options import (
     starts_from_data,
     with_refit_options,
 )
+from fpigauss_torch._support.states import state_said, state_tensor
 
 __all__ = [
     "ACCEPTED",
+    "ON_META",
     "ClassDensity",
     "Refit",
     "RefitInit",
@@ -40,12 +44,17 @@ __all__ = [
     "checked_encoding",
     "evaluating",
     "hard_labels",
+    "is_mapped",
+    "is_wrapped",
     "label_tensor",
     "lam_apart",
     "mixture",
     "modes_restored",
     "soft_labels",
     "starts_from_data",
+    "state_said",
+    "state_tensor",
+    "weighted",
     "with_refit_options",
     "working_dtype",
 ]

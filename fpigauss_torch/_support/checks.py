@@ -8,11 +8,17 @@ from torch import Tensor
 from fpigauss import ClassStatistics, InvalidInputError
 
 __all__ = [
+    "ON_META",
     "as_generator",
     "check_latents",
     "check_statistics",
     "checked_encoding",
 ]
+
+ON_META = (
+    "the Gaussians are on the meta device, without values; call to_empty(device=...) on the model, "
+    "then load a state"
+)
 
 
 def check_latents(z: Any, dim: int, device: torch.device) -> None:
@@ -21,10 +27,7 @@ def check_latents(z: Any, dim: int, device: torch.device) -> None:
     Its values are not checked.
     """
     if device.type == "meta":
-        raise InvalidInputError(
-            "the Gaussians are on the meta device, without values; call to_empty(device=...) on "
-            "the model, then load a state"
-        )
+        raise InvalidInputError(ON_META)
     if not isinstance(z, Tensor):
         raise InvalidInputError(f"z is a {type(z).__name__}; pass a tensor")
     if z.ndim != 2 or z.shape[1] != dim:

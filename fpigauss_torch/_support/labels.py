@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import InvalidInputError
+from fpigauss_torch._support.functional import is_mapped
 
 __all__ = ["hard_labels", "label_tensor", "soft_labels"]
 
@@ -22,7 +23,8 @@ def hard_labels(
 ) -> tuple[Tensor, bool]:
     """Return integer labels (N,) as int64 on ``device``, and whether any may be -1 (unlabeled).
 
-    The check of their range waits for the device; a compiled graph leaves it out. ``soft`` says
+    The check of their range waits for the device; a compiled graph and ``torch.func.vmap`` over
+    labels leave it out. ``soft`` says
     whether the caller also accepts weights (N, K), for the message.
     """
     labels = label_tensor(labels, n_classes, name)
@@ -41,7 +43,7 @@ def hard_labels(
             f"give one label per row{one_hot}"
         )
     labels = labels.to(device=device, dtype=torch.int64)
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or is_mapped(labels):
         return labels, unlabeled
     lowest = -1 if unlabeled else 0
     if labels.numel() == 0:
@@ -79,7 +81,7 @@ def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: i
             f"({rows},), or floating-point likelihood weights ({rows}, {n_classes})"
         )
     labels = labels.to(device)
-    if not torch.compiler.is_compiling():
+    if not (torch.compiler.is_compiling() or is_mapped(labels)):
         sums = labels.detach().sum(1)
         # one eps of bfloat16 per term bounds the rounding of a sum; NaN fails every comparison
         off = ~((labels.detach() >= 0).all(1) & ((sums - 1.0).abs() <= 1e-2))

@@ -9,7 +9,7 @@ from normflows.distributions import BaseDistribution
 from torch import Tensor
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support import hard_labels, mixture, soft_labels
+from fpigauss_torch._support import hard_labels, mixture, soft_labels, weighted
 from fpigauss_torch.bases._base import LatentBase, class_labels, flattened
 from fpigauss_torch.prior import LatentPrior
 
@@ -98,4 +98,4 @@ class NormflowsBase(LatentBase, BaseDistribution):
             one_hot = torch.eye(n_classes, device=z.device)
             uniform = torch.full_like(one_hot[:1], 1.0 / n_classes)
             weights = torch.cat([one_hot, uniform])[labels]  # row -1 is the mixture
-        return torch.logsumexp(by_class + weights.to(by_class.dtype).log(), 1)
+        return weighted(by_class, weights)

@@ -13,7 +13,7 @@ from einops import rearrange, unpack
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support import checked_encoding
+from fpigauss_torch._support import checked_encoding, state_said, state_tensor
 
 __all__ = ["Codec", "FunctionCodec", "codec_for", "register_codec"]
 
@@ -110,20 +110,21 @@ class Codec(nn.Module, ABC):
         parts: list[Tensor] = unpack(z, list(self.shapes), "n *")
         return parts
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the latents' shapes, so that a loaded flow can sample at once."""
+    def get_extra_state(self) -> Tensor:
+        """Return the latents' shapes, so that a loaded flow can sample at once, as a tensor."""
         shapes = None if self.shapes is None else [list(shape) for shape in self.shapes]
-        return {"codec": type(self).__name__, "shapes": shapes}
+        return state_tensor({"codec": type(self).__name__, "shapes": shapes})
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
+    def set_extra_state(self, state: Any) -> None:
         """Take over the shapes of a state."""
-        if state["codec"] != type(self).__name__:
+        said = state_said(state)
+        if said["codec"] != type(self).__name__:
             raise InvalidInputError(
-                f"the state is that of a {state['codec']}, this is a {type(self).__name__}; "
+                f"the state is that of a {said['codec']}, this is a {type(self).__name__}; "
                 "load it into a ClassFlow over the same kind of flow"
             )
-        if state["shapes"] is not None:  # a state from before the first encode has no shapes
-            self.shapes = [tuple(shape) for shape in state["shapes"]]
+        if said["shapes"] is not None:  # a state from before the first encode has no shapes
+            self.shapes = [tuple(shape) for shape in said["shapes"]]
 
 
 class FunctionCodec(Codec):

@@ -1,30 +1,35 @@
 """Class Gaussians of one covariance family as buffers of a module, and their state."""
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from fpigauss import ClassGaussians, CovarianceFamily
+from fpigauss import ClassGaussians, CovarianceFamily, InvalidInputError
 from fpigauss.interface import resolve_family
-from fpigauss_torch._support import ClassDensity
+from fpigauss_torch._support import ON_META, ClassDensity, is_wrapped
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["GaussianBuffers"]
 
 
 class GaussianBuffers(LatentPrior):
-    """K Gaussians in float64 buffers, with the factors that densities and draws use.
+    """K Gaussians in float64 buffers.
+
+    The factors that densities and draws use are not buffers: they are remade whenever the
+    covariances have changed, by a refit, a state, an average or an edit in place, so that they
+    cannot disagree. Edits through ``.data`` are not noticed, since torch does not count them; and a
+    compiled graph notices an edit in place once ``density()`` was called outside of it.
 
     The parameters are those of ``LatentGaussians``, which adds fits and conversions.
     """
 
     means: Tensor
     covariances: Tensor
-    _root: Tensor
-    _inverse: Tensor
-    _log_det: Tensor
+    _factors: "_Factors | None"
 
     def __init__(
         self,
@@ -44,44 +49,112 @@ class GaussianBuffers(LatentPrior):
         values = unit.expand(1 if self.family.tied else n_classes, *unit.shape[1:]).clone()
         self.register_buffer("means", zero)
         self.register_buffer("covariances", self.family.pack(values))
-        for name, value in self._prepared(self.covariances).items():
-            self.register_buffer(name, value, persistent=False)
+        self._start_over()
 
     def density(self) -> ClassDensity:
         """Return the Gaussians as they are now."""
-        return ClassDensity(self.means, self._inverse, self._log_det)
+        return self._present().density
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Multiply standard-normal ``noise`` by F_y."""
         own = torch.zeros_like(labels) if self.family.tied else labels
-        if self._root.ndim == 2:
-            return noise * self._root[own]
+        root = self._present().root
+        if root.ndim == 2:
+            return noise * root[own]
         colored = noise.clone()
         for code in own.unique().tolist():  # one (d, d) matrix per row would be far larger
             rows = own == code
-            colored[rows] = noise[rows] @ self._root[code].T
+            colored[rows] = noise[rows] @ root[code].T
         return colored
 
     def _swap(self, gaussians: ClassGaussians) -> None:
-        """Replace all buffers, or none."""
+        """Replace all tensors, or none."""
         with torch.inference_mode(False), torch.no_grad():
-            values = {"means": gaussians.means, "covariances": gaussians.covariances}
-            values |= self._prepared(gaussians.covariances)
-            for name, value in values.items():
-                buffer: Tensor = getattr(self, name)
+            made = self._made(gaussians.covariances)
+            for name in ("means", "covariances"):
+                value, buffer = getattr(gaussians, name), getattr(self, name)
                 if buffer.is_inference():  # made under inference_mode: it cannot be written to
                     self._buffers[name] = value.clone()
                 else:  # in place: compiled graphs and DDP hold on to the buffers
                     buffer.copy_(value)
+            self._take(made)
         self.n_swaps += 1
 
-    def _prepared(self, covariances: Tensor) -> dict[str, Tensor]:
-        """Compute the factors, by the names of their buffers."""
-        family = self.family
-        factor = family.factor(family.unpack(covariances))
-        log_det = family.log_det(factor, self.dim)
-        root, inverse = family.as_matrices(factor, self.dim)
-        return {"_root": root, "_inverse": inverse, "_log_det": log_det}
+    # -- the factors -----------------------------------------------------------------------
+
+    def _present(self) -> "_Factors":
+        """Return the factors of the covariances as they are now."""
+        kept = self._factors
+        if torch.compiler.is_compiling() and kept is not None:
+            return kept  # its tensors are inputs of the graph, and are changed in place
+        if is_wrapped(self.covariances) or is_wrapped(self.means):
+            root, inverse, log_det = self._made(self.covariances)
+            return _Factors(root, ClassDensity(self.means, inverse, log_det), self.covariances, -1)
+        if kept is None or not kept.are_of(self.means, self.covariances):
+            kept = self._refresh()
+        return kept
+
+    def _refresh(self) -> "_Factors":
+        """Make the factors anew."""
+        if self.covariances.device.type == "meta":
+            raise InvalidInputError(ON_META)
+        with torch.inference_mode(False), torch.no_grad():
+            means, covariances = (
+                x.clone() if x.is_inference() else x for x in (self.means, self.covariances)
+            )
+            return self._take(self._made(self._checked(means, covariances).covariances))
+
+    def _checked(self, means: Tensor, covariances: Tensor) -> ClassGaussians:
+        return ClassGaussians(means, covariances, covariance=self.family, tied=self.family.tied)
+
+    def _made(self, covariances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the factors F and F^-1, and the log-determinants."""
+        factor = self.family.factor(self.family.unpack(covariances))
+        root, inverse = self.family.as_matrices(factor, self.dim)
+        return root, inverse, self.family.log_det(factor, self.dim)
+
+    def _take(self, made: tuple[Tensor, Tensor, Tensor]) -> "_Factors":
+        """Keep factors, in the tensors of the present ones where that is possible."""
+        kept = self._factors
+        if kept is not None and all(
+            old.shape == new.shape and old.device == new.device and not old.is_inference()
+            for old, new in zip(kept.tensors, made, strict=True)
+        ):
+            for old, new in zip(kept.tensors, made, strict=True):
+                old.copy_(new)
+            made = kept.tensors
+        root, inverse, log_det = made
+        version = -1 if self.covariances.is_inference() else self.covariances._version
+        if kept is None or made is not kept.tensors or kept.density.means is not self.means:
+            density = ClassDensity(self.means, inverse, log_det)
+        else:
+            density = kept.density
+        self._factors = _Factors(root, density, self.covariances, version)
+        return self._factors
+
+    def _start_over(self) -> None:
+        """Make the factors anew, in tensors of their own, unless there are no values yet."""
+        self._factors = None
+        with contextlib.suppress(InvalidInputError):  # to_empty leaves anything; told at first use
+            self._refresh()
+
+    @property
+    def _inverse(self) -> Tensor:
+        return self._present().density.inverse
+
+    @property
+    def _log_det(self) -> Tensor:
+        return self._present().density.log_det
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_factors": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for name in ("_root", "_inverse", "_log_det"):  # buffers, before 0.1.0
+            self._buffers.pop(name, None)
+            self._non_persistent_buffers_set.discard(name)
+        self._start_over()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move the buffers, but keep their dtype: .half() would cost the fit its digits."""
@@ -89,29 +162,46 @@ class GaussianBuffers(LatentPrior):
         module: Self = super()._apply(lambda x: _moved(fn, x), recurse)
         changed = {n for n, b in self.named_buffers(recurse=False) if b.dtype != dtypes[n]}
         assert not changed or self.means.device.type == "mps", changed
+        self._start_over()
         return module
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         """Return what the tensors of a state do not say."""
-        family = {"covariance": self.family.name, "tied": self.family.tied}
-        return super().get_extra_state() | family
+        return super().described() | {"covariance": self.family.name, "tied": self.family.tied}
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         dtype = self.means.dtype
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        loaded = ClassGaussians(  # checks them
-            self.means.to(dtype),
-            self.covariances.to(dtype),
-            covariance=self.family,
-            tied=self.family.tied,
-        )
+        if self.means.device.type == "meta":
+            return
+        loaded = self._checked(self.means.to(dtype), self.covariances.to(dtype))
         for name in ("means", "covariances"):
             self._buffers[name] = getattr(self, name).to(dtype)
-        for name in ("_root", "_inverse", "_log_det"):
-            self._buffers[name] = getattr(self, name).to(self.means)
         self._swap(loaded)
+
+
+@dataclass(frozen=True, eq=False)
+class _Factors:
+    """Factors, and the covariances that they are of."""
+
+    root: Tensor
+    density: ClassDensity
+    covariances: Tensor
+    version: int
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.root, self.density.inverse, self.density.log_det
+
+    def are_of(self, means: Tensor, covariances: Tensor) -> bool:
+        return (
+            self.density.means is means
+            and self.covariances is covariances
+            and not covariances.is_inference()
+            and self.version == covariances._version
+        )
 
 
 def _moved(fn: Callable[[Tensor], Tensor], buffer: Tensor) -> Tensor:

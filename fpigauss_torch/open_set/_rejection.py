@@ -30,7 +30,7 @@ def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
     Returns
     -------
     (N,) tensor
-        In nats.
+        In nats; +inf where latents or log-determinants are not finite, or the density vanishes.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
     _check_model(model)
     with evaluating(model):
         score: Tensor = model(x)
-        return score
+        return torch.where(score.isfinite(), score, math.inf)
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
     Returns
     -------
     (N,) tensor
-        >= 0; about half-normal for samples of the model itself.
+        >= 0; about half-normal for samples of the model itself, +inf where latents are not finite.
 
     Examples
     --------
@@ -89,13 +89,14 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
         z, _ = model.encode(x)
         by_class = model.gaussians.class_log_prob(z)
         log_det = model.gaussians.density().log_det.to(by_class.dtype)
+    by_class = torch.where(by_class.isnan(), -math.inf, by_class)
     best, codes = by_class.max(1)
     dim = model.gaussians.dim
     own_log_det = log_det.expand(by_class.shape[1])[codes]
     squared = (-2.0 * best - own_log_det - dim * math.log(2.0 * math.pi)).clamp_min(0.0)
     spread = 2.0 / (9.0 * dim)
     deviation: Tensor = ((squared / dim) ** (1.0 / 3.0) - 1.0 + spread) / math.sqrt(spread)
-    return deviation.abs()
+    return torch.where(deviation.isnan(), math.inf, deviation.abs())
 
 
 def rejection_threshold(scores: Any, rate: float) -> float:
@@ -117,7 +118,8 @@ def rejection_threshold(scores: Any, rate: float) -> float:
     Raises
     ------
     InvalidInputError
-        If there are no scores, one is NaN, or ``rate`` is out of range.
+        If there are no scores, one is NaN, more than a part ``rate`` is infinite, so that foreign
+        samples with an infinite score would be accepted, or ``rate`` is out of range.
 
     Examples
     --------
@@ -136,7 +138,16 @@ def rejection_threshold(scores: Any, rate: float) -> float:
     if not 0.0 <= rate < 1.0:
         raise InvalidInputError(f"rate is {rate!r}; pass a number, 0 <= rate < 1")
     n_rejected = math.floor(rate * values.numel() + 1e-9)  # 0.29 * 100 is below 29
-    return float(values.sort().values[values.numel() - 1 - n_rejected])
+    threshold = float(values.sort().values[values.numel() - 1 - n_rejected])
+    if threshold == math.inf:
+        n_infinite = int((values == math.inf).sum())
+        row = int(values.argmax())
+        raise InvalidInputError(
+            f"scores is infinite in {n_infinite} of {values.numel()} rows (row {row} first), more "
+            f"than rate={rate:g} rejects: no threshold would reject latents that are not finite; "
+            "look at those samples' latents"
+        )
+    return threshold
 
 
 def _check_model(model: object) -> None:

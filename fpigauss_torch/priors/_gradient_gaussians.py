@@ -157,9 +157,9 @@ class GradientGaussians(TrainedPrior):
         """Return a copy as Gaussians of the core, for ``fpigauss.pairwise_kld`` for example."""
         return ClassGaussians(self.means.detach().clone(), self.variances.detach())
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         """Return what the tensors of a state do not say; logits have a meaning only with bounds."""
-        return super().get_extra_state() | {"low": self.low, "high": self.high}
+        return super().described() | {"low": self.low, "high": self.high}
 
     def extra_repr(self) -> str:
         """Show the sizes and the objective."""

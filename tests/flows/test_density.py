@@ -1,0 +1,168 @@
+"""ClassDensity: digits where classes are far apart, gradients, soft labels."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from fpigauss_torch import ClassDensity, LatentGaussians
+from fpigauss_torch._support import weighted
+
+N, K, DIM = 120, 12, 24
+SHAPES = {
+    "diagonal": (K, DIM),
+    "tied diagonal": (1, DIM),
+    "isotropic": (K, 1),
+    "tied isotropic": (1, 1),
+    "dense": (K, DIM, DIM),
+    "tied dense": (1, DIM, DIM),
+}
+SPREADS = (1.0, 10.0, 100.0, 1e3, 1e4)  # of standard deviations, over axes and classes
+DISTANCES = (1.0, 30.0, 1e3, 1e5, 1e6, 1e7)
+family = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+
+
+def gaussians(shape: tuple[int, ...], spread: float, distance: float, groups: int = 0):
+    """Make means, F^-1, log-determinants, and float32 draws of all classes."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+    exponents = torch.rand(*shape[:2], generator=generator, dtype=torch.float64) - 0.5
+    sd = spread**exponents
+    axes = sd.expand(shape[0], DIM)
+    if len(shape) == 3:
+        rotation = torch.linalg.qr(normal(shape[0], DIM, DIM))[0]
+        root, inverse = rotation * sd[:, None], rotation.mT / sd[:, :, None]
+    else:
+        root, inverse = torch.diag_embed(axes), 1.0 / sd
+    means = distance * normal(K, DIM)
+    if groups:  # of classes that are close together
+        means = means[:groups][torch.arange(K) % groups] + 3.0 * normal(K, DIM)
+    y = torch.arange(N) % K
+    z = means[y] + (root.expand(K, DIM, DIM)[y] @ normal(N, DIM, 1))[..., 0]
+    return means, inverse, 2.0 * axes.log().sum(1), z.float()
+
+
+def exact(means: Tensor, inverse: Tensor, z: Tensor) -> Tensor:
+    """Compute squared distances (N, K) in float64, from differences."""
+    u = z.double()[:, None] - means
+    if inverse.ndim == 2:
+        return (u * inverse).square().sum(-1)
+    return (inverse.expand(K, DIM, DIM) @ u[..., None])[..., 0].square().sum(-1)
+
+
+@family
+@pytest.mark.parametrize(("spread", "distance"), list(itertools.product(SPREADS, DISTANCES)))
+def test_densities_in_float32_are_as_good_as_means_in_float32(shape, spread, distance):
+    means, inverse, log_det, z = gaussians(shape, spread, distance)
+    squared = exact(means, inverse, z)
+    log_prob = -0.5 * (squared + log_det + DIM * math.log(2.0 * math.pi))
+    rounding = (exact(means.float().double(), inverse, z) - squared).abs() / 2.0
+    size = squared + log_det.abs() + DIM
+    found = ClassDensity(means, inverse, log_det).by_class(z).double()
+    error = (found - log_prob).abs()
+    near = squared.argmin(1, keepdim=True)
+    # products with F^-1 in float32 lose digits by its condition number, also of rounded latents
+    condition = spread if len(shape) == 3 else 1.0
+    own = 4.0 * rounding.gather(1, near).max() + 1e-5 * size.gather(1, near)
+    own = own + 6e-8 * condition * size.gather(1, near)
+    assert bool((error.gather(1, near) <= own).all())
+    bound = 1e-5 * size
+    bound.scatter_(1, near, own)
+    assert bool((error <= bound).all())
+    top, found_class = log_prob.topk(2, 1).values, found.argmax(1, keepdim=True)
+    clear = (top[:, 0] - top[:, 1]) > 2.0 * bound.gather(1, found_class)[:, 0] + 2.0 * own[:, 0]
+    assert torch.equal(found_class[clear, 0], log_prob.argmax(1)[clear])
+
+
+@family
+@pytest.mark.parametrize("distance", [30.0, 1e3, 1e5])
+def test_classes_close_together_far_from_others_keep_apart(shape, distance):
+    means, inverse, log_det, z = gaussians(shape, 10.0, distance, groups=3)
+    density = ClassDensity(means, inverse, log_det)
+    log_prob = -0.5 * (exact(means, inverse, z) + log_det + DIM * math.log(2.0 * math.pi))
+    found = density.by_class(z).double()
+    top = log_prob.topk(2, 1).values
+    # as far as rounding latents of this size to float32 changes a distance
+    clear = (top[:, 0] - top[:, 1]) > 1e-2 + 1e-5 * distance
+    assert int(clear.sum()) > N // 2
+    assert torch.equal(found.argmax(1)[clear], log_prob.argmax(1)[clear])
+
+
+def test_pixels_that_are_constant_in_some_classes():
+    x, y = load_digits(return_X_y=True)
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z, y = torch.tensor(x) / 17.0 + noise / 65536.0, torch.tensor(y)
+    fitted = LatentGaussians(10, 64)
+    fitted.fit_(z, y, 0.0)
+    z = z.float()
+    narrow, wide = fitted.class_log_prob(z).double(), fitted.class_log_prob(z.double())
+    assert torch.equal(narrow.argmax(1), wide.argmax(1))
+    best = wide.argmax(1, keepdim=True)
+    # 1e-5 of squared distance, log-determinant and d, which add up to some hundreds here
+    assert float((narrow - wide).gather(1, best).abs().max()) < 5e-3
+    assert bool(((narrow - wide).abs() <= 1e-5 * (wide.abs() + 1e3)).all())
+
+
+def test_one_class_at_0_and_one_at_two_millions():
+    far = LatentGaussians(2, 1, "isotropic", tied=True)
+    far.means.copy_(torch.tensor([[0.0], [2.0e6]]))
+    q = torch.tensor([[2.0e6 + 3.0]])
+    assert far.class_log_prob(q)[0, 1].item() == far.log_prob(q, [1]).item()
+
+
+@family
+def test_gradients_of_all_tensors(shape):
+    shape = tuple({K: 4, DIM: 5}.get(n, n) for n in shape)
+    generator = torch.Generator().manual_seed(0)
+    z = 3.0 * torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    means = 3.0 * torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    inverse = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.5
+    log_det = torch.zeros(shape[0], dtype=torch.float64)
+    tensors = [x.requires_grad_() for x in (z, means, inverse, log_det)]
+    assert torch.autograd.gradcheck(lambda z, *of: ClassDensity(*of).by_class(z), tensors)
+    density = ClassDensity(*(x.detach() for x in tensors[1:]))
+    (wanted,) = torch.autograd.grad(density.by_class(z)[:, 1].sum(), z)
+    rows = torch.func.vmap(torch.func.grad(lambda row: density.by_class(row[None])[0, 1]))
+    torch.testing.assert_close(rows(z.detach()), wanted)
+    compiled = torch.compile(density.by_class, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(z.detach()), density.by_class(z.detach()))
+
+
+@family
+def test_tensors_that_are_changed_in_place_count(shape):
+    means, inverse, log_det, z = gaussians(shape, 10.0, 1.0)
+    density = ClassDensity(means, inverse, log_det)
+    density.by_class(z)
+    for change in (lambda: means.add_(1.0), lambda: inverse.mul_(2.0)):
+        change()
+        again = ClassDensity(means.clone(), inverse.clone(), log_det)
+        assert torch.equal(density.by_class(z), again.by_class(z))
+
+
+# -- soft labels ---------------------------------------------------------------------------
+
+
+def test_a_teacher_that_is_sure_has_finite_gradients():
+    prior = LatentGaussians(3, 2)
+    z = torch.randn(1, 2, generator=torch.Generator().manual_seed(0))
+    logits = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
+    prior.log_prob(z, logits.softmax(1)).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_the_gradient_by_a_weight_of_zero_is_its_limit():
+    by_class = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64).repeat(5, 1).requires_grad_()
+    (found,) = torch.autograd.grad(weighted(by_class, weights).sum(), weights)
+    likelihoods = by_class.exp()
+    torch.testing.assert_close(found, likelihoods / likelihoods[:, :1])
+    apart = torch.tensor([[-1e4, 0.0, 0.0]], dtype=torch.float64).expand(5, 3)
+    (found,) = torch.autograd.grad(weighted(apart, weights).sum(), weights)
+    assert bool(found.isfinite().all())
