@@ -73,7 +73,7 @@ class ClassDensity:
 
         Squares that are expanded about one center lose every digit where classes are far apart
         against their width. Here every row is taken relative to a mean nearby, mu_r; with
-        u = z - mu_r, and P_k the precisions of class k,
+        u = z - mu_r, and P_k the precisions of class k::
 
             |z - mu_k|^2 = |u|^2 + 2 u'P_k (mu_r - mu_k) + |mu_r - mu_k|^2,
 
