@@ -102,6 +102,11 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
 
     # -- hooks -----------------------------------------------------------------------------
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Forget an earlier run if a new one starts; a checkpoint is loaded after this hook."""
+        if stage == "fit" and trainer.current_epoch == 0:
+            self._latest, self.result = -1, None
+
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Refit if that has not been done before a validation, and log the refit."""
         self._step(trainer, pl_module, trainer.current_epoch)

@@ -211,6 +211,34 @@ def test_a_run_that_goes_on_does_not_refit_again(tmp_path):
     assert torch.equal(again.model.gaussians.means, module.model.gaussians.means)
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_callback_that_is_used_again_refits_again(package, validated):
+    callback = FixedPointCallback(FixedPointSchedule(0.5, (0, 1)), loader())
+    first, second = (fitted(package, callback, validated=validated)[1] for _ in range(2))
+    assert second.flow.gaussians.n_swaps == first.flow.gaussians.n_swaps == 2
+    assert callback.result is not None
+
+
+def test_a_callback_that_is_used_again_takes_its_state_from_the_checkpoint(tmp_path):
+    schedule = FixedPointSchedule(0.5, (0, 1, 2))
+    callback = FixedPointCallback(schedule)
+    trainer, _ = fitted(PACKAGES[0], callback, max_epochs=2, validated=False)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    fitted(PACKAGES[0], callback, max_epochs=3, validated=False)
+    again = module_class(PACKAGES[0])()
+    _, again = fitted(
+        PACKAGES[0],
+        callback,
+        module=again,
+        max_epochs=3,
+        validated=False,
+        ckpt_path=tmp_path / "run.ckpt",
+    )
+    assert [epoch for epoch, _ in distinct(again.trained)] == [2]
+    assert callback.result is not None  # that of epoch 2
+
+
 def test_warms_up_and_uses_the_trainers_loader_and_other_attributes():
     module = module_class(PACKAGES[0])("density")
     modes = []
