@@ -35,6 +35,8 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
     A refit that is due before epoch e happens right before the validation that ends epoch e - 1,
     so that metrics, and the checkpoints chosen by them, belong to one flow and one set of
     Gaussians. For epoch 0, and where no validation ends an epoch, it happens as epoch e starts.
+    There is no refit for an epoch that the trainer's limits leave out; a callback that stops the
+    run because of a validation, such as EarlyStopping, comes after the refit before it.
     The sanity check comes before any refit: its metrics are those of Gaussians N(0, I).
 
     The refit that epoch e trains with is logged with the epoch's training metrics:
@@ -102,6 +104,22 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
 
     # -- hooks -----------------------------------------------------------------------------
 
+    @property
+    def state_key(self) -> str:
+        """The key of the state in checkpoints, which tells callbacks of several flows apart."""
+        epochs: Any = self.schedule.epochs
+        if callable(epochs):  # a function's repr has its address, which changes between runs
+            epochs = getattr(epochs, "__qualname__", type(epochs).__qualname__)
+        settings = {"attribute": self.attribute, "epochs": epochs, "at_end": self.at_end}
+        return f"{type(self).__qualname__}{settings}"
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Restore the state from a checkpoint of the time when all callbacks had the same key."""
+        states = checkpoint.get("callbacks", {})
+        former = states.get(type(self).__qualname__)
+        if former is not None and self.state_key not in states:
+            self.load_state_dict(former)
+
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Forget an earlier run if a new one starts; a checkpoint is loaded after this hook."""
         if stage == "fit" and trainer.current_epoch == 0:
@@ -120,8 +138,10 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
                 pl_module.log(f"fixed_point/{name}", value)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Refit for the coming epoch if an epoch of training has just ended."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_last_batch:
+        """Refit for the coming epoch if an epoch of training has just ended, not the last."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_last_batch:
+            return
+        if _goes_on(trainer):
             self._step(trainer, pl_module, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -174,6 +194,17 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
                 "the trainer has several training loaders; pass the one to fit to as loader="
             )
         return loader
+
+
+def _goes_on(trainer: Any) -> bool:
+    """Return whether another epoch follows the one that has seen its last batch."""
+    n_epochs, n_steps = trainer.current_epoch + 1, trainer.global_step
+    if trainer.max_epochs not in (None, -1) and n_epochs >= trainer.max_epochs:
+        return False
+    if trainer.max_steps != -1 and n_steps >= trainer.max_steps:
+        return False
+    may_stop = n_epochs >= (trainer.min_epochs or 0) and n_steps >= (trainer.min_steps or 0)
+    return not (trainer.should_stop and may_stop)
 
 
 class _Converted:

@@ -156,7 +156,8 @@ def test_does_not_refit_within_an_epoch_that_is_validated_often():
     callback = FixedPointCallback(FixedPointSchedule(0.5, range(5)), loader())
     _, module = fitted(PACKAGES[0], callback, val_check_interval=1, num_sanity_val_steps=0)
     assert [epoch for epoch, _ in distinct(module.trained)] == [0, 1]
-    assert [epoch for epoch, _ in distinct(module.validated)] == [0, 0, 1, 1]
+    # twice in epoch 0: with its own Gaussians, and at its end with those of epoch 1
+    assert [epoch for epoch, _ in distinct(module.validated)] == [0, 0, 1]
 
 
 def test_a_validation_on_its_own_refits_nothing():
@@ -179,7 +180,7 @@ def test_the_sanity_check_of_a_second_run_refits_nothing():
     trainer, _ = fitted(PACKAGES[0], callback, module=module)
     trainer.fit_loop.max_epochs = 3
     trainer.fit(module, loader(), loader(seed=1))
-    assert refits == [(epoch, False) for epoch in range(4)]
+    assert refits == [(epoch, False) for epoch in range(3)]
 
 
 def test_a_checkpoint_has_the_gaussians_that_its_metric_is_of(tmp_path):
@@ -202,10 +203,14 @@ def test_a_checkpoint_has_the_gaussians_that_its_metric_is_of(tmp_path):
 
 def test_a_run_that_goes_on_does_not_refit_again(tmp_path):
     schedule = FixedPointSchedule(0.5, (0, 1))
-    trainer, module = fitted(PACKAGES[0], FixedPointCallback(schedule), max_epochs=1)
-    trainer.save_checkpoint(tmp_path / "run.ckpt")
+
+    class Saving(Callback):
+        def on_train_epoch_end(self, trainer, _):
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}.ckpt")
+
+    _, module = fitted(PACKAGES[0], [FixedPointCallback(schedule), Saving()])
     callback, again = FixedPointCallback(schedule), module_class(PACKAGES[0])()
-    fitted(PACKAGES[0], callback, module=again, ckpt_path=tmp_path / "run.ckpt")
+    fitted(PACKAGES[0], callback, module=again, ckpt_path=tmp_path / "0.ckpt")
     assert [epoch for epoch, _ in distinct(again.trained)] == [1]
     assert callback.result is None
     assert torch.equal(again.model.gaussians.means, module.model.gaussians.means)
@@ -237,6 +242,84 @@ def test_a_callback_that_is_used_again_takes_its_state_from_the_checkpoint(tmp_p
     )
     assert [epoch for epoch, _ in distinct(again.trained)] == [2]
     assert callback.result is not None  # that of epoch 2
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_epochs": 2}, {"max_epochs": -1, "max_steps": 8}, {"max_epochs": 9, "max_steps": 5}],
+    ids=["epochs", "steps", "steps within an epoch"],
+)
+def test_validation_does_not_change_the_result(package, limits):
+    def final(validated):
+        callback = FixedPointCallback(FixedPointSchedule(0.5, range(9)), loader())
+        # the sanity check, if any, draws random numbers that shuffle the training data
+        torch.manual_seed(0)
+        return fitted(package, callback, validated=validated, num_sanity_val_steps=0, **limits)[1]
+
+    alone, validated = final(False), final(True)
+    assert validated.flow.gaussians.n_swaps == alone.flow.gaussians.n_swaps == 2
+    assert len(validated.trained) == len(alone.trained)
+
+
+def test_a_stop_that_was_asked_for_in_training_is_followed_by_no_refit():
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.current_epoch >= 1
+
+    callback = FixedPointCallback(FixedPointSchedule(0.5, range(9)), loader())
+    _, module = fitted(PACKAGES[0], [callback, Stop()], max_epochs=9)
+    assert module.flow.gaussians.n_swaps == 2
+    callback = FixedPointCallback(FixedPointSchedule(0.5, range(9)), loader())
+    _, module = fitted(PACKAGES[0], [callback, Stop()], max_epochs=9, min_epochs=3)
+    assert module.flow.gaussians.n_swaps == 3
+
+
+class Pair(module_class(PACKAGES[0])):
+    """Two flows that are trained together."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = coupling_model(N_CLASSES, DIM)
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + self.other(*batch).mean()
+
+
+def test_callbacks_of_two_flows_keep_their_states_apart(tmp_path):
+    def pair():
+        return [
+            FixedPointCallback(FixedPointSchedule(0.5, (0, 1))),
+            FixedPointCallback(FixedPointSchedule(0.5, [0]), attribute="other"),
+        ]
+
+    trainer, module = fitted(PACKAGES[0], pair(), module=Pair(), max_epochs=1)
+    assert module.model.gaussians.n_swaps == module.other.gaussians.n_swaps == 1
+    trainer, module = fitted(PACKAGES[0], pair(), module=Pair(), max_epochs=2)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    callbacks = pair()
+    fitted(PACKAGES[0], callbacks, module=Pair(), max_epochs=2, ckpt_path=tmp_path / "run.ckpt")
+    assert [callback.state_dict() for callback in callbacks] == [{"latest": 1}, {"latest": 0}]
+
+
+@pytest.mark.parametrize("epochs", [(0, 1), lambda epoch: epoch < 2])
+def test_the_key_of_the_state_is_the_same_in_every_process(epochs):
+    callback = FixedPointCallback(FixedPointSchedule(0.5, epochs))
+    assert "0x" not in callback.state_key
+    assert callback.state_key == FixedPointCallback(FixedPointSchedule(0.7, epochs)).state_key
+
+
+def test_states_of_former_checkpoints_are_loaded(tmp_path):
+    schedule = FixedPointSchedule(0.5, range(9))
+    trainer, _ = fitted(PACKAGES[0], FixedPointCallback(schedule), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    saved = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    saved["callbacks"] = {"FixedPointCallback": {"latest": 1}}
+    torch.save(saved, tmp_path / "run.ckpt")
+    callback = FixedPointCallback(schedule)
+    with pytest.warns(UserWarning, match="callbacks used to create the checkpoint"):
+        fitted(PACKAGES[0], callback, ckpt_path=tmp_path / "run.ckpt")
+    assert callback.result is None
 
 
 def test_warms_up_and_uses_the_trainers_loader_and_other_attributes():
@@ -304,8 +387,9 @@ def test_averaged_weights_are_validated_with_gaussians_of_their_own(use_buffers,
         loader(),
         copies=(lambda trainer, module: [averaging._average_model]) if refits_copies else (),
     )
-    fitted(PACKAGES[0], [callback, averaging, compared])
-    assert compared.own == [refits_copies] * 2
+    fitted(PACKAGES[0], [callback, averaging, compared], max_epochs=3)
+    # the last epoch ends without a refit, since none trains with it
+    assert compared.own == [refits_copies] * 2 + [False]
 
 
 @averages
