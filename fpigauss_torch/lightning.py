@@ -1,10 +1,12 @@
 """A callback that refits in Lightning, for ``lightning`` and for ``pytorch_lightning``."""
 
+import copy
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
+from torch.utils.data import DataLoader
 
 from fpigauss import FixedPointResult, InvalidInputError, Status
 from fpigauss_torch.flow import ClassFlow
@@ -168,9 +170,9 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         copies = self.copies(trainer, pl_module) if callable(self.copies) else self.copies
         self.result = self.schedule.force(
             self._flow_in(pl_module),
-            _Converted(self._loader_of(trainer), trainer.precision_plugin),
+            _Converted(_apart(self._loader_of(trainer)), trainer.precision_plugin),
             epoch,
-            copies=[self._flow_in(copy) for copy in copies],
+            copies=[self._flow_in(other) for other in copies],
             device=pl_module.device,
             progress=self.progress,
         )
@@ -205,6 +207,22 @@ def _goes_on(trainer: Any) -> bool:
         return False
     may_stop = n_epochs >= (trainer.min_epochs or 0) and n_steps >= (trainer.min_steps or 0)
     return not (trainer.should_stop and may_stop)
+
+
+def _apart(loader: Iterable[Any]) -> Iterable[Any]:
+    """Return a loader of the same batches whose passes leave those of ``loader`` alone.
+
+    With persistent workers, a DataLoader has one iterator, which the trainer already holds as an
+    epoch starts: a refit with the same DataLoader would restart it and use it up, and the epoch
+    would have no batch left. A copy keeps samplers, workers and subclasses as they are.
+    """
+    if not isinstance(loader, DataLoader):
+        return loader
+    apart = copy.copy(loader)
+    # Every pass makes an iterator then. DataLoader refuses to set this once it is made, since its
+    # own iterator would not follow; the copy has none of its own.
+    vars(apart)["persistent_workers"] = False
+    return apart
 
 
 class _Converted:

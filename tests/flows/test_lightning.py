@@ -78,7 +78,15 @@ def module_class(package):
 
 
 def fitted(
-    package, callback, *, validated=True, module=None, max_epochs=2, ckpt_path=None, **options
+    package,
+    callback,
+    *,
+    validated=True,
+    module=None,
+    max_epochs=2,
+    ckpt_path=None,
+    train=None,
+    **options,
 ):
     """Return a trainer and its module after training."""
     module = module_class(package)() if module is None else module
@@ -92,7 +100,8 @@ def fitted(
         **{"enable_checkpointing": False, **options},
         callbacks=callback,
     )
-    trainer.fit(module, loader(shuffle=True), loader(seed=1), ckpt_path=ckpt_path)
+    train = loader(shuffle=True) if train is None else train
+    trainer.fit(module, train, loader(seed=1), ckpt_path=ckpt_path)
     return trainer, module
 
 
@@ -320,6 +329,28 @@ def test_states_of_former_checkpoints_are_loaded(tmp_path):
     with pytest.warns(UserWarning, match="callbacks used to create the checkpoint"):
         fitted(PACKAGES[0], callback, ckpt_path=tmp_path / "run.ckpt")
     assert callback.result is None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("given", [False, True], ids=["the trainer's", "given"])
+def test_persistent_workers_train_in_every_epoch(package, given):
+    class Ours(DataLoader):
+        """A subclass, which refits keep."""
+
+    def run(persistent):
+        torch.manual_seed(0)
+        module = module_class(package)()
+        batches = Ours(
+            TensorDataset(*data()), 32, shuffle=True, num_workers=1, persistent_workers=persistent
+        )
+        callback = FixedPointCallback(FixedPointSchedule(0.5), batches if given else None)
+        fitted(package, callback, module=module, validated=False, max_epochs=3, train=batches)
+        assert batches.persistent_workers is persistent
+        return module
+
+    alone, persistent = run(False), run(True)
+    assert [epoch for epoch, _ in persistent.trained] == [0] * 4 + [1] * 4 + [2] * 4
+    assert persistent.flow.gaussians.n_swaps == alone.flow.gaussians.n_swaps == 2
 
 
 def test_warms_up_and_uses_the_trainers_loader_and_other_attributes():
