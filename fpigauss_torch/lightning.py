@@ -51,8 +51,7 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         When to refit, and how.
     loader : iterable of (x, y), optional
         The data to encode: ideally the training data without augmentation, not shuffled, and
-        without dropping rows. By default the trainer's own training loader as it is; transforms
-        after the transfer to the device are not applied.
+        without dropping rows. By default the trainer's own training loader.
     copies : sequence of modules, or callable
         Averaged models, which are refitted to their own latents; or a function of (trainer,
         module) that returns them. A LightningModule among them must have its flow under the same
@@ -60,6 +59,11 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
     attribute : str
         The attribute of the LightningModule that has its ClassFlow, bare or wrapped; not used if
         the module is a ClassFlow itself.
+    prepare : callable, optional
+        A function that takes a batch of the loader, on the module's device, to the (x, y) that
+        ``training_step`` gives the flow. By default the LightningModule's method
+        ``prepare_refit_batch(batch)`` if it has one; otherwise batches are fitted as they are, and
+        what ``training_step`` or ``on_after_batch_transfer`` does to them is not applied.
     at_end : bool
         Also refit when training ends. List this callback after those that put averaged weights in
         place at that point (StochasticWeightAveraging, WeightAveraging).
@@ -86,6 +90,7 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         *,
         copies: Sequence[nn.Module] | Callable[[Any, Any], Sequence[nn.Module]] = (),
         attribute: str = "model",
+        prepare: Callable[[Any], Any] | None = None,
         at_end: bool = False,
         progress: bool = False,
     ) -> None:
@@ -95,10 +100,15 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
             raise InvalidInputError(
                 f"schedule is a {type(schedule).__name__}; pass a FixedPointSchedule"
             )
+        if not (prepare is None or callable(prepare)):
+            raise InvalidInputError(
+                f"prepare is a {type(prepare).__name__}; pass a function batch -> (x, y)"
+            )
         self.schedule = schedule
         self.loader = loader
         self.copies = copies
         self.attribute = attribute
+        self.prepare = prepare
         self.at_end = at_end
         self.progress = progress
         self.result: FixedPointResult | None = None
@@ -168,6 +178,12 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
 
     def _refit(self, trainer: Any, pl_module: Any, epoch: int) -> None:
         copies = self.copies(trainer, pl_module) if callable(self.copies) else self.copies
+        options: dict[str, Any] = {}  # only those that are asked for: schedules may override force
+        prepare = self.prepare
+        if prepare is None:
+            prepare = getattr(pl_module, "prepare_refit_batch", None)
+        if prepare is not None:
+            options["prepare"] = _Prepared(prepare, pl_module, trainer.precision_plugin)
         self.result = self.schedule.force(
             self._flow_in(pl_module),
             _Converted(_apart(self._loader_of(trainer)), trainer.precision_plugin),
@@ -175,6 +191,7 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
             copies=[self._flow_in(other) for other in copies],
             device=pl_module.device,
             progress=self.progress,
+            **options,
         )
 
     def _flow_in(self, module: Any) -> Any:
@@ -237,3 +254,17 @@ class _Converted:
 
     def __iter__(self) -> Iterator[Any]:
         return map(self.precision.convert_input, self.loader)
+
+
+class _Prepared:
+    """A function that prepares batches on the device and in the dtype of ``training_step``."""
+
+    def __init__(self, prepare: Callable[[Any], Any], module: Any, precision: Any) -> None:
+        self.prepare = prepare
+        self.module = module
+        self.precision = precision
+
+    def __call__(self, batch: Any) -> Any:
+        moved = self.module.transfer_batch_to_device(batch, self.module.device, 0)
+        # what is drawn meanwhile has torch's default dtype, and promotes the rest
+        return self.precision.convert_input(self.prepare(moved))

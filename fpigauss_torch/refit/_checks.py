@@ -1,7 +1,7 @@
 """What a refit needs of a model and of a loader, checked before any work."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -12,7 +12,18 @@ from fpigauss import InvalidInputError
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 
-__all__ = ["check_initialized", "check_loader", "coincide", "fitted_of", "flow_of"]
+__all__ = [
+    "Prepare",
+    "check_initialized",
+    "check_loader",
+    "check_prepare",
+    "coincide",
+    "fitted_of",
+    "flow_of",
+]
+
+#: What turns a loader's batch into (x, y).
+Prepare: TypeAlias = Callable[[Any], Any]
 
 
 def flow_of(model: Any, name: str = "model") -> ClassFlow:
@@ -73,4 +84,12 @@ def check_loader(loader: Any, n_passes: int) -> None:
         raise InvalidInputError(
             f"loader is a {type(loader).__name__}, which can be iterated over only once, and "
             "copies and warm_up need passes of their own; pass a DataLoader or a list"
+        )
+
+
+def check_prepare(prepare: Any) -> None:
+    """Raise an error unless ``prepare`` is a function, or None."""
+    if not (prepare is None or callable(prepare)):
+        raise InvalidInputError(
+            f"prepare is a {type(prepare).__name__}; pass a function batch -> (x, y)"
         )

@@ -353,6 +353,70 @@ def test_persistent_workers_train_in_every_epoch(package, given):
     assert persistent.flow.gaussians.n_swaps == alone.flow.gaussians.n_swaps == 2
 
 
+class Scaled(module_class(PACKAGES[0])):
+    """A flow whose module scales what is loaded, as dicts, by a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(8.0))
+
+    def scaled(self, batch):
+        assert batch["x"].device == self.scale.device
+        return batch["x"] / self.scale, batch["y"]
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(self.scaled(batch), batch_idx)
+
+
+class Remembering(Scaled):
+    def prepare_refit_batch(self, batch):
+        return self.scaled(batch)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+@pytest.mark.parametrize("own", [False, True], ids=["passed", "the module's own"])
+def test_batches_are_prepared_as_the_training_step_does(own, precision):
+    x, y = data()
+    rows = [{"x": 8 * sample, "y": label} for sample, label in zip(x, y, strict=True)]
+    module = Remembering() if own else Scaled()
+    callback = FixedPointCallback(
+        FixedPointSchedule(0.5, [0], warm_up=1), prepare=None if own else module.scaled
+    )
+    options = {"validated": False, "max_epochs": 1, "precision": precision}
+    fitted(PACKAGES[0], callback, module=module, train=DataLoader(rows, 32), **options)
+    plain = FixedPointCallback(FixedPointSchedule(0.5, [0], warm_up=1))
+    _, expected = fitted(PACKAGES[0], plain, train=loader(), **options)
+    # powers of two scale without rounding
+    assert torch.equal(module.flow.gaussians.means, expected.flow.gaussians.means)
+
+
+def test_an_explicit_prepare_comes_before_that_of_the_module():
+    seen = []
+
+    class Other(Scaled):
+        def prepare_refit_batch(self, batch):
+            raise AssertionError("prepare= was passed")
+
+    module = Other()
+
+    def prepare(batch):
+        seen.append(len(batch["y"]))
+        return module.scaled(batch)
+
+    x, y = data()
+    rows = [{"x": sample, "y": label} for sample, label in zip(x, y, strict=True)]
+    callback = FixedPointCallback(FixedPointSchedule(0.5, [0]), prepare=prepare)
+    fitted(
+        PACKAGES[0],
+        callback,
+        module=module,
+        train=DataLoader(rows, 32),
+        validated=False,
+        max_epochs=1,
+    )
+    assert seen == [32, 32, 32, 24]
+
+
 def test_warms_up_and_uses_the_trainers_loader_and_other_attributes():
     module = module_class(PACKAGES[0])("density")
     modes = []
@@ -465,6 +529,11 @@ def test_a_schedule_that_overrides_force_under_its_former_name_is_called():
 def test_refuses_what_is_no_schedule():
     with pytest.raises(InvalidInputError, match=r"^schedule is a float; pass a FixedPointSchedule"):
         FixedPointCallback(0.5)
+
+
+def test_refuses_to_prepare_by_what_is_no_function():
+    with pytest.raises(InvalidInputError, match=r"^prepare is a str; pass a function batch"):
+        FixedPointCallback(FixedPointSchedule(0.5), prepare="scale")
 
 
 def test_names_an_attribute_that_is_missing():

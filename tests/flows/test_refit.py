@@ -3,6 +3,7 @@
 import copy
 import inspect
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -104,6 +105,42 @@ def test_rows_without_a_label_are_left_out():
     refit_(some, batches(x, torch.where(kept, y, -1)), 0.5)
     refit_(only, batches(x[kept], y[kept]), 0.5)
     torch.testing.assert_close(some.gaussians.means, only.gaussians.means, rtol=0, atol=1e-5)
+
+
+PREPARED = {
+    "scaled": (lambda x, y: (5 * x + 3, y), lambda batch: ((batch[0] - 3) / 5, batch[1])),
+    "dict": (lambda x, y: {"image": x, "label": y}, lambda batch: (batch["image"], batch["label"])),
+    "triple": (lambda x, y: (x, y, 0), lambda batch: batch[:2]),
+    "list": (lambda x, y: [None, y, x], lambda batch: [batch[2], batch[1]]),
+}
+
+
+@pytest.mark.parametrize("kind", PREPARED)
+def test_batches_are_prepared(kind):
+    make, prepare = PREPARED[kind]
+    plain, raw = batches(*data()), [make(*batch) for batch in batches(*data())]
+    expected, model = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    averaged = AveragedModel(model)
+    refit_(expected, plain, 1.0)
+    refit_(model, raw, 1.0, prepare=prepare, copies=[averaged])
+    ours = gather_statistics(model, raw, prepare=prepare)
+    theirs = gather_statistics(expected, plain)
+    # scaling and its inverse round in float32
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(ours.means, theirs.means, **close)
+    for refitted in (model, averaged.module):
+        torch.testing.assert_close(refitted.gaussians.means, expected.gaussians.means, **close)
+
+
+def test_what_is_prepared_must_be_a_pair():
+    model = coupling_model(N_CLASSES, DIM)
+    with pytest.raises(InvalidInputError, match=r"^batch 0: prepare returns a Tensor here; return"):
+        refit_(model, batches(*data()), 1.0, prepare=lambda batch: batch[0])
+    with pytest.raises(InvalidInputError, match=r"^batch 0: loader yields a dict here; pass prep"):
+        refit_(model, [{"image": X, "label": Y}], 1.0)
+    for call in (gather_statistics, partial(refit_, lam=1.0)):
+        with pytest.raises(InvalidInputError, match=r"^prepare is a str; pass a function batch"):
+            call(model, batches(*data()), prepare="scale")
 
 
 def test_statistics_can_be_kept_and_fitted_at_several_lam():
