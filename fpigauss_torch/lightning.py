@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from fpigauss import FixedPointResult, InvalidInputError, Status
+from fpigauss.interface import check_positive_integer
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.refit import FixedPointSchedule
 
@@ -64,6 +66,10 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         ``training_step`` gives the flow. By default the LightningModule's method
         ``prepare_refit_batch(batch)`` if it has one; otherwise batches are fitted as they are, and
         what ``training_step`` or ``on_after_batch_transfer`` does to them is not applied.
+    max_batches : int, optional
+        How many batches of the loader a refit reads. By default as many as the trainer's
+        ``limit_train_batches`` lets an epoch have, if the loader is the trainer's own; all of them
+        in a ``fast_dev_run`` if their number is known, since a batch or two lack classes.
     at_end : bool
         Also refit when training ends. List this callback after those that put averaged weights in
         place at that point (StochasticWeightAveraging, WeightAveraging).
@@ -91,6 +97,7 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         copies: Sequence[nn.Module] | Callable[[Any, Any], Sequence[nn.Module]] = (),
         attribute: str = "model",
         prepare: Callable[[Any], Any] | None = None,
+        max_batches: int | None = None,
         at_end: bool = False,
         progress: bool = False,
     ) -> None:
@@ -109,6 +116,9 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         self.copies = copies
         self.attribute = attribute
         self.prepare = prepare
+        self.max_batches = (
+            None if max_batches is None else check_positive_integer(max_batches, "max_batches")
+        )
         self.at_end = at_end
         self.progress = progress
         self.result: FixedPointResult | None = None
@@ -184,15 +194,26 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
             prepare = getattr(pl_module, "prepare_refit_batch", None)
         if prepare is not None:
             options["prepare"] = _Prepared(prepare, pl_module, trainer.precision_plugin)
-        self.result = self.schedule.force(
-            self._flow_in(pl_module),
-            _Converted(_apart(self._loader_of(trainer)), trainer.precision_plugin),
-            epoch,
-            copies=[self._flow_in(other) for other in copies],
-            device=pl_module.device,
-            progress=self.progress,
-            **options,
-        )
+        limit = self._limit_of(trainer)
+        if limit is not None:
+            options["max_batches"] = limit
+        try:
+            self.result = self.schedule.force(
+                self._flow_in(pl_module),
+                _Converted(_apart(self._loader_of(trainer)), trainer.precision_plugin),
+                epoch,
+                copies=[self._flow_in(other) for other in copies],
+                device=pl_module.device,
+                progress=self.progress,
+                **options,
+            )
+        except InvalidInputError as error:
+            if limit is not None and self.max_batches is None:
+                error.add_note(
+                    f"limit_train_batches lets this refit read {limit} batches; "
+                    "FixedPointCallback(max_batches=...) or (loader=...) lets it read more."
+                )
+            raise
 
     def _flow_in(self, module: Any) -> Any:
         """Return the flow in a LightningModule, averaged or not; other modules as they are."""
@@ -213,6 +234,18 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
                 "the trainer has several training loaders; pass the one to fit to as loader="
             )
         return loader
+
+    def _limit_of(self, trainer: Any) -> int | None:
+        """Return how many batches to read, or None for all of them."""
+        if self.max_batches is not None or self.loader is not None:
+            return self.max_batches
+        try:
+            length: float = len(trainer.train_dataloader)
+        except (TypeError, NotImplementedError):
+            length = math.inf
+        limit = trainer.num_training_batches
+        in_full = limit >= length or (trainer.fast_dev_run and length < math.inf)
+        return None if in_full else int(limit)
 
 
 def _goes_on(trainer: Any) -> bool:
@@ -251,6 +284,11 @@ class _Converted:
 
     def __len__(self) -> int:
         return len(self.loader)  # type: ignore[arg-type]
+
+    @property
+    def dataset(self) -> Any:
+        """The data set of the loader, or None."""
+        return getattr(self.loader, "dataset", None)
 
     def __iter__(self) -> Iterator[Any]:
         return map(self.precision.convert_input, self.loader)

@@ -31,6 +31,7 @@ from fpigauss_torch.refit._checks import (
     check_prepare,
     fitted_of,
     flow_of,
+    limited,
 )
 from fpigauss_torch.refit._distributed import (
     check_alike,
@@ -56,6 +57,7 @@ def refit_(
     copies: Sequence[nn.Module] = (),
     device: torch.device | str | None = None,
     prepare: Callable[[Any], Any] | None = None,
+    max_batches: int | None = None,
     progress: bool = False,
     **options: Unpack[RefitOptions],
 ) -> FixedPointResult:
@@ -102,6 +104,9 @@ def refit_(
     prepare : callable, optional
         A function that takes a batch of the loader to (x, y), as it is done before the flow in
         training: scaling, dequantization, picking entries of a dict. Gradients are off in it.
+    max_batches : int, optional
+        How many batches of ``loader`` to read in a pass, in each process; by default all of them,
+        which for an endless stream never ends. Every class needs a sample among them.
     progress : bool
         Show progress bars (in the first process).
     {options}
@@ -140,6 +145,7 @@ def refit_(
         flows = [flow_of(model), *(flow_of(other, "copies") for other in copies)]
         check_loader(loader, n_passes=len(flows))
         check_prepare(prepare)
+        batches = limited(loader, max_batches)
         refit = Refit.checked(lam, fit, options, init)
         refit.check_lam()
         accepted = check_accepted(accept)
@@ -149,7 +155,7 @@ def refit_(
     check_alike("model and copies", [_signature(flow) for flow in flows])
     progress = (progress or refit.fit.progress) and is_first()
     gathered = [
-        gather_statistics(flow, loader, device=device, prepare=prepare, progress=progress)
+        gather_statistics(flow, batches, device=device, prepare=prepare, progress=progress)
         for flow in flows
     ]
     weight, fit = lam_apart(None, replace(refit.fit, progress=progress))
@@ -178,6 +184,7 @@ def gather_statistics(
     *,
     device: torch.device | str | None = None,
     prepare: Callable[[Any], Any] | None = None,
+    max_batches: int | None = None,
     progress: bool = False,
 ) -> ClassStatistics:
     """Gather the class statistics of a data set's latents, over all processes.
@@ -187,7 +194,7 @@ def gather_statistics(
 
     Parameters
     ----------
-    model, loader, device, prepare, progress
+    model, loader, device, prepare, max_batches, progress
         As in ``refit_``.
 
     Returns
@@ -217,8 +224,9 @@ def gather_statistics(
         flow = flow_of(model)
         check_loader(loader, n_passes=1)
         check_prepare(prepare)
+        batches = limited(loader, max_batches)
         place = fitted_of(flow).means.device if device is None else torch.device(device)
-        own = own_statistics(flow, loader, place, progress and is_first(), prepare)
+        own = own_statistics(flow, batches, place, progress and is_first(), prepare)
     statistics = combined(own)
     if not bool(statistics.counts.any()):
         raise InvalidInputError(

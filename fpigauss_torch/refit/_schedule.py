@@ -187,7 +187,7 @@ class FixedPointSchedule:
                 raise InvalidInputError(f"options contains the key {name!r}; pass names of options")
             if name == "lam":
                 raise InvalidInputError("options contains 'lam'; pass it to the schedule instead")
-            if name in ("copies", "device", "prepare", "progress"):
+            if name in ("copies", "device", "prepare", "max_batches", "progress"):
                 raise InvalidInputError(f"options contains {name!r}; pass it to step() instead")
         for name in (*_SINGLE, "init"):
             if self.single_iteration and name in options:
@@ -225,13 +225,14 @@ class FixedPointSchedule:
         copies: Sequence[nn.Module] = (),
         device: torch.device | str | None = None,
         prepare: Callable[[Any], Any] | None = None,
+        max_batches: int | None = None,
         progress: bool = False,
     ) -> FixedPointResult | None:
         """Refit if ``epoch`` is due; call this at the start of every epoch.
 
         Parameters
         ----------
-        model, loader, copies, device, prepare, progress
+        model, loader, copies, device, prepare, max_batches, progress
             As in ``refit_``.
         epoch : int
             From 0.
@@ -248,8 +249,9 @@ class FixedPointSchedule:
         """
         if not self.due(epoch):
             return None
-        # what overrides force may be older than this option
-        options = {} if prepare is None else {"prepare": prepare}
+        # what overrides force may be older than these options
+        given: dict[str, Any] = {"prepare": prepare, "max_batches": max_batches}
+        options = {name: value for name, value in given.items() if value is not None}
         return self.force(
             model, loader, epoch, copies=copies, device=device, progress=progress, **options
         )
@@ -263,13 +265,14 @@ class FixedPointSchedule:
         copies: Sequence[nn.Module] = (),
         device: torch.device | str | None = None,
         prepare: Callable[[Any], Any] | None = None,
+        max_batches: int | None = None,
         progress: bool = False,
     ) -> FixedPointResult:
         """Refit as the schedule says for ``epoch``, whether it is due or not.
 
         Parameters
         ----------
-        model, loader, copies, epoch, device, prepare, progress
+        model, loader, copies, epoch, device, prepare, max_batches, progress
             As in ``step``.
 
         Returns
@@ -302,6 +305,7 @@ class FixedPointSchedule:
             copies=copies,
             device=device,
             prepare=prepare,
+            max_batches=max_batches,
             progress=progress,
         )
 

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import itertools
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import torch
 from coupling import Coupling, CouplingCodec, coupling_model
 from helpers import blobs
 from torch.optim.swa_utils import get_ema_avg_fn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from fpigauss import InvalidInputError, Status
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
@@ -415,6 +416,72 @@ def test_an_explicit_prepare_comes_before_that_of_the_module():
         max_epochs=1,
     )
     assert seen == [32, 32, 32, 24]
+
+
+class Endless(IterableDataset):
+    """The rows of ``data()``, over and over, or once."""
+
+    def __init__(self, ends=False):
+        self.ends = ends
+
+    def __iter__(self):
+        rows = list(zip(*data(), strict=True))
+        return iter(rows) if self.ends else itertools.cycle(rows)
+
+
+def rows_read(train=None, given=None, max_batches=None, **options):
+    """Return how many rows the only refit reads."""
+    module, read = module_class(PACKAGES[0])(), []
+    callback = FixedPointCallback(
+        FixedPointSchedule(0.5, [0]),
+        given,
+        prepare=lambda batch: (read.append(len(batch[0])), batch)[1],
+        max_batches=max_batches,
+    )
+    options = {"validated": False, "max_epochs": 1, **options}
+    fitted(PACKAGES[0], callback, module=module, train=train, **options)
+    return sum(read)
+
+
+def test_the_trainers_limits_hold_for_refits():
+    assert rows_read() == 120
+    assert rows_read(limit_train_batches=2) == 64
+    assert rows_read(limit_train_batches=0.5) == 64
+    assert rows_read(DataLoader(Endless(), 32), limit_train_batches=3) == 96
+    # the limits are those of the trainer's loader, not of another one
+    assert rows_read(given=loader(), limit_train_batches=2) == 120
+    assert rows_read(max_batches=3) == 96
+    assert rows_read(given=loader(), max_batches=3) == 96
+    assert rows_read(DataLoader(Endless(), 32), limit_train_batches=1, max_batches=4) == 128
+
+
+def test_a_trial_run_reads_all_that_there_is():
+    assert rows_read(fast_dev_run=True) == 120
+    assert rows_read(DataLoader(Endless(), 60), fast_dev_run=2) == 120
+
+
+def test_a_limit_that_leaves_out_a_class_is_named():
+    x, y = data()
+    order = y.argsort()
+    sorted_rows = DataLoader(TensorDataset(x[order], y[order]), 30)
+    with pytest.raises(InvalidInputError, match="no sample of class") as caught:
+        rows_read(sorted_rows, limit_train_batches=1)
+    assert "lets this refit read 1 batches" in caught.value.__notes__[-1]
+    with pytest.raises(InvalidInputError, match="no sample of class") as caught:
+        rows_read(sorted_rows, max_batches=1)
+    assert not getattr(caught.value, "__notes__", [])
+
+
+def test_a_stream_without_limits_is_warned_about():
+    stream = DataLoader(Endless(ends=True), 32)
+    with pytest.warns(UserWarning, match=r"^loader reads a Endless without .*max_batches="):
+        assert rows_read(stream) == 120
+
+
+@pytest.mark.parametrize("limit", [0, 0.5])
+def test_refuses_limits_that_are_no_number_of_batches(limit):
+    with pytest.raises(InvalidInputError, match=r"^max_batches is .*; pass an integer >= 1"):
+        FixedPointCallback(FixedPointSchedule(0.5), max_batches=limit)
 
 
 def test_warms_up_and_uses_the_trainers_loader_and_other_attributes():

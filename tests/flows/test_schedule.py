@@ -400,6 +400,15 @@ def test_batches_are_prepared_for_the_warm_up_too(method):
     assert torch.equal(model.gaussians.means, expected.gaussians.means)
 
 
+@pytest.mark.parametrize("method", ["step", "force"])
+def test_reads_no_more_batches_than_asked_for(method):
+    expected, model = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    schedule = FixedPointSchedule(0.5, [0])
+    getattr(schedule, method)(expected, batches()[:2], 0)
+    getattr(schedule, method)(model, batches(), 0, max_batches=2)
+    assert torch.equal(model.gaussians.means, expected.gaussians.means)
+
+
 def test_is_a_value():
     schedule = FixedPointSchedule(0.5, [1, 0], fit=FixedPoint(alpha=2.0))
     assert schedule == FixedPointSchedule(0.5, (0, 1), fit=FixedPoint(alpha=2.0))
