@@ -1,18 +1,37 @@
 """What a refit needs of a model and of a loader, checked before any work."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+import itertools
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import IterableDataset
 
 from fpigauss import InvalidInputError
+from fpigauss.interface import check_positive_integer, warn_user
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 
-__all__ = ["check_initialized", "check_loader", "coincide", "fitted_of", "flow_of"]
+__all__ = [
+    "Prepare",
+    "check_initialized",
+    "check_loader",
+    "check_prepare",
+    "coincide",
+    "fitted_of",
+    "flow_of",
+    "limited",
+]
+
+#: Data sets that were warned about, by their id: not all of them can be hashed.
+_WARNED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+#: What turns a loader's batch into (x, y).
+Prepare: TypeAlias = Callable[[Any], Any]
 
 
 def flow_of(model: Any, name: str = "model") -> ClassFlow:
@@ -74,3 +93,50 @@ def check_loader(loader: Any, n_passes: int) -> None:
             f"loader is a {type(loader).__name__}, which can be iterated over only once, and "
             "copies and warm_up need passes of their own; pass a DataLoader or a list"
         )
+
+
+def check_prepare(prepare: Any) -> None:
+    """Raise an error unless ``prepare`` is a function, or None."""
+    if not (prepare is None or callable(prepare)):
+        raise InvalidInputError(
+            f"prepare is a {type(prepare).__name__}; pass a function batch -> (x, y)"
+        )
+
+
+def limited(loader: Iterable[Any], max_batches: int | None) -> Iterable[Any]:
+    """Return the first batches of a loader; without a limit, warn of one that may have no end."""
+    if max_batches is not None:
+        return _First(loader, check_positive_integer(max_batches, "max_batches"))
+    dataset = getattr(loader, "dataset", None)
+    unsized = isinstance(dataset, IterableDataset) and _length(loader) is None
+    if unsized and _WARNED.get(id(dataset)) is not dataset:
+        _WARNED[id(dataset)] = dataset
+        warn_user(
+            f"loader reads a {type(dataset).__name__} without a length to its end; if it has none, "
+            "the refit does not return: pass max_batches=, more than there are to read all of them",
+            UserWarning,
+        )
+    return loader
+
+
+class _First:
+    """The first batches of a loader."""
+
+    def __init__(self, loader: Iterable[Any], n_batches: int) -> None:
+        self.loader = loader
+        self.n_batches = n_batches
+
+    def __len__(self) -> int:
+        length = _length(self.loader)
+        return self.n_batches if length is None else min(length, self.n_batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(self.loader, self.n_batches)
+
+
+def _length(loader: Any) -> int | None:
+    """Return how many batches there are, or None if the loader does not know."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None

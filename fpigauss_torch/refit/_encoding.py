@@ -13,7 +13,7 @@ from fpigauss import ClassStatistics, InvalidInputError
 from fpigauss.interface import progress_bar
 from fpigauss_torch._support import evaluating, hard_labels
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.refit._checks import fitted_of
+from fpigauss_torch.refit._checks import Prepare, fitted_of
 
 __all__ = ["own_statistics", "unlike_training", "unpacked"]
 
@@ -33,7 +33,11 @@ class _Encoded(NamedTuple):
 
 
 def own_statistics(
-    flow: ClassFlow, loader: Iterable[Any], device: torch.device, progress: bool
+    flow: ClassFlow,
+    loader: Iterable[Any],
+    device: torch.device,
+    progress: bool,
+    prepare: Prepare | None = None,
 ) -> ClassStatistics:
     """Gather the statistics of this process's samples; zeros if it has none.
 
@@ -49,7 +53,7 @@ def own_statistics(
         try:
             for place, batch in enumerate(batches):
                 try:
-                    held.append(_encoded(flow, place, batch, device))
+                    held.append(_encoded(flow, place, batch, device, prepare))
                 except InvalidInputError as error:
                     raise InvalidInputError(f"batch {place}: {error}") from error
                 n_held += held[-1].z.numel()
@@ -65,10 +69,12 @@ def own_statistics(
             raise
 
 
-def _encoded(flow: ClassFlow, place: int, batch: Any, device: torch.device) -> _Encoded:
+def _encoded(
+    flow: ClassFlow, place: int, batch: Any, device: torch.device, prepare: Prepare | None
+) -> _Encoded:
     """Encode a batch to latents of the Gaussians' dtype."""
     gaussians = fitted_of(flow)
-    x, y = unpacked(batch)
+    x, y = unpacked(batch, prepare)
     y, _ = hard_labels(
         y, gaussians.n_classes, device=torch.device("cpu"), rows=len(x), unlabeled=True, name="y"
     )
@@ -81,13 +87,18 @@ def _encoded(flow: ClassFlow, place: int, batch: Any, device: torch.device) -> _
     return _Encoded(place, rows, y[rows], z.detach().to(gaussians.means))
 
 
-def unpacked(batch: Any) -> tuple[Tensor, Any]:
-    """Take a batch apart into samples and labels."""
+def unpacked(batch: Any, prepare: Prepare | None = None) -> tuple[Tensor, Any]:
+    """Take a batch apart into samples and labels, by ``prepare`` if there is one."""
+    if prepare is not None:
+        batch = prepare(batch)
     if not isinstance(batch, tuple | list) or len(batch) != 2:
+        kind = type(batch).__name__
+        size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+        if prepare is not None:
+            raise InvalidInputError(f"prepare returns a {kind}{size} here; return (x, y)")
         raise InvalidInputError(
-            f"loader yields a {type(batch).__name__} here"
-            + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
-            + "; wrap it in an object whose __iter__ yields (x, y), or pass a list of them"
+            f"loader yields a {kind} here{size}; pass prepare=, a function that takes such a batch "
+            "to (x, y), or a loader that yields (x, y)"
         )
     x, y = batch
     if not isinstance(x, Tensor) or x.ndim == 0:

@@ -1,7 +1,7 @@
 """Refits of a flow's class Gaussians to the latents of a data set, batch by batch."""
 
 import copy
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -28,8 +28,10 @@ from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.refit._checks import (
     check_initialized,
     check_loader,
+    check_prepare,
     fitted_of,
     flow_of,
+    limited,
 )
 from fpigauss_torch.refit._distributed import (
     check_alike,
@@ -54,6 +56,8 @@ def refit_(
     accept: Collection[str] = ACCEPTED,
     copies: Sequence[nn.Module] = (),
     device: torch.device | str | None = None,
+    prepare: Callable[[Any], Any] | None = None,
+    max_batches: int | None = None,
     progress: bool = False,
     **options: Unpack[RefitOptions],
 ) -> FixedPointResult:
@@ -78,8 +82,8 @@ def refit_(
         A flow with ``LatentGaussians``; bare, or wrapped in DistributedDataParallel, AveragedModel
         or ``torch.compile``.
     loader : iterable of (x, y)
-        Batches: x (N, ...) tensors; y (N,) integers 0..K-1, or -1 for rows to leave out.
-        Use them without augmentation, or with the one used in training.
+        Batches, or what ``prepare`` turns into such: x (N, ...) tensors; y (N,) integers 0..K-1, or
+        -1 for rows to leave out. Use them without augmentation, or with the one used in training.
     lam : float
         The weight of the repulsion, >= 0; here or in ``fit``.
     fit : FixedPoint, optional
@@ -97,6 +101,12 @@ def refit_(
         evaluated or saved.
     device : torch.device or str, optional
         The device that batches are moved to; by default the one of the Gaussians.
+    prepare : callable, optional
+        A function that takes a batch of the loader to (x, y), as it is done before the flow in
+        training: scaling, dequantization, picking entries of a dict. Gradients are off in it.
+    max_batches : int, optional
+        How many batches of ``loader`` to read in a pass, in each process; by default all of them,
+        which for an endless stream never ends. Every class needs a sample among them.
     progress : bool
         Show progress bars (in the first process).
     {options}
@@ -134,6 +144,8 @@ def refit_(
             raise InvalidInputError("copies is one module; pass a sequence, copies=[module]")
         flows = [flow_of(model), *(flow_of(other, "copies") for other in copies)]
         check_loader(loader, n_passes=len(flows))
+        check_prepare(prepare)
+        batches = limited(loader, max_batches)
         refit = Refit.checked(lam, fit, options, init)
         refit.check_lam()
         accepted = check_accepted(accept)
@@ -142,7 +154,10 @@ def refit_(
             check_initialized(flow)
     check_alike("model and copies", [_signature(flow) for flow in flows])
     progress = (progress or refit.fit.progress) and is_first()
-    gathered = [gather_statistics(flow, loader, device=device, progress=progress) for flow in flows]
+    gathered = [
+        gather_statistics(flow, batches, device=device, prepare=prepare, progress=progress)
+        for flow in flows
+    ]
     weight, fit = lam_apart(None, replace(refit.fit, progress=progress))
     with raised_together(), unlike_training():
         # nothing is replaced before all of them are accepted
@@ -168,6 +183,8 @@ def gather_statistics(
     loader: Iterable[Any],
     *,
     device: torch.device | str | None = None,
+    prepare: Callable[[Any], Any] | None = None,
+    max_batches: int | None = None,
     progress: bool = False,
 ) -> ClassStatistics:
     """Gather the class statistics of a data set's latents, over all processes.
@@ -177,7 +194,7 @@ def gather_statistics(
 
     Parameters
     ----------
-    model, loader, device, progress
+    model, loader, device, prepare, max_batches, progress
         As in ``refit_``.
 
     Returns
@@ -206,8 +223,10 @@ def gather_statistics(
     with raised_together():
         flow = flow_of(model)
         check_loader(loader, n_passes=1)
+        check_prepare(prepare)
+        batches = limited(loader, max_batches)
         place = fitted_of(flow).means.device if device is None else torch.device(device)
-        own = own_statistics(flow, loader, place, progress and is_first())
+        own = own_statistics(flow, batches, place, progress and is_first(), prepare)
     statistics = combined(own)
     if not bool(statistics.counts.any()):
         raise InvalidInputError(

@@ -23,7 +23,7 @@ from fpigauss_torch._support import (
 )
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
-from fpigauss_torch.refit._checks import check_loader, fitted_of, flow_of
+from fpigauss_torch.refit._checks import check_loader, check_prepare, fitted_of, flow_of
 from fpigauss_torch.refit._distributed import raised_together, take_over_first
 from fpigauss_torch.refit._encoding import unlike_training, unpacked
 from fpigauss_torch.refit._refit import refit_
@@ -187,7 +187,7 @@ class FixedPointSchedule:
                 raise InvalidInputError(f"options contains the key {name!r}; pass names of options")
             if name == "lam":
                 raise InvalidInputError("options contains 'lam'; pass it to the schedule instead")
-            if name in ("copies", "device", "progress"):
+            if name in ("copies", "device", "prepare", "max_batches", "progress"):
                 raise InvalidInputError(f"options contains {name!r}; pass it to step() instead")
         for name in (*_SINGLE, "init"):
             if self.single_iteration and name in options:
@@ -224,13 +224,15 @@ class FixedPointSchedule:
         *,
         copies: Sequence[nn.Module] = (),
         device: torch.device | str | None = None,
+        prepare: Callable[[Any], Any] | None = None,
+        max_batches: int | None = None,
         progress: bool = False,
     ) -> FixedPointResult | None:
         """Refit if ``epoch`` is due; call this at the start of every epoch.
 
         Parameters
         ----------
-        model, loader, copies, device, progress
+        model, loader, copies, device, prepare, max_batches, progress
             As in ``refit_``.
         epoch : int
             From 0.
@@ -247,7 +249,12 @@ class FixedPointSchedule:
         """
         if not self.due(epoch):
             return None
-        return self.force(model, loader, epoch, copies=copies, device=device, progress=progress)
+        # what overrides force may be older than these options
+        given: dict[str, Any] = {"prepare": prepare, "max_batches": max_batches}
+        options = {name: value for name, value in given.items() if value is not None}
+        return self.force(
+            model, loader, epoch, copies=copies, device=device, progress=progress, **options
+        )
 
     def force(
         self,
@@ -257,13 +264,15 @@ class FixedPointSchedule:
         *,
         copies: Sequence[nn.Module] = (),
         device: torch.device | str | None = None,
+        prepare: Callable[[Any], Any] | None = None,
+        max_batches: int | None = None,
         progress: bool = False,
     ) -> FixedPointResult:
         """Refit as the schedule says for ``epoch``, whether it is due or not.
 
         Parameters
         ----------
-        model, loader, copies, epoch, device, progress
+        model, loader, copies, epoch, device, prepare, max_batches, progress
             As in ``step``.
 
         Returns
@@ -284,7 +293,7 @@ class FixedPointSchedule:
             Refit.checked(None, fit, {}).of(gaussians.family)
             warms_up = self.warm_up > 0 and gaussians.coincide
             if warms_up:
-                _warm_up(flow, loader, self.warm_up, device)
+                _warm_up(flow, loader, self.warm_up, device, prepare)
         if warms_up:
             take_over_first(flow)  # each process has initialized its layers with its own batches
         return refit_(
@@ -295,6 +304,8 @@ class FixedPointSchedule:
             accept=self.accept,
             copies=copies,
             device=device,
+            prepare=prepare,
+            max_batches=max_batches,
             progress=progress,
         )
 
@@ -371,14 +382,19 @@ def _as_epochs(epochs: Any) -> tuple[int, ...]:
 
 
 def _warm_up(
-    flow: ClassFlow, loader: Iterable[Any], n_batches: int, device: torch.device | str | None
+    flow: ClassFlow,
+    loader: Iterable[Any],
+    n_batches: int,
+    device: torch.device | str | None,
+    prepare: Callable[[Any], Any] | None,
 ) -> None:
     """Encode batches in train mode; parts that are in eval mode within a training model stay so."""
     check_loader(loader, n_passes=2)
+    check_prepare(prepare)
     place = fitted_of(flow).means.device if device is None else device
     with unlike_training(), modes_restored(flow):
         if not flow.training:
             flow.train()
         for batch in itertools.islice(loader, n_batches):
-            x, _ = unpacked(batch)
+            x, _ = unpacked(batch, prepare)
             flow.encode(x.to(place))

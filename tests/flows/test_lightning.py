@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import itertools
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import torch
 from coupling import Coupling, CouplingCodec, coupling_model
 from helpers import blobs
 from torch.optim.swa_utils import get_ema_avg_fn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from fpigauss import InvalidInputError, Status
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
@@ -78,7 +79,15 @@ def module_class(package):
 
 
 def fitted(
-    package, callback, *, validated=True, module=None, max_epochs=2, ckpt_path=None, **options
+    package,
+    callback,
+    *,
+    validated=True,
+    module=None,
+    max_epochs=2,
+    ckpt_path=None,
+    train=None,
+    **options,
 ):
     """Return a trainer and its module after training."""
     module = module_class(package)() if module is None else module
@@ -92,7 +101,8 @@ def fitted(
         **{"enable_checkpointing": False, **options},
         callbacks=callback,
     )
-    trainer.fit(module, loader(shuffle=True), loader(seed=1), ckpt_path=ckpt_path)
+    train = loader(shuffle=True) if train is None else train
+    trainer.fit(module, train, loader(seed=1), ckpt_path=ckpt_path)
     return trainer, module
 
 
@@ -156,7 +166,8 @@ def test_does_not_refit_within_an_epoch_that_is_validated_often():
     callback = FixedPointCallback(FixedPointSchedule(0.5, range(5)), loader())
     _, module = fitted(PACKAGES[0], callback, val_check_interval=1, num_sanity_val_steps=0)
     assert [epoch for epoch, _ in distinct(module.trained)] == [0, 1]
-    assert [epoch for epoch, _ in distinct(module.validated)] == [0, 0, 1, 1]
+    # twice in epoch 0: with its own Gaussians, and at its end with those of epoch 1
+    assert [epoch for epoch, _ in distinct(module.validated)] == [0, 0, 1]
 
 
 def test_a_validation_on_its_own_refits_nothing():
@@ -179,7 +190,7 @@ def test_the_sanity_check_of_a_second_run_refits_nothing():
     trainer, _ = fitted(PACKAGES[0], callback, module=module)
     trainer.fit_loop.max_epochs = 3
     trainer.fit(module, loader(), loader(seed=1))
-    assert refits == [(epoch, False) for epoch in range(4)]
+    assert refits == [(epoch, False) for epoch in range(3)]
 
 
 def test_a_checkpoint_has_the_gaussians_that_its_metric_is_of(tmp_path):
@@ -202,13 +213,275 @@ def test_a_checkpoint_has_the_gaussians_that_its_metric_is_of(tmp_path):
 
 def test_a_run_that_goes_on_does_not_refit_again(tmp_path):
     schedule = FixedPointSchedule(0.5, (0, 1))
-    trainer, module = fitted(PACKAGES[0], FixedPointCallback(schedule), max_epochs=1)
-    trainer.save_checkpoint(tmp_path / "run.ckpt")
+
+    class Saving(Callback):
+        def on_train_epoch_end(self, trainer, _):
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}.ckpt")
+
+    _, module = fitted(PACKAGES[0], [FixedPointCallback(schedule), Saving()])
     callback, again = FixedPointCallback(schedule), module_class(PACKAGES[0])()
-    fitted(PACKAGES[0], callback, module=again, ckpt_path=tmp_path / "run.ckpt")
+    fitted(PACKAGES[0], callback, module=again, ckpt_path=tmp_path / "0.ckpt")
     assert [epoch for epoch, _ in distinct(again.trained)] == [1]
     assert callback.result is None
     assert torch.equal(again.model.gaussians.means, module.model.gaussians.means)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_callback_that_is_used_again_refits_again(package, validated):
+    callback = FixedPointCallback(FixedPointSchedule(0.5, (0, 1)), loader())
+    first, second = (fitted(package, callback, validated=validated)[1] for _ in range(2))
+    assert second.flow.gaussians.n_swaps == first.flow.gaussians.n_swaps == 2
+    assert callback.result is not None
+
+
+def test_a_callback_that_is_used_again_takes_its_state_from_the_checkpoint(tmp_path):
+    schedule = FixedPointSchedule(0.5, (0, 1, 2))
+    callback = FixedPointCallback(schedule)
+    trainer, _ = fitted(PACKAGES[0], callback, max_epochs=2, validated=False)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    fitted(PACKAGES[0], callback, max_epochs=3, validated=False)
+    again = module_class(PACKAGES[0])()
+    _, again = fitted(
+        PACKAGES[0],
+        callback,
+        module=again,
+        max_epochs=3,
+        validated=False,
+        ckpt_path=tmp_path / "run.ckpt",
+    )
+    assert [epoch for epoch, _ in distinct(again.trained)] == [2]
+    assert callback.result is not None  # that of epoch 2
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_epochs": 2}, {"max_epochs": -1, "max_steps": 8}, {"max_epochs": 9, "max_steps": 5}],
+    ids=["epochs", "steps", "steps within an epoch"],
+)
+def test_validation_does_not_change_the_result(package, limits):
+    def final(validated):
+        callback = FixedPointCallback(FixedPointSchedule(0.5, range(9)), loader())
+        # the sanity check, if any, draws random numbers that shuffle the training data
+        torch.manual_seed(0)
+        return fitted(package, callback, validated=validated, num_sanity_val_steps=0, **limits)[1]
+
+    alone, validated = final(False), final(True)
+    assert validated.flow.gaussians.n_swaps == alone.flow.gaussians.n_swaps == 2
+    assert len(validated.trained) == len(alone.trained)
+
+
+def test_a_stop_that_was_asked_for_in_training_is_followed_by_no_refit():
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.current_epoch >= 1
+
+    callback = FixedPointCallback(FixedPointSchedule(0.5, range(9)), loader())
+    _, module = fitted(PACKAGES[0], [callback, Stop()], max_epochs=9)
+    assert module.flow.gaussians.n_swaps == 2
+    callback = FixedPointCallback(FixedPointSchedule(0.5, range(9)), loader())
+    _, module = fitted(PACKAGES[0], [callback, Stop()], max_epochs=9, min_epochs=3)
+    assert module.flow.gaussians.n_swaps == 3
+
+
+class Pair(module_class(PACKAGES[0])):
+    """Two flows that are trained together."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = coupling_model(N_CLASSES, DIM)
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + self.other(*batch).mean()
+
+
+def test_callbacks_of_two_flows_keep_their_states_apart(tmp_path):
+    def pair():
+        return [
+            FixedPointCallback(FixedPointSchedule(0.5, (0, 1))),
+            FixedPointCallback(FixedPointSchedule(0.5, [0]), attribute="other"),
+        ]
+
+    trainer, module = fitted(PACKAGES[0], pair(), module=Pair(), max_epochs=1)
+    assert module.model.gaussians.n_swaps == module.other.gaussians.n_swaps == 1
+    trainer, module = fitted(PACKAGES[0], pair(), module=Pair(), max_epochs=2)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    callbacks = pair()
+    fitted(PACKAGES[0], callbacks, module=Pair(), max_epochs=2, ckpt_path=tmp_path / "run.ckpt")
+    assert [callback.state_dict() for callback in callbacks] == [{"latest": 1}, {"latest": 0}]
+
+
+@pytest.mark.parametrize("epochs", [(0, 1), lambda epoch: epoch < 2])
+def test_the_key_of_the_state_is_the_same_in_every_process(epochs):
+    callback = FixedPointCallback(FixedPointSchedule(0.5, epochs))
+    assert "0x" not in callback.state_key
+    assert callback.state_key == FixedPointCallback(FixedPointSchedule(0.7, epochs)).state_key
+
+
+def test_states_of_former_checkpoints_are_loaded(tmp_path):
+    schedule = FixedPointSchedule(0.5, range(9))
+    trainer, _ = fitted(PACKAGES[0], FixedPointCallback(schedule), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    saved = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    saved["callbacks"] = {"FixedPointCallback": {"latest": 1}}
+    torch.save(saved, tmp_path / "run.ckpt")
+    callback = FixedPointCallback(schedule)
+    with pytest.warns(UserWarning, match="callbacks used to create the checkpoint"):
+        fitted(PACKAGES[0], callback, ckpt_path=tmp_path / "run.ckpt")
+    assert callback.result is None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("given", [False, True], ids=["the trainer's", "given"])
+def test_persistent_workers_train_in_every_epoch(package, given):
+    class Ours(DataLoader):
+        """A subclass, which refits keep."""
+
+    def run(persistent):
+        torch.manual_seed(0)
+        module = module_class(package)()
+        batches = Ours(
+            TensorDataset(*data()), 32, shuffle=True, num_workers=1, persistent_workers=persistent
+        )
+        callback = FixedPointCallback(FixedPointSchedule(0.5), batches if given else None)
+        fitted(package, callback, module=module, validated=False, max_epochs=3, train=batches)
+        assert batches.persistent_workers is persistent
+        return module
+
+    alone, persistent = run(False), run(True)
+    assert [epoch for epoch, _ in persistent.trained] == [0] * 4 + [1] * 4 + [2] * 4
+    assert persistent.flow.gaussians.n_swaps == alone.flow.gaussians.n_swaps == 2
+
+
+class Scaled(module_class(PACKAGES[0])):
+    """A flow whose module scales what is loaded, as dicts, by a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(8.0))
+
+    def scaled(self, batch):
+        assert batch["x"].device == self.scale.device
+        return batch["x"] / self.scale, batch["y"]
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(self.scaled(batch), batch_idx)
+
+
+class Remembering(Scaled):
+    def prepare_refit_batch(self, batch):
+        return self.scaled(batch)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+@pytest.mark.parametrize("own", [False, True], ids=["passed", "the module's own"])
+def test_batches_are_prepared_as_the_training_step_does(own, precision):
+    x, y = data()
+    rows = [{"x": 8 * sample, "y": label} for sample, label in zip(x, y, strict=True)]
+    module = Remembering() if own else Scaled()
+    callback = FixedPointCallback(
+        FixedPointSchedule(0.5, [0], warm_up=1), prepare=None if own else module.scaled
+    )
+    options = {"validated": False, "max_epochs": 1, "precision": precision}
+    fitted(PACKAGES[0], callback, module=module, train=DataLoader(rows, 32), **options)
+    plain = FixedPointCallback(FixedPointSchedule(0.5, [0], warm_up=1))
+    _, expected = fitted(PACKAGES[0], plain, train=loader(), **options)
+    # powers of two scale without rounding
+    assert torch.equal(module.flow.gaussians.means, expected.flow.gaussians.means)
+
+
+def test_an_explicit_prepare_comes_before_that_of_the_module():
+    seen = []
+
+    class Other(Scaled):
+        def prepare_refit_batch(self, batch):
+            raise AssertionError("prepare= was passed")
+
+    module = Other()
+
+    def prepare(batch):
+        seen.append(len(batch["y"]))
+        return module.scaled(batch)
+
+    x, y = data()
+    rows = [{"x": sample, "y": label} for sample, label in zip(x, y, strict=True)]
+    callback = FixedPointCallback(FixedPointSchedule(0.5, [0]), prepare=prepare)
+    fitted(
+        PACKAGES[0],
+        callback,
+        module=module,
+        train=DataLoader(rows, 32),
+        validated=False,
+        max_epochs=1,
+    )
+    assert seen == [32, 32, 32, 24]
+
+
+class Endless(IterableDataset):
+    """The rows of ``data()``, over and over, or once."""
+
+    def __init__(self, ends=False):
+        self.ends = ends
+
+    def __iter__(self):
+        rows = list(zip(*data(), strict=True))
+        return iter(rows) if self.ends else itertools.cycle(rows)
+
+
+def rows_read(train=None, given=None, max_batches=None, **options):
+    """Return how many rows the only refit reads."""
+    module, read = module_class(PACKAGES[0])(), []
+    callback = FixedPointCallback(
+        FixedPointSchedule(0.5, [0]),
+        given,
+        prepare=lambda batch: (read.append(len(batch[0])), batch)[1],
+        max_batches=max_batches,
+    )
+    options = {"validated": False, "max_epochs": 1, **options}
+    fitted(PACKAGES[0], callback, module=module, train=train, **options)
+    return sum(read)
+
+
+def test_the_trainers_limits_hold_for_refits():
+    assert rows_read() == 120
+    assert rows_read(limit_train_batches=2) == 64
+    assert rows_read(limit_train_batches=0.5) == 64
+    assert rows_read(DataLoader(Endless(), 32), limit_train_batches=3) == 96
+    # the limits are those of the trainer's loader, not of another one
+    assert rows_read(given=loader(), limit_train_batches=2) == 120
+    assert rows_read(max_batches=3) == 96
+    assert rows_read(given=loader(), max_batches=3) == 96
+    assert rows_read(DataLoader(Endless(), 32), limit_train_batches=1, max_batches=4) == 128
+
+
+def test_a_trial_run_reads_all_that_there_is():
+    assert rows_read(fast_dev_run=True) == 120
+    assert rows_read(DataLoader(Endless(), 60), fast_dev_run=2) == 120
+
+
+def test_a_limit_that_leaves_out_a_class_is_named():
+    x, y = data()
+    order = y.argsort()
+    sorted_rows = DataLoader(TensorDataset(x[order], y[order]), 30)
+    with pytest.raises(InvalidInputError, match="no sample of class") as caught:
+        rows_read(sorted_rows, limit_train_batches=1)
+    assert "lets this refit read 1 batches" in caught.value.__notes__[-1]
+    with pytest.raises(InvalidInputError, match="no sample of class") as caught:
+        rows_read(sorted_rows, max_batches=1)
+    assert not getattr(caught.value, "__notes__", [])
+
+
+def test_a_stream_without_limits_is_warned_about():
+    stream = DataLoader(Endless(ends=True), 32)
+    with pytest.warns(UserWarning, match=r"^loader reads a Endless without .*max_batches="):
+        assert rows_read(stream) == 120
+
+
+@pytest.mark.parametrize("limit", [0, 0.5])
+def test_refuses_limits_that_are_no_number_of_batches(limit):
+    with pytest.raises(InvalidInputError, match=r"^max_batches is .*; pass an integer >= 1"):
+        FixedPointCallback(FixedPointSchedule(0.5), max_batches=limit)
 
 
 def test_warms_up_and_uses_the_trainers_loader_and_other_attributes():
@@ -276,8 +549,9 @@ def test_averaged_weights_are_validated_with_gaussians_of_their_own(use_buffers,
         loader(),
         copies=(lambda trainer, module: [averaging._average_model]) if refits_copies else (),
     )
-    fitted(PACKAGES[0], [callback, averaging, compared])
-    assert compared.own == [refits_copies] * 2
+    fitted(PACKAGES[0], [callback, averaging, compared], max_epochs=3)
+    # the last epoch ends without a refit, since none trains with it
+    assert compared.own == [refits_copies] * 2 + [False]
 
 
 @averages
@@ -322,6 +596,11 @@ def test_a_schedule_that_overrides_force_under_its_former_name_is_called():
 def test_refuses_what_is_no_schedule():
     with pytest.raises(InvalidInputError, match=r"^schedule is a float; pass a FixedPointSchedule"):
         FixedPointCallback(0.5)
+
+
+def test_refuses_to_prepare_by_what_is_no_function():
+    with pytest.raises(InvalidInputError, match=r"^prepare is a str; pass a function batch"):
+        FixedPointCallback(FixedPointSchedule(0.5), prepare="scale")
 
 
 def test_names_an_attribute_that_is_missing():

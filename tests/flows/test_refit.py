@@ -2,7 +2,9 @@
 
 import copy
 import inspect
+import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from coupling import Coupling, CouplingCodec, coupling_model
 from helpers import FAMILIES, FAMILY_IDS, blobs
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from fpigauss import (
     ClassStatistics,
@@ -104,6 +106,107 @@ def test_rows_without_a_label_are_left_out():
     refit_(some, batches(x, torch.where(kept, y, -1)), 0.5)
     refit_(only, batches(x[kept], y[kept]), 0.5)
     torch.testing.assert_close(some.gaussians.means, only.gaussians.means, rtol=0, atol=1e-5)
+
+
+PREPARED = {
+    "scaled": (lambda x, y: (5 * x + 3, y), lambda batch: ((batch[0] - 3) / 5, batch[1])),
+    "dict": (lambda x, y: {"image": x, "label": y}, lambda batch: (batch["image"], batch["label"])),
+    "triple": (lambda x, y: (x, y, 0), lambda batch: batch[:2]),
+    "list": (lambda x, y: [None, y, x], lambda batch: [batch[2], batch[1]]),
+}
+
+
+@pytest.mark.parametrize("kind", PREPARED)
+def test_batches_are_prepared(kind):
+    make, prepare = PREPARED[kind]
+    plain, raw = batches(*data()), [make(*batch) for batch in batches(*data())]
+    expected, model = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    averaged = AveragedModel(model)
+    refit_(expected, plain, 1.0)
+    refit_(model, raw, 1.0, prepare=prepare, copies=[averaged])
+    ours = gather_statistics(model, raw, prepare=prepare)
+    theirs = gather_statistics(expected, plain)
+    # scaling and its inverse round in float32
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(ours.means, theirs.means, **close)
+    for refitted in (model, averaged.module):
+        torch.testing.assert_close(refitted.gaussians.means, expected.gaussians.means, **close)
+
+
+def test_what_is_prepared_must_be_a_pair():
+    model = coupling_model(N_CLASSES, DIM)
+    with pytest.raises(InvalidInputError, match=r"^batch 0: prepare returns a Tensor here; return"):
+        refit_(model, batches(*data()), 1.0, prepare=lambda batch: batch[0])
+    with pytest.raises(InvalidInputError, match=r"^batch 0: loader yields a dict here; pass prep"):
+        refit_(model, [{"image": X, "label": Y}], 1.0)
+    for call in (gather_statistics, partial(refit_, lam=1.0)):
+        with pytest.raises(InvalidInputError, match=r"^prepare is a str; pass a function batch"):
+            call(model, batches(*data()), prepare="scale")
+
+
+class Endless(IterableDataset):
+    """The rows of ``data()``, over and over."""
+
+    __hash__ = None
+
+    def __init__(self, ends=False):
+        self.ends = ends
+
+    def __iter__(self):
+        rows = list(zip(*data(), strict=True))
+        return iter(rows) if self.ends else itertools.cycle(rows)
+
+
+def test_reads_no_more_batches_than_asked_for():
+    def counted():
+        for batch in batches(*data()):
+            seen.append(batch)
+            yield batch
+
+    seen = []
+    model, expected = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    refit_(model, counted(), 1.0, max_batches=2)
+    refit_(expected, batches(*data())[:2], 1.0)
+    assert len(seen) == 2
+    assert_same(buffers_of(expected), buffers_of(model))
+    counts = gather_statistics(model, batches(*data()), max_batches=1).counts
+    assert float(counts.sum()) == 32
+    assert float(gather_statistics(model, batches(*data()), max_batches=9).counts.sum()) == 120
+
+
+def test_endless_streams_are_read_as_far_as_asked_for():
+    model = coupling_model(N_CLASSES, DIM)
+    averaged = AveragedModel(model)
+    # without a warning, which would be an error here
+    refit_(model, DataLoader(Endless(), 40), 1.0, max_batches=3, copies=[averaged])
+    expected = gather_statistics(model, batches(*data(), size=40))
+    ours = gather_statistics(averaged, DataLoader(Endless(), 40), max_batches=3)
+    torch.testing.assert_close(ours.means, expected.means)
+
+
+def test_streams_of_unknown_length_are_warned_about_once():
+    model = coupling_model(N_CLASSES, DIM)
+    stream = DataLoader(Endless(ends=True), 32)
+    with pytest.warns(UserWarning, match=r"^loader reads a Endless without .*max_batches=") as seen:
+        refit_(model, stream, 1.0, copies=[AveragedModel(model)])
+    assert len(seen) == 1
+    refit_(model, stream, 1.0)
+    with pytest.warns(UserWarning, match=r"^loader reads a Endless without "):
+        gather_statistics(model, DataLoader(Endless(ends=True), 32))
+
+
+def test_the_bar_ends_where_the_batches_do(capsys):
+    model = coupling_model(N_CLASSES, DIM)
+    gather_statistics(model, batches(*data()), max_batches=2, progress=True)
+    assert "2/2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", [0, 1.5, -1])
+def test_a_limit_is_a_positive_integer(limit):
+    model = coupling_model(N_CLASSES, DIM)
+    for call in (gather_statistics, partial(refit_, lam=1.0)):
+        with pytest.raises(InvalidInputError, match=r"^max_batches is .*; pass an integer >= 1"):
+            call(model, batches(*data()), max_batches=limit)
 
 
 def test_statistics_can_be_kept_and_fitted_at_several_lam():

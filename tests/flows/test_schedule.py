@@ -390,6 +390,25 @@ def test_a_warm_up_needs_a_loader_that_can_be_read_again():
 # -- the value -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("method", ["step", "force"])
+def test_batches_are_prepared_for_the_warm_up_too(method):
+    expected, model = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    schedule = FixedPointSchedule(0.5, [0], warm_up=2)
+    getattr(schedule, method)(expected, batches(), 0)
+    raw = [{"x": x, "y": y} for x, y in batches()]
+    getattr(schedule, method)(model, raw, 0, prepare=lambda batch: (batch["x"], batch["y"]))
+    assert torch.equal(model.gaussians.means, expected.gaussians.means)
+
+
+@pytest.mark.parametrize("method", ["step", "force"])
+def test_reads_no_more_batches_than_asked_for(method):
+    expected, model = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    schedule = FixedPointSchedule(0.5, [0])
+    getattr(schedule, method)(expected, batches()[:2], 0)
+    getattr(schedule, method)(model, batches(), 0, max_batches=2)
+    assert torch.equal(model.gaussians.means, expected.gaussians.means)
+
+
 def test_is_a_value():
     schedule = FixedPointSchedule(0.5, [1, 0], fit=FixedPoint(alpha=2.0))
     assert schedule == FixedPointSchedule(0.5, (0, 1), fit=FixedPoint(alpha=2.0))
