@@ -144,7 +144,7 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Restore the state from a checkpoint of the time when all callbacks had the same key."""
-        states = checkpoint.get("callbacks", {})
+        states = checkpoint.get("callbacks") or {}
         former = states.get(type(self).__qualname__)
         if former is not None and self.state_key not in states:
             self.load_state_dict(former)
