@@ -4,9 +4,10 @@ import copy
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from fpigauss import FixedPointResult, InvalidInputError, Status
@@ -54,10 +55,10 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
     loader : iterable of (x, y), optional
         The data to encode: ideally the training data without augmentation, not shuffled, and
         without dropping rows. By default the trainer's own training loader.
-    copies : sequence of modules, or callable
+    copies : sequence of modules, callable, or "averaged"
         Averaged models, which are refitted to their own latents; or a function of (trainer,
-        module) that returns them. A LightningModule among them must have its flow under the same
-        attribute as the trained one.
+        module) that returns them; or "averaged" for those of the trainer's WeightAveraging. A
+        LightningModule among them must have its flow under the same attribute as the trained one.
     attribute : str
         The attribute of the LightningModule that has its ClassFlow, bare or wrapped; not used if
         the module is a ClassFlow itself.
@@ -94,7 +95,9 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         schedule: FixedPointSchedule,
         loader: Iterable[Any] | None = None,
         *,
-        copies: Sequence[nn.Module] | Callable[[Any, Any], Sequence[nn.Module]] = (),
+        copies: Sequence[nn.Module]
+        | Callable[[Any, Any], Sequence[nn.Module]]
+        | Literal["averaged"] = (),
         attribute: str = "model",
         prepare: Callable[[Any], Any] | None = None,
         max_batches: int | None = None,
@@ -106,6 +109,10 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         if not isinstance(schedule, FixedPointSchedule):
             raise InvalidInputError(
                 f"schedule is a {type(schedule).__name__}; pass a FixedPointSchedule"
+            )
+        if isinstance(copies, str) and copies != "averaged":
+            raise InvalidInputError(
+                f'copies is {copies!r}; pass "averaged", modules, or a function that returns them'
             )
         if not (prepare is None or callable(prepare)):
             raise InvalidInputError(
@@ -137,7 +144,7 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Restore the state from a checkpoint of the time when all callbacks had the same key."""
-        states = checkpoint.get("callbacks", {})
+        states = checkpoint.get("callbacks") or {}
         former = states.get(type(self).__qualname__)
         if former is not None and self.state_key not in states:
             self.load_state_dict(former)
@@ -187,7 +194,7 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
             self._latest = epoch
 
     def _refit(self, trainer: Any, pl_module: Any, epoch: int) -> None:
-        copies = self.copies(trainer, pl_module) if callable(self.copies) else self.copies
+        copies = self._copies_of(trainer, pl_module)
         options: dict[str, Any] = {}  # only those that are asked for: schedules may override force
         prepare = self.prepare
         if prepare is None:
@@ -234,6 +241,23 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
                 "the trainer has several training loaders; pass the one to fit to as loader="
             )
         return loader
+
+    def _copies_of(self, trainer: Any, pl_module: Any) -> Sequence[nn.Module]:
+        if not isinstance(self.copies, str):
+            return self.copies(trainer, pl_module) if callable(self.copies) else self.copies
+        # found by type, since Lightning has no public name for them
+        averaged = [
+            value
+            for callback in trainer.callbacks
+            for value in vars(callback).values()
+            if isinstance(value, AveragedModel)
+        ]
+        if not averaged:
+            raise InvalidInputError(
+                'copies is "averaged", and no callback of the trainer has an AveragedModel; add a '
+                "WeightAveraging, or pass the models"
+            )
+        return averaged
 
     def _limit_of(self, trainer: Any) -> int | None:
         """Return how many batches to read, or None for all of them."""

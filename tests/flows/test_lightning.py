@@ -547,11 +547,35 @@ def test_averaged_weights_are_validated_with_gaussians_of_their_own(use_buffers,
     callback = FixedPointCallback(
         FixedPointSchedule(0.5, range(3)),
         loader(),
-        copies=(lambda trainer, module: [averaging._average_model]) if refits_copies else (),
+        copies="averaged" if refits_copies else (),
     )
     fitted(PACKAGES[0], [callback, averaging, compared], max_epochs=3)
     # the last epoch ends without a refit, since none trains with it
     assert compared.own == [refits_copies] * 2 + [False]
+
+
+@averages
+def test_averaged_models_are_found_or_returned_by_a_function():
+    def means(copies, averaging):
+        torch.manual_seed(0)
+        callback = FixedPointCallback(FixedPointSchedule(0.5, range(3)), loader(), copies=copies)
+        fitted(PACKAGES[0], [callback, averaging], num_sanity_val_steps=0)
+        return averaging._average_model.module.model.gaussians.means
+
+    found, returned = (
+        callbacks.WeightAveraging(avg_fn=get_ema_avg_fn(0.9), use_buffers=True) for _ in range(2)
+    )
+    assert torch.equal(
+        means("averaged", found), means(lambda *_: [returned._average_model], returned)
+    )
+
+
+def test_names_what_is_missing_where_no_model_is_averaged():
+    callback = FixedPointCallback(FixedPointSchedule(0.5), copies="averaged")
+    with pytest.raises(InvalidInputError, match=r'^copies is "averaged", and no callback of the'):
+        fitted(PACKAGES[0], callback, validated=False)
+    with pytest.raises(InvalidInputError, match=r"^copies is 'average'; pass \"averaged\""):
+        FixedPointCallback(FixedPointSchedule(0.5), copies="average")
 
 
 @averages
