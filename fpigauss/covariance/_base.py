@@ -1,6 +1,5 @@
 """What the equations ask of a covariance family."""
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
@@ -9,6 +8,7 @@ from fpigauss._array.blocks import MEMORY_LIMIT, lost_below, mend
 from fpigauss._array.linalg import eye_like, squared_norms, transposed
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
+from fpigauss._warnings import warn_user
 
 __all__ = ["CovarianceFamily", "Factor"]
 
@@ -68,7 +68,7 @@ class CovarianceFamily(ABC):
                 if base is None or (new in vars(base) or _is_own(vars(base).get(old)))
             )
             if owner is not None and new not in vars(owner):
-                _warn_renamed(cls.__name__, old, new, stacklevel=4)  # the class statement
+                _warn_renamed(cls.__name__, old, new)
                 setattr(cls, new, vars(owner)[old])
             elif new in vars(cls) and old not in vars(cls):
                 setattr(cls, old, _FormerName(old, new, vars(cls)[new]))
@@ -303,7 +303,7 @@ class _FormerName:
         method = self.method.__get__(instance, owner)
 
         def called(*args: Any, **kwargs: Any) -> Any:
-            _warn_renamed(owner.__name__, self.old, self.new, stacklevel=3)
+            _warn_renamed(owner.__name__, self.old, self.new)
             return method(*args, **kwargs)
 
         return called
@@ -314,9 +314,6 @@ def _is_own(attribute: object) -> bool:
     return attribute is not None and not isinstance(attribute, _FormerName)
 
 
-def _warn_renamed(owner: str, old: str, new: str, *, stacklevel: int) -> None:
-    warnings.warn(
-        f"{owner}.{old} is now {new}; the old name will be removed in the next release",
-        DeprecationWarning,
-        stacklevel=stacklevel,
-    )
+def _warn_renamed(owner: str, old: str, new: str) -> None:
+    message = f"{owner}.{old} is now {new}; the old name will be removed in the next release"
+    warn_user(message, DeprecationWarning)

@@ -187,7 +187,7 @@ def _framed(
     else:
         factor = frame.factor_into(working.factor(working_values))
     point = Point(frame.means_into(means), factor)
-    noise = divergence_noise(working, means, factor, frame)
+    noise = divergence_noise(working, means, factor, frame) if lam > 0.0 else None
     return frame, *_started(problem, point, noise, equations, source)
 
 
@@ -212,11 +212,11 @@ def _not_factored(
 
 
 def _started(
-    problem: Problem, point: Point, noise: Array, equations: Equations, source: str
+    problem: Problem, point: Point, noise: Array | None, equations: Equations, source: str
 ) -> tuple[Problem, Evaluation]:
     """Evaluate the initial point, with pi frozen there if the repulsion asks for it."""
     terms = PairTerms.at(problem.family, *point, problem.memory_limit)
-    if problem.lam > 0.0:
+    if noise is not None:  # something repels
         check_distinct(terms, noise, problem.classes)
     repulsion = problem.repulsion
     blocks = map(terms.divergences, terms.blocks())

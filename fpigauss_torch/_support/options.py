@@ -21,6 +21,7 @@ __all__ = [
     "check_accepted",
     "check_fit",
     "check_lam_once",
+    "described",
     "lam_apart",
     "starts_from_data",
     "with_refit_options",
@@ -78,8 +79,8 @@ class Refit:
         declared = self.fit.strategies.family
         if declared not in (Diagonal(), family):
             raise InvalidInputError(
-                f"fit has {_described(declared)} covariances, the Gaussians have "
-                f"{_described(family)} ones; leave covariance and tied out of fit"
+                f"fit has {described(declared)} covariances, the Gaussians have "
+                f"{described(family)} ones; leave covariance and tied out of fit"
             )
         return replace(self.fit, covariance=family, tied=family.tied)
 
@@ -145,5 +146,6 @@ def check_accepted(accept: Any) -> tuple[str, ...]:
     return tuple(accept)
 
 
-def _described(family: CovarianceFamily) -> str:
+def described(family: CovarianceFamily) -> str:
+    """Describe a family in a message."""
     return f'{"tied " if family.tied else ""}"{family.name}"'

@@ -29,6 +29,7 @@ from fpigauss_torch._support import (
     check_outside_backward,
     check_statistics,
     checked_at_backward,
+    described,
     hard_labels,
     lam_apart,
     with_refit_options,
@@ -318,5 +319,4 @@ class LatentGaussians(GaussianBuffers):
 
 
 def _described(family: CovarianceFamily, n_classes: int, dim: int) -> str:
-    tied = "tied " if family.tied else ""
-    return f'{n_classes} {tied}"{family.name}" Gaussians in {dim} dimensions'
+    return f"{n_classes} {described(family)} Gaussians in {dim} dimensions"
