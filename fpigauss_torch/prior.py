@@ -16,6 +16,7 @@ from fpigauss_torch._support import (
     hard_labels,
     is_wrapped,
     label_tensor,
+    labels_to_draw,
     mixture,
     soft_labels,
     state_said,
@@ -248,17 +249,11 @@ class LatentPrior(nn.Module, ABC):
         temperature = check_nonnegative(temperature, "temperature")
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise InvalidInputError(f"dtype is {dtype!r}; pass a floating-point torch.dtype")
+        generator = as_generator(seed)
         means = self.density().means
         check_latents(means, self.dim, means.device)
-        generator = as_generator(seed)
+        labels = labels_to_draw(labels, means, generator)
         where = means.device if generator is None else generator.device
-        if isinstance(labels, int) and not isinstance(labels, bool):
-            if labels < 0:
-                raise InvalidInputError(f"labels is {labels}; pass labels, or the number of draws")
-            labels = torch.randint(self.n_classes, (labels,), generator=generator, device=where)
-        labels, _ = hard_labels(
-            labels, self.n_classes, device=means.device, rows=None, unlabeled=False
-        )
         shape = (labels.shape[0], self.dim)
         noise = torch.randn(shape, generator=generator, device=where, dtype=means.dtype)
         draws = means[labels] + self.color(temperature * noise.to(means.device), labels)
