@@ -30,7 +30,9 @@ def test_they_are_counted_by_class_in_one_warning(model):
     (warning,) = caught
     assert warning.filename == __file__
     said = str(warning.message)
-    assert said.startswith("3 of 5 samples are not finite (2 of class 1, 1 of class 2; row 1 first)")
+    assert said.startswith(
+        "3 of 5 samples are not finite (2 of class 1, 1 of class 2; row 1 first)"
+    )
     for remedy in ("temperature", "scale", "isfinite"):
         assert remedy in said
     # one per label, in this order: none is left out or drawn again
