@@ -19,10 +19,11 @@ def warn_of_samples_not_finite(x: Tensor, labels: Tensor) -> None:
     """Warn once if samples ``x`` (N, ...) of classes ``labels`` (N,) are not finite."""
     if torch.compiler.is_compiling() or is_wrapped(x):
         return  # a compiled graph does not look at values
-    broken = ~finite_rows(x)
-    if not bool(broken.any()):
+    if bool(x.sum().isfinite()):
+        return  # a sum of finite numbers may overflow, any other is not finite: one quick pass
+    rows = (~finite_rows(x)).nonzero()[:, 0]
+    if rows.numel() == 0:
         return
-    rows = broken.nonzero()[:, 0]
     classes, counts = labels.to(rows.device)[rows].unique(return_counts=True)
     named = [f"{n} of class {k}" for k, n in zip(classes.tolist(), counts.tolist(), strict=True)]
     listed = ", ".join(named[:6]) + (", ..." if len(named) > 6 else "")

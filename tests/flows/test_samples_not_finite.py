@@ -64,6 +64,15 @@ def test_finite_samples_are_silent(model):
     bounded.sample(8, temperature=100.0, seed=0)
 
 
+def test_finite_samples_whose_sum_overflows_are_silent():
+    most = torch.finfo(torch.float32).max
+    model = ClassFlow(None, LatentGaussians(2, 2), codec=(STEEP[0], lambda z: z.mul(0.0).add(most)))
+    model.encode(torch.zeros(1, 2))
+    x = model.sample(8, seed=0)
+    assert bool(x.isfinite().all())
+    assert not bool(x.sum().isfinite())
+
+
 def test_samples_of_one_number_each():
     flat = (lambda x: (x, torch.zeros(len(x))), lambda z: (40.0 * z[:, 0]).exp())
     model = ClassFlow(None, LatentGaussians(2, 1), codec=flat)
