@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import InvalidInputError
+from fpigauss_torch._support.arrays import as_tensor
 from fpigauss_torch._support.functional import is_mapped
 
 __all__ = ["hard_labels", "label_tensor", "soft_labels"]
@@ -30,17 +31,16 @@ def hard_labels(
     labels = label_tensor(labels, n_classes, name)
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
         weights = f", or weights ({'N' if rows is None else rows}, {n_classes})" if soft else ""
-        remedy = "argmax(1)" if labels.ndim == 2 else "long()"
         raise InvalidInputError(
             f"{name} has dtype {labels.dtype}; pass integers 0..{n_classes - 1}, one per row"
-            f"{weights}: {name}.{remedy}"
+            f"{weights}: {name}.{_one_per_row(labels)}"
         )
     if labels.ndim != 1 or (rows is not None and labels.shape[0] != rows):
         needed = "(N,)" if rows is None else f"({rows},)"
-        one_hot = f": {name}.argmax(1) of one-hot rows" if labels.ndim == 2 else ""
+        remedy = f": {name}.{_one_per_row(labels)}" if labels.ndim == 2 else ""
         raise InvalidInputError(
             f"{name} has shape {tuple(labels.shape)}, {needed} is needed; "
-            f"give one label per row{one_hot}"
+            f"give one label per row{remedy}"
         )
     labels = labels.to(device=device, dtype=torch.int64)
     if torch.compiler.is_compiling() or is_mapped(labels):
@@ -60,25 +60,30 @@ def hard_labels(
     return labels, found == 1
 
 
+def _one_per_row(labels: Tensor) -> str:
+    """Return what makes one integer per row of other labels: the end of a message."""
+    integers = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    if labels.ndim == 2 and labels.shape[1] == 1:  # argmax of a column would be all zeros
+        return "ravel()" if integers else "ravel().long()"
+    return "argmax(1) of one-hot rows" if labels.ndim == 2 else "long()"
+
+
 def label_tensor(labels: Any, n_classes: int, name: str = "labels") -> Tensor:
     """Convert labels of any kind to a tensor, without checking them."""
     if isinstance(labels, Tensor):
         return labels
-    try:
-        tensor = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidInputError(
-            f"{name} cannot be converted to a tensor ({error}); pass integers 0..{n_classes - 1}"
-        ) from None
+    tensor = as_tensor(labels, name, f"pass integers 0..{n_classes - 1}")
     return tensor.long() if tensor.shape == (0,) else tensor  # an empty list has become floating
 
 
 def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: int) -> Tensor:
     """Return likelihood weights (N, K) on ``device``: nonnegative rows that sum to one."""
     if tuple(labels.shape) != (rows, n_classes) or not labels.is_floating_point():
+        hard = labels.shape[-1] == 1 or not labels.is_floating_point()
+        remedy = f": labels.{_one_per_row(labels)}" if labels.ndim == 2 and hard else ""
         raise InvalidInputError(
             f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; pass integers "
-            f"({rows},), or floating-point likelihood weights ({rows}, {n_classes})"
+            f"({rows},), or floating-point likelihood weights ({rows}, {n_classes}){remedy}"
         )
     labels = labels.to(device)
     if not (torch.compiler.is_compiling() or is_mapped(labels)):
