@@ -31,9 +31,9 @@ from fpigauss._array.namespaces import (
     working_dtype,
 )
 from fpigauss._array.typing import Array
-from fpigauss.covariance import CovarianceFamily, Factor
+from fpigauss.covariance import CovarianceFamily, Factor, own_name
 from fpigauss.errors import InvalidInputError
-from fpigauss.gaussians._checks import unified
+from fpigauss.gaussians._checks import saved_family, unified
 from fpigauss.gaussians._density import Density, best, by_class_rows, index_of
 
 __all__ = ["ClassGaussians"]
@@ -322,7 +322,13 @@ class ClassGaussians:
         Parameters
         ----------
         path : path-like
+
+        Raises
+        ------
+        InvalidInputError
+            If the family is one of your own that has the name of another.
         """
+        covariance = own_name(self.family)
         save_arrays(
             path,
             "ClassGaussians",
@@ -330,7 +336,7 @@ class ClassGaussians:
                 "means": to_numpy(self.means),
                 "covariances": to_numpy(self.covariances),
                 "classes": self.classes,
-                "covariance": np.asarray(self.family.name),
+                "covariance": np.asarray(covariance),
                 "tied": np.asarray(self.tied),
             },
         )
@@ -354,12 +360,12 @@ class ClassGaussians:
         Raises
         ------
         InvalidInputError
-            If the file is not one that ``ClassGaussians.save`` wrote.
+            If the file is not one that ``ClassGaussians.save`` wrote, or is of another family.
         """
         fields = {"means": FLOATS, "covariances": FLOATS, "classes": LABELS}
         arrays = load_arrays(path, "ClassGaussians", {**fields, "covariance": NAME, "tied": FLAG})
         name, tied = str(arrays.pop("covariance")), bool(arrays.pop("tied"))
-        return cls(**arrays, covariance=covariance or name, tied=tied)
+        return cls(**arrays, covariance=saved_family(path, name, tied, covariance), tied=tied)
 
     # -- inside ----------------------------------------------------------------------------
 
