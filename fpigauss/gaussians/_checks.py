@@ -13,6 +13,7 @@ from fpigauss._array.namespaces import (
     detached,
     is_array,
     namespace,
+    precise,
     working_dtype,
 )
 from fpigauss._array.typing import Array, Labels
@@ -88,6 +89,7 @@ def _check_definite(family: CovarianceFamily, covariances: Array, classes: Label
         raise InvalidInputError(
             f"covariances is not symmetric{where(asymmetric)}; pass (C + C') / 2"
         )
+    values = precise(values)
     values = namespace(values).astype(values, working_dtype(values))
     indefinite = family.first_not_positive(values)
     if indefinite is not None:

@@ -27,6 +27,7 @@ from fpigauss._array.namespaces import (
     device_of,
     is_array,
     namespace,
+    precise,
     to_numpy,
     working_dtype,
 )
@@ -129,11 +130,14 @@ class ClassGaussians:
 
     @unflagged
     def working(self) -> tuple[Array, Factor]:
-        """Return means and factors, in float64 where the device supports it."""
-        xp = namespace(self.means)
-        dtype = working_dtype(self.means)
-        values = self.family.unpack(xp.astype(self.covariances, dtype, copy=False))
-        return xp.astype(self.means, dtype, copy=False), self.family.factor(values)
+        """Return means and factors, in float64 where the device supports it.
+
+        They are numpy's where the namespace has no float64.
+        """
+        means, covariances = precise(self.means), precise(self.covariances)
+        xp, dtype = namespace(means), working_dtype(means)
+        values = self.family.unpack(xp.astype(covariances, dtype, copy=False))
+        return xp.astype(means, dtype, copy=False), self.family.factor(values)
 
     # -- densities -------------------------------------------------------------------------
 
@@ -207,13 +211,18 @@ class ClassGaussians:
         Returns
         -------
         (N,) array
-            In the namespace and device of ``z`` for integer classes, numpy for strings.
+            In the namespace and device of ``z`` for integer classes, numpy for strings, and for
+            integers that the namespace cannot hold.
         """
         codes = self._by_blocks(z, best)
         xp = namespace(codes)
         if self.classes.dtype.kind == "U":
             return self.classes[to_numpy(codes)]
-        return xp.take(xp.asarray(self.classes, device=device_of(codes)), codes)
+        labels = xp.asarray(self.classes, device=device_of(codes))
+        cut = not str(labels.dtype).endswith("int64")  # to 32 bits, where there are no more
+        if cut and np.any(to_numpy(labels) != self.classes):
+            return self.classes[to_numpy(codes)]
+        return xp.take(labels, codes)
 
     def predict_proba(self, z: Any) -> Array:
         """Compute p(y|z) under equal priors.
@@ -274,7 +283,7 @@ class ClassGaussians:
             own = self.family.rows(factor, index_of(code, means))
             return means[code, :] + self.family.color(own, xp.take(white, rows, axis=0))
 
-        return xp.astype(by_class_rows(codes, white, draw), self.means.dtype, copy=False)
+        return cast_like(by_class_rows(codes, white, draw), self.means)
 
     # -- conversion and files --------------------------------------------------------------
 
@@ -301,13 +310,14 @@ class ClassGaussians:
         like = as_floating(like, "like")
         values = self.family.unpack(self.covariances)
         if namespace(like) is not namespace(values) or device_of(like) != device_of(values):
-            target = namespace(like)
-            values = target.asarray(to_numpy(values), device=device_of(like))
+            values = to_numpy(values)
+            if precise(like) is like:
+                values = namespace(like).asarray(values, device=device_of(like))
         check_range(self.means, like, "means", positive=False)
         values = self.family.rounded(values, like)
         return type(self)(
             cast_like(self.means, like),
-            self.family.pack(values),
+            cast_like(self.family.pack(values), like),
             covariance=self.family,
             tied=self.tied,
             classes=self.classes,
