@@ -29,7 +29,7 @@ EXTRAS := examples
 
 demo: export DATA := $(DATA)
 demo: export MPLBACKEND := Agg
-demo: .venvs/examples/.stamp  ## Run examples/quickstart.py; DATA=path.npz for data of your own (z, y).
+demo: .venvs/examples/.stamp  ## Run examples/quickstart.py; DATA=path.npz (.npy, .csv) for data of your own (z, y).
 	@$(call run,examples) examples/quickstart.py $${DATA:+"$$DATA"}
 
 # One thread of linear algebra a worker: two workers with two threads each are slower on two cores.

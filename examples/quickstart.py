@@ -1,17 +1,23 @@
 """Fit class Gaussians that overlap, then push them apart: a table and a picture.
 
-    python examples/quickstart.py [data.npz] [--picture quickstart.png]
+    python examples/quickstart.py [data] [--picture quickstart.png]
 
-Without a file, the data are scikit-learn's handwritten digits; with one, its arrays z (N, d) and
-y (N,). The table shows fits to the training half, in at most 32 principal components, and how well
-they classify the other half. The picture, after Fig. 1 of the paper, shows a 2-D embedding: z
-itself if it has two dimensions, else its t-SNE (of 5,000 samples, stratified, if there are more).
+Without a file, the data are scikit-learn's handwritten digits. A file is an .npz with the arrays
+z (N, d) and y (N,), an .npy with one matrix, or a .csv with or without a header; in the latter two
+the last column is the label, and the others are numbers.
+
+The table shows fits to the training half, in at most 32 principal components, and how well they
+classify the other half. The picture, after Fig. 1 of the paper, shows a 2-D embedding: z itself if
+it has two dimensions, else its t-SNE (of 5,000 samples, stratified, if there are more).
 """
 
 import argparse
+import csv
 import sys
 import time
 import warnings
+import zipfile
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,19 +46,72 @@ def load(path):
     """Load the user's latents, or the digits."""
     if path is None:
         return load_digits(return_X_y=True)
+    readers = {".npz": arrays_of, ".npy": matrix_of, ".csv": table_of}
+    suffix = Path(path).suffix.lower()
+    if suffix not in readers:
+        sys.exit(f"{path}: expected a file that ends in {', '.join(readers)}")
     try:
-        with np.load(path) as file:
-            z, y = file["z"], file["y"]
-    except (OSError, KeyError, ValueError) as error:
-        sys.exit(f"{path}: expected an npz file of numbers z (N, d) and labels y (N,); {error}")
-    if z.ndim < 2 or y.shape != z.shape[:1] or not np.isfinite(z).all():
+        z, y = readers[suffix](path)
+        z = np.asarray(z).astype(float)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        sys.exit(f"{path}: expected numbers z (N, d) and labels y (N,); {error}")
+    if z.ndim < 2 or y.shape != z.shape[:1] or 0 in z.shape or not np.isfinite(z).all():
         sys.exit(f"{path}: z {z.shape} and y {y.shape} are not finite (N, d) and labels (N,)")
     classes, counts = np.unique(y, return_counts=True)
     if counts.min() < 4 or len(classes) < 2:
         sys.exit(
             f"{path}: needs at least two classes with at least four samples each, to split them"
         )
-    return z.reshape(len(z), -1).astype(float), y
+    return z.reshape(len(z), -1), y
+
+
+def arrays_of(path):
+    """Read the arrays z and y of an npz file."""
+    with np.load(path) as file:
+        missing = [name for name in ("z", "y") if name not in file]
+        if missing:
+            raise ValueError(f"it has no {' and no '.join(missing)}, but {', '.join(file)}")
+        return file["z"], file["y"]
+
+
+def matrix_of(path):
+    """Read a matrix of numbers whose last column is the label."""
+    matrix = np.load(path)
+    if matrix.dtype.kind not in "buif" or matrix.ndim != 2 or matrix.shape[1] < 2:
+        raise ValueError(
+            f"it has shape {matrix.shape} and dtype {matrix.dtype}, and needs to be a matrix of "
+            "numbers (N, d + 1), the last column the label"
+        )
+    z, y = matrix[:, :-1], matrix[:, -1]
+    if not (y == np.round(y)).all():
+        raise ValueError("its last column, the label, is not integral")
+    return z, y.astype(int)
+
+
+def table_of(path):
+    """Read rows of numbers, with a label of any kind in the last column."""
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        rows = [(reader.line_num, row) for row in reader if row]
+    if rows and not all(map(is_number, rows[0][1][:-1])):
+        rows = rows[1:]  # a header
+    for line, row in rows:
+        if len(row) != len(rows[0][1]) or len(row) < 2 or not all(map(is_number, row[:-1])):
+            raise ValueError(
+                f"line {line} is not numbers, separated by commas, and then a label, as many as in "
+                "the other lines"
+            )
+    labels = np.array([row[-1].strip() for _, row in rows])
+    return np.array([row[:-1] for _, row in rows]), labels
+
+
+def is_number(text):
+    """Say whether a cell of a table is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def stratified(z, y, n_samples):
@@ -157,8 +216,10 @@ def picture(z, y, path):
 
 def main():
     """Read the command line, print the table, draw the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="?", help="npz of z (N, d) and y (N,); digits by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", nargs="?", help=".npz, .npy or .csv, see above; digits by default")
     parser.add_argument("--picture", default="quickstart.png", help="where to save the picture")
     arguments = parser.parse_args()
     # past lam* the per-class families may run away: the table shows it as a status

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fpigauss._array.blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, lost_below, mend
 from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import flattened, transposed
-from fpigauss._array.namespaces import device_of, namespace
+from fpigauss._array.namespaces import cast_like, device_of, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
@@ -173,7 +173,7 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
     """
     if not isinstance(gaussians, ClassGaussians):
         raise InvalidInputError(f"gaussians is a {type(gaussians).__name__}; pass a ClassGaussians")
-    xp = namespace(gaussians.means)
-    terms = PairTerms.at(gaussians.family, *gaussians.working())
-    divergences = xp.concat([terms.divergences(block) for block in terms.blocks()])
-    return xp.astype(divergences, gaussians.means.dtype, copy=False)
+    means, factor = gaussians.working()
+    terms = PairTerms.at(gaussians.family, means, factor)
+    divergences = [terms.divergences(block) for block in terms.blocks()]
+    return cast_like(namespace(means).concat(divergences), gaussians.means)

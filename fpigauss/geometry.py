@@ -7,7 +7,7 @@ import numpy as np
 from fpigauss._array.checks import check_finite, check_number, check_range
 from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import first_asymmetric, first_not_positive_definite, geodesic
-from fpigauss._array.namespaces import as_floating, cast_like, namespace, working_dtype
+from fpigauss._array.namespaces import as_floating, cast_like, namespace, precise, working_dtype
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 
@@ -54,7 +54,8 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
     array([[2., 0.],
            [0., 4.]])
     """
-    a = as_floating(A, "A")
+    given = as_floating(A, "A")
+    a = precise(given)
     b = cast_like(as_floating(B, "B"), a)
     exponent = check_number(t, "t")
     xp = namespace(a)
@@ -75,8 +76,8 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
     a_work = xp.broadcast_to(xp.astype(a, dtype, copy=False), shape)
     b_work = xp.broadcast_to(xp.astype(b, dtype, copy=False), shape)
     mean = geodesic(a_work, b_work, exponent)
-    check_range(xp.linalg.diagonal(mean), a, f"A #_t B at t={exponent:g}")
-    return xp.astype(mean, a.dtype, copy=False)
+    check_range(xp.linalg.diagonal(mean), given, f"A #_t B at t={exponent:g}")
+    return cast_like(mean, given)
 
 
 def _check_matrices(x: Array, name: str) -> None:

@@ -2,26 +2,35 @@
 
 import inspect
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from fpigauss import InvalidInputError
+from fpigauss.interface import check_positive
 from fpigauss_torch._support import (
+    MEMORY_LIMIT,
     as_generator,
+    as_samples,
     checked_encoding,
     evaluating,
+    is_sharded,
     labels_to_draw,
+    not_encoded,
+    register_sharded,
+    under_compile,
     warn_of_samples_not_finite,
 )
-from fpigauss_torch.codecs import Codec, FunctionCodec, codec_for
+from fpigauss_torch.codecs import codec_of
 from fpigauss_torch.prior import LatentPrior
 
-__all__ = ["ClassFlow"]
+__all__ = ["ClassFlow", "class_flow_of"]
 
-_Functions = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor], Tensor]]
+#: What a flow raises for samples that it is not made for.
+_REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 
 
 class ClassFlow(nn.Module):
@@ -35,8 +44,12 @@ class ClassFlow(nn.Module):
     gaussians : LatentPrior
         The class densities over flat latents; ``LatentGaussians``, or one of
         ``fpigauss_torch.priors``.
-    codec : Codec, type of Codec, or pair of functions, optional
-        How to encode and decode: (x -> (z, logdet), z -> x). By default, chosen by the flow's type.
+    codec : Codec, type of Codec, object, or pair of functions, optional
+        How to encode and decode: (x -> (z, logdet), z -> x), or an object with methods of these
+        names. By default, chosen by the flow's type.
+
+    Samples may be tensors or arrays of other libraries; they are moved to the device of the flow's
+    parameters, and floating ones to their dtype.
 
     Examples
     --------
@@ -55,7 +68,7 @@ class ClassFlow(nn.Module):
         self,
         flow: Any,
         gaussians: LatentPrior,
-        codec: Codec | type[Codec] | _Functions | None = None,
+        codec: Any = None,
     ) -> None:
         """Find the codec."""
         super().__init__()
@@ -64,6 +77,7 @@ class ClassFlow(nn.Module):
                 f"gaussians is the class {gaussians.__name__}; pass an object of it, "
                 f"{gaussians.__name__}(n_classes, dim)"
             )
+        gaussians = under_compile(gaussians)
         if not isinstance(gaussians, LatentPrior):
             raise InvalidInputError(
                 f"gaussians is a {type(gaussians).__name__}; pass LatentGaussians or another prior"
@@ -71,7 +85,7 @@ class ClassFlow(nn.Module):
         self.gaussians = (
             gaussians  # comes first: a state of other sizes is refused before any tensor is loaded
         )
-        self.codec = _resolved(flow, codec)
+        self.codec = codec_of(flow, codec)
 
     @property
     def flow(self) -> Any:
@@ -94,12 +108,34 @@ class ClassFlow(nn.Module):
         logdet : (N,) tensor
             log abs(det dz/dx), in nats.
         """
-        z, logdet = checked_encoding(self.codec.encode(x), x.shape[0])
+        if self._registered("encode"):
+            return self.encode(x)
+        x = as_samples(x, self.codec, lambda: self.gaussians.density().means.device)
+        z, logdet = self._encoded(x)
         if z.shape[1] != self.gaussians.dim:
             raise InvalidInputError(
                 f"the flow's latents have {z.shape[1]} dimensions, the Gaussians "
                 f"{self.gaussians.dim}; make {type(self.gaussians).__name__} with dim={z.shape[1]}"
             )
+        return z, logdet
+
+    def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode; where the flow fails on what are no samples of it, say so."""
+        if torch.compiler.is_compiling():
+            return checked_encoding(self.codec.encode(x), x.shape[0])
+        try:
+            z, logdet = checked_encoding(self.codec.encode(x), x.shape[0])
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except _REFUSALS as error:
+            why = not_encoded(x, self.gaussians.dim)
+            if why is None:
+                raise
+            raise InvalidInputError(why) from error
+        if z.shape[1:] != (self.gaussians.dim,) or not z.is_floating_point():
+            why = not_encoded(x, self.gaussians.dim)
+            if why is not None:
+                raise InvalidInputError(why)
         return z, logdet
 
     def decode(self, z: Tensor) -> Tensor:
@@ -113,6 +149,8 @@ class ClassFlow(nn.Module):
         -------
         (N, ...) tensor
         """
+        if self._registered("decode"):
+            return self.decode(z)
         x = self.codec.decode(z)
         if not isinstance(x, Tensor):
             raise InvalidInputError(
@@ -186,27 +224,31 @@ class ClassFlow(nn.Module):
         -------
         (N,) tensor
         """
-        if not levels >= 1:
+        if check_positive(levels, "levels") < 1:
             raise InvalidInputError(f"levels is {levels!r}; pass the number of levels, >= 1")
         nats: Tensor = self(x, y)
         return nats / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
 
-    def predict(self, x: Tensor) -> Tensor:
+    def predict(self, x: Tensor, *, memory_limit: int = MEMORY_LIMIT) -> Tensor:
         """Return the class with the highest density, in evaluation mode.
 
         Parameters
         ----------
         x : (N, ...) tensor
+        memory_limit : int
+            Bytes that class densities may take at a time. The flow encodes all of ``x`` at once.
 
         Returns
         -------
         (N,) int64 tensor
         """
         with torch.no_grad(), evaluating(self):
-            return self.gaussians.predict(self.encode(x)[0])
+            return self.gaussians.predict(self.encode(x)[0], memory_limit=memory_limit)
 
     @torch.no_grad()
-    def predict_proba(self, x: Tensor, temperature: float = 1.0) -> Tensor:
+    def predict_proba(
+        self, x: Tensor, temperature: float = 1.0, *, memory_limit: int = MEMORY_LIMIT
+    ) -> Tensor:
         """Compute p(y|x) under equal priors, in evaluation mode.
 
         For other priors, add their logarithms to ``class_log_prob(x)`` and take the softmax.
@@ -216,13 +258,16 @@ class ClassFlow(nn.Module):
         x : (N, ...) tensor
         temperature : float
             Divides the log-densities (see ``calibrate_temperature``).
+        memory_limit : int
+            As in ``predict``; the result itself is not counted.
 
         Returns
         -------
         (N, K) tensor
         """
         with evaluating(self):
-            return self.gaussians.predict_proba(self.encode(x)[0], temperature)
+            z, _ = self.encode(x)
+            return self.gaussians.predict_proba(z, temperature, memory_limit=memory_limit)
 
     # -- samples ---------------------------------------------------------------------------
 
@@ -267,16 +312,29 @@ class ClassFlow(nn.Module):
         floating = (p.dtype for p in self.codec.parameters() if p.is_floating_point())
         return next(floating, torch.get_default_dtype())
 
+    # -- parameters in shards --------------------------------------------------------------
 
-def _resolved(flow: Any, codec: Any) -> Codec:
-    if codec is None:
-        return codec_for(flow)
-    if isinstance(codec, Codec):
-        return codec
-    if inspect.isclass(codec) and issubclass(codec, Codec):
-        return codec(flow)
-    if isinstance(codec, tuple) and len(codec) == 2 and all(map(callable, codec)):
-        return FunctionCodec(flow, *codec)
-    raise InvalidInputError(
-        f"codec is {codec!r}; pass a Codec, or two functions x -> (z, logdet) and z -> x"
-    )
+    def _registered(self, method: str) -> bool:
+        """Let FSDP2 gather parameters for ``method`` too; say whether it does from now on.
+
+        ``fully_shard`` gathers them for ``forward`` alone, through which refits, predictions and
+        samples do not go.
+        """
+        if torch.compiler.is_compiling() or method in vars(self) or not is_sharded(self):
+            return False
+        register_sharded(self, method)
+        return True
+
+
+def class_flow_of(model: Any, name: str = "model") -> ClassFlow:
+    """Return the ``ClassFlow`` in a model, whatever wraps it."""
+    flow = under_compile(model)
+    while isinstance(flow, AveragedModel | DistributedDataParallel):
+        flow = under_compile(flow.module)
+    if not isinstance(flow, ClassFlow):
+        raise InvalidInputError(
+            f"{name} is, or wraps, a {type(flow).__name__}; pass a ClassFlow "
+            "(ClassFlow(flow, gaussians)), bare or in DistributedDataParallel, AveragedModel or "
+            "torch.compile"
+        )
+    return flow

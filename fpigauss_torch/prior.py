@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from fpigauss import InvalidInputError
 from fpigauss.interface import check_nonnegative, check_positive, warn_user
 from fpigauss_torch._support import (
+    MEMORY_LIMIT,
     ClassDensity,
     as_generator,
-    check_latents,
+    as_integer,
+    as_latents,
+    by_blocks,
     hard_labels,
     is_wrapped,
     label_tensor,
@@ -44,11 +47,8 @@ class LatentPrior(nn.Module, ABC):
     def __init__(self, n_classes: int, dim: int) -> None:
         """Check the sizes."""
         super().__init__()
-        for name, value in (("n_classes", n_classes), ("dim", dim)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInputError(f"{name} is {value!r}; pass an int >= 1")
-        self.n_classes = n_classes
-        self.dim = dim
+        self.n_classes = _checked_size(n_classes, "n_classes")
+        self.dim = _checked_size(dim, "dim")
 
     @abstractmethod
     def density(self) -> ClassDensity:
@@ -92,8 +92,7 @@ class LatentPrior(nn.Module, ABC):
             If ``z`` has another width, dtype or device.
         """
         density = self.density()
-        check_latents(z, self.dim, density.means.device)
-        return density.by_class(z)
+        return density.by_class(as_latents(z, self.dim, density.means.device))
 
     def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
         r"""Compute log N_y(z) of the labels, or log (1/K) sum_y N_y(z) without labels.
@@ -118,10 +117,10 @@ class LatentPrior(nn.Module, ABC):
             not one label per row. A compiled graph does not check ranges, and computes the mixture
             of all rows, since any of them may be without a label.
         """
-        if labels is None:
-            return mixture(self.class_log_prob(z))
         density = self.density()
-        check_latents(z, self.dim, density.means.device)
+        z = as_latents(z, self.dim, density.means.device)
+        if labels is None:
+            return self._mixture(z)
         labels = label_tensor(labels, self.n_classes)
         if labels.ndim == 2:
             weights = soft_labels(labels, self.n_classes, device=z.device, rows=z.shape[0])
@@ -137,15 +136,23 @@ class LatentPrior(nn.Module, ABC):
         if not some_unlabeled:
             return density.of_labels(z, labels)
         labeled = density.of_labels(z, labels.clamp_min(0))
-        return torch.where(labels >= 0, labeled, mixture(density.by_class(z)))
+        return torch.where(labels >= 0, labeled, self._mixture(z))
 
-    def predict(self, z: Tensor) -> Tensor:
+    def _mixture(self, z: Tensor) -> Tensor:
+        """Compute log (1/K) sum_y N_y(z); in blocks of rows if no gradients are asked for."""
+        if torch.is_grad_enabled():
+            return mixture(self.class_log_prob(z))
+        return by_blocks(lambda rows: mixture(self.class_log_prob(rows)), z, self.n_classes)
+
+    def predict(self, z: Tensor, *, memory_limit: int = MEMORY_LIMIT) -> Tensor:
         """Return the class with the highest density.
 
         Parameters
         ----------
         z : (N, d) tensor
             Latents.
+        memory_limit : int
+            Bytes that class densities may take at a time; more rows are done in blocks.
 
         Returns
         -------
@@ -159,12 +166,17 @@ class LatentPrior(nn.Module, ABC):
             vanishes; such rows have a rejection score of +inf.
         """
         with torch.no_grad():  # as a decorator it would hide who called, from the warning
-            by_class = _without_nan(self.class_log_prob(z))
-            _warn_of_rows_without_density(z, by_class)
-            return by_class.argmax(1)
+            z = as_latents(z, self.dim, self.density().means.device)
+            codes = by_blocks(
+                lambda rows: _best(self.class_log_prob(rows)), z, self.n_classes, memory_limit
+            )
+            _warn_of_rows_without_density(z, codes)
+            return codes.clamp_min(0)
 
     @torch.no_grad()
-    def predict_proba(self, z: Tensor, temperature: float = 1.0) -> Tensor:
+    def predict_proba(
+        self, z: Tensor, temperature: float = 1.0, *, memory_limit: int = MEMORY_LIMIT
+    ) -> Tensor:
         """Compute p(y|z) under equal priors.
 
         Parameters
@@ -174,6 +186,8 @@ class LatentPrior(nn.Module, ABC):
         temperature : float
             Divides the log-densities: above 1 the posterior is less confident (see
             ``calibrate_temperature``).
+        memory_limit : int
+            As in ``predict``; the result itself is not counted.
 
         Returns
         -------
@@ -182,9 +196,14 @@ class LatentPrior(nn.Module, ABC):
             those that are not finite, or too far from all classes.
         """
         temperature = check_positive(temperature, "temperature")
-        by_class = _without_nan(self.class_log_prob(z))
-        some = (by_class > -math.inf).any(1, keepdim=True)
-        return torch.softmax(torch.where(some, by_class / temperature, 0.0), 1)
+        z = as_latents(z, self.dim, self.density().means.device)
+
+        def posterior(rows: Tensor) -> Tensor:
+            by_class = _without_nan(self.class_log_prob(rows))
+            some = (by_class > -math.inf).any(1, keepdim=True)
+            return torch.softmax(torch.where(some, by_class / temperature, 0.0), 1)
+
+        return by_blocks(posterior, z, self.n_classes, memory_limit)
 
     # -- the state -------------------------------------------------------------------------
 
@@ -251,13 +270,20 @@ class LatentPrior(nn.Module, ABC):
             raise InvalidInputError(f"dtype is {dtype!r}; pass a floating-point torch.dtype")
         generator = as_generator(seed)
         means = self.density().means
-        check_latents(means, self.dim, means.device)
+        means = as_latents(means, self.dim, means.device)
         labels = labels_to_draw(labels, means, generator)
         where = means.device if generator is None else generator.device
         shape = (labels.shape[0], self.dim)
         noise = torch.randn(shape, generator=generator, device=where, dtype=means.dtype)
         draws = means[labels] + self.color(temperature * noise.to(means.device), labels)
         return draws.to(torch.get_default_dtype() if dtype is None else dtype)
+
+
+def _checked_size(value: Any, name: str) -> int:
+    size = as_integer(value)
+    if size is None or size < 1:
+        raise InvalidInputError(f"{name} is {value!r}; pass an int >= 1")
+    return size
 
 
 def _listed(state: dict[str, Any]) -> str:
@@ -271,10 +297,16 @@ def _without_nan(by_class: Tensor) -> Tensor:
     return torch.where(by_class.isnan(), -math.inf, by_class)
 
 
-def _warn_of_rows_without_density(z: Tensor, by_class: Tensor) -> None:
-    if torch.compiler.is_compiling() or is_wrapped(by_class):
+def _best(by_class: Tensor) -> Tensor:
+    """Return the class of the largest log-density (N,), -1 where there is none."""
+    best, codes = _without_nan(by_class).max(1)
+    return torch.where(best > -math.inf, codes, -1)
+
+
+def _warn_of_rows_without_density(z: Tensor, codes: Tensor) -> None:
+    if torch.compiler.is_compiling() or is_wrapped(codes):
         return  # a compiled graph does not look at values
-    nowhere = (by_class == -math.inf).all(1)
+    nowhere = codes < 0
     if bool(nowhere.any()):
         rows = nowhere.nonzero()[:, 0]
         row = int(rows[0])

@@ -14,10 +14,13 @@ from fpigauss import (
     Dense,
     Diagonal,
     Factor,
+    InvalidInputError,
+    Isotropic,
     critical_lam,
     fit_fixed_point,
     pairwise_kld,
 )
+from fpigauss.covariance import own_name
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,47 @@ def test_densities_samples_and_files(tmp_path):
     loaded = ClassGaussians.load(tmp_path / "own.npz", covariance=PairedAxes())
     np.testing.assert_array_equal(loaded.covariances, gaussians.covariances)
     assert loaded.family == PairedAxes()
+
+
+def test_a_family_that_a_file_cannot_tell_from_another_is_not_saved(tmp_path):
+    class Nameless(Diagonal):
+        pass
+
+    class Namesake(CovarianceFamily):
+        name = "dense"
+
+    Namesake.__abstractmethods__ = frozenset()
+
+    class NamelessToo(PairedAxes):
+        pass
+
+    z, y = problem()
+    path = tmp_path / "own.npz"
+    gaussians = fit_fixed_point(z, y, 5.0, covariance=Nameless()).gaussians
+    message = r'Nameless has the name "diagonal", .* Diagonal; give it .* name = "\.\.\."'
+    with pytest.raises(InvalidInputError, match=message):
+        gaussians.save(path)
+    with pytest.raises(InvalidInputError, match=r'Namesake has the name "dense", .* for Dense;'):
+        own_name(Namesake())
+    paired = fit_fixed_point(z, y, 5.0, covariance=NamelessToo()).gaussians
+    with pytest.raises(InvalidInputError, match="stands for PairedAxes"):
+        paired.save(path)
+    assert not path.exists()
+    for family in (Diagonal(), Dense(), Isotropic(), PairedAxes(), UnevenGroups(4), Blocks()):
+        assert own_name(family) == family.name
+
+
+def test_a_file_of_another_family(tmp_path):
+    z, y = problem()
+    own, plain = tmp_path / "own.npz", tmp_path / "plain.npz"
+    fit_fixed_point(z, y, 5.0, covariance=PairedAxes()).gaussians.save(own)
+    fit_fixed_point(z, y, 5.0).gaussians.save(plain)
+    with pytest.raises(InvalidInputError, match=r'own\.npz.*family "paired axes".*covariance='):
+        ClassGaussians.load(own)
+    for path, family in ((own, Diagonal()), (plain, PairedAxes()), (plain, Isotropic())):
+        with pytest.raises(InvalidInputError, match="pass the family that was saved"):
+            ClassGaussians.load(path, covariance=family)
+    assert ClassGaussians.load(plain, covariance=Diagonal()).family == Diagonal()
 
 
 @pytest.mark.parametrize("tied", [False, True])

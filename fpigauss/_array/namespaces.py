@@ -18,6 +18,7 @@ __all__ = [
     "is_array",
     "is_differentiated",
     "namespace",
+    "precise",
     "to_numpy",
     "working_dtype",
 ]
@@ -61,11 +62,28 @@ def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
 def working_dtype(x: Array) -> Any:
     """Return float64 where the device of ``x`` supports it, else float32."""
     xp = namespace(x)
+    if not _has_float64(x):
+        return xp.float32
     try:
         xp.zeros((1,), dtype=xp.float64, device=device_of(x))
     except (TypeError, RuntimeError, ValueError):
         return xp.float32
     return xp.float64
+
+
+def precise(x: Array) -> Array:
+    """Return ``x``; on the host, as numpy's, where its namespace has no float64 to compute in.
+
+    That is jax without its option ``jax_enable_x64``: it would hand back float32 for float64.
+    """
+    return x if _has_float64(x) else to_numpy(x)
+
+
+def _has_float64(x: Array) -> bool:
+    if str(x.dtype).endswith("float64"):  # which is sooner told
+        return True
+    xp = namespace(x)
+    return "float64" in xp.__array_namespace_info__().dtypes(kind="real floating")
 
 
 def check_dense(x: object, name: str) -> None:

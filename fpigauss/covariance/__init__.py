@@ -8,6 +8,7 @@ from fpigauss.covariance._dense import Dense
 from fpigauss.covariance._diagonal import Diagonal
 from fpigauss.covariance._isotropic import Isotropic
 from fpigauss.covariance._shrinkage import ShrinkageName, check_shrinkage, shrunk
+from fpigauss.errors import InvalidInputError
 
 __all__ = [
     "FAMILIES",
@@ -19,6 +20,7 @@ __all__ = [
     "Isotropic",
     "ShrinkageName",
     "check_shrinkage",
+    "own_name",
     "resolve_family",
     "shrunk",
 ]
@@ -29,6 +31,19 @@ FamilyName: TypeAlias = Literal["diagonal", "dense", "isotropic"]
 FAMILIES: dict[str, type[CovarianceFamily]] = {
     family.name: family for family in (Diagonal, Dense, Isotropic)
 }
+
+
+def own_name(family: CovarianceFamily) -> str:
+    """Return the name that a file has for a family; refuse one that stands for another family."""
+    kind = type(family)
+    others = [base for base in kind.__mro__[1:] if issubclass(base, CovarianceFamily)]
+    for other in (*others, FAMILIES.get(family.name, kind)):
+        if other is not kind and getattr(other, "name", None) == family.name:
+            raise InvalidInputError(
+                f'{kind.__name__} has the name "{family.name}", which in a file stands for '
+                f'{other.__name__}; give it a class variable name = "..." of its own'
+            )
+    return family.name
 
 
 def resolve_family(covariance: object, tied: object) -> CovarianceFamily:

@@ -42,7 +42,8 @@ def fit_fixed_point(
     ----------
     z : (N, d) array
         Latents, of any array-API namespace (numpy, torch, ...) or array-like. Gradients are not
-        tracked. The fit is computed in float64 where the device supports it.
+        tracked. The fit is computed in float64 where the device supports it; for jax arrays
+        without ``jax_enable_x64``, on the host.
     y : (N,) array-like
         Labels: integers, strings, or floats with integral values.
     lam : float

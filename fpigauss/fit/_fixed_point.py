@@ -8,7 +8,7 @@ from fpigauss.fit._documented import documented
 from fpigauss.fit._options import Options
 from fpigauss.fit._run import solved
 from fpigauss.result import FixedPointResult
-from fpigauss.statistics import ClassStatistics, as_rows, prototype_of
+from fpigauss.statistics import ClassStatistics, as_rows, results_like
 
 __all__ = ["FixedPoint"]
 
@@ -76,7 +76,7 @@ class FixedPoint(Options):
             covariance="dense" if self.strategies.family.needs_dense else "diagonal",
             sample_weight=sample_weight,
         )
-        return solved(statistics, self, source="z", like=prototype_of(rows))
+        return solved(statistics, self, source="z", like=results_like(z, rows))
 
     def solve(self, statistics: ClassStatistics) -> FixedPointResult:
         """Fit from class statistics.

@@ -9,7 +9,7 @@ import numpy as np
 
 from fpigauss._array.checks import check_range
 from fpigauss._array.linalg import broke_down
-from fpigauss._array.namespaces import namespace
+from fpigauss._array.namespaces import cast_like
 from fpigauss._array.typing import Array
 from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
@@ -142,16 +142,16 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
     means = setup.means_at(evaluation.point)
     check_range(means, like, "means", positive=False)
     values = family.rounded(setup.covariances_at(evaluation.point), like)
-    gaussians = ClassGaussians(
-        namespace(means).astype(means, like.dtype, copy=True),
-        family.pack(values),
+    gaussians = ClassGaussians(  # which copies them
+        cast_like(means, like),
+        cast_like(family.pack(values), like),
         covariance=family,
         tied=family.tied,
         classes=setup.statistics.classes,
     )
     pi = evaluation.pi
     if getattr(pi, "ndim", 0) == 2:
-        pi = namespace(pi).astype(pi, like.dtype, copy=True)  # the running fit goes on with its own
+        pi = cast_like(pi + 0.0, like)  # the running fit goes on with its own
     return FixedPointResult(
         gaussians=gaussians,
         status=outcome.status,

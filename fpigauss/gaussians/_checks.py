@@ -1,5 +1,6 @@
 """Input checks of class Gaussians: what they are made of, in one namespace and of one family."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from fpigauss._array.namespaces import (
     detached,
     is_array,
     namespace,
+    precise,
     working_dtype,
 )
 from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import FAMILIES, CovarianceFamily, resolve_family
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["unified"]
+__all__ = ["saved_family", "unified"]
 
 
 def unified(
@@ -87,6 +89,7 @@ def _check_definite(family: CovarianceFamily, covariances: Array, classes: Label
         raise InvalidInputError(
             f"covariances is not symmetric{where(asymmetric)}; pass (C + C') / 2"
         )
+    values = precise(values)
     values = namespace(values).astype(values, working_dtype(values))
     indefinite = family.first_not_positive(values)
     if indefinite is not None:
@@ -94,3 +97,21 @@ def _check_definite(family: CovarianceFamily, covariances: Array, classes: Label
             f"covariances is not positive definite{where(indefinite)}; "
             "every variance must be positive, shrink it toward the identity if necessary"
         )
+
+
+def saved_family(
+    path: str | os.PathLike[str], name: str, tied: bool, covariance: CovarianceFamily | None
+) -> CovarianceFamily:
+    """Return the family that a file names; ``covariance`` if it is that."""
+    if covariance is None and name not in FAMILIES:
+        raise InvalidInputError(
+            f'path {os.fspath(path)!r} has Gaussians of the family "{name}", which is not one of '
+            "ours; pass covariance=, an object of that family"
+        )
+    family = resolve_family(name if covariance is None else covariance, tied)
+    if family.name != name:
+        raise InvalidInputError(
+            f'path {os.fspath(path)!r} has Gaussians of the family "{name}", covariance is '
+            f'"{family.name}"; pass the family that was saved'
+        )
+    return family

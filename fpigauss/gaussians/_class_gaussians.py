@@ -27,13 +27,14 @@ from fpigauss._array.namespaces import (
     device_of,
     is_array,
     namespace,
+    precise,
     to_numpy,
     working_dtype,
 )
 from fpigauss._array.typing import Array
-from fpigauss.covariance import CovarianceFamily, Factor
+from fpigauss.covariance import CovarianceFamily, Factor, own_name
 from fpigauss.errors import InvalidInputError
-from fpigauss.gaussians._checks import unified
+from fpigauss.gaussians._checks import saved_family, unified
 from fpigauss.gaussians._density import Density, best, by_class_rows, index_of
 
 __all__ = ["ClassGaussians"]
@@ -129,11 +130,14 @@ class ClassGaussians:
 
     @unflagged
     def working(self) -> tuple[Array, Factor]:
-        """Return means and factors, in float64 where the device supports it."""
-        xp = namespace(self.means)
-        dtype = working_dtype(self.means)
-        values = self.family.unpack(xp.astype(self.covariances, dtype, copy=False))
-        return xp.astype(self.means, dtype, copy=False), self.family.factor(values)
+        """Return means and factors, in float64 where the device supports it.
+
+        They are numpy's where the namespace has no float64.
+        """
+        means, covariances = precise(self.means), precise(self.covariances)
+        xp, dtype = namespace(means), working_dtype(means)
+        values = self.family.unpack(xp.astype(covariances, dtype, copy=False))
+        return xp.astype(means, dtype, copy=False), self.family.factor(values)
 
     # -- densities -------------------------------------------------------------------------
 
@@ -207,13 +211,18 @@ class ClassGaussians:
         Returns
         -------
         (N,) array
-            In the namespace and device of ``z`` for integer classes, numpy for strings.
+            In the namespace and device of ``z`` for integer classes, numpy for strings, and for
+            integers that the namespace cannot hold.
         """
         codes = self._by_blocks(z, best)
         xp = namespace(codes)
         if self.classes.dtype.kind == "U":
             return self.classes[to_numpy(codes)]
-        return xp.take(xp.asarray(self.classes, device=device_of(codes)), codes)
+        labels = xp.asarray(self.classes, device=device_of(codes))
+        cut = not str(labels.dtype).endswith("int64")  # to 32 bits, where there are no more
+        if cut and np.any(to_numpy(labels) != self.classes):
+            return self.classes[to_numpy(codes)]
+        return xp.take(labels, codes)
 
     def predict_proba(self, z: Any) -> Array:
         """Compute p(y|z) under equal priors.
@@ -274,7 +283,7 @@ class ClassGaussians:
             own = self.family.rows(factor, index_of(code, means))
             return means[code, :] + self.family.color(own, xp.take(white, rows, axis=0))
 
-        return xp.astype(by_class_rows(codes, white, draw), self.means.dtype, copy=False)
+        return cast_like(by_class_rows(codes, white, draw), self.means)
 
     # -- conversion and files --------------------------------------------------------------
 
@@ -301,13 +310,14 @@ class ClassGaussians:
         like = as_floating(like, "like")
         values = self.family.unpack(self.covariances)
         if namespace(like) is not namespace(values) or device_of(like) != device_of(values):
-            target = namespace(like)
-            values = target.asarray(to_numpy(values), device=device_of(like))
+            values = to_numpy(values)
+            if precise(like) is like:
+                values = namespace(like).asarray(values, device=device_of(like))
         check_range(self.means, like, "means", positive=False)
         values = self.family.rounded(values, like)
         return type(self)(
             cast_like(self.means, like),
-            self.family.pack(values),
+            cast_like(self.family.pack(values), like),
             covariance=self.family,
             tied=self.tied,
             classes=self.classes,
@@ -322,7 +332,13 @@ class ClassGaussians:
         Parameters
         ----------
         path : path-like
+
+        Raises
+        ------
+        InvalidInputError
+            If the family is one of your own that has the name of another.
         """
+        covariance = own_name(self.family)
         save_arrays(
             path,
             "ClassGaussians",
@@ -330,7 +346,7 @@ class ClassGaussians:
                 "means": to_numpy(self.means),
                 "covariances": to_numpy(self.covariances),
                 "classes": self.classes,
-                "covariance": np.asarray(self.family.name),
+                "covariance": np.asarray(covariance),
                 "tied": np.asarray(self.tied),
             },
         )
@@ -354,12 +370,12 @@ class ClassGaussians:
         Raises
         ------
         InvalidInputError
-            If the file is not one that ``ClassGaussians.save`` wrote.
+            If the file is not one that ``ClassGaussians.save`` wrote, or is of another family.
         """
         fields = {"means": FLOATS, "covariances": FLOATS, "classes": LABELS}
         arrays = load_arrays(path, "ClassGaussians", {**fields, "covariance": NAME, "tied": FLAG})
         name, tied = str(arrays.pop("covariance")), bool(arrays.pop("tied"))
-        return cls(**arrays, covariance=covariance or name, tied=tied)
+        return cls(**arrays, covariance=saved_family(path, name, tied, covariance), tied=tied)
 
     # -- inside ----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy as np
 from fpigauss._array.checks import check_range
 from fpigauss._array.labels import grouped
 from fpigauss._array.linalg import squared_norms
-from fpigauss._array.namespaces import detached, device_of, namespace
+from fpigauss._array.namespaces import cast_like, detached, device_of, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 
@@ -35,14 +35,14 @@ class Density:
         like = xp.zeros((1,), dtype=dtype, device=device_of(z))
         for part in factor:
             check_range(detached(part), like, "inverse covariances", positive=False)
-        center = xp.astype(xp.mean(means, axis=0, keepdims=True), dtype)
+        center = cast_like(namespace(means).mean(means, axis=0, keepdims=True), like)
         log_det = family.log_det(factor, means.shape[1])
         return cls(
             family,
             center,
-            xp.astype(means - xp.astype(center, means.dtype), dtype),
-            Factor(*(xp.astype(x, dtype) for x in factor)),
-            xp.astype(-0.5 * (log_det + means.shape[1] * math.log(2.0 * math.pi)), dtype),
+            cast_like(means - cast_like(center, means), like),
+            Factor(*(cast_like(x, like) for x in factor)),
+            cast_like(-0.5 * (log_det + means.shape[1] * math.log(2.0 * math.pi)), like),
         )
 
     def _centered(self, z: Array) -> Array:

@@ -2,6 +2,6 @@
 
 from fpigauss.statistics._checks import check_sample_weight
 from fpigauss.statistics._class_statistics import ClassStatistics
-from fpigauss.statistics._rows import as_rows, prototype_of
+from fpigauss.statistics._rows import as_rows, results_like
 
-__all__ = ["ClassStatistics", "as_rows", "check_sample_weight", "prototype_of"]
+__all__ = ["ClassStatistics", "as_rows", "check_sample_weight", "results_like"]

@@ -21,6 +21,7 @@ from fpigauss._array.namespaces import (
     detached,
     device_of,
     namespace,
+    precise,
     to_numpy,
     working_dtype,
 )
@@ -47,7 +48,7 @@ class ClassStatistics:
     The covariances are divided by N_y (not N_y - 1), as the balanced likelihood of Eqs. 5 and 7
     requires. Statistics are frozen: ``update`` and ``merge`` return new ones. They are held in
     float64 where the device supports it, whatever the dtype of the latents, so that merging loses
-    nothing.
+    nothing; those of jax arrays without ``jax_enable_x64`` are numpy's.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ class ClassStatistics:
     @unflagged
     def __post_init__(self) -> None:
         """Check and unify the fields."""
-        means = detached(as_floating(self.means, "means"))
+        means = precise(detached(as_floating(self.means, "means")))
         xp = namespace(means)
         means = xp.astype(means, working_dtype(means), copy=True)  # frozen: shared with nobody
         counts = cast_like(detached(as_floating(self.counts, "counts")), means)

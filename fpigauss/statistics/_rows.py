@@ -13,11 +13,12 @@ from fpigauss._array.namespaces import (
     check_dense,
     detached,
     is_array,
+    precise,
 )
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["as_rows", "prototype_of", "row_chunks"]
+__all__ = ["as_rows", "prototype_of", "results_like", "row_chunks"]
 
 #: Bytes of latents that are read, and again of those that are converted, at a time.
 _CHUNK_BYTES = 2**24
@@ -37,12 +38,17 @@ def as_rows(z: Any) -> Any:
     z = detached(z)
     check_matrix(z, "z")
     prototype_of(z)
-    return z
+    return precise(z) if is_array(z) else z
 
 
 def prototype_of(rows: Any) -> Array:
     """Return an empty array in the namespace, device and floating dtype of ``rows``."""
     return as_floating(rows[:0, :], "z")
+
+
+def results_like(z: Any, rows: Any) -> Array:
+    """Return an empty array like the results for ``z``, of which ``rows`` are read."""
+    return prototype_of(z if is_array(z) and not isinstance(z, np.generic) else rows)
 
 
 def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:

@@ -1,13 +1,17 @@
 """What every room of this package uses: input checks, densities, modes, errors."""
 
+from fpigauss_torch._support.arrays import as_samples, as_tensor, not_encoded
 from fpigauss_torch._support.backward import check_outside_backward, checked_at_backward
+from fpigauss_torch._support.blocks import MEMORY_LIMIT, by_blocks
 from fpigauss_torch._support.checks import (
     ON_META,
     as_generator,
-    check_latents,
+    as_integer,
+    as_latents,
     check_statistics,
     checked_encoding,
 )
+from fpigauss_torch._support.compiled import under_compile
 from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError
 from fpigauss_torch._support.functional import is_mapped, is_wrapped
@@ -26,20 +30,26 @@ from fpigauss_torch._support.options import (
     with_refit_options,
 )
 from fpigauss_torch._support.samples import finite_rows, warn_of_samples_not_finite
+from fpigauss_torch._support.sharded import is_sharded, register_sharded
 from fpigauss_torch._support.states import state_said, state_tensor
 
 __all__ = [
     "ACCEPTED",
+    "MEMORY_LIMIT",
     "ON_META",
     "ClassDensity",
     "Refit",
     "RefitInit",
     "RefitRejectedError",
     "as_generator",
+    "as_integer",
+    "as_latents",
+    "as_samples",
+    "as_tensor",
+    "by_blocks",
     "check_accepted",
     "check_fit",
     "check_lam_once",
-    "check_latents",
     "check_outside_backward",
     "check_statistics",
     "checked_at_backward",
@@ -49,16 +59,20 @@ __all__ = [
     "finite_rows",
     "hard_labels",
     "is_mapped",
+    "is_sharded",
     "is_wrapped",
     "label_tensor",
     "labels_to_draw",
     "lam_apart",
     "mixture",
     "modes_restored",
+    "not_encoded",
+    "register_sharded",
     "soft_labels",
     "starts_from_data",
     "state_said",
     "state_tensor",
+    "under_compile",
     "warn_of_samples_not_finite",
     "weighted",
     "with_refit_options",

@@ -1,16 +1,19 @@
 """Input checks: what latents, encodings, seeds and statistics must be before they are used."""
 
+import operator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fpigauss import ClassStatistics, InvalidInputError
+from fpigauss_torch._support.arrays import as_tensor
 
 __all__ = [
     "ON_META",
     "as_generator",
-    "check_latents",
+    "as_integer",
+    "as_latents",
     "check_statistics",
     "checked_encoding",
 ]
@@ -21,25 +24,28 @@ ON_META = (
 )
 
 
-def check_latents(z: Any, dim: int, device: torch.device) -> None:
-    """Raise an error unless ``z`` is a floating-point (N, dim) tensor on ``device``.
+def as_latents(latents: Any, dim: int, device: torch.device) -> Tensor:
+    """Check that latents are a floating-point (N, dim) tensor on ``device``.
 
-    Its values are not checked.
+    Arrays of other libraries, and lists, become one there. Values are not checked.
     """
     if device.type == "meta":
         raise InvalidInputError(ON_META)
-    if not isinstance(z, Tensor):
-        raise InvalidInputError(f"z is a {type(z).__name__}; pass a tensor")
+    listed = torch.get_default_dtype() if isinstance(latents, list | tuple) else None
+    remedy = f"pass latents (N, {dim}), a tensor or an array of numbers"
+    z = as_tensor(latents, "z", remedy, listed)
+    z = z if z is latents else z.to(device)
     if z.ndim != 2 or z.shape[1] != dim:
-        raise InvalidInputError(
-            f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; flatten each sample's latents"
-        )
+        one = tuple(z.shape) == (dim,)
+        remedy = "pass z[None] for one row" if one else "flatten each sample's latents"
+        raise InvalidInputError(f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; {remedy}")
     if not z.is_floating_point():
         raise InvalidInputError(f"z has dtype {z.dtype}; pass floating-point latents")
     if z.device != device:
         raise InvalidInputError(
             f"z is on {z.device}, the Gaussians are on {device}; move one of them with .to()"
         )
+    return z
 
 
 def checked_encoding(encoded: Any, n_rows: int) -> tuple[Tensor, Tensor]:
@@ -62,15 +68,31 @@ def checked_encoding(encoded: Any, n_rows: int) -> tuple[Tensor, Tensor]:
     return z, logdet
 
 
+def as_integer(value: Any) -> int | None:
+    """Convert a whole number of any library, numpy's or a 0-d tensor, to an int.
+
+    Anything else, flags and floats too, gives None.
+    """
+    if getattr(value, "ndim", 0) != 0:  # an array of one number is not one
+        return None
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
 def as_generator(seed: Any) -> torch.Generator | None:
     """Make a generator of ``seed``: an int makes one on the host, so that all devices agree."""
     if seed is None or isinstance(seed, torch.Generator):
         return seed
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+    number = as_integer(seed)
+    if number is None or not 0 <= number < 2**63:
         raise InvalidInputError(
             f"seed is {seed!r}; pass an int from 0 to 2**63 - 1, a torch.Generator or None"
         )
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(number)
 
 
 def check_statistics(statistics: Any, n_classes: int, dim: int) -> None:

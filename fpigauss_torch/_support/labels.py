@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support.checks import ON_META
+from fpigauss_torch._support.arrays import as_tensor
+from fpigauss_torch._support.checks import ON_META, as_integer
 from fpigauss_torch._support.functional import is_mapped
 
 __all__ = ["hard_labels", "label_tensor", "labels_to_draw", "soft_labels"]
@@ -31,17 +32,16 @@ def hard_labels(
     labels = label_tensor(labels, n_classes, name)
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
         weights = f", or weights ({'N' if rows is None else rows}, {n_classes})" if soft else ""
-        remedy = "argmax(1)" if labels.ndim == 2 else "long()"
         raise InvalidInputError(
             f"{name} has dtype {labels.dtype}; pass integers 0..{n_classes - 1}, one per row"
-            f"{weights}: {name}.{remedy}"
+            f"{weights}: {name}.{_one_per_row(labels)}"
         )
     if labels.ndim != 1 or (rows is not None and labels.shape[0] != rows):
         needed = "(N,)" if rows is None else f"({rows},)"
-        one_hot = f": {name}.argmax(1) of one-hot rows" if labels.ndim == 2 else ""
+        remedy = f": {name}.{_one_per_row(labels)}" if labels.ndim == 2 else ""
         raise InvalidInputError(
             f"{name} has shape {tuple(labels.shape)}, {needed} is needed; "
-            f"give one label per row{one_hot}"
+            f"give one label per row{remedy}"
         )
     labels = labels.to(device=device, dtype=torch.int64)
     if torch.compiler.is_compiling() or is_mapped(labels):
@@ -61,16 +61,19 @@ def hard_labels(
     return labels, found == 1
 
 
+def _one_per_row(labels: Tensor) -> str:
+    """Return what makes one integer per row of other labels: the end of a message."""
+    integers = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    if labels.ndim == 2 and labels.shape[1] == 1:  # argmax of a column would be all zeros
+        return "ravel()" if integers else "ravel().long()"
+    return "argmax(1) of one-hot rows" if labels.ndim == 2 else "long()"
+
+
 def label_tensor(labels: Any, n_classes: int, name: str = "labels") -> Tensor:
     """Convert labels of any kind to a tensor, without checking them."""
     if isinstance(labels, Tensor):
         return labels
-    try:
-        tensor = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidInputError(
-            f"{name} cannot be converted to a tensor ({error}); pass integers 0..{n_classes - 1}"
-        ) from None
+    tensor = as_tensor(labels, name, f"pass integers 0..{n_classes - 1}")
     return tensor.long() if tensor.shape == (0,) else tensor  # an empty list has become floating
 
 
@@ -82,20 +85,23 @@ def labels_to_draw(labels: Any, means: Tensor, generator: torch.Generator | None
     n_classes, device = means.shape[0], means.device
     if device.type == "meta":
         raise InvalidInputError(ON_META)
-    if isinstance(labels, int) and not isinstance(labels, bool):
-        if labels < 0:
-            raise InvalidInputError(f"labels is {labels}; pass labels, or the number of draws")
+    count = as_integer(labels)
+    if count is not None:
+        if count < 0:
+            raise InvalidInputError(f"labels is {count}; pass labels, or the number of draws")
         where = device if generator is None else generator.device
-        labels = torch.randint(n_classes, (labels,), generator=generator, device=where)
+        labels = torch.randint(n_classes, (count,), generator=generator, device=where)
     return hard_labels(labels, n_classes, device=device, rows=None, unlabeled=False)[0]
 
 
 def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: int) -> Tensor:
     """Return likelihood weights (N, K) on ``device``: nonnegative rows that sum to one."""
     if tuple(labels.shape) != (rows, n_classes) or not labels.is_floating_point():
+        hard = labels.shape[-1] == 1 or not labels.is_floating_point()
+        remedy = f": labels.{_one_per_row(labels)}" if labels.ndim == 2 and hard else ""
         raise InvalidInputError(
             f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; pass integers "
-            f"({rows},), or floating-point likelihood weights ({rows}, {n_classes})"
+            f"({rows},), or floating-point likelihood weights ({rows}, {n_classes}){remedy}"
         )
     labels = labels.to(device)
     if not (torch.compiler.is_compiling() or is_mapped(labels)):

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate, get_worker_info
 
 from fpigauss import InvalidInputError
 from fpigauss.interface import warn_user
-from fpigauss_torch._support import as_generator, evaluating, finite_rows
+from fpigauss_torch._support import as_generator, as_integer, evaluating, finite_rows
 from fpigauss_torch.augment._perturbation import (
     check_partners,
     check_strength,
@@ -18,7 +18,7 @@ from fpigauss_torch.augment._perturbation import (
     noise_along_axes,
 )
 from fpigauss_torch.augment._principal_axes import PrincipalAxes, check_n_axes
-from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.flow import ClassFlow, class_flow_of
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["LatentAugmentation"]
@@ -81,13 +81,12 @@ class LatentAugmentation:
         seed: int | None = None,
     ) -> None:
         """Check the arguments."""
-        if not isinstance(model, ClassFlow):
-            raise InvalidInputError(f"model is a {type(model).__name__}; pass a ClassFlow")
+        model = class_flow_of(model)
         if method not in ("mix", "noise"):
             raise InvalidInputError(f'method is {method!r}; pass "mix" or "noise"')
-        check_strength(strength, most=1.0 if method == "mix" else math.inf)
+        strength = check_strength(strength, most=1.0 if method == "mix" else math.inf)
         if n_axes is not None:
-            check_n_axes(n_axes, model.gaussians.dim)
+            n_axes = check_n_axes(n_axes, model.gaussians.dim)
         if isinstance(seed, torch.Generator):
             raise InvalidInputError(
                 "seed is a torch.Generator; pass an int, which workers can combine with their own"
@@ -96,7 +95,7 @@ class LatentAugmentation:
         self.method = method
         self.strength = strength
         self.n_axes = n_axes
-        self.seed = seed
+        self.seed = as_integer(seed)
         self._generator = as_generator(seed)
         self._worker_seed: int | None = None
         self._axes: tuple[Tensor, int, PrincipalAxes] | None = None

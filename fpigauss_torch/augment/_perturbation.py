@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassGaussians, InvalidInputError
-from fpigauss_torch._support import as_generator, check_latents, hard_labels, working_dtype
+from fpigauss.interface import check_nonnegative
+from fpigauss_torch._support import as_generator, as_latents, hard_labels, working_dtype
 from fpigauss_torch.augment._principal_axes import PrincipalAxes, check_n_axes, prior_of
 from fpigauss_torch.prior import LatentPrior
 
@@ -72,9 +73,9 @@ def mix_within_class(
     >>> mixed[:, 1], mixed[2]
     (tensor([0., 4., 1.]), tensor([1., 1.]))
     """
-    check_strength(strength, most=1.0)
+    strength = check_strength(strength, most=1.0)
     span = _span(gaussians, n_axes)
-    labels = _checked(z, labels, span)
+    z, labels = _checked(z, labels, span)
     generator = as_generator(seed)
     if partners is None:
         toward = z[_partners(labels, generator)]
@@ -133,9 +134,9 @@ def noise_along_axes(
     >>> noise_along_axes(z, y, LatentGaussians(2, 2), seed=0).ne(0).all(1)
     tensor([ True,  True, False])
     """
-    check_strength(strength, most=math.inf)
+    strength = check_strength(strength, most=math.inf)
     span = _span(gaussians, n_axes)
-    labels = _checked(z, labels, span)
+    z, labels = _checked(z, labels, span)
     generator = as_generator(seed)
     where = z.device if generator is None else generator.device
     n_noise = span.n_axes if isinstance(span, PrincipalAxes) else span.dim
@@ -164,16 +165,16 @@ def _span(gaussians: _Gaussians, n_axes: int | None) -> LatentPrior | PrincipalA
     prior = prior_of(gaussians)
     if n_axes is None:
         return prior
-    check_n_axes(n_axes, prior.dim)
+    n_axes = check_n_axes(n_axes, prior.dim)
     return prior if n_axes == prior.dim else PrincipalAxes.of(prior, n_axes)
 
 
-def _checked(z: Tensor, labels: Any, span: LatentPrior | PrincipalAxes) -> Tensor:
-    """Check latents and labels, and return the labels as int64."""
+def _checked(z: Any, labels: Any, span: LatentPrior | PrincipalAxes) -> tuple[Tensor, Tensor]:
+    """Check latents and labels, and return them as tensors; the labels as int64."""
     device = span.device if isinstance(span, PrincipalAxes) else span.density().means.device
-    check_latents(z, span.dim, device)
+    z = as_latents(z, span.dim, device)
     codes, _ = hard_labels(labels, span.n_classes, device=device, rows=z.shape[0], unlabeled=True)
-    return codes
+    return z, codes
 
 
 def check_partners(partners: Any, rows: Tensor, name: str) -> None:
@@ -190,12 +191,12 @@ def check_partners(partners: Any, rows: Tensor, name: str) -> None:
         )
 
 
-def check_strength(strength: Any, most: float) -> None:
-    """Raise an error unless ``strength`` is a finite number, 0..``most``."""
-    number = isinstance(strength, int | float) and not isinstance(strength, bool)
-    if not number or not math.isfinite(strength) or not 0.0 <= strength <= most:
-        needed = "a finite number >= 0" if math.isinf(most) else f"a number from 0 to {most:g}"
-        raise InvalidInputError(f"strength is {strength!r}; pass {needed}")
+def check_strength(strength: Any, most: float) -> float:
+    """Check that ``strength`` is a finite number, 0..``most``."""
+    number = check_nonnegative(strength, "strength")
+    if number > most:
+        raise InvalidInputError(f"strength is {number:g}; pass a number from 0 to {most:g}")
+    return number
 
 
 def _partners(labels: Tensor, generator: torch.Generator | None) -> Tensor:

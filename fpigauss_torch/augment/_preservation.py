@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
 from fpigauss_torch._support import evaluating
+from fpigauss_torch.flow import class_flow_of
 
 __all__ = ["class_preservation"]
 
@@ -55,9 +56,13 @@ def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> floa
         )
     truth = torch.as_tensor(y)
     if truth.shape != x.shape[:1]:
+        column = ": y.ravel()" if truth.shape[1:] == (1,) else ""
         raise InvalidInputError(
             f"y has shape {tuple(truth.shape)}, ({x.shape[0]},) is needed; give one label per row"
+            f"{column}"
         )
+    if not hasattr(model, "predict"):
+        model = class_flow_of(model)
     judge = model if isinstance(model, nn.Module) else nn.Module()
     with evaluating(judge):
         before, after = (torch.as_tensor(model.predict(samples)) for samples in (x, augmented))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassGaussians, InvalidInputError
+from fpigauss_torch._support import as_integer, under_compile
 from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.prior import LatentPrior
 
@@ -74,7 +75,7 @@ class PrincipalAxes:
             If ``n_axes`` is out of range, or ``gaussians`` is something else.
         """
         prior = prior_of(gaussians)
-        check_n_axes(n_axes, prior.dim)
+        n_axes = check_n_axes(n_axes, prior.dim)
         density = prior.density()
         if density.inverse.ndim == 2:
             deviations = density.inverse.reciprocal().expand(-1, prior.dim)
@@ -159,6 +160,7 @@ class PrincipalAxes:
 
 def prior_of(gaussians: LatentPrior | ClassGaussians) -> LatentPrior:
     """Return Gaussians of the core or of this package as a prior."""
+    gaussians = under_compile(gaussians)
     if isinstance(gaussians, LatentPrior):
         return gaussians
     if isinstance(gaussians, ClassGaussians):
@@ -169,7 +171,9 @@ def prior_of(gaussians: LatentPrior | ClassGaussians) -> LatentPrior:
     )
 
 
-def check_n_axes(n_axes: object, most: int) -> None:
-    """Raise an error unless ``n_axes`` is an int, 1..``most``."""
-    if isinstance(n_axes, bool) or not isinstance(n_axes, int) or not 1 <= n_axes <= most:
+def check_n_axes(n_axes: object, most: int) -> int:
+    """Check that ``n_axes`` is an integer, 1..``most``."""
+    number = as_integer(n_axes)
+    if number is None or not 1 <= number <= most:
         raise InvalidInputError(f"n_axes is {n_axes!r}; pass an int from 1 to {most}")
+    return number

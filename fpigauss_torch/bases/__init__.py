@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fpigauss import InvalidInputError
+from fpigauss_torch._support import under_compile
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["as_base", "without_context"]
@@ -80,6 +81,7 @@ def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = 
     >>> flow.log_prob(torch.zeros(5, 1, 2)).shape  # of every sample under every class
     torch.Size([5, 3])
     """
+    gaussians = under_compile(gaussians)
     if not isinstance(gaussians, LatentPrior):
         raise InvalidInputError(
             f"gaussians is a {type(gaussians).__name__}; pass LatentGaussians or another prior"

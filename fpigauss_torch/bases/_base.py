@@ -1,7 +1,7 @@
 """What the bases of all libraries share: Gaussians, the shape of latents, draws and labels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support import hard_labels, soft_labels
+from fpigauss_torch._support import as_integer, hard_labels, soft_labels
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["LatentBase", "class_labels", "drawn", "flattened"]
@@ -48,12 +48,14 @@ class LatentBase(nn.Module):
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else ()
-    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+    given = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else ()
+    sizes = tuple(map(as_integer, given))
+    whole = tuple(size for size in sizes if size is not None and size > 0)
+    if not whole or whole != sizes:
         raise InvalidInputError(
             f"shape is {shape!r}; pass a sequence of ints > 0, such as (C, H, W)"
         )
-    return sizes
+    return whole
 
 
 def flattened(z: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,6 +1,7 @@
 """Codecs: one per flow library, chosen by the flow's type; none of them imports its library."""
 
-from fpigauss_torch.codecs._codec import Codec, FunctionCodec, codec_for, register_codec
+from fpigauss_torch.codecs._choice import codec_for, codec_of
+from fpigauss_torch.codecs._codec import Codec, FunctionCodec, register_codec
 from fpigauss_torch.codecs._distributions import DistributionCodec
 from fpigauss_torch.codecs._freia import FreiaCodec
 from fpigauss_torch.codecs._nflows import NflowsCodec
@@ -17,5 +18,6 @@ __all__ = [
     "NormflowsMultiscaleCodec",
     "ZukoCodec",
     "codec_for",
+    "codec_of",
     "register_codec",
 ]

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from fpigauss import InvalidInputError
 from fpigauss_torch._support import checked_encoding, state_said, state_tensor
 
-__all__ = ["Codec", "FunctionCodec", "codec_for", "register_codec"]
+__all__ = ["REGISTERED", "Codec", "FunctionCodec", "register_codec"]
 
-_REGISTERED: list[type["Codec"]] = []
+#: Codecs that are chosen by the flow's type, the latest first.
+REGISTERED: list[type["Codec"]] = []
 
 
 class Codec(nn.Module, ABC):
@@ -241,34 +242,5 @@ def register_codec(codec: type[Codec]) -> type[Codec]:
         raise InvalidInputError(
             f"{codec.__name__}.flow_types is empty; name the flow classes that it is for"
         )
-    _REGISTERED.insert(0, codec)
+    REGISTERED.insert(0, codec)
     return codec
-
-
-def codec_for(flow: Any) -> Codec:
-    """Make the codec of a flow, chosen by its type.
-
-    Parameters
-    ----------
-    flow : object
-        A flow of a known library, or of a class that a codec was registered for.
-
-    Returns
-    -------
-    Codec
-
-    Raises
-    ------
-    InvalidInputError
-        If there is no codec for this type.
-    """
-    for ancestor in type(flow).__mro__:
-        name = f"{ancestor.__module__}.{ancestor.__qualname__}"
-        for codec in _REGISTERED:
-            if name in codec.flow_types:
-                return codec(flow)
-    known = sorted({name.partition(".")[0] for codec in _REGISTERED for name in codec.flow_types})
-    raise InvalidInputError(
-        f"no codec is known for a {type(flow).__module__}.{type(flow).__qualname__} (known: flows "
-        f"of {', '.join(known)}); pass codec=(encode, decode), or a Codec of your own"
-    )

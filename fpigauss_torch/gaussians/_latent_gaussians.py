@@ -24,8 +24,8 @@ from fpigauss_torch._support import (
     Refit,
     RefitInit,
     RefitRejectedError,
+    as_latents,
     check_accepted,
-    check_latents,
     check_outside_backward,
     check_statistics,
     checked_at_backward,
@@ -140,7 +140,7 @@ class LatentGaussians(GaussianBuffers):
             If the fit ends with a status that is not in ``accept``. After any error the old
             Gaussians are kept.
         """
-        check_latents(z, self.dim, self.means.device)
+        z = as_latents(z, self.dim, self.means.device)
         labels, some_unlabeled = hard_labels(
             y, self.n_classes, device=z.device, rows=z.shape[0], unlabeled=True, name="y"
         )

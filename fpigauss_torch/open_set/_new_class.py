@@ -19,10 +19,11 @@ from fpigauss.interface import RefitOptions, shrunk
 from fpigauss_torch._support import (
     ACCEPTED,
     Refit,
+    as_latents,
     check_fit,
-    check_latents,
     lam_apart,
     starts_from_data,
+    under_compile,
 )
 from fpigauss_torch.gaussians import LatentGaussians
 
@@ -98,8 +99,9 @@ def add_class(
     >>> extended.gaussians.n_classes, extended.result.converged
     (3, True)
     """
+    gaussians = under_compile(gaussians)
     _check_statistics(gaussians, statistics)
-    check_latents(z_new, gaussians.dim, gaussians.means.device)
+    z_new = as_latents(z_new, gaussians.dim, gaussians.means.device)
     if z_new.shape[0] == 0:
         raise InvalidInputError("z_new has no row; pass latents of the new class")
     if "init" in options or not starts_from_data(check_fit(fit)):

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support import evaluating
-from fpigauss_torch.flow import ClassFlow
+from fpigauss.interface import check_nonnegative
+from fpigauss_torch._support import by_blocks, evaluating
+from fpigauss_torch.flow import ClassFlow, class_flow_of
 
 __all__ = ["rejection_score", "rejection_threshold", "typicality_score"]
 
@@ -44,9 +45,9 @@ def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
     >>> rejection_score(model, torch.tensor([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]])) > threshold
     tensor([False,  True])
     """
-    _check_model(model)
-    with evaluating(model):
-        score: Tensor = model(x)
+    flow = class_flow_of(model)
+    with evaluating(flow):
+        score: Tensor = flow(x)
         return torch.where(score.isfinite(), score, math.inf)
 
 
@@ -84,16 +85,20 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
     >>> rejection_score(model, x).argmin(), typicality_score(model, x).argmin()
     (tensor(1), tensor(0))
     """
-    _check_model(model)
-    with evaluating(model):
-        z, _ = model.encode(x)
-        by_class = model.gaussians.class_log_prob(z)
-        log_det = model.gaussians.density().log_det.to(by_class.dtype)
-    by_class = torch.where(by_class.isnan(), -math.inf, by_class)
-    best, codes = by_class.max(1)
-    dim = model.gaussians.dim
-    own_log_det = log_det.expand(by_class.shape[1])[codes]
-    squared = (-2.0 * best - own_log_det - dim * math.log(2.0 * math.pi)).clamp_min(0.0)
+    flow = class_flow_of(model)
+    gaussians = flow.gaussians
+    dim, n_classes = gaussians.dim, gaussians.n_classes
+    log_det = gaussians.density().log_det.expand(n_classes)
+
+    def distances(z: Tensor) -> Tensor:
+        """Compute the squared distances (N,) from the classes that are predicted."""
+        by_class = gaussians.class_log_prob(z)
+        best, codes = torch.where(by_class.isnan(), -math.inf, by_class).max(1)
+        own_log_det = log_det.to(best.dtype)[codes]
+        return (-2.0 * best - own_log_det - dim * math.log(2.0 * math.pi)).clamp_min(0.0)
+
+    with evaluating(flow):
+        squared = by_blocks(distances, flow.encode(x)[0], n_classes)
     spread = 2.0 / (9.0 * dim)
     deviation: Tensor = ((squared / dim) ** (1.0 / 3.0) - 1.0 + spread) / math.sqrt(spread)
     return torch.where(deviation.isnan(), math.inf, deviation.abs())
@@ -135,8 +140,9 @@ def rejection_threshold(scores: Any, rate: float) -> float:
     if bool(values.isnan().any()):
         row = int(values.isnan().nonzero()[0, 0])
         raise InvalidInputError(f"scores is NaN in row {row}; look at that sample's latents")
-    if not 0.0 <= rate < 1.0:
-        raise InvalidInputError(f"rate is {rate!r}; pass a number, 0 <= rate < 1")
+    rate = check_nonnegative(rate, "rate")
+    if rate >= 1.0:
+        raise InvalidInputError(f"rate is {rate:g}; pass a number, 0 <= rate < 1")
     n_rejected = math.floor(rate * values.numel() + 1e-9)  # 0.29 * 100 is below 29
     threshold = float(values.sort().values[values.numel() - 1 - n_rejected])
     if threshold == math.inf:
@@ -148,10 +154,3 @@ def rejection_threshold(scores: Any, rate: float) -> float:
             "look at those samples' latents"
         )
     return threshold
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, ClassFlow):
-        raise InvalidInputError(
-            f"model is a {type(model).__name__}; pass a ClassFlow (ClassFlow(flow, gaussians))"
-        )

@@ -10,7 +10,7 @@ from fpigauss.interface import check_nonnegative
 from fpigauss_torch._support import (
     ClassDensity,
     as_generator,
-    check_latents,
+    as_latents,
     check_outside_backward,
     check_statistics,
     hard_labels,
@@ -77,7 +77,7 @@ class TrainedPrior(MeansPrior):
         InvalidInputError
             If an argument cannot be used, a latent is not finite, or a class has no sample.
         """
-        check_latents(z, self.dim, self.means.device)
+        z = as_latents(z, self.dim, self.means.device)
         labels, some_unlabeled = hard_labels(
             y, self.n_classes, device=z.device, rows=z.shape[0], unlabeled=True, name="y"
         )

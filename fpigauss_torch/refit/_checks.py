@@ -7,13 +7,11 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import IterableDataset
 
 from fpigauss import InvalidInputError
 from fpigauss.interface import check_positive_integer, warn_user
-from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.flow import ClassFlow, class_flow_of
 from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = [
@@ -36,17 +34,7 @@ Prepare: TypeAlias = Callable[[Any], Any]
 
 def flow_of(model: Any, name: str = "model") -> ClassFlow:
     """Return the ``ClassFlow`` with ``LatentGaussians`` in a model, whatever wraps it."""
-    flow = model
-    while not isinstance(flow, ClassFlow):
-        if isinstance(flow, nn.Module) and "_orig_mod" in flow._modules:  # torch.compile
-            flow = flow._modules["_orig_mod"]
-        elif isinstance(flow, AveragedModel | DistributedDataParallel):
-            flow = flow.module
-        else:
-            raise InvalidInputError(
-                f"{name} is, or wraps, a {type(flow).__name__}; pass a ClassFlow, bare or in "
-                "DistributedDataParallel, AveragedModel or torch.compile"
-            )
+    flow = class_flow_of(model, name)
     if not isinstance(flow.gaussians, LatentGaussians):
         raise InvalidInputError(
             f"{name} has {type(flow.gaussians).__name__}, which cannot be refitted: they are "

@@ -18,7 +18,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from fpigauss import InvalidInputError, UnboundedObjectiveWarning
-from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, gather_statistics, refit_
+from fpigauss_torch import (
+    ClassFlow,
+    FixedPointSchedule,
+    LatentGaussians,
+    gather_statistics,
+    refit_,
+    rejection_score,
+    typicality_score,
+)
 
 N_CLASSES, DIM, LAM = 3, 4, 0.2
 FITS = [("diagonal", False), ("dense", False), ("isotropic", True), ("dense", True)]
@@ -192,6 +200,36 @@ def warm_up(rank, world):
     return {"shift": flow[0].shift.detach().clone(), **state_of(model.gaussians)}
 
 
+def sharded(rank, world):
+    """Train, refit and predict under FSDP2 and without it, on the same batches everywhere."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    x, y = data()
+    plain, shards = model_of("diagonal", False), model_of("diagonal", False)
+    fully_shard(shards, mesh=init_device_mesh("cpu", (world,)))
+    results = {}
+    for name, model in (("plain", plain), ("shards", shards)):
+        results[f"{name} before"] = model.predict_proba(x)
+        optimizer = torch.optim.SGD(model.parameters(), 1e-2)
+        for step in range(3):
+            refit_(model, [(x, y)], LAM)
+            optimizer.zero_grad()
+            loss = model(x, y) if step < 2 else -model.class_log_prob(x)[:, 0]
+            loss.mean().backward()
+            model.predict(x)  # what it gathers is outdated after the step
+            optimizer.step()
+        whole = [getattr(p, "full_tensor", lambda p=p: p)() for p in model.parameters()]
+        results[name] = {
+            "parameters": torch.cat([p.detach().flatten() for p in whole]),
+            "classes": model.predict(x),
+            "samples": model.sample([0, 1, 2], seed=0),
+            "scores": torch.stack([rejection_score(model, x), typicality_score(model, x)]),
+            **state_of(model.gaussians),
+        }
+    return results
+
+
 # -- the processes -------------------------------------------------------------------------
 
 OF_FOUR = [
@@ -209,7 +247,7 @@ OF_FOUR = [
     sizes_that_differ,
     warm_up,
 ]
-OF_TWO = [fits, statistics, training]  # DDP and optimizers take seconds to import
+OF_TWO = [fits, statistics, training, sharded]  # DDP and optimizers take seconds to import
 
 
 def joined(rank, world, folder, tasks):

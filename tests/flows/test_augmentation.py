@@ -371,7 +371,7 @@ def test_noise_has_the_covariance_of_the_class_on_its_axes(covariance, tied, n_a
     ("change", "message"),
     [
         ({"strength": -0.1}, "strength is -0.1"),
-        ({"strength": math.nan}, "strength is nan"),
+        ({"strength": math.nan}, "strength is NaN"),
         ({"strength": "1"}, "strength is '1'"),
         ({"n_axes": 0}, "n_axes is 0; pass an int from 1 to 5"),
         ({"n_axes": DIM + 1}, "n_axes is 6"),
@@ -592,7 +592,7 @@ def test_workers_and_epochs_differ_and_a_seed_repeats_them():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": torch.nn.Linear(2, 2)}, "model is a Linear; pass a ClassFlow"),
+        ({"model": torch.nn.Linear(2, 2)}, "model is, or wraps, a Linear; pass a ClassFlow"),
         ({"method": "cutmix"}, 'method is \'cutmix\'; pass "mix" or "noise"'),
         ({"strength": 1.5}, "strength is 1.5; pass a number from 0 to 1"),
         ({"method": "noise", "strength": math.inf}, "strength is inf"),

@@ -30,6 +30,77 @@ class Doubling(nn.Module):
         return z * (-self.log_scale).exp()
 
 
+class Methods:
+    """What users write who do not know of Codec."""
+
+    def __init__(self, scale=2.0):
+        self.scale = scale
+
+    def encode(self, x):
+        return x * self.scale, x.new_full(x.shape[:1], math.log(self.scale) * x[0].numel())
+
+    def decode(self, z):
+        return z / self.scale
+
+
+@pytest.mark.parametrize("codec", [Methods(), Doubling(), [Methods().encode, Methods().decode]])
+def test_an_object_with_the_two_methods_is_a_codec(codec):
+    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=codec)
+    x = samples()
+    torch.testing.assert_close(model.log_prob(x), Normal(0.0, 0.5).log_prob(x).sum(1))
+    torch.testing.assert_close(model.sample(5, seed=0), model.sample(5, seed=0))
+    torch.testing.assert_close(model.decode(model.encode(x)[0]), x)
+    copied = copy.deepcopy(model)
+    torch.testing.assert_close(copied(x), model(x))
+    fresh = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=copy.deepcopy(codec))
+    fresh.load_state_dict(model.state_dict())
+    torch.testing.assert_close(fresh.sample(5, seed=0), model.sample(5, seed=0))
+
+
+def test_what_is_trained_of_an_object_and_a_flow_is_registered_once():
+    class Around(nn.Module):
+        def __init__(self, flow):
+            super().__init__()
+            self.flow = flow
+            self.shift = nn.Parameter(torch.zeros(()))
+
+        def encode(self, x):
+            return self.flow.encode(x + self.shift)
+
+        def decode(self, z):
+            return self.flow.decode(z) - self.shift
+
+    flow = Doubling()
+    for codec, n_parameters in [(Around(flow), 2), (flow, 1), (Doubling(), 2), (Methods(), 1)]:
+        model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=codec)
+        assert model.flow is flow
+        assert len(list(model.parameters())) == n_parameters
+        assert len(model.codec.state_dict()) == n_parameters + 1  # the shapes
+    copied = copy.deepcopy(ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=Around(flow)))
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.add_(1.0)
+    x = samples()
+    expected = (x + 1.0) * 2.0 * math.e  # by the parameters of the copy, all of them
+    torch.testing.assert_close(copied.encode(x)[0], expected)
+
+
+def test_what_cannot_be_a_codec_is_told_what_it_lacks():
+    class Encodes:
+        def encode(self, x):
+            return x, x.new_zeros(len(x))
+
+    for codec, message in [
+        (Encodes(), "codec is a Encodes without decode"),
+        (3, "codec is a int without encode and decode"),
+        (Methods().encode, "codec is a method without encode and decode"),
+        (Methods, "codec is the class Methods, which is not a Codec; pass an object of it"),
+        ((Methods().encode,), r"codec is \(.*or two functions"),
+    ]:
+        with pytest.raises(InvalidInputError, match=message):
+            ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=codec)
+
+
 def test_a_codec_for_a_flow_of_ones_own():
     class Own(Doubling):
         pass

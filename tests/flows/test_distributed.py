@@ -168,3 +168,11 @@ def test_layers_initialized_by_data_are_those_of_the_first_process(seen):
     own = [process["warm_up"] for process in seen[4]]
     assert_all_same(own)
     torch.testing.assert_close(own[3]["shift"], data()[0][:5].mean(0))
+
+
+def test_a_flow_in_shards_is_trained_refitted_and_used_as_a_whole_one_is(seen):
+    for process in seen[2]:
+        results = process["sharded"]
+        torch.testing.assert_close(results["shards before"], results["plain before"])
+        for name, expected in results["plain"].items():
+            torch.testing.assert_close(results["shards"][name], expected)

@@ -328,7 +328,7 @@ def with_nan(z, y):
     [
         (with_nan, r"row 7"),
         (lambda z, y: (z[:, :3], y), r"z has shape \(200, 3\), \(N, 5\) is needed"),
-        (lambda z, y: (z.numpy(), y), "pass a tensor"),
+        (lambda z, y: ("latents", y), "z cannot be converted to a tensor"),
         (lambda z, y: (z.long(), y), r"torch\.int64"),
         (lambda z, y: (z, y + 1), "y is 4 in row 3"),
         (lambda z, y: (z, y - 2), "y is -2 in row 0"),

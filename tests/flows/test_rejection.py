@@ -135,9 +135,9 @@ def test_scores_may_tie_or_be_infinite():
         ([], 0.1, r"scores has shape \(0,\)"),
         (torch.zeros(2, 2), 0.1, r"scores has shape \(2, 2\)"),
         ([0.0, math.nan], 0.1, "scores is NaN in row 1"),
-        ([0.0], 1.0, "rate is 1.0"),
+        ([0.0], 1.0, "rate is 1; pass"),
         ([0.0], -0.1, "rate is -0.1"),
-        ([0.0], math.nan, "rate is nan"),
+        ([0.0], math.nan, "rate is NaN"),
     ],
 )
 def test_bad_thresholds(scores, rate, message):
