@@ -9,7 +9,7 @@ from fpigauss_torch._support.checks import (
     checked_encoding,
 )
 from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
-from fpigauss_torch._support.errors import RefitRejectedError
+from fpigauss_torch._support.errors import RefitRejectedError, RepeatedRepulsionWarning
 from fpigauss_torch._support.functional import is_mapped, is_wrapped
 from fpigauss_torch._support.labels import hard_labels, label_tensor, soft_labels
 from fpigauss_torch._support.modes import evaluating, modes_restored
@@ -34,6 +34,7 @@ __all__ = [
     "Refit",
     "RefitInit",
     "RefitRejectedError",
+    "RepeatedRepulsionWarning",
     "as_generator",
     "check_accepted",
     "check_fit",

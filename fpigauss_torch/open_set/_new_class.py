@@ -24,7 +24,11 @@ from fpigauss_torch._support import (
     lam_apart,
     starts_from_data,
 )
-from fpigauss_torch.gaussians import LatentGaussians
+from fpigauss_torch.gaussians import (
+    LatentGaussians,
+    Replacement,
+    warn_of_repeated_repulsion,
+)
 
 __all__ = ["Extended", "add_class"]
 
@@ -119,9 +123,38 @@ def add_class(
         start = _start(gaussians, own, refit.fit.shrinkage)
         extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
         extended.to(gaussians.means.device)
+        extended.n_swaps = gaussians.n_swaps
         weight, fit = lam_apart(None, replace(refit.fit, init=start))
         result = extended.solve_(merged, weight, fit=fit, accept=accept, progress=progress)
+        if not gaussians.coincide:
+            _warn_if_worse(gaussians, extended.class_gaussians(), merged, refit.fit.lam)
     return Extended(extended, replace(merged, closed=statistics.closed), result)
+
+
+def _warn_if_worse(
+    gaussians: LatentGaussians, after: ClassGaussians, merged: ClassStatistics, lam: float | None
+) -> None:
+    """Warn if the new class costs the samples of the old ones much of their likelihood."""
+    old = slice(gaussians.n_classes)
+    own = after.covariances if after.tied else after.covariances[old]
+    before = gaussians.class_gaussians()
+    warn_of_repeated_repulsion(
+        [
+            Replacement(
+                before,
+                replace(before, means=after.means[old], covariances=own),
+                ClassStatistics(
+                    merged.counts[old],
+                    merged.means[old],
+                    merged.covariances[old],
+                    classes=merged.classes[old],
+                ),
+            )
+        ],
+        n_fits=gaussians.n_swaps,
+        what=f"add_class at lam={lam:g}",
+        remedy="pass a smaller lam, 10 for example, or 0",
+    )
 
 
 def _start(gaussians: LatentGaussians, own: ClassStatistics, shrinkage: Any) -> ClassGaussians:

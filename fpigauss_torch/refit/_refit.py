@@ -25,6 +25,7 @@ from fpigauss_torch._support import (
     with_refit_options,
 )
 from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import Replacement, warn_of_repeated_repulsion
 from fpigauss_torch.refit._checks import (
     check_initialized,
     check_loader,
@@ -42,7 +43,7 @@ from fpigauss_torch.refit._distributed import (
 )
 from fpigauss_torch.refit._encoding import own_statistics, unlike_training
 
-__all__ = ["gather_statistics", "refit_"]
+__all__ = ["gather_statistics", "refit_", "refit_as_asked"]
 
 
 @with_refit_options
@@ -140,13 +141,41 @@ def refit_(
     """
     with raised_together():
         check_outside_backward("refit_")
+        refit = Refit.checked(lam, fit, options, init)
+    return refit_as_asked(
+        model,
+        loader,
+        refit,
+        accept=accept,
+        copies=copies,
+        device=device,
+        prepare=prepare,
+        max_batches=max_batches,
+        progress=progress,
+    )
+
+
+def refit_as_asked(
+    model: nn.Module,
+    loader: Iterable[Any],
+    refit: Refit,
+    *,
+    accept: Collection[str],
+    copies: Sequence[nn.Module],
+    device: torch.device | str | None,
+    prepare: Callable[[Any], Any] | None,
+    max_batches: int | None,
+    progress: bool,
+    early: bool = False,
+) -> FixedPointResult:
+    """Do what ``refit_`` does; ``early`` refits may cost likelihood without a warning."""
+    with raised_together():
         if isinstance(copies, nn.Module) and not isinstance(copies, Iterable):
             raise InvalidInputError("copies is one module; pass a sequence, copies=[module]")
         flows = [flow_of(model), *(flow_of(other, "copies") for other in copies)]
         check_loader(loader, n_passes=len(flows))
         check_prepare(prepare)
         batches = limited(loader, max_batches)
-        refit = Refit.checked(lam, fit, options, init)
         refit.check_lam()
         accepted = check_accepted(accept)
         for flow in flows:
@@ -172,6 +201,8 @@ def refit_(
             for flow, statistics in zip(flows, gathered, strict=True)
         ]
     results = [replace(result, gaussians=of_first(result.gaussians)) for result in results]
+    if is_first() and not early:
+        _warn_if_worse(flows, gathered, results, refit.fit.lam)
     with unlike_training():
         for flow, result in zip(flows, results, strict=True):
             fitted_of(flow).assign_(result.gaussians)
@@ -234,6 +265,28 @@ def gather_statistics(
             "all y are -1; pass one that gives batches (x, y) in every pass"
         )
     return statistics
+
+
+def _warn_if_worse(
+    flows: Sequence[ClassFlow],
+    gathered: Sequence[ClassStatistics],
+    results: Sequence[FixedPointResult],
+    lam: float | None,
+) -> None:
+    """Warn if Gaussians that flows have been trained toward are replaced by far worse ones."""
+    held = [fitted_of(flow) for flow in flows]
+    warn_of_repeated_repulsion(
+        [
+            Replacement(gaussians.class_gaussians(), result.gaussians, statistics)
+            for gaussians, result, statistics in zip(held, results, gathered, strict=True)
+            if not gaussians.coincide
+        ],
+        n_fits=max(gaussians.n_swaps for gaussians in held),
+        what=f"this refit at lam={lam:g}",
+        remedy="keep the Gaussians that the flow was trained toward, as "
+        "FixedPointSchedule(epochs=(0, 1)) does, or refit later at lam=0 or a hundredth of the "
+        "first lam: FixedPointSchedule(lam=function of the epoch)",
+    )
 
 
 def _signature(flow: ClassFlow) -> tuple[int, int, str, bool]:
