@@ -45,12 +45,8 @@ def balanced_nll(gaussians: ClassGaussians, statistics: ClassStatistics) -> floa
     covariances = xp.astype(statistics.covariances, means.dtype, copy=False)
     # summed over classes where tied, like the outer products
     scatter = family.pooled(family.projections(covariances)) + family.outer(offsets, offsets)
-    log_dets, traces = (
-        float(xp.sum(part)) / part.shape[0]
-        for part in (
-            family.log_det(factor, dim),
-            family.trace(family.whiten_projections(factor, scatter)),
-        )
-    )
-    shared = gaussians.n_classes if family.tied else 1
-    return 0.5 * (dim * math.log(2.0 * math.pi) + log_dets + traces / shared)
+    log_dets = family.log_det(factor, dim)  # (n,), n = 1 where tied
+    traces = family.trace(family.whiten_projections(factor, scatter))
+    log_det = float(xp.sum(log_dets)) / int(log_dets.shape[0])
+    squares = float(xp.sum(traces)) / gaussians.n_classes
+    return 0.5 * (dim * math.log(2.0 * math.pi) + log_det + squares)

@@ -11,7 +11,7 @@ __all__ = ["Replacement", "warn_of_repeated_repulsion"]
 
 #: How many nats per dimension a refit may cost. On digits, the second one costs .15 to .48 where it
 #: follows after an epoch of training. Later ones cost .64 to .75 each at the same lam, .06 or more
-#: wherever held-out likelihood suffered by half a nat per dimension, and nothing at a lam near zero.
+#: wherever held-out likelihood lost half a nat per dimension, and nothing at a lam near zero.
 _SECOND = 1.0
 _LATER = 0.05
 

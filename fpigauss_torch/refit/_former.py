@@ -27,7 +27,7 @@ class Taken(dict[str, Any]):
 
 
 class FormerSchedule:
-    """What a schedule does with ``options``, ``refit_`` and pickles from when these were its own."""
+    """What a schedule does with former ``options``, under former names, and in former pickles."""
 
     lam: float | Callable[[int], float] | None
     single_iteration: bool
@@ -71,8 +71,9 @@ class FormerSchedule:
         if type(self).refit_ is FormerSchedule.refit_:
             return self.force(*args, **kwargs)
         # called by what overrides it, which is force too
-        original = next(c for c in type(self).__mro__ if FormerSchedule in c.__bases__)
-        return original.force(self, *args, **kwargs)
+        original: Any = next(c for c in type(self).__mro__ if FormerSchedule in c.__bases__)
+        result: FixedPointResult = original.force(self, *args, **kwargs)
+        return result
 
     def _check_options(self) -> None:
         """Check ``options``, and take them if there are any."""

@@ -1,15 +1,21 @@
 """The schedule that says when the Gaussians are refitted during training, and how."""
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
 
-from fpigauss import FixedPoint, FixedPointResult, ForwardRepulsion, InvalidInputError
+from fpigauss import (
+    FixedPoint,
+    FixedPointResult,
+    ForwardRepulsion,
+    InvalidInputError,
+)
 from fpigauss.interface import RefitOptions, check_flag, check_whole
 from fpigauss_torch._support import (
     ACCEPTED,
@@ -23,7 +29,13 @@ from fpigauss_torch._support import (
 )
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
-from fpigauss_torch.refit._checks import check_loader, check_prepare, fitted_of, flow_of
+from fpigauss_torch.refit._checks import (
+    check_keywords,
+    check_loader,
+    check_prepare,
+    fitted_of,
+    flow_of,
+)
 from fpigauss_torch.refit._distributed import raised_together, take_over_first
 from fpigauss_torch.refit._encoding import unlike_training, unpacked
 from fpigauss_torch.refit._former import ALPHA, SINGLE, FormerSchedule, Taken, set_twice
@@ -33,8 +45,8 @@ __all__ = ["FixedPointSchedule"]
 
 #: lam over K^2 where none is given, at ``ALPHA``: see "Which setting" in docs/paper.rst.
 _LAM_PER_PAIR = 100.0
-#: The paper refits before the first two epochs, when the flow is still far from separated Gaussians;
-#: later refits are checked for what they cost.
+#: The paper refits before the first two epochs, when the flow is still far from separated
+#: Gaussians; later refits are checked for what they cost.
 _EARLY = 2
 
 
@@ -109,6 +121,11 @@ class FixedPointSchedule(FormerSchedule):
     init: Literal["current"] | None = None
     #: Whether the recommended lam stays 100 K^2 whatever the fit, as it did with former options.
     _as_formerly: bool = field(default=False, init=False, repr=False)
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuse unknown keywords: options of the fit by a message that says where they go."""
+        check_keywords(options, inspect.signature(cls.__init__))
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
@@ -277,6 +294,12 @@ class FixedPointSchedule(FormerSchedule):
                 "one; give a lam"
             )
         return lam
+
+
+# not that of __new__
+FixedPointSchedule.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    list(inspect.signature(FixedPointSchedule.__init__).parameters.values())[1:]
+)
 
 
 def _strength(alpha: float) -> float:

@@ -124,6 +124,6 @@ def test_a_new_class_that_costs_the_old_ones_is_warned_about():
 
     def balanced(fitted):
         losses = -fitted.class_log_prob(z)
-        return math.fsum(float(losses[Y == k, k].mean()) for k in range(2)) / 2
+        return math.fsum(float(losses[k == Y, k].mean()) for k in range(2)) / 2
 
     assert figures(one[0]) == pytest.approx((balanced(gaussians), balanced(strong)), rel=1e-3)
