@@ -28,5 +28,5 @@ class RepeatedRepulsionWarning(UserWarning):
     """A refit fits the latents much worse than the Gaussians that it replaces.
 
     A flow that was trained toward separated Gaussians keeps its classes apart; a refit that repels
-    them again demands the same distance once more.
+    them again demands the same distance once more: see "Later refits" in docs/flows.rst.
     """

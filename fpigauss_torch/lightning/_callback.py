@@ -41,8 +41,9 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
         The data to encode: ideally the training data without augmentation, not shuffled, and
         without dropping rows. By default the trainer's own training loader.
     copies : sequence of modules, callable, or "averaged"
-        Averaged models, which are refitted to their own latents; or a function of (trainer,
-        module) that returns them; or "averaged" for those of the trainer's WeightAveraging. A
+        Averaged models to refit too, to their own latents; or a function of (trainer, module) that
+        returns them; or "averaged" for those of the trainer's WeightAveraging. By default they keep
+        the Gaussians that the flow is trained toward, copied or averaged like other buffers. A
         LightningModule among them must have its flow under the same attribute as the trained one.
     attribute : str
         The attribute of the LightningModule that has its ClassFlow, bare or wrapped; not used if
@@ -51,14 +52,19 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
         A function that takes a batch of the loader, on the module's device, to the (x, y) that
         ``training_step`` gives the flow. By default the LightningModule's method
         ``prepare_refit_batch(batch)`` if it has one; otherwise batches are fitted as they are, and
-        what ``training_step`` or ``on_after_batch_transfer`` does to them is not applied.
+        **what** ``training_step`` **or** ``on_after_batch_transfer`` **does to them is not
+        applied**: the Gaussians would belong to latents that the flow is never trained on. If the
+        trainer's own loader is used, a warning tells of a ``training_step`` that passes the flow
+        samples of another mean or scale.
     max_batches : int, optional
         How many batches of the loader a refit reads. By default as many as the trainer's
         ``limit_train_batches`` lets an epoch have, if the loader is the trainer's own; all of them
         in a ``fast_dev_run`` if their number is known, since a batch or two lack classes.
     at_end : bool
-        Also refit when training ends. List this callback after those that put averaged weights in
-        place at that point (StochasticWeightAveraging, WeightAveraging).
+        Also refit when training ends, with the schedule's ``lam`` for the last epoch: let that be 0
+        or small, since a flow that was trained toward its Gaussians would be repelled again. List
+        this callback after those that put averaged weights in place at that point
+        (StochasticWeightAveraging, WeightAveraging).
     progress : bool
         Show progress bars.
 

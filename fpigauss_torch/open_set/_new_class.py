@@ -58,7 +58,9 @@ def add_class(
     """Fit a new class K beside the classes 0..K-1, without their samples.
 
     The statistics are merged, and the fit starts from the present Gaussians and from the data of
-    the new class; a tied covariance is pooled again, with equal weight for each class. The old
+    the new class; a tied covariance is pooled again, with equal weight for each class. All classes
+    repel each other, also old ones that are apart already, which costs these likelihood under a
+    flow that is not trained any further: take a small ``lam``. The old
     module is not changed: put the new one into the flow by ``model.gaussians = ...``.
 
     Parameters
@@ -70,7 +72,8 @@ def add_class(
     z_new : (N, d) tensor
         Latents of samples of the new class.
     lam : float
-        The weight of the repulsion, >= 0; here or in ``fit``.
+        The weight of the repulsion, >= 0; here or in ``fit``. On digits, 10 or 0 cost the old
+        classes nothing, and 1,000 cost 46 nats.
     fit, accept, progress, **options
         As in ``LatentGaussians.solve_``. In place of ``pi="initial"``, pass the number of the first
         fit (its ``result.pi``), since this fit starts elsewhere.
@@ -87,6 +90,11 @@ def add_class(
         covariance.
     RefitRejectedError
         If the fit ends with a status that is not in ``accept``.
+
+    Warns
+    -----
+    RepeatedRepulsionWarning
+        If the samples of the old classes lose as much likelihood as ``refit_`` would warn of.
 
     Examples
     --------

@@ -67,7 +67,9 @@ def refit_(
     The data are encoded in one pass, in eval mode, without gradients, and in the precision that is
     set around the call; latents are added up in float64, batch by batch. Every module's train or
     eval mode is restored. Nothing is replaced until all fits, of the model and of its copies, have
-    been accepted; after any error the old Gaussians are kept. Refit between optimizer steps.
+    been accepted; after any error the old Gaussians are kept. Refit between optimizer steps, and
+    before the flow has been trained toward separated Gaussians: after that, a refit repels again
+    what is already apart, unless its ``lam`` is small.
 
     With several processes (``torch.distributed`` is initialized), each of them calls this with its
     own shard of the data, as a ``DistributedSampler`` gives it; samples that the sampler repeats to
@@ -96,10 +98,10 @@ def refit_(
     accept : collection of str
         Statuses of a fit whose Gaussians replace the old ones.
     copies : sequence of ClassFlow or AveragedModel
-        Models with averaged weights (EMA, SWA). They encode to other latents, so each copy is
-        refitted to its own, in another pass over ``loader``. ``AveragedModel.update_parameters``
-        overwrites or averages the Gaussians of a copy again, so refit it right before it is
-        evaluated or saved.
+        Models with averaged weights (EMA, SWA) to refit too, each to its own latents, in another
+        pass over ``loader``. By default they keep the Gaussians that they have, which is better in
+        general: ``AveragedModel.update_parameters`` copies or averages those that the flow is
+        trained toward, and does so again after a refit.
     device : torch.device or str, optional
         The device that batches are moved to; by default the one of the Gaussians.
     prepare : callable, optional
@@ -124,6 +126,13 @@ def refit_(
         its position, and the class if a latent is not finite), or a class has no sample.
     RefitRejectedError
         If a fit ends with a status that is not in ``accept``.
+
+    Warns
+    -----
+    RepeatedRepulsionWarning
+        If Gaussians that were fitted once are replaced by ones under which the balanced negative
+        log-likelihood of the latents is higher by a nat per dimension; by .05 if they were fitted
+        more often.
 
     Examples
     --------

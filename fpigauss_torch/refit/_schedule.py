@@ -59,18 +59,21 @@ class FixedPointSchedule(FormerSchedule):
     Parameters
     ----------
     lam : float or callable, optional
-        The weight of the repulsion, >= 0; or a function of the epoch that gives it. The default is
+        The weight of the repulsion, >= 0; or a function of the epoch that gives it. It goes with
+        the ``alpha`` of ``fit``, which is 1 unless a fit says otherwise. The default is
         what our experiments recommend: 100 K^2 with ``alpha`` 10, for Gaussians that share their
         covariance, ideally a single variance (``covariance="isotropic", tied=True``). With one
         covariance per class, such a strong repulsion has no minimum, or one where a class is
         inflated: pass a ``lam`` in that case.
     epochs : collection of int or callable
         The epochs (from 0) before which to refit; or a function of the epoch that says
-        whether to refit: ``lambda epoch: epoch % 5 == 0``.
+        whether to refit. Every refit repels again, also classes that the flow already keeps apart,
+        so refits after the first epochs need a ``lam`` that falls to 0, or nearly:
+        ``lam=lambda epoch: 2.5e3 if epoch < 2 else 0.0`` for ten classes.
     single_iteration : bool
         Take one step of the fixed point from the present Gaussians (the first time from the data),
         since a flow in training moves the optimum anyway; otherwise every refit starts from the
-        data and runs until it converges.
+        data and runs until it converges. Each step repels, too, so this is for a small ``lam``.
     warm_up : int
         How many batches are encoded in train mode, without gradients, before the first refit:
         layers that are initialized by data (ActNorm) must have seen some. Other effects of train
@@ -101,7 +104,7 @@ class FixedPointSchedule(FormerSchedule):
     >>> model = ClassFlow(None, LatentGaussians(3, 2), codec=same)
     >>> y = torch.arange(60) % 3
     >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + 3 * y[:, None]
-    >>> schedule = FixedPointSchedule(lam=lambda epoch: 0.1 * (epoch + 1), epochs=(0, 2))
+    >>> schedule = FixedPointSchedule(lam=lambda epoch: 1.0 if epoch < 2 else 0.0, epochs=(0, 2))
     >>> for epoch in range(3):
     ...     result = schedule.step(model, [(x, y)], epoch)
     ...     print(epoch, "frozen" if result is None else result.status)

@@ -1,12 +1,13 @@
 """Refits that repel classes which a flow already keeps apart."""
 
+import copy
 import math
 import warnings
 
 import pytest
 import torch
 from coupling import Coupling
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from fpigauss import ClassStatistics
 from fpigauss_torch import (
@@ -76,15 +77,30 @@ def test_another_refit_of_a_trained_flow_is_warned_about_once(n_copies):
     assert nll(model) > before + 0.05 * DIM
 
 
+@pytest.mark.parametrize("use_buffers", [False, True])
+def test_an_averaged_model_keeps_the_gaussians_of_the_flow(use_buffers):
+    model = made()
+    refit_(model, LOADER, STRONG)
+    averaged = AveragedModel(model, avg_fn=get_ema_avg_fn(0.5), use_buffers=use_buffers)
+    moved = copy.deepcopy(model.codec.state_dict())
+    model.codec.load_state_dict({name: 1.1 * value for name, value in moved.items()})
+    for _ in range(3):
+        averaged.update_parameters(model)
+    kept, ours = averaged.module.gaussians, model.gaussians
+    torch.testing.assert_close(kept.means, ours.means, rtol=1e-14, atol=0.0)
+    torch.testing.assert_close(kept.covariances, ours.covariances, rtol=1e-14, atol=0.0)
+    averaged.module.predict(X)
+
+
 def test_a_copy_that_gets_worse_is_enough():
     model = made()
     for lam in (0.0, 0.0, 900.0):
-        copy = AveragedModel(model)
+        worse = AveragedModel(model)
         with warnings.catch_warnings(action="ignore", category=RepeatedRepulsionWarning):
             refit_(model, LOADER, lam)
     refit_(model, LOADER, 900.0)
     with pytest.warns(RepeatedRepulsionWarning) as caught:
-        refit_(model, LOADER, 900.0, copies=[copy])
+        refit_(model, LOADER, 900.0, copies=[worse])
     assert len(caught) == 1
 
 
