@@ -21,11 +21,13 @@ from fpigauss.covariance import resolve_family, shrunk
 from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
+from fpigauss.gaussians import balanced_nll
 from fpigauss.repulsion import resolve_repulsion
 from fpigauss.statistics import check_sample_weight
 
 __all__ = [
     "RefitOptions",
+    "balanced_nll",
     "check_choice",
     "check_flag",
     "check_nonnegative",

@@ -32,7 +32,7 @@ import sys
 from fpigauss import __version__
 from fpigauss.interface import forward_old_addresses
 from fpigauss_torch._moved import MOVED, NOT_PUBLIC
-from fpigauss_torch._support import ClassDensity, RefitRejectedError
+from fpigauss_torch._support import ClassDensity, RefitRejectedError, RepeatedRepulsionWarning
 from fpigauss_torch.augment import (
     LatentAugmentation,
     PrincipalAxes,
@@ -65,6 +65,7 @@ __all__ = [
     "LatentPrior",
     "PrincipalAxes",
     "RefitRejectedError",
+    "RepeatedRepulsionWarning",
     "__version__",
     "add_class",
     "as_base",

@@ -211,7 +211,9 @@ class Options:
         return self.update != "means"
 
 
-def check_option_names(names: Iterable[Any], known: Iterable[str] | None = None) -> None:
+def check_option_names(
+    names: Iterable[Any], known: Iterable[str] | None = None, *, of: str = "a fit"
+) -> None:
     """Raise UnknownOptionError for the first keyword that is not an option of a fit."""
     options = [declared.name for declared in fields(Options)] if known is None else list(known)
     for name in names:
@@ -220,4 +222,4 @@ def check_option_names(names: Iterable[Any], known: Iterable[str] | None = None)
         begun = [option for option in options if str(name).startswith(option)]  # tolerance, say
         nearest = begun or difflib.get_close_matches(str(name), options, n=1)
         remedy = f"did you mean {nearest[0]}?" if nearest else f"pass one of {', '.join(options)}"
-        raise UnknownOptionError(f"{name} is not an option of a fit; {remedy}")
+        raise UnknownOptionError(f"{name} is not an option of {of}; {remedy}")

@@ -13,7 +13,7 @@ from fpigauss_torch._support.checks import (
 )
 from fpigauss_torch._support.compiled import under_compile
 from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
-from fpigauss_torch._support.errors import RefitRejectedError
+from fpigauss_torch._support.errors import RefitRejectedError, RepeatedRepulsionWarning
 from fpigauss_torch._support.functional import is_mapped, is_wrapped
 from fpigauss_torch._support.labels import hard_labels, label_tensor, labels_to_draw, soft_labels
 from fpigauss_torch._support.modes import evaluating, modes_restored
@@ -41,6 +41,7 @@ __all__ = [
     "Refit",
     "RefitInit",
     "RefitRejectedError",
+    "RepeatedRepulsionWarning",
     "as_generator",
     "as_integer",
     "as_latents",

@@ -1,8 +1,8 @@
-"""The exception that only this package raises."""
+"""The exception and the warning of this package."""
 
 from fpigauss import FixedPointResult
 
-__all__ = ["RefitRejectedError"]
+__all__ = ["RefitRejectedError", "RepeatedRepulsionWarning"]
 
 
 class RefitRejectedError(RuntimeError):
@@ -22,3 +22,11 @@ class RefitRejectedError(RuntimeError):
     def __reduce__(self) -> tuple[type, tuple[str, FixedPointResult]]:
         """Pickle it with its result: processes pass errors on."""
         return type(self), (str(self), self.result)
+
+
+class RepeatedRepulsionWarning(UserWarning):
+    """A refit fits the latents much worse than the Gaussians that it replaces.
+
+    A flow that was trained toward separated Gaussians keeps its classes apart; a refit that repels
+    them again demands the same distance once more: see "Later refits" in docs/flows.rst.
+    """

@@ -2,7 +2,8 @@
 
 from fpigauss.interface import renamed
 from fpigauss_torch.gaussians._latent_gaussians import LatentGaussians
+from fpigauss_torch.gaussians._repeated import Replacement, warn_of_repeated_repulsion
 
-__all__ = ["LatentGaussians"]
+__all__ = ["LatentGaussians", "Replacement", "warn_of_repeated_repulsion"]
 
 __getattr__ = renamed(__name__, {"ACCEPTED": "fpigauss_torch._support:ACCEPTED"})

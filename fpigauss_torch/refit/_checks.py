@@ -1,22 +1,25 @@
 """What a refit needs of a model and of a loader, checked before any work."""
 
+import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 from torch.utils.data import IterableDataset
 
-from fpigauss import InvalidInputError
-from fpigauss.interface import check_positive_integer, warn_user
+from fpigauss import FixedPoint, InvalidInputError, UnknownOptionError
+from fpigauss.interface import check_option_names, check_positive_integer, warn_user
 from fpigauss_torch.flow import ClassFlow, class_flow_of
 from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = [
     "Prepare",
     "check_initialized",
+    "check_keywords",
     "check_loader",
     "check_prepare",
     "coincide",
@@ -68,6 +71,23 @@ def check_initialized(flow: nn.Module) -> None:
                 f"({type(part).__name__}); encode a batch in train mode first, or pass "
                 "FixedPointSchedule(..., warm_up=1)"
             )
+
+
+def check_keywords(names: Iterable[str], signature: inspect.Signature) -> None:
+    """Raise UnknownOptionError for the first keyword that a schedule does not take."""
+    parameters = signature.parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return  # a subclass's own affair
+    known = [parameter.name for parameter in parameters][1:]  # all but self
+    places = {option.name: "fit=FixedPoint({}=...)" for option in fields(FixedPoint)}
+    places |= dict.fromkeys(("covariance", "tied"), "LatentGaussians(..., {}=...)")
+    places |= dict.fromkeys(("copies", "device", "prepare", "max_batches"), "step(..., {}=...)")
+    for name in names:
+        if name in places and name not in known:
+            raise UnknownOptionError(
+                f"{name} is not an option of a schedule; pass {places[name].format(name)}"
+            )
+    check_option_names(names, known, of="a schedule")
 
 
 def check_loader(loader: Any, n_passes: int) -> None:

@@ -25,6 +25,7 @@ from fpigauss_torch._support import (
     with_refit_options,
 )
 from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import Replacement, warn_of_repeated_repulsion
 from fpigauss_torch.refit._checks import (
     check_initialized,
     check_loader,
@@ -43,7 +44,7 @@ from fpigauss_torch.refit._distributed import (
 from fpigauss_torch.refit._encoding import own_statistics, unlike_training
 from fpigauss_torch.refit._thin_axes import warn_of_thin_axes
 
-__all__ = ["gather_statistics", "refit_"]
+__all__ = ["gather_statistics", "refit_", "refit_as_asked"]
 
 
 @with_refit_options
@@ -67,7 +68,9 @@ def refit_(
     The data are encoded in one pass, in eval mode, without gradients, and in the precision that is
     set around the call; latents are added up in float64, batch by batch. Every module's train or
     eval mode is restored. Nothing is replaced until all fits, of the model and of its copies, have
-    been accepted; after any error the old Gaussians are kept. Refit between optimizer steps.
+    been accepted; after any error the old Gaussians are kept. Refit between optimizer steps, and
+    before the flow has been trained toward separated Gaussians: after that, a refit repels again
+    what is already apart, unless its ``lam`` is small.
 
     With several processes (``torch.distributed`` is initialized), each of them calls this with its
     own shard of the data, as a ``DistributedSampler`` gives it; samples that the sampler repeats to
@@ -96,10 +99,10 @@ def refit_(
     accept : collection of str
         Statuses of a fit whose Gaussians replace the old ones.
     copies : sequence of ClassFlow or AveragedModel
-        Models with averaged weights (EMA, SWA). They encode to other latents, so each copy is
-        refitted to its own, in another pass over ``loader``. ``AveragedModel.update_parameters``
-        overwrites or averages the Gaussians of a copy again, so refit it right before it is
-        evaluated or saved.
+        Models with averaged weights (EMA, SWA) to refit too, each to its own latents, in another
+        pass over ``loader``. By default they keep the Gaussians that they have, which is better in
+        general: ``AveragedModel.update_parameters`` copies or averages those that the flow is
+        trained toward, and does so again after a refit.
     device : torch.device or str, optional
         The device that batches are moved to; by default the one of the Gaussians.
     prepare : callable, optional
@@ -130,6 +133,10 @@ def refit_(
     UserWarning
         If the variances in some dimensions have become tiny beside the others, as they do on images
         whose borders are constant: training is likely to fail.
+    RepeatedRepulsionWarning
+        If Gaussians that were fitted once are replaced by ones under which the balanced negative
+        log-likelihood of the latents is higher by a nat per dimension; by .05 if they were fitted
+        more often.
 
     Examples
     --------
@@ -147,13 +154,41 @@ def refit_(
     """
     with raised_together():
         check_outside_backward("refit_")
+        refit = Refit.checked(lam, fit, options, init)
+    return refit_as_asked(
+        model,
+        loader,
+        refit,
+        accept=accept,
+        copies=copies,
+        device=device,
+        prepare=prepare,
+        max_batches=max_batches,
+        progress=progress,
+    )
+
+
+def refit_as_asked(
+    model: nn.Module,
+    loader: Iterable[Any],
+    refit: Refit,
+    *,
+    accept: Collection[str],
+    copies: Sequence[nn.Module],
+    device: torch.device | str | None,
+    prepare: Callable[[Any], Any] | None,
+    max_batches: int | None,
+    progress: bool,
+    early: bool = False,
+) -> FixedPointResult:
+    """Do what ``refit_`` does; ``early`` refits may cost likelihood without a warning."""
+    with raised_together():
         if isinstance(copies, nn.Module) and not isinstance(copies, Iterable):
             raise InvalidInputError("copies is one module; pass a sequence, copies=[module]")
         flows = [flow_of(model), *(flow_of(other, "copies") for other in copies)]
         check_loader(loader, n_passes=len(flows))
         check_prepare(prepare)
         batches = limited(loader, max_batches)
-        refit = Refit.checked(lam, fit, options, init)
         refit.check_lam()
         accepted = check_accepted(accept)
         for flow in flows:
@@ -179,7 +214,10 @@ def refit_(
             for flow, statistics in zip(flows, gathered, strict=True)
         ]
     results = [replace(result, gaussians=of_first(result.gaussians)) for result in results]
-    warn_of_thin_axes(fitted_of(flows[0]), results[0])
+    if is_first():
+        warn_of_thin_axes(fitted_of(flows[0]), results[0])
+        if not early:
+            _warn_if_worse(flows, gathered, results, refit.fit.lam)
     with unlike_training():
         for flow, result in zip(flows, results, strict=True):
             fitted_of(flow).assign_(result.gaussians)
@@ -242,6 +280,28 @@ def gather_statistics(
             "all y are -1; pass one that gives batches (x, y) in every pass"
         )
     return statistics
+
+
+def _warn_if_worse(
+    flows: Sequence[ClassFlow],
+    gathered: Sequence[ClassStatistics],
+    results: Sequence[FixedPointResult],
+    lam: float | None,
+) -> None:
+    """Warn if Gaussians that flows have been trained toward are replaced by far worse ones."""
+    held = [fitted_of(flow) for flow in flows]
+    warn_of_repeated_repulsion(
+        [
+            Replacement(gaussians.class_gaussians(), result.gaussians, statistics)
+            for gaussians, result, statistics in zip(held, results, gathered, strict=True)
+            if not gaussians.coincide
+        ],
+        n_fits=max(gaussians.n_swaps for gaussians in held),
+        what=f"this refit at lam={lam:g}",
+        remedy="keep the Gaussians that the flow was trained toward, as "
+        "FixedPointSchedule(epochs=(0, 1)) does, or refit later at lam=0 or a hundredth of the "
+        "first lam: FixedPointSchedule(lam=function of the epoch)",
+    )
 
 
 def _signature(flow: ClassFlow) -> tuple[int, int, str, bool]:

@@ -1,16 +1,22 @@
 """The schedule that says when the Gaussians are refitted during training, and how."""
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
 
-from fpigauss import FixedPoint, FixedPointResult, ForwardRepulsion, InvalidInputError
-from fpigauss.interface import RefitOptions, check_flag, check_whole, warn_user
+from fpigauss import (
+    FixedPoint,
+    FixedPointResult,
+    ForwardRepulsion,
+    InvalidInputError,
+)
+from fpigauss.interface import RefitOptions, check_flag, check_whole
 from fpigauss_torch._support import (
     ACCEPTED,
     Refit,
@@ -23,33 +29,29 @@ from fpigauss_torch._support import (
 )
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
-from fpigauss_torch.refit._checks import check_loader, check_prepare, fitted_of, flow_of
+from fpigauss_torch.refit._checks import (
+    check_keywords,
+    check_loader,
+    check_prepare,
+    fitted_of,
+    flow_of,
+)
 from fpigauss_torch.refit._distributed import raised_together, take_over_first
 from fpigauss_torch.refit._encoding import unlike_training, unpacked
-from fpigauss_torch.refit._refit import refit_
+from fpigauss_torch.refit._former import ALPHA, SINGLE, FormerSchedule, Taken, set_twice
+from fpigauss_torch.refit._refit import refit_as_asked
 
 __all__ = ["FixedPointSchedule"]
 
-#: lam over K^2 where none is given, and what goes with it: see "Which setting" in docs/paper.rst.
+#: lam over K^2 where none is given, at ``ALPHA``: see "Which setting" in docs/paper.rst.
 _LAM_PER_PAIR = 100.0
-_ALPHA = 10.0
-#: One step of the fixed point, from the Gaussians as they are.
-_SINGLE: RefitOptions = {"solver": "picard", "max_iter": 1, "tol": 0.0}
-
-
-class _Taken(dict[str, Any]):
-    """What is left of former options: nothing but the fit that was made of them.
-
-    It is an argument that ``dataclasses.replace`` passes on, unlike a private field.
-    """
-
-    def __init__(self, fit: FixedPoint | None = None) -> None:
-        super().__init__()
-        self.fit = fit
+#: The paper refits before the first two epochs, when the flow is still far from separated
+#: Gaussians; later refits are checked for what they cost.
+_EARLY = 2
 
 
 @dataclass(frozen=True)
-class FixedPointSchedule:
+class FixedPointSchedule(FormerSchedule):
     """Refits before chosen epochs: by default the first two, after which the Gaussians are frozen.
 
     After early refits the flow trains toward targets that no longer move.
@@ -57,18 +59,21 @@ class FixedPointSchedule:
     Parameters
     ----------
     lam : float or callable, optional
-        The weight of the repulsion, >= 0; or a function of the epoch that gives it. The default is
+        The weight of the repulsion, >= 0; or a function of the epoch that gives it. It goes with
+        the ``alpha`` of ``fit``, which is 1 unless a fit says otherwise. The default is
         what our experiments recommend: 100 K^2 with ``alpha`` 10, for Gaussians that share their
         covariance, ideally a single variance (``covariance="isotropic", tied=True``). With one
         covariance per class, such a strong repulsion has no minimum, or one where a class is
         inflated: pass a ``lam`` in that case.
     epochs : collection of int or callable
         The epochs (from 0) before which to refit; or a function of the epoch that says
-        whether to refit: ``lambda epoch: epoch % 5 == 0``.
+        whether to refit. Every refit repels again, also classes that the flow already keeps apart,
+        so refits after the first epochs need a ``lam`` that falls to 0, or nearly:
+        ``lam=lambda epoch: 2.5e3 if epoch < 2 else 0.0`` for ten classes.
     single_iteration : bool
         Take one step of the fixed point from the present Gaussians (the first time from the data),
         since a flow in training moves the optimum anyway; otherwise every refit starts from the
-        data and runs until it converges.
+        data and runs until it converges. Each step repels, too, so this is for a small ``lam``.
     warm_up : int
         How many batches are encoded in train mode, without gradients, before the first refit:
         layers that are initialized by data (ActNorm) must have seen some. Other effects of train
@@ -99,7 +104,7 @@ class FixedPointSchedule:
     >>> model = ClassFlow(None, LatentGaussians(3, 2), codec=same)
     >>> y = torch.arange(60) % 3
     >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + 3 * y[:, None]
-    >>> schedule = FixedPointSchedule(lam=lambda epoch: 0.1 * (epoch + 1), epochs=(0, 2))
+    >>> schedule = FixedPointSchedule(lam=lambda epoch: 1.0 if epoch < 2 else 0.0, epochs=(0, 2))
     >>> for epoch in range(3):
     ...     result = schedule.step(model, [(x, y)], epoch)
     ...     print(epoch, "frozen" if result is None else result.status)
@@ -120,16 +125,10 @@ class FixedPointSchedule:
     #: Whether the recommended lam stays 100 K^2 whatever the fit, as it did with former options.
     _as_formerly: bool = field(default=False, init=False, repr=False)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Adopt a ``force`` that a subclass defines under its former name."""
-        super().__init_subclass__(**kwargs)
-        if "refit_" in vars(cls) and "force" not in vars(cls):
-            warn_user(
-                f"{cls.__name__}.refit_ overrides FixedPointSchedule.force under its former name, "
-                "which goes in the next release; rename it to force",
-                DeprecationWarning,
-            )
-            cls.force = vars(cls)["refit_"]  # type: ignore[method-assign]
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuse unknown keywords: options of the fit by a message that says where they go."""
+        check_keywords(options, inspect.signature(cls.__init__))
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
@@ -137,17 +136,7 @@ class FixedPointSchedule:
             object.__setattr__(self, "epochs", _as_epochs(self.epochs))
         check_flag(self.single_iteration, "single_iteration")
         object.__setattr__(self, "warm_up", check_whole(self.warm_up, "warm_up"))
-        if not isinstance(self.options, Mapping):
-            raise InvalidInputError(
-                f"options is a {type(self.options).__name__}; pass fit=FixedPoint(...)"
-            )
-        if self.options:
-            warn_user(
-                "FixedPointSchedule(options=...) goes in the next release; pass "
-                "fit=FixedPoint(...), accept=... and init=...",
-                DeprecationWarning,
-            )
-            self._take_options(self.options)
+        self._check_options()
         if not (self.init is None or (isinstance(self.init, str) and self.init == "current")):
             raise InvalidInputError(
                 f'init is {self.init!r}; pass "current", or fit=FixedPoint(init=...)'
@@ -155,51 +144,20 @@ class FixedPointSchedule:
         object.__setattr__(self, "accept", check_accepted(self.accept))
         fit = check_fit(self.fit)
         if self.fit is None and self.lam is None:
-            fit = FixedPoint(alpha=_ALPHA)
+            fit = FixedPoint(alpha=ALPHA)
         check_lam_once(self.lam, fit)
         Refit.checked(0.0 if callable(self.lam) else self.lam, fit, {})
         if self.single_iteration:
-            for name in _SINGLE:
+            for name in SINGLE:
                 if getattr(fit, name) != getattr(FixedPoint(), name):
-                    raise _set_twice(name)
+                    raise set_twice(name)
             if not starts_from_data(fit):
-                raise _set_twice("init")
+                raise set_twice("init")
         object.__setattr__(self, "fit", fit)
-        taken = isinstance(self.options, _Taken) and self.options.fit is fit
+        taken = isinstance(self.options, Taken) and self.options.fit is fit
         # where both ways agree, so do the values
         as_formerly = taken and self.lam is None and not _is_recommended(fit)
         object.__setattr__(self, "_as_formerly", as_formerly)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled schedule, also one from when ``options`` was all there was."""
-        self.__dict__.update(state)
-        if "fit" not in state:
-            options = state.get("options", {})
-            object.__setattr__(self, "options", {})
-            self._take_options(options)
-            self.__post_init__()
-
-    def _take_options(self, given: Mapping[str, Any]) -> None:
-        """Turn former options into a fit, with the recommended alpha where lam is not given."""
-        options = dict(given)
-        for name in options:
-            if not isinstance(name, str):
-                raise InvalidInputError(f"options contains the key {name!r}; pass names of options")
-            if name == "lam":
-                raise InvalidInputError("options contains 'lam'; pass it to the schedule instead")
-            if name in ("copies", "device", "prepare", "max_batches", "progress"):
-                raise InvalidInputError(f"options contains {name!r}; pass it to step() instead")
-        for name in (*_SINGLE, "init"):
-            if self.single_iteration and name in options:
-                raise _set_twice(name)
-        object.__setattr__(self, "accept", options.pop("accept", self.accept))
-        init = options.pop("init", None)
-        alone = self.fit is None
-        recommended = {"alpha": _ALPHA} if self.lam is None and alone else {}
-        refit = Refit.checked(None, self.fit, {**recommended, **options}, init)
-        object.__setattr__(self, "init", "current" if refit.from_current else self.init)
-        object.__setattr__(self, "fit", refit.fit)
-        object.__setattr__(self, "options", _Taken(refit.fit if alone else None))
 
     def due(self, epoch: int) -> bool:
         """Return whether to refit before ``epoch``.
@@ -284,43 +242,32 @@ class FixedPointSchedule:
         InvalidInputError, RefitRejectedError
             As in ``refit_``.
         """
-        single: RefitOptions = _SINGLE if self.single_iteration else {}
+        single: RefitOptions = SINGLE if self.single_iteration else {}
         with raised_together():
             check_outside_backward("a refit")
             flow = flow_of(model)
             gaussians = fitted_of(flow)
             fit = replace(self.fit or FixedPoint(), lam=self._lam(epoch, gaussians), **single)
-            Refit.checked(None, fit, {}).of(gaussians.family)
+            init = "current" if self.single_iteration else self.init
+            refit = Refit.checked(None, fit, {}, init)
+            refit.of(gaussians.family)
             warms_up = self.warm_up > 0 and gaussians.coincide
             if warms_up:
                 _warm_up(flow, loader, self.warm_up, device, prepare)
         if warms_up:
             take_over_first(flow)  # each process has initialized its layers with its own batches
-        return refit_(
+        return refit_as_asked(
             model,
             loader,
-            fit=fit,
-            init="current" if self.single_iteration else self.init,
+            refit,
             accept=self.accept,
             copies=copies,
             device=device,
             prepare=prepare,
             max_batches=max_batches,
             progress=progress,
+            early=epoch < _EARLY,
         )
-
-    def refit_(self, *args: Any, **kwargs: Any) -> FixedPointResult:
-        """Do what ``force`` does; the former name, deprecated."""
-        warn_user(
-            "FixedPointSchedule.refit_ has been renamed, and its old name goes in the next "
-            "release; call FixedPointSchedule.force",
-            DeprecationWarning,
-        )
-        cls = type(self)
-        if cls.refit_ is FixedPointSchedule.refit_:
-            return self.force(*args, **kwargs)
-        # called by what overrides it, which is force too
-        return FixedPointSchedule.force(self, *args, **kwargs)
 
     def _lam(self, epoch: int, gaussians: LatentGaussians) -> float:
         """Return the weight before ``epoch``; by default, every pair of classes weighs the same."""
@@ -343,13 +290,19 @@ class FixedPointSchedule:
             )
         # with pi="forward", alpha rescales lam by alpha exp(1 / alpha) and does nothing else
         strength = _strength(fit.alpha)
-        lam = recommended * (_strength(_ALPHA) / strength) if strength > 0.0 else math.inf
+        lam = recommended * (_strength(ALPHA) / strength) if strength > 0.0 else math.inf
         if not math.isfinite(lam):
             raise InvalidInputError(
                 f"alpha is {fit.alpha:g}, at which no finite lam is as strong as the recommended "
                 "one; give a lam"
             )
         return lam
+
+
+# not that of __new__
+FixedPointSchedule.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    list(inspect.signature(FixedPointSchedule.__init__).parameters.values())[1:]
+)
 
 
 def _strength(alpha: float) -> float:
@@ -359,13 +312,7 @@ def _strength(alpha: float) -> float:
 
 def _is_recommended(fit: FixedPoint) -> bool:
     """Return whether the recommended lam goes with a fit as it is."""
-    return fit.alpha == _ALPHA and fit.strategies.repulsion == ForwardRepulsion()
-
-
-def _set_twice(name: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"fit has {name!r}, which single_iteration sets; leave out one of them"
-    )
+    return fit.alpha == ALPHA and fit.strategies.repulsion == ForwardRepulsion()
 
 
 def _as_epochs(epochs: Any) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from helpers import blobs
 from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from fpigauss import InvalidInputError, Status
+from fpigauss import CallableRepulsion, FixedPoint, InvalidInputError, Status
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
 
 pytest.importorskip("lightning", reason='pip install "fpigauss[lightning]"')
@@ -312,19 +312,52 @@ def test_callbacks_of_two_flows_keep_their_states_apart(tmp_path):
     assert [callback.state_dict() for callback in callbacks] == [{"latest": 1}, {"latest": 0}]
 
 
-@pytest.mark.parametrize("epochs", [(0, 1), lambda epoch: epoch < 2])
-def test_the_key_of_the_state_is_the_same_in_every_process(epochs):
-    callback = FixedPointCallback(FixedPointSchedule(0.5, epochs))
-    assert "0x" not in callback.state_key
-    assert callback.state_key == FixedPointCallback(FixedPointSchedule(0.7, epochs)).state_key
+def test_callbacks_that_differ_only_in_lam_keep_their_states_apart(tmp_path):
+    def pair(lams):
+        return [FixedPointCallback(FixedPointSchedule(lam, [0, 1])) for lam in lams]
+
+    trainer, _ = fitted(PACKAGES[0], pair([0.5, 0.7]), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    saved = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    assert len(saved["callbacks"]) == 2
 
 
-def test_states_of_former_checkpoints_are_loaded(tmp_path):
+SCHEDULES = {
+    "lam": lambda: FixedPointSchedule(0.5),
+    "another lam": lambda: FixedPointSchedule(0.7),
+    "lam in the fit": lambda: FixedPointSchedule(fit=FixedPoint(0.6)),
+    "no lam": FixedPointSchedule,
+    "a function": lambda: FixedPointSchedule(lambda epoch: 0.5, lambda epoch: epoch < 2),
+    "another pi": lambda: FixedPointSchedule(0.5, fit=FixedPoint(pi=lambda kld: kld.mean())),
+    "a pi as an object": lambda: FixedPointSchedule(
+        0.5, fit=FixedPoint(pi=CallableRepulsion(lambda kld: kld.mean()))
+    ),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_key_of_the_state_is_the_same_in_every_process(schedule):
+    keys = [FixedPointCallback(SCHEDULES[schedule]()).state_key for _ in range(2)]
+    assert keys[0] == keys[1]
+    assert "0x" not in keys[0]
+
+
+def test_the_key_of_the_state_tells_schedules_apart():
+    assert len({FixedPointCallback(made()).state_key for made in SCHEDULES.values()}) == len(
+        SCHEDULES
+    )
+
+
+FORMER = "{'attribute': 'model', 'epochs': (0, 1, 2, 3, 4, 5, 6, 7, 8), 'at_end': False}"
+
+
+@pytest.mark.parametrize("key", ["FixedPointCallback", f"FixedPointCallback{FORMER}"])
+def test_states_of_former_checkpoints_are_loaded(key, tmp_path):
     schedule = FixedPointSchedule(0.5, range(9))
     trainer, _ = fitted(PACKAGES[0], FixedPointCallback(schedule), max_epochs=1)
     trainer.save_checkpoint(tmp_path / "run.ckpt")
     saved = torch.load(tmp_path / "run.ckpt", weights_only=True)
-    saved["callbacks"] = {"FixedPointCallback": {"latest": 1}}
+    saved["callbacks"] = {key: {"latest": 1}}
     torch.save(saved, tmp_path / "run.ckpt")
     callback = FixedPointCallback(schedule)
     with pytest.warns(UserWarning, match="callbacks used to create the checkpoint"):
@@ -389,6 +422,70 @@ def test_batches_are_prepared_as_the_training_step_does(own, precision):
     _, expected = fitted(PACKAGES[0], plain, train=loader(), **options)
     # powers of two scale without rounding
     assert torch.equal(module.flow.gaussians.means, expected.flow.gaussians.means)
+
+
+class Standardizing(module_class(PACKAGES[0])):
+    """A flow whose module changes what the loader yields."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step((self.change(batch[0]), batch[1]), batch_idx)
+
+
+CHANGES = {
+    "scaled": lambda x: x / 4.0,
+    "shifted": lambda x: x - 50.0,
+}
+AUGMENTATIONS = {
+    "nothing": lambda x: x,
+    "noise": lambda x: x + 0.5 * torch.randn_like(x),
+    "other rows": lambda x: x.flip(0),
+    "other axes": lambda x: x.flip(1),
+    "mixed": lambda x: 0.5 * (x + x.flip(0)),
+}
+
+
+def trained_with(change, callback, **options):
+    module = Standardizing(change)
+    fitted(PACKAGES[0], callback, module=module, validated=False, max_epochs=2, **options)
+    assert not module.flow._forward_pre_hooks
+    return module
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_batches_that_the_training_step_prepares_by_itself_are_warned_about(change):
+    callback = FixedPointCallback(FixedPointSchedule(0.5))
+    with pytest.warns(UserWarning, match=r"^training_step gives .* prepare_refit_batch") as caught:
+        trained_with(CHANGES[change], callback)
+    assert len([w for w in caught if "training_step gives" in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize("change", AUGMENTATIONS)
+def test_augmented_batches_are_not_warned_about(change):
+    trained_with(AUGMENTATIONS[change], FixedPointCallback(FixedPointSchedule(0.5)))
+
+
+@pytest.mark.parametrize("given", ["loader", "prepare"])
+def test_a_loader_or_a_function_that_prepares_is_not_warned_about(given):
+    x, y = data()
+    options = {
+        "loader": {"loader": DataLoader(TensorDataset(x / 4.0, y), 32)},
+        "prepare": {"prepare": lambda batch: (batch[0] / 4.0, batch[1])},
+    }[given]
+    trained_with(CHANGES["scaled"], FixedPointCallback(FixedPointSchedule(0.5), **options))
+
+
+def test_a_step_that_fails_leaves_no_hook():
+    def fail(x):
+        raise ZeroDivisionError
+
+    module = Standardizing(fail)
+    with pytest.raises(ZeroDivisionError):
+        fitted(PACKAGES[0], FixedPointCallback(FixedPointSchedule(0.5)), module=module)
+    assert not module.flow._forward_pre_hooks
 
 
 def test_an_explicit_prepare_comes_before_that_of_the_module():

@@ -30,6 +30,7 @@ from fpigauss_torch import (
     LatentGaussians,
     LatentPrior,
     RefitRejectedError,
+    RepeatedRepulsionWarning,
     gather_statistics,
     refit_,
 )
@@ -416,7 +417,7 @@ def test_an_unbounded_fit_keeps_the_old_gaussians_unless_accepted():
         refit_(model, batches(x, y), 1e4)
     assert caught.value.result.status is Status.UNBOUNDED
     assert_same(before, buffers_of(model))
-    with pytest.warns(UnboundedObjectiveWarning):
+    with pytest.warns(UnboundedObjectiveWarning), pytest.warns(RepeatedRepulsionWarning):
         result = refit_(model, batches(x, y), 1e4, accept=["unbounded"])
     assert torch.equal(model.gaussians.means, result.gaussians.means)
 

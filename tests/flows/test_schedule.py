@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import pickle
 
 import numpy as np
@@ -12,7 +13,14 @@ from helpers import blobs
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from fpigauss import ClassGaussians, FixedPoint, InvalidInputError, Status, fit_fixed_point
+from fpigauss import (
+    ClassGaussians,
+    FixedPoint,
+    InvalidInputError,
+    Status,
+    UnknownOptionError,
+    fit_fixed_point,
+)
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
 
 N_CLASSES, DIM = 3, 4
@@ -118,6 +126,36 @@ def test_lam_may_be_in_the_fit():
     in_fit = FixedPointSchedule(fit=FixedPoint(0.5, alpha=2.0)).step(models[0], batches(), 0)
     beside = FixedPointSchedule(0.5, fit=FixedPoint(alpha=2.0)).step(models[1], batches(), 0)
     assert torch.equal(in_fit.gaussians.means, beside.gaussians.means)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("alpha", r"pass fit=FixedPoint\(alpha=\.\.\.\)"),
+        ("max_iter", r"pass fit=FixedPoint\(max_iter=\.\.\.\)"),
+        ("tied", r"pass LatentGaussians\(\.\.\., tied=\.\.\.\)"),
+        ("copies", r"pass step\(\.\.\., copies=\.\.\.\)"),
+        ("epoch", "did you mean epochs\\?"),
+    ],
+)
+def test_what_is_not_an_option_of_a_schedule_has_another_place(name, remedy):
+    with pytest.raises(
+        UnknownOptionError, match=f"^{name} is not an option of a schedule; {remedy}"
+    ):
+        FixedPointSchedule(0.5, **{name: 1})
+
+
+def test_the_signature_is_that_of_the_fields():
+    names = [field.name for field in dataclasses.fields(FixedPointSchedule) if field.init]
+    assert list(inspect.signature(FixedPointSchedule).parameters) == names
+
+
+def test_a_subclass_may_take_options_of_its_own():
+    class Own(FixedPointSchedule):
+        def __init__(self, alpha, **options):
+            super().__init__(fit=FixedPoint(alpha=alpha), **options)
+
+    assert Own(alpha=2.0, lam=0.5).fit.alpha == 2.0
 
 
 def test_former_options_become_a_fit():

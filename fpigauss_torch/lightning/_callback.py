@@ -1,40 +1,25 @@
-"""A callback that refits in Lightning, for ``lightning`` and for ``pytorch_lightning``."""
+"""The callback: when a trainer's refits happen, and with what."""
 
-import copy
-import importlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from typing import Any, Literal
 
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 
-from fpigauss import FixedPointResult, InvalidInputError, Status
+from fpigauss import FixedPoint, FixedPointResult, InvalidInputError, Status
 from fpigauss.interface import check_positive_integer
 from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.lightning._bases import bases
+from fpigauss_torch.lightning._batches import Converted, Prepared, apart
+from fpigauss_torch.lightning._watch import InputWatch
 from fpigauss_torch.refit import FixedPointSchedule
 
 __all__ = ["FixedPointCallback"]
 
 
-def _bases() -> tuple[type, ...]:
-    """Return ``Callback`` of every installed Lightning: a trainer knows only its own package's."""
-    found = []
-    for name in ("lightning.pytorch", "pytorch_lightning"):
-        try:
-            found.append(importlib.import_module(name).Callback)
-        except ModuleNotFoundError as error:
-            if error.name not in (name, name.partition(".")[0]):
-                raise
-    if not found:
-        raise ImportError(
-            "neither lightning nor pytorch_lightning is installed; pip install lightning"
-        )
-    return tuple(found)
-
-
-class FixedPointCallback(*_bases()):  # type: ignore[misc]
+class FixedPointCallback(*bases()):  # type: ignore[misc]
     """Refits the class Gaussians of a LightningModule's flow as a schedule says.
 
     A refit that is due before epoch e happens right before the validation that ends epoch e - 1,
@@ -56,8 +41,9 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         The data to encode: ideally the training data without augmentation, not shuffled, and
         without dropping rows. By default the trainer's own training loader.
     copies : sequence of modules, callable, or "averaged"
-        Averaged models, which are refitted to their own latents; or a function of (trainer,
-        module) that returns them; or "averaged" for those of the trainer's WeightAveraging. A
+        Averaged models to refit too, to their own latents; or a function of (trainer, module) that
+        returns them; or "averaged" for those of the trainer's WeightAveraging. By default they keep
+        the Gaussians that the flow is trained toward, copied or averaged like other buffers. A
         LightningModule among them must have its flow under the same attribute as the trained one.
     attribute : str
         The attribute of the LightningModule that has its ClassFlow, bare or wrapped; not used if
@@ -66,14 +52,19 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         A function that takes a batch of the loader, on the module's device, to the (x, y) that
         ``training_step`` gives the flow. By default the LightningModule's method
         ``prepare_refit_batch(batch)`` if it has one; otherwise batches are fitted as they are, and
-        what ``training_step`` or ``on_after_batch_transfer`` does to them is not applied.
+        **what** ``training_step`` **or** ``on_after_batch_transfer`` **does to them is not
+        applied**: the Gaussians would belong to latents that the flow is never trained on. If the
+        trainer's own loader is used, a warning tells of a ``training_step`` that passes the flow
+        samples of another mean or scale.
     max_batches : int, optional
         How many batches of the loader a refit reads. By default as many as the trainer's
         ``limit_train_batches`` lets an epoch have, if the loader is the trainer's own; all of them
         in a ``fast_dev_run`` if their number is known, since a batch or two lack classes.
     at_end : bool
-        Also refit when training ends. List this callback after those that put averaged weights in
-        place at that point (StochasticWeightAveraging, WeightAveraging).
+        Also refit when training ends, with the schedule's ``lam`` for the last epoch: let that be 0
+        or small, since a flow that was trained toward its Gaussians would be repelled again. List
+        this callback after those that put averaged weights in place at that point
+        (StochasticWeightAveraging, WeightAveraging).
     progress : bool
         Show progress bars.
 
@@ -130,29 +121,41 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         self.progress = progress
         self.result: FixedPointResult | None = None
         self._latest = -1  # the latest epoch before which there was a refit
+        self._watch = InputWatch()
+        self._watches = False  # whether the next batch of training is to be compared
 
     # -- hooks -----------------------------------------------------------------------------
 
     @property
     def state_key(self) -> str:
         """The key of the state in checkpoints, which tells callbacks of several flows apart."""
-        epochs: Any = self.schedule.epochs
-        if callable(epochs):  # a function's repr has its address, which changes between runs
-            epochs = getattr(epochs, "__qualname__", type(epochs).__qualname__)
-        settings = {"attribute": self.attribute, "epochs": epochs, "at_end": self.at_end}
+        settings = self._former_settings | {"lam": _named(self.schedule.lam)}
+        fit = self.schedule.fit or FixedPoint()
+        own = [option.name for option in fields(fit) if option.init]
+        given = {name: getattr(fit, name) for name in own}
+        usual = FixedPoint()
+        settings |= {k: _named(v) for k, v in given.items() if v != getattr(usual, k)}
         return f"{type(self).__qualname__}{settings}"
 
+    @property
+    def _former_settings(self) -> dict[str, Any]:
+        """What the key consisted of when callbacks that differ only in lam shared one."""
+        epochs = _named(self.schedule.epochs)
+        return {"attribute": self.attribute, "epochs": epochs, "at_end": self.at_end}
+
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint of the time when all callbacks had the same key."""
+        """Restore the state from a checkpoint of the time when callbacks had other keys."""
         states = checkpoint.get("callbacks") or {}
-        former = states.get(type(self).__qualname__)
-        if former is not None and self.state_key not in states:
-            self.load_state_dict(former)
+        name = type(self).__qualname__
+        for former in (self.state_key, f"{name}{self._former_settings}", name):
+            if former in states:
+                self.load_state_dict(states[former])
+                return
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Forget an earlier run if a new one starts; a checkpoint is loaded after this hook."""
         if stage == "fit" and trainer.current_epoch == 0:
-            self._latest, self.result = -1, None
+            self._latest, self.result, self._watches = -1, None, False
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Refit if that has not been done before a validation, and log the refit."""
@@ -165,6 +168,23 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
                 "residual": self.result.residual,
             }.items():
                 pl_module.log(f"fixed_point/{name}", value)
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Compare a batch with what ``training_step`` makes of it, after a refit to raw ones."""
+        flow = self._flow_in(pl_module) if self._watches else None
+        if isinstance(flow, ClassFlow):  # a compiled one would be compiled again
+            self._watch.start(flow, batch)
+        self._watches = False
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """End the comparison."""
+        self._watch.stop()
+
+    def on_exception(self, *args: Any) -> None:
+        """End the comparison."""
+        self._watch.stop()
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Refit for the coming epoch if an epoch of training has just ended, not the last."""
@@ -199,15 +219,16 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         prepare = self.prepare
         if prepare is None:
             prepare = getattr(pl_module, "prepare_refit_batch", None)
+        self._watches = prepare is None and self.loader is None and self.result is None
         if prepare is not None:
-            options["prepare"] = _Prepared(prepare, pl_module, trainer.precision_plugin)
+            options["prepare"] = Prepared(prepare, pl_module, trainer.precision_plugin)
         limit = self._limit_of(trainer)
         if limit is not None:
             options["max_batches"] = limit
         try:
             self.result = self.schedule.force(
                 self._flow_in(pl_module),
-                _Converted(_apart(self._loader_of(trainer)), trainer.precision_plugin),
+                Converted(apart(self._loader_of(trainer)), trainer.precision_plugin),
                 epoch,
                 copies=[self._flow_in(other) for other in copies],
                 device=pl_module.device,
@@ -246,7 +267,7 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         if not isinstance(self.copies, str):
             return self.copies(trainer, pl_module) if callable(self.copies) else self.copies
         # found by type, since Lightning has no public name for them
-        averaged = [
+        averaged: list[nn.Module] = [
             value
             for callback in trainer.callbacks
             for value in vars(callback).values()
@@ -272,6 +293,13 @@ class FixedPointCallback(*_bases()):  # type: ignore[misc]
         return None if in_full else int(limit)
 
 
+def _named(value: Any) -> Any:
+    """Return a value, or its name if its repr contains an address, which changes between runs."""
+    if callable(value) or " at 0x" in repr(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    return value
+
+
 def _goes_on(trainer: Any) -> bool:
     """Return whether another epoch follows the one that has seen its last batch."""
     n_epochs, n_steps = trainer.current_epoch + 1, trainer.global_step
@@ -281,52 +309,3 @@ def _goes_on(trainer: Any) -> bool:
         return False
     may_stop = n_epochs >= (trainer.min_epochs or 0) and n_steps >= (trainer.min_steps or 0)
     return not (trainer.should_stop and may_stop)
-
-
-def _apart(loader: Iterable[Any]) -> Iterable[Any]:
-    """Return a loader of the same batches whose passes leave those of ``loader`` alone.
-
-    With persistent workers, a DataLoader has one iterator, which the trainer already holds as an
-    epoch starts: a refit with the same DataLoader would restart it and use it up, and the epoch
-    would have no batch left. A copy keeps samplers, workers and subclasses as they are.
-    """
-    if not isinstance(loader, DataLoader):
-        return loader
-    apart = copy.copy(loader)
-    # Every pass makes an iterator then. DataLoader refuses to set this once it is made, since its
-    # own iterator would not follow; the copy has none of its own.
-    vars(apart)["persistent_workers"] = False
-    return apart
-
-
-class _Converted:
-    """A loader that converts batches to the dtype that the trainer's precision gives the flow."""
-
-    def __init__(self, loader: Iterable[Any], precision: Any) -> None:
-        self.loader = loader
-        self.precision = precision
-
-    def __len__(self) -> int:
-        return len(self.loader)  # type: ignore[arg-type]
-
-    @property
-    def dataset(self) -> Any:
-        """The data set of the loader, or None."""
-        return getattr(self.loader, "dataset", None)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.precision.convert_input, self.loader)
-
-
-class _Prepared:
-    """A function that prepares batches on the device and in the dtype of ``training_step``."""
-
-    def __init__(self, prepare: Callable[[Any], Any], module: Any, precision: Any) -> None:
-        self.prepare = prepare
-        self.module = module
-        self.precision = precision
-
-    def __call__(self, batch: Any) -> Any:
-        moved = self.module.transfer_batch_to_device(batch, self.module.device, 0)
-        # what is drawn meanwhile has torch's default dtype, and promotes the rest
-        return self.precision.convert_input(self.prepare(moved))
