@@ -115,7 +115,7 @@ def prepare(
         shrunk(statistics.covariances, statistics.counts, options.shrinkage)
     )  # (K, ...)
     if options.updates_covariances or options.init == "data":
-        check_scatter(family, own, statistics, source)
+        check_scatter(family, own, statistics, source, equations)
     if equations.unbiased:
         check_unbiased(statistics, source)
     means, values = _initial(own, statistics, options)
