@@ -54,7 +54,6 @@ class PairTerms:
         memory_limit: int = MEMORY_LIMIT,
     ) -> "PairTerms":
         """Compute the terms of the Gaussians with ``means`` (K, d) and Sigma = F F'."""
-        xp = namespace(means)
         means = means - family.center(means, factor)
         if family.tied:
             return cls(family, means, factor, memory_limit=memory_limit)
