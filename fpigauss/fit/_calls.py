@@ -75,13 +75,14 @@ def fit_fixed_point(
     L is not convex: a fit that has converged is at a stationary point, which need not be the
     lowest. Other starts find a lower minimum most often with a tied covariance in one dimension
     and ``pi="forward"``, where classes keep their order, and with ``pi="initial"`` and a covariance
-    per class. ``n_init`` compares starts: ``init``, then starts with scaled covariances, with permuted
-    means, and with both means and covariances off, in turn. All minimize one objective: with
-    ``pi="initial"``, pi is measured once, at ``init``. Where objectives do not compare, because pi
-    changes with the Gaussians ("mean", a callable) or the equations do not minimize ("printed",
-    "released"), ``n_init`` must be 1. The result is one of these fits: ``n_iter`` and ``history``
-    are its own, and ``max_iter`` holds for each. ``callback`` is called in all of them; if it
-    raises StopIteration, the best so far is returned. At ``lam=0`` one start is enough.
+    per class. ``n_init`` compares starts: ``init``, then starts with scaled covariances, with
+    permuted means, and with both means and covariances off, in turn. All minimize one objective:
+    with ``pi="initial"``, pi is measured once, at ``init``. Where objectives do not compare,
+    because pi changes with the Gaussians ("mean", a callable) or the equations do not minimize
+    ("printed", "released"), ``n_init`` must be 1. The result is one of these fits: ``n_iter`` and
+    ``history`` are its own, and ``max_iter`` holds for each. ``callback`` is called in all of
+    them; if it raises StopIteration, the best so far is returned. At ``lam=0`` one start is
+    enough.
 
     For tied families and a ``lam`` far past the data, the fit first solves for smaller ones. Their
     evaluations count; in ``history`` and for ``callback`` they are one step.
