@@ -54,8 +54,7 @@ class PairTerms:
         memory_limit: int = MEMORY_LIMIT,
     ) -> "PairTerms":
         """Compute the terms of the Gaussians with ``means`` (K, d) and Sigma = F F'."""
-        xp = namespace(means)
-        means = means - xp.mean(means, axis=0, keepdims=True)
+        means = means - family.center(means, factor)
         if family.tied:
             return cls(family, means, factor, memory_limit=memory_limit)
         dim = means.shape[1]

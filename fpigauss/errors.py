@@ -81,4 +81,4 @@ class UnboundedObjectiveWarning(UserWarning):
 
 
 class ConvergenceWarning(UserWarning):
-    """The requested tolerance was not reached."""
+    """A fit ended before it had converged to the tolerance that was asked for."""

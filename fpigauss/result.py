@@ -17,9 +17,10 @@ History = dict[str, np.ndarray[Any, np.dtype[np.float64]]]
 class Status(StrEnum):
     """How a fit ended; each member equals its string, and has a ``message`` in words.
 
-    - ``"converged"``: the residual is at most ``tol``; the Gaussians are stationary.
+    - ``"converged"``: the residual is at most ``tol`` and the forces on every covariance balance;
+      the Gaussians are stationary.
     - ``"max_iter"``: ``max_iter`` evaluations were made first.
-    - ``"stalled"``: no step improves any more, and ``tol`` is not reached.
+    - ``"stalled"``: no step improves any more, and the fit has not converged.
     - ``"unbounded"``: the objective runs away.
     - ``"diverged"``: a plain Picard iteration left the finite numbers; its last good iterate is
       returned.
@@ -44,11 +45,20 @@ class Status(StrEnum):
         member.message = message
         return member
 
-    CONVERGED = "converged", "the residual fell to tol: the Gaussians are stationary"
-    MAX_ITER = "max_iter", "max_iter evaluations were made before the residual fell to tol"
+    CONVERGED = (
+        "converged",
+        "the residual fell to tol and the forces balance: the Gaussians are stationary",
+    )
+    MAX_ITER = (
+        "max_iter",
+        "max_iter evaluations were made before the residual fell to tol and the forces balanced",
+    )
     STALLED = (
         "stalled",
-        "no step lowers the objective or the natural-gradient norm further, and tol is not reached",
+        (
+            "no step lowers the objective or the natural-gradient norm further, and the residual "
+            "is above tol or the forces do not balance"
+        ),
     )
     UNBOUNDED = "unbounded", "the objective runs away: a covariance inflates or collapses forever"
     DIVERGED = (
@@ -80,7 +90,10 @@ class FixedPointResult:
     residual : float
         How far one full update would still move: the larger of the largest Mahalanobis norm of
         the step of a mean, and the largest absolute log-eigenvalue of Sigma_y^-1 Sigma_y,new. It
-        is not the distance to the solution: at 1e-6, distances of 5e-6 to 5e-4 were seen. For
+        is not the distance to the solution: at 1e-6, distances of 5e-6 to 5e-4 were seen. Where
+        classes nearly coincide it can be small far from a stationary point, so with the
+        stationary equations "converged" also asks that the forces on every covariance, the pull
+        of the data and the push of the other classes, cancel to ``100 tol`` of their sizes. For
         ``equations="released"``, the largest L2 change of a class in the last iteration
         (infinite before the first).
     pi : None, float or (K, K) array

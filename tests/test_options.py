@@ -171,6 +171,8 @@ def test_a_subclass_may_have_fields_of_its_own():
     class Named(FixedPoint):
         title: str = "a fit"
 
+    assert set(inspect.signature(Named).parameters) == {*NAMES, "title"}
+    assert "title" not in inspect.signature(FixedPoint).parameters
     named = Named(1.0, title="mine", tied=True)
     assert (named.title, named.tied) == ("mine", True)
     assert named.fit(*blobs()).converged
@@ -236,6 +238,12 @@ def test_without_lam_it_is_kept_but_not_run():
         ({"max_iter": 1.5}, "max_iter is 1.5"),
         ({"tol": -1e-3}, "tol is -0.001"),
         ({"shrinkage": 2.0}, "shrinkage is 2"),
+        ({"n_init": 0}, "n_init is 0; pass an integer >= 1"),
+        ({"n_init": 1.5}, "n_init is 1.5"),
+        ({"n_init": 2, "pi": "mean"}, "n_init is 2, but objectives do not compare where pi depen"),
+        ({"n_init": 2, "pi": lambda kld: 1.0}, "n_init is 2, but objectives do not compare"),
+        ({"n_init": 2, "equations": "printed"}, "n_init is 2, but fixed points of the printed"),
+        ({"n_init": 2, "equations": "released"}, "n_init is 2, but fixed points of the released"),
         ({"memory_limit": 0}, "memory_limit is 0"),
         ({"callback": 3}, "callback is 3"),
     ],

@@ -18,6 +18,7 @@ from fpigauss import (
     ClassGaussians,
     ConvergenceWarning,
     FixedPointResult,
+    Status,
     UnboundedObjectiveWarning,
     critical_lam,
     fit_fixed_point,
@@ -85,6 +86,13 @@ def test_history_starts_at_the_start_and_ends_at_the_result(data, covariance, ti
         assert history["smallest_kld"][entry] == pytest.approx(problem.smallest_kld(*at), rel=1e-10)
     assert history["objective"][-1] == float(result.objective)
     assert history["residual"][-1] == float(result.residual)
+
+
+def test_messages_of_statuses_say_what_converged_means():
+    for status in ("converged", "max_iter", "stalled"):
+        message = Status(status).message
+        assert "residual" in message
+        assert re.search("forces (do not )?balance", message)
 
 
 @solvers

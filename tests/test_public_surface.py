@@ -63,6 +63,7 @@ OPTIONS = {
     "tol": 1e-6,
     "shrinkage": 0.0,
     "sample_weight": None,
+    "n_init": 1,
     "memory_limit": 2**30,
     "progress": False,
     "callback": None,

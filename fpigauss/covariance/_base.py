@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 from fpigauss._array.blocks import MEMORY_LIMIT, lost_below, mend
-from fpigauss._array.linalg import eye_like, squared_norms, transposed
-from fpigauss._array.namespaces import namespace
+from fpigauss._array.linalg import eye_like, flattened, squared_norms, transposed
+from fpigauss._array.namespaces import detached, namespace
 from fpigauss._array.typing import Array
 from fpigauss._warnings import warn_user
 
@@ -189,6 +189,19 @@ class CovarianceFamily(ABC):
             return factor
         xp = namespace(factor.root)
         return Factor(xp.take(factor.root, index, axis=0), xp.take(factor.inverse, index, axis=0))
+
+    def center(self, means: Array, factor: Factor) -> Array:
+        """Average ``means`` (K, d) to (1, d), each weighted by one over its standard deviation.
+
+        Products about a center lose digits of classes that are many of their standard deviations
+        away, so a class that has inflated, and moved off with that, must not take it along.
+        """
+        xp = namespace(means)
+        if self.tied:
+            return xp.mean(means, axis=0, keepdims=True)
+        sizes = xp.sqrt(detached(squared_norms(flattened(factor.root))))  # (K,)
+        weights = (xp.min(sizes) / sizes)[:, None]
+        return xp.sum(weights * means, axis=0, keepdims=True) / xp.sum(weights)
 
     # -- vectors and matrices through factors ----------------------------------------------
 

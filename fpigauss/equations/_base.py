@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from fpigauss.covariance import CovarianceFamily
 from fpigauss.equations._problem import Evaluation, Point, Problem
+from fpigauss.errors import InvalidInputError
 from fpigauss.repulsion import Repulsion
 
 __all__ = ["Equations"]
@@ -28,6 +29,14 @@ class Equations(ABC):
     def check_family(self, family: CovarianceFamily) -> None:
         """Raise InvalidInputError if the equations do not hold for ``family``."""
         return  # they hold for every family
+
+    def holds_for(self, family: CovarianceFamily) -> bool:
+        """Say whether the equations hold for ``family``."""
+        try:
+            self.check_family(family)
+        except InvalidInputError:
+            return False
+        return True
 
     def check_repulsion(self, repulsion: Repulsion, pi: Any) -> None:
         """Raise InvalidInputError if the equations do not hold for ``repulsion``, from ``pi=``."""

@@ -69,15 +69,21 @@ def fit_fixed_point(
     UnboundedObjectiveWarning
         If L has no lower bound for this ``lam`` and family, or runs away.
     ConvergenceWarning
-        If ``tol`` was not reached.
+        If a fit with ``tol > 0`` ended before it converged.
 
     Notes
     -----
     L is not convex: a fit that has converged is at a stationary point, which need not be the
-    lowest. Other starts find a lower minimum most often with a tied covariance in one dimension,
-    where classes keep the order of their means, and with ``pi="initial"`` and a covariance per
-    class. To compare starts, pass ``init=`` a ClassGaussians and ``pi=result.pi``, and keep the
-    smallest ``objective``.
+    lowest. Other starts find a lower minimum most often with a tied covariance in one dimension
+    and ``pi="forward"``, where classes keep their order, and with ``pi="initial"`` and a covariance
+    per class. ``n_init`` compares starts: ``init``, then starts with scaled covariances, with
+    permuted means, and with both means and covariances off, in turn. All minimize one objective:
+    with ``pi="initial"``, pi is measured once, at ``init``. Where objectives do not compare,
+    because pi changes with the Gaussians ("mean", a callable) or the equations do not minimize
+    ("printed", "released"), ``n_init`` must be 1. The result is one of these fits: ``n_iter`` and
+    ``history`` are its own, and ``max_iter`` holds for each. ``callback`` is called in all of
+    them; if it raises StopIteration, the best so far is returned. At ``lam=0`` one start is
+    enough.
 
     For tied families and a ``lam`` far past the data, the fit first solves for smaller ones. Their
     evaluations count; in ``history`` and for ``callback`` they are one step.

@@ -8,6 +8,7 @@ from fpigauss._array.namespaces import first_true, namespace
 from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.divergence import PairTerms
+from fpigauss.equations import Equations
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._frame import Frame
 from fpigauss.gaussians import ClassGaussians
@@ -56,42 +57,84 @@ def check_class_counts(statistics: ClassStatistics, source: str) -> None:
 
 
 def check_scatter(
-    family: CovarianceFamily, own: Array, statistics: ClassStatistics, source: str
+    family: CovarianceFamily,
+    own: Array,
+    statistics: ClassStatistics,
+    source: str,
+    equations: Equations,
 ) -> None:
-    """Raise for data that are singular in the family: even lam = 0 then has no minimum."""
-    xp = namespace(own)
+    """Raise for data that are singular in the family: even lam = 0 then has no minimum.
+
+    Each remedy in the message is one that helps these data.
+    """
     noise = _rounding(statistics.means)
-    if family.tied:
-        noise = xp.max(noise, axis=0, keepdims=True)
-    singular = family.first_singular(data_values(family, family.pooled(own), statistics), noise)
+    own_noise = namespace(own).max(noise, axis=0, keepdims=True) if family.tied else noise
+    values = data_values(family, family.pooled(own), statistics)
+    singular = family.first_singular(values, own_noise)
     if singular is None:
         return
-    if family.tied:
-        raise InvalidInputError(
-            f"{source}: the covariance pooled over all classes is singular, because some direction "
-            f"has no variance in any class{_constant_axis(statistics, slice(None))}; "
-            "drop that direction, or pass shrinkage"
-        )
+    everywhere = family.tied or _singular_if_pooled(family, own, noise, statistics)
     label, count = statistics.classes[singular].item(), float(statistics.counts[singular])
-    if count <= 1.0:
+    remedies = []
+    if not everywhere and equations.holds_for(family.with_tied(True)):
+        remedies.append("tied=True")
+    at_fault = slice(None) if family.tied else slice(singular, singular + 1)
+    if _has_variance(statistics, at_fault, noise):
+        remedies.append("shrinkage")
+    if count <= 1.0 and not family.tied:
         raise InvalidInputError(
             f"{source}: class {label!r} has one sample, so it has no covariance of its own; "
-            "pass tied=True, or more samples"
+            f"pass {_listed([*remedies, 'more samples'])}"
         )
-    axis = _constant_axis(statistics, slice(singular, singular + 1))
+    where = _constant_axis(statistics, slice(None) if everywhere else at_fault)
+    drop = "drop that direction" if statistics.dim > 1 else "drop these latents"
+    if everywhere:
+        whose = "the covariance pooled over all classes is singular"
+        if not family.tied:
+            whose = f'the "{family.name}" covariance of class {label!r} is singular'
+        raise InvalidInputError(
+            f"{source}: {whose}, because some direction has no variance in any class{where}; "
+            f"{drop}{f', or pass {_listed(remedies)}' if remedies else ''}"
+        )
     raise InvalidInputError(
         f"{source}: class {label!r} has {count:g} samples in {statistics.dim} dimensions and no "
-        f'variance in some direction{axis}, so its "{family.name}" covariance is singular; '
-        "pass tied=True, shrinkage or more samples, or drop that direction"
+        f'variance in some direction{where}, so its "{family.name}" covariance is singular; '
+        f"pass {_listed([*remedies, 'more samples'])}, or {drop}"
     )
+
+
+def _singular_if_pooled(
+    family: CovarianceFamily, own: Array, noise: Array, statistics: ClassStatistics
+) -> bool:
+    """Say whether the covariance of all classes together is singular too."""
+    shared = family.with_tied(True)
+    values = data_values(shared, shared.pooled(own), statistics)
+    largest = namespace(noise).max(noise, axis=0, keepdims=True)
+    return shared.first_singular(values, largest) is not None
+
+
+def _has_variance(statistics: ClassStatistics, classes: slice, noise: Array) -> bool:
+    """Say whether each of ``classes`` has variance along some axis, for shrinkage to spread."""
+    xp = namespace(noise)
+    varies = _variances(statistics)[classes, :] > noise[classes, :]
+    return bool(xp.all(xp.any(varies, axis=1)))
+
+
+def _listed(remedies: list[str]) -> str:
+    *most, last = remedies
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _variances(statistics: ClassStatistics) -> Array:
+    """Return the variances (K, d) of the classes."""
+    c_y = statistics.covariances
+    return c_y if c_y.ndim == 2 else namespace(c_y).linalg.diagonal(c_y)
 
 
 def _constant_axis(statistics: ClassStatistics, classes: slice) -> str:
     """Name the first dimension that has no variance in ``classes``, if there is one."""
     xp = namespace(statistics.means)
-    c_y = statistics.covariances
-    variances = c_y if c_y.ndim == 2 else xp.linalg.diagonal(c_y)
-    largest = xp.max(variances[classes, :], axis=0)
+    largest = xp.max(_variances(statistics)[classes, :], axis=0)
     means = xp.max(xp.abs(statistics.means[classes, :]), axis=0)
     axis = first_true(largest <= _rounding(means))
     return "" if axis is None else f" (dimension {axis})"

@@ -64,9 +64,6 @@ def with_options(function: F, *, without: Iterable[str] = ()) -> F:
 
 def documented(cls: C) -> C:
     """Fill the options into the docstring of a class that is made of them."""
-    signature = inspect.signature(vars(cls)["__init__"])
-    taken = list(signature.parameters.values())[1:]  # all but self
-    cls.__signature__ = signature.replace(parameters=taken)  # type: ignore[attr-defined]
     _fill(cls)
     return cls
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 
@@ -21,15 +20,14 @@ class Frame:
     factor: Factor  # of L, leading axis 1
 
     @classmethod
-    def of(cls, family: CovarianceFamily, means: Array, pooled: Array | None = None) -> "Frame":
-        """Make the frame about the mean of ``means`` (K, d).
+    def of(cls, family: CovarianceFamily, center: Array, pooled: Array | None = None) -> "Frame":
+        """Make the frame about ``center`` (1, d).
 
         ``pooled`` holds the values (1, ...) of the covariance to whiten by; None for L = I.
         """
-        dim = means.shape[1]
+        dim = center.shape[1]
         if pooled is None:
-            pooled = family.average(family.unit(dim, means), dim)
-        center = namespace(means).mean(means, axis=0, keepdims=True)
+            pooled = family.average(family.unit(dim, center), dim)
         return cls(family, center, family.factor(pooled))
 
     @property

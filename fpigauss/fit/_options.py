@@ -83,6 +83,20 @@ def _check_callback(value: object, name: str) -> object:
     return value
 
 
+def _check_comparable(strategies: Strategies, n_init: int) -> None:
+    """Raise if results of several starts cannot be compared: L is not one function."""
+    if not strategies.equations.exact:
+        raise InvalidInputError(
+            f"n_init is {n_init}, but fixed points of the {strategies.equations.name} equations do "
+            'not minimize the objective; pass n_init=1, or equations="stationary"'
+        )
+    if not strategies.repulsion.has_potential:
+        raise InvalidInputError(
+            f"n_init is {n_init}, but objectives do not compare where pi depends on the Gaussians; "
+            'pass n_init=1, or pi="forward", "initial" or a number'
+        )
+
+
 def _resolved_later(value: object, name: str) -> object:
     """Return the value: it is checked later, together with others."""
     return value
@@ -93,9 +107,19 @@ def option(default: Any, doc: str, check: Callable[[object, str], Any] = _resolv
     return field(default=default, metadata={"doc": doc, "check": check})
 
 
+class _OfInit:
+    """The signature that a class has by its own ``__init__``, although ``__new__`` takes all."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        signature = inspect.signature(owner.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 @dataclass(frozen=True, repr=False)
 class Options:
     """The options of a fit, checked on construction."""
+
+    __signature__ = _OfInit()
 
     lam: float | None = option(
         None,
@@ -143,13 +167,23 @@ class Options:
     )
     tol: float = option(
         1e-6,
-        "The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations.",
+        "The residual to reach (see ``FixedPointResult``); the forces on every covariance must "
+        "also balance, to ``100 tol``. 0 asks for ``max_iter`` evaluations, fewer where no step "
+        "improves beyond rounding.",
         check_nonnegative,
     )
     shrinkage: float | ShrinkageName = option(
         0.0,
         "Shrink each class covariance toward its own scaled identity first, by a part in [0, 1].",
         check_shrinkage,
+    )
+    n_init: int = option(
+        1,
+        "The number of starts: the first is ``init``, the others have its means permuted or moved "
+        "and its covariances scaled, the same ones in every fit. The result with the smallest "
+        "objective is kept, of those that have converged if there are any. ``max_iter`` holds for "
+        "each start.",
+        check_positive_integer,
     )
     memory_limit: int = option(
         2**30,
@@ -179,6 +213,8 @@ class Options:
         strategies = self.strategies
         strategies.equations.check_family(strategies.family)
         strategies.equations.check_repulsion(strategies.repulsion, self.pi)
+        if self.n_init > 1:
+            _check_comparable(strategies, self.n_init)
 
     @cached_property
     def strategies(self) -> Strategies:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,16 @@ from fpigauss.equations import Evaluation
 from fpigauss.errors import ConvergenceWarning, UnboundedObjectiveWarning
 from fpigauss.fit._options import Options
 from fpigauss.fit._start import Setup, prepare
+from fpigauss.fit._starts import starts
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult, Status
 from fpigauss.solvers import Outcome, converged, iterate, walked
 from fpigauss.statistics import ClassStatistics
 
 __all__ = ["solved"]
+
+#: Objectives closer than this, relative to their size, are of the same minimum.
+_SAME = 1e-9
 
 
 def solved(
@@ -47,28 +52,56 @@ def _solved(
 
     callback = options.callback
 
-    def observe(outcome: Outcome) -> bool:
+    def observe(begun: Setup, outcome: Outcome) -> bool:
         assert callback is not None
         try:
-            result = _result(setup, outcome, like)
+            result = _result(begun, outcome, like)
             with np.errstate(**flags):
                 callback(result)
         except StopIteration:
             return True
         return False
 
-    with fit_bar(options.max_iter, options.progress) as bar:
+    with fit_bar(options.n_init * options.max_iter, options.progress) as bar:
 
         def advance(evaluation: Evaluation) -> None:
             bar.update()
             if options.progress:
                 bar.set_postfix(residual=f"{evaluation.residual:.1e}", refresh=False)
 
-        outcome = _iterated(setup, None if callback is None else observe, advance)
-    outcome = _as_stored(setup, outcome)
+        setup, outcome = _lowest(setup, None if callback is None else observe, advance)
     for category, message in _warnings_of(outcome, setup):
         warn_user(message, category)
     return _result(setup, outcome, like)
+
+
+def _lowest(
+    first: Setup,
+    observe: Callable[[Setup, Outcome], bool] | None,
+    advance: Callable[[Evaluation], None],
+) -> tuple[Setup, Outcome]:
+    """Iterate from every start, and keep the lowest outcome: of those that converged, if any."""
+    kept: tuple[Setup, Outcome] | None = None
+    for setup in starts(first):
+        outcome = _iterated(setup, None if observe is None else partial(observe, setup), advance)
+        stopped = outcome.status is Status.STOPPED
+        outcome = _as_stored(setup, outcome)
+        if kept is None or _is_better(outcome, kept[1]):
+            kept = setup, outcome
+        if stopped:
+            break
+    assert kept is not None
+    return kept
+
+
+def _is_better(outcome: Outcome, kept: Outcome) -> bool:
+    """Say whether an outcome has converged where the other has not, or else is lower."""
+    converged, other = (o.status is Status.CONVERGED for o in (outcome, kept))
+    if converged is not other:
+        return converged
+    # the same minimum, reached from elsewhere, is lower by rounding at most
+    size = max(1.0, abs(kept.evaluation.objective))
+    return outcome.evaluation.objective < kept.evaluation.objective - _SAME * size
 
 
 def _iterated(

@@ -115,7 +115,7 @@ def prepare(
         shrunk(statistics.covariances, statistics.counts, options.shrinkage)
     )  # (K, ...)
     if options.updates_covariances or options.init == "data":
-        check_scatter(family, own, statistics, source)
+        check_scatter(family, own, statistics, source, equations)
     if equations.unbiased:
         check_unbiased(statistics, source)
     means, values = _initial(own, statistics, options)
@@ -270,11 +270,12 @@ def _frame(
     centered.
     """
     shared = family.with_tied(True)
+    center = family.center(means, family.factor(values))
     if not options.strategies.equations.exact:
-        return Frame.of(family, means)
+        return Frame.of(family, center)
     n_classes, dim = means.shape
     if options.updates_covariances:
         pooled = shared.pooled(scatter) / n_classes
     else:
         pooled = shared.pooled(family.values_projections(values, dim)) / values.shape[0]
-    return Frame.of(family, means, shared.average(pooled, dim))
+    return Frame.of(family, center, shared.average(pooled, dim))

@@ -52,11 +52,19 @@ class FixedPointOptions(TypedDict, total=False):
     one at the start."""
 
     tol: float
-    """The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations."""
+    """The residual to reach (see ``FixedPointResult``); the forces on every covariance must
+    also balance, to ``100 tol``. 0 asks for ``max_iter`` evaluations, fewer where no step
+    improves beyond rounding."""
 
     shrinkage: float | ShrinkageName
     """Shrink each class covariance toward its own scaled identity first, by a part in [0,
     1]."""
+
+    n_init: int
+    """The number of starts: the first is ``init``, the others have its means permuted or moved
+    and its covariances scaled, the same ones in every fit. The result with the smallest
+    objective is kept, of those that have converged if there are any. ``max_iter`` holds for
+    each start."""
 
     memory_limit: int
     """The largest number of bytes for the pairwise part, and again for the solver's history."""
@@ -94,11 +102,19 @@ class RefitOptions(TypedDict, total=False):
     one at the start."""
 
     tol: float
-    """The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations."""
+    """The residual to reach (see ``FixedPointResult``); the forces on every covariance must
+    also balance, to ``100 tol``. 0 asks for ``max_iter`` evaluations, fewer where no step
+    improves beyond rounding."""
 
     shrinkage: float | ShrinkageName
     """Shrink each class covariance toward its own scaled identity first, by a part in [0,
     1]."""
+
+    n_init: int
+    """The number of starts: the first is ``init``, the others have its means permuted or moved
+    and its covariances scaled, the same ones in every fit. The result with the smallest
+    objective is kept, of those that have converged if there are any. ``max_iter`` holds for
+    each start."""
 
     memory_limit: int
     """The largest number of bytes for the pairwise part, and again for the solver's history."""

@@ -10,11 +10,8 @@ from fpigauss.repulsion import MeanRepulsion
 
 __all__ = ["lams_to_walk"]
 
-#: The step from one lam to the next.
+#: The step from one lam to the next; a lam within one step of the data is near.
 _STEP = 10.0
-
-#: Steps that make a lam far past the data: below that a fit finds its way by itself.
-_FAR = 2
 
 
 def lams_to_walk(problem: Problem, point: Point, options: Options) -> tuple[float, ...]:
@@ -22,20 +19,20 @@ def lams_to_walk(problem: Problem, point: Point, options: Options) -> tuple[floa
 
     The forces of a tied family balance at a mean KLD of about 2 lam exp(-1/alpha) / (alpha (K-1)).
     Where that is far above the mean KLD of the initial Gaussians, the shared covariance would
-    collapse before the means have parted, down to a singular one. From one lam to the next, only
-    the scale changes. A warm start stays where it was put, and a bounded repulsion does not push
-    that far.
+    collapse before the means have parted, down to a singular one, and more modestly above it into
+    minima that are not the lowest. From one lam to the next, only the scale changes. A warm start
+    stays where it was put.
+
+    A bounded repulsion does not push that far, but it too has lower minima this way.
     """
     exact, alpha = options.strategies.equations.exact, options.alpha
     moves = problem.updates_means and problem.updates_covariances
     if not (exact and moves and problem.family.tied) or isinstance(options.init, ClassGaussians):
         return ()
-    if options.strategies.repulsion.bounded:
-        return ()
     expected = 2.0 * problem.lam * math.exp(-1.0 / alpha) / (alpha * (problem.n_classes - 1))
-    if expected < _STEP**_FAR:
+    if expected < _STEP:
         return ()
     terms = PairTerms.at(problem.family, *point, problem.memory_limit)
     mean = MeanRepulsion().measure(map(terms.divergences, terms.blocks()), problem.n_classes)
     n_steps = math.floor(math.log(expected / max(1.0, mean), _STEP))
-    return tuple(problem.lam / _STEP**k for k in range(n_steps, 0, -1)) if n_steps >= _FAR else ()
+    return tuple(problem.lam / _STEP**k for k in range(n_steps, 0, -1))

@@ -35,7 +35,8 @@ class Density:
         like = xp.zeros((1,), dtype=dtype, device=device_of(z))
         for part in factor:
             check_range(detached(part), like, "inverse covariances", positive=False)
-        center = cast_like(namespace(means).mean(means, axis=0, keepdims=True), like)
+        center = family.center(means, factor)
+        center = cast_like(center if family.tied else _nearest(means, center), like)
         log_det = family.log_det(factor, means.shape[1])
         return cls(
             family,
@@ -62,6 +63,15 @@ class Density:
         white = self.family.whiten(own, self._centered(z) - self.means[code, :])
         normalizer = self.log_normalizers[0 if self.family.tied else code]
         return normalizer - 0.5 * squared_norms(white)
+
+
+def _nearest(means: Array, x: Array) -> Array:
+    """Return the one of ``means`` (K, d) that is nearest to ``x`` (1, d), as (1, d).
+
+    A sum of means is rounded, and so is what is left of a latent when it is subtracted.
+    """
+    k = int(namespace(means).argmin(squared_norms(means - x)))
+    return means[k : k + 1, :]
 
 
 def index_of(code: int, like: Array) -> Array:

@@ -9,7 +9,7 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.solvers._accelerated import Accelerated
 from fpigauss.solvers._base import Solver
 from fpigauss.solvers._guarded import Guarded
-from fpigauss.solvers._loop import Outcome, Runaway, converged, iterate
+from fpigauss.solvers._loop import Outcome, Runaway, converged, evaluated, iterate
 from fpigauss.solvers._picard import Picard
 from fpigauss.solvers._walk import walked
 
@@ -23,6 +23,7 @@ __all__ = [
     "Solver",
     "SolverName",
     "converged",
+    "evaluated",
     "iterate",
     "resolve_solver",
     "walked",

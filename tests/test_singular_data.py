@@ -1,0 +1,82 @@
+"""Data without variance in some direction: each remedy that a message names helps these data."""
+
+import re
+
+import numpy as np
+import pytest
+from helpers import FAMILIES, FAMILY_IDS
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fpigauss import InvalidInputError, fit_fixed_point
+
+family = pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
+
+SINGULAR = "no variance|no covariance of its own"
+
+
+def message_of(z, y, **options):
+    """What the fit says of data that are singular; empty if it takes them."""
+    try:
+        assert fit_fixed_point(z, y, 0.0, **options).converged
+    except InvalidInputError as error:
+        return str(error)
+    return ""
+
+
+@family
+@given(
+    seed=st.integers(0, 10_000),
+    dim=st.integers(1, 3),
+    constant=st.sets(st.integers(0, 2)),
+    classes=st.sets(st.integers(0, 2)),
+    few=st.integers(1, 5),
+    equations=st.sampled_from(["stationary", "printed"]),
+)
+def test_every_remedy_helps(covariance, tied, seed, dim, constant, classes, few, equations):
+    assume(equations == "stationary" or not tied)
+    rng = np.random.default_rng(seed)
+    y = np.repeat([0, 1, 2], [few, 10, 10])
+    z = rng.normal(size=(len(y), dim)) + y[:, None]
+    for axis in constant & set(range(dim)):
+        for k in classes:
+            z[y == k, axis] = k
+    options = {"covariance": covariance, "tied": tied, "equations": equations}
+    message = message_of(z, y, **options)
+    if not message:
+        return
+    assert re.search(SINGULAR, message)
+    if "tied=True" in message:
+        assert not message_of(z, y, **options | {"tied": True})
+    if "shrinkage" in message:
+        assert options["covariance"] != "isotropic"
+        # of this class; another may be at fault next
+        again = message_of(z, y, **options | {"shrinkage": 0.1})
+        at_fault = re.search(r"class (\d)", message)
+        assert not again or (at_fault and f"class {at_fault[1]}" not in again)
+    if axis := re.search(r"no variance in any class \(dimension (\d)\); drop that", message):
+        assert np.ptp(z[:, int(axis[1])][y == 1]) == 0.0
+    assert "pass " in message or "drop " in message
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "dense"])
+def test_an_axis_that_is_constant_everywhere_is_not_to_be_tied(covariance):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 20)
+    z = rng.normal(size=(40, 3)) + y[:, None]
+    z[:, 1] = 7.0
+    with pytest.raises(InvalidInputError, match="no variance in any class") as caught:
+        fit_fixed_point(z, y, 1.0, covariance=covariance)
+    assert "(dimension 1); drop that direction, or pass shrinkage" in str(caught.value)
+    assert "tied" not in str(caught.value)
+    z[:, 1] = np.where(y == 0, 7.0, z[:, 0] ** 2)
+    with pytest.raises(InvalidInputError, match=r"dimension 1.*pass tied=True, shrinkage or more"):
+        fit_fixed_point(z, y, 1.0, covariance=covariance)
+
+
+def test_equations_without_tied_covariances_do_not_advise_them():
+    y = np.repeat([0, 1], [1, 20])
+    z = np.random.default_rng(0).normal(size=(21, 2))
+    for equations in ("printed", "released"):
+        with pytest.raises(InvalidInputError, match=r"class 0 has one sample.*pass more samples$"):
+            fit_fixed_point(z, y, 1.0, equations=equations)
