@@ -73,8 +73,8 @@ class LatentPrior(nn.Module, ABC):
         r"""Compute log N_y(z) of every row under every class, by matrix products.
 
         They are computed in the dtype of ``z`` (float32 for half precision, outside autocast),
-        about the mean of the means. Rows of ``z`` that are not finite give results that are not
-        finite: loss scalers look for them.
+        about a center that is near the means or near the row. Rows of ``z`` that are not finite
+        give results that are not finite: loss scalers look for them.
 
         Parameters
         ----------

@@ -116,7 +116,7 @@ def test_blocks_of_a_dense_family_change_nothing(monkeypatch, tied):
     gaussians = fitted("dense", tied)
     z, y = latents()
     whole = gaussians.class_log_prob(z), gaussians.log_prob(z, y)
-    monkeypatch.setattr("fpigauss_torch._support.density._BLOCK", 2 * z.numel())
+    monkeypatch.setattr("fpigauss_torch._support.distances._BLOCK", 2 * z.numel())
     torch.testing.assert_close(gaussians.class_log_prob(z), whole[0])
     torch.testing.assert_close(gaussians.log_prob(z, y), whole[1])
 
