@@ -115,7 +115,8 @@ def solve_fixed_point(
     Parameters
     ----------
     statistics : ClassStatistics
-        Statistics of at least two classes, none empty; "dense" ones for dense families.
+        Statistics of at least two classes, none empty; "dense" ones for dense families. Frozen
+        classes may be missing or empty.
     lam : float
         The weight of the repulsion, >= 0. At 0 the answer is the class means and covariances.
     {options}

@@ -5,7 +5,6 @@ import math
 from fpigauss.divergence import PairTerms
 from fpigauss.equations import Point, Problem
 from fpigauss.fit._options import Options
-from fpigauss.gaussians import ClassGaussians
 from fpigauss.repulsion import MeanRepulsion
 
 __all__ = ["lams_to_walk"]
@@ -17,18 +16,20 @@ _STEP = 10.0
 _FAR = 2
 
 
-def lams_to_walk(problem: Problem, point: Point, options: Options) -> tuple[float, ...]:
+def lams_to_walk(
+    problem: Problem, point: Point, options: Options, *, starts_anew: bool
+) -> tuple[float, ...]:
     """List the values of lam to visit before that of a tied ``problem``; none if it is near.
 
     The forces of a tied family balance at a mean KLD of about 2 lam exp(-1/alpha) / (alpha (K-1)).
     Where that is far above the mean KLD of the initial Gaussians, the shared covariance would
     collapse before the means have parted, down to a singular one. From one lam to the next, only
-    the scale changes. A warm start stays where it was put, and a bounded repulsion does not push
-    that far.
+    the scale changes. A warm start of all classes (not ``starts_anew``) stays where it was put, and
+    a bounded repulsion does not push that far.
     """
     exact, alpha = options.strategies.equations.exact, options.alpha
     moves = problem.updates_means and problem.updates_covariances
-    if not (exact and moves and problem.family.tied) or isinstance(options.init, ClassGaussians):
+    if not (exact and moves and problem.family.tied and starts_anew):
         return ()
     if options.strategies.repulsion.bounded:
         return ()

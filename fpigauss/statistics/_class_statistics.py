@@ -37,7 +37,7 @@ from fpigauss.statistics._gather import gathered
 from fpigauss.statistics._moments import ClassMoments, merged
 from fpigauss.statistics._rows import as_rows
 
-__all__ = ["ClassStatistics"]
+__all__ = ["ClassStatistics", "spread_over", "taken"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -464,3 +464,18 @@ class ClassStatistics:
         index = xp.asarray(np.where(found, position, self.n_classes), device=device_of(self.means))
         padded = (xp.concat([x, xp.zeros_like(x[:1, ...])]) for x in moments)
         return ClassMoments(*(xp.take(x, index, axis=0) for x in padded))
+
+
+def spread_over(statistics: ClassStatistics, classes: Labels) -> ClassStatistics:
+    """Return statistics over ``classes``, a superset of theirs, with zeros for the others."""
+    moments = statistics._spread_over(classes)
+    return type(statistics)._of_moments(moments, classes, closed=statistics.closed)
+
+
+def taken(statistics: ClassStatistics, mask: np.ndarray[Any, Any]) -> ClassStatistics:
+    """Return the statistics of the classes that ``mask`` (K,) marks."""
+    xp, like = namespace(statistics.means), statistics.means
+    index = xp.asarray(np.flatnonzero(mask), device=device_of(like))
+    moments = ClassMoments(statistics.counts, like, statistics.covariances)
+    part = ClassMoments(*(xp.take(x, index, axis=0) for x in moments))
+    return type(statistics)._of_moments(part, statistics.classes[mask], closed=statistics.closed)
