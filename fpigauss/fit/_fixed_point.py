@@ -114,6 +114,6 @@ class FixedPoint(Options):
             )
         if self.frozen and not isinstance(self.init, ClassGaussians):
             raise InvalidInputError(
-                f"frozen is {self.frozen!r}, but init is {self.init!r}; pass init= the "
+                f'frozen is {self.frozen!r}, but init is "{self.init}"; pass as init the '
                 "ClassGaussians that hold these classes"
             )

@@ -102,9 +102,7 @@ class Lineup:
             values = values if family.tied else self._given(init, values, self._of_data())
         return given, values
 
-    def data(
-        self, family: CovarianceFamily, means: Array, values: Array
-    ) -> tuple[Array, Array]:
+    def data(self, family: CovarianceFamily, means: Array, values: Array) -> tuple[Array, Array]:
         """Return the means (K, d) and pooled projections that pull in the ``family`` at work.
 
         Held classes that are not in the likelihood are where they are pulled to: at the initial
@@ -138,9 +136,7 @@ class Lineup:
         if self.options.strategies.equations.unbiased:
             counts = statistics.counts[:, None]
             return self.own * (counts / (counts - 1.0))
-        return data_values(
-            family, family.pooled(self.own), statistics.n_classes, statistics.dim
-        )
+        return data_values(family, family.pooled(self.own), statistics.n_classes, statistics.dim)
 
     def _identity(self) -> Array:
         family, dim = self.options.strategies.family, self.statistics.dim
@@ -175,7 +171,7 @@ def _with_frozen(
     """Return statistics of the ``frozen`` classes too, and a mask of the others."""
     if (frozen.dtype.kind == "U") != (statistics.classes.dtype.kind == "U"):
         raise InvalidInputError(
-            f"frozen has the class {frozen[0].item()!r}, but {source} has classes such as "
+            f"frozen has the class {frozen[0].item()!r}, but the data have classes such as "
             f"{statistics.classes[0].item()!r}; make all labels strings, or all of them integers"
         )
     statistics = spread_over(statistics, union(statistics.classes, frozen))

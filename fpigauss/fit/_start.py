@@ -115,9 +115,7 @@ def prepare(
         lam_star = _lam_star(problem, options)
         certain = lam < lam_star or problem.family.tied or not equations.runs_away
         runaway = None if certain else runaway_bounds(problem, start)
-        on_the_way = lams_to_walk(
-            problem, start.point, options, starts_anew=lineup.starts_anew
-        )
+        on_the_way = lams_to_walk(problem, start.point, options, starts_anew=lineup.starts_anew)
     except Exception as error:
         if broke_down(error):
             raise _not_factored(options, values, statistics, source) from None

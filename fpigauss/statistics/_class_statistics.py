@@ -19,7 +19,6 @@ from fpigauss._array.namespaces import (
     as_floating,
     cast_like,
     detached,
-    device_of,
     namespace,
     to_numpy,
     working_dtype,
@@ -36,8 +35,9 @@ from fpigauss.statistics._dask import tree_of
 from fpigauss.statistics._gather import gathered
 from fpigauss.statistics._moments import ClassMoments, merged
 from fpigauss.statistics._rows import as_rows
+from fpigauss.statistics._selection import over
 
-__all__ = ["ClassStatistics", "spread_over", "taken"]
+__all__ = ["ClassStatistics"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -455,27 +455,4 @@ class ClassStatistics:
 
     def _spread_over(self, classes: Labels) -> ClassMoments:
         """Return the fields over ``classes``, with zeros for those that are not among ours."""
-        moments = ClassMoments(self.counts, self.means, self.covariances)
-        if np.array_equal(classes, self.classes):
-            return moments
-        xp = namespace(self.means)
-        position = np.searchsorted(self.classes, classes)
-        found = self.classes[np.minimum(position, self.n_classes - 1)] == classes
-        index = xp.asarray(np.where(found, position, self.n_classes), device=device_of(self.means))
-        padded = (xp.concat([x, xp.zeros_like(x[:1, ...])]) for x in moments)
-        return ClassMoments(*(xp.take(x, index, axis=0) for x in padded))
-
-
-def spread_over(statistics: ClassStatistics, classes: Labels) -> ClassStatistics:
-    """Return statistics over ``classes``, a superset of theirs, with zeros for the others."""
-    moments = statistics._spread_over(classes)
-    return type(statistics)._of_moments(moments, classes, closed=statistics.closed)
-
-
-def taken(statistics: ClassStatistics, mask: np.ndarray[Any, Any]) -> ClassStatistics:
-    """Return the statistics of the classes that ``mask`` (K,) marks."""
-    xp, like = namespace(statistics.means), statistics.means
-    index = xp.asarray(np.flatnonzero(mask), device=device_of(like))
-    moments = ClassMoments(statistics.counts, like, statistics.covariances)
-    part = ClassMoments(*(xp.take(x, index, axis=0) for x in moments))
-    return type(statistics)._of_moments(part, statistics.classes[mask], closed=statistics.closed)
+        return over(ClassMoments(self.counts, self.means, self.covariances), self.classes, classes)
