@@ -99,6 +99,16 @@ def fit_fixed_point(
     >>> far = pairwise_kld(result.gaussians)
     >>> bool(far[0, 1] > 5 * near[0, 1])
     True
+
+    A class that comes later is fitted beside the others, which stay as they are:
+
+    >>> old = result.gaussians
+    >>> later = fit_fixed_point(
+    ...     z[:50] + 9.0, y[:50] + 3, lam=30.0, tied=True, update="means", init=old,
+    ...     frozen=old.classes,
+    ... ).gaussians
+    >>> later.classes, bool((later.means[:3] == old.means).all())
+    (array([0, 1, 2, 3]), True)
     """
     return FixedPoint(lam, **options).fit(z, y, sample_weight)
 
