@@ -190,11 +190,15 @@ def _not_factored(
             f"{source}: the covariances of the classes differ too much in scale to be computed "
             "with together; rescale the latents, or drop the classes that have almost no variance"
         )
-    whose = "" if family.tied else f" of class {statistics.classes[singular].item()!r}"
-    name = "init" if isinstance(options.init, ClassGaussians) else source
+    label = statistics.classes[singular].item()
+    whose = "" if family.tied else f" of class {label!r}"
+    given = isinstance(options.init, ClassGaussians) and (
+        family.tied or label in options.init.classes.tolist()
+    )
+    remedy = "" if options.frozen else ', or init="data"'
     return InvalidInputError(
-        f"{name}: the covariance{whose} is singular up to rounding; "
-        'pass better conditioned Gaussians, or init="data"'
+        f"{'init' if given else source}: the covariance{whose} is singular up to rounding; "
+        f"pass better conditioned Gaussians{remedy}"
     )
 
 
