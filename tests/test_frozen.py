@@ -25,6 +25,8 @@ from fpigauss import (
     pairwise_kld,
     solve_fixed_point,
 )
+from fpigauss.equations import Step
+from fpigauss.fit._start import prepare
 
 #: Forces cancel to this part of their sizes where a fit with the default tol has converged.
 BALANCED = 1e-3
@@ -488,6 +490,26 @@ def test_the_walk_in_lam_holds_frozen_classes():
     np.testing.assert_array_equal(result.gaussians.means[:3], data.means)
     oracle = Oracle(z, y, 1e5, tied=True, frozen=np.array([True, True, True, False]))
     assert oracle.imbalance(*point(result)) <= BALANCED
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
+def test_no_step_of_a_problem_moves_what_is_held(covariance, tied):
+    gaussians, z, y, new = old_and_new(covariance, tied)
+    options = FixedPoint(1.0, covariance=covariance, tied=tied, init=gaussians, frozen=(0, 1, 2))
+    statistics = ClassStatistics.from_samples(z[new], y[new], covariance="dense")
+    setup = prepare(statistics, options, 1.0, "z", z)
+    start, step = setup.start.point, setup.start.step
+    moved = setup.problem.retracted(
+        start, Step(1.0 + 0.0 * step.means, 1.0 + 0.0 * step.covariances)
+    )
+    np.testing.assert_array_equal(moved.means[:3], start.means[:3])
+    assert (moved.means[3] != start.means[3]).all()
+    for new_part, old_part in zip(moved.factor, start.factor, strict=True):
+        if not tied:
+            np.testing.assert_array_equal(new_part[:3], old_part[:3])
+        assert (new_part[-1] != old_part[-1]).any()
+    np.testing.assert_array_equal(setup.means_at(moved)[:3], gaussians.means)
+    assert to_numpy(setup.problem.held.free).tolist() == [False, False, False, True]
 
 
 def test_lam_star_is_that_of_all_classes():

@@ -118,14 +118,11 @@ class Lineup:
         own = xp.where(per_class(weighed, own), own, held)
         return xp.where(weighed[:, None], statistics.means, means), family.pooled(own)
 
-    def held(self, family: CovarianceFamily) -> Held | None:
-        """Describe to the equations, which work in ``family``, what is held."""
+    def held(self) -> Held | None:
+        """Describe to the equations what is held: all KLDs between held classes, to begin with."""
         if self.free is None:
             return None
-        own = np.arange(self.free.shape[0])
-        # the KLDs between held classes change with a shared covariance
-        changing = family.tied and self.options.updates_covariances
-        group = own if changing else np.where(self.free, own, -1)
+        group = np.where(self.free, np.arange(self.free.shape[0]), -1)
         return Held(*(self._like(part) for part in (self.free, self.weighed, group)))
 
     # -- inside ----------------------------------------------------------------------------
@@ -185,9 +182,10 @@ def _with_frozen(
 
 
 def grouped(held: Held, terms: PairTerms, noise: Array) -> Held:
-    """Put held classes with equal Gaussians into one group: their KLD is zero and stays so.
+    """Group held classes for a shared covariance that is updated: only those with equal means.
 
-    ``noise`` (K,) bounds the divergence from each class that rounding alone leaves.
+    The KLDs between others change with the covariance. ``noise`` (K,) bounds the divergence from
+    each class that rounding alone leaves.
     """
     xp = namespace(terms.means)
     firsts = []

@@ -166,7 +166,7 @@ def _framed(
         memory_limit=options.memory_limit,
         classes=statistics.classes,
         log_volume=frame.log_volume,
-        held=lineup.held(working),
+        held=lineup.held(),
     )
     if options.init == "data" and not equations.unbiased:
         of_data = data_values(working, problem.scatter, statistics.n_classes, statistics.dim)
