@@ -86,7 +86,8 @@ class FixedPointResult:
     objective : float
         L of Eq. 4 with its constants: at lam = 0 the balanced negative log-likelihood, summed
         over classes, in nats. Where pi depends on the Gaussians ("mean", a callable), it is that
-        of the returned ones.
+        of the returned ones. Terms in which only ``frozen`` classes occur are left out, unless
+        they depend on a shared covariance that is updated.
     residual : float
         How far one full update would still move: the larger of the largest Mahalanobis norm of
         the step of a mean, and the largest absolute log-eigenvalue of Sigma_y^-1 Sigma_y,new. It
@@ -101,7 +102,8 @@ class FixedPointResult:
         warm-started fit to continue with the same objective.
     history : dict of str to (n_steps + 1,) numpy array
         "objective", "residual", "step" (the part of the direction that was taken, 1 if all of
-        it) and "smallest_kld", at the start and after every accepted step.
+        it) and "smallest_kld" (not of two ``frozen`` classes), at the start and after every
+        accepted step.
     """
 
     gaussians: ClassGaussians

@@ -56,10 +56,34 @@ class Oracle:
     pi: Any = "forward"
     alpha: float = 1.0
     update: str = "both"
+    #: Which of the classes 0..K-1 are held where a minimization starts; they may have no rows.
+    frozen: Any = None
     data: tuple[Array, Array] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", moments(self.z, self.y))
+        data = moments(self.z, self.y)
+        if self.frozen is not None:  # classes without rows have numbers that nothing depends on
+            n_classes, dim = len(self.frozen), self.z.shape[1]
+            means = np.zeros((n_classes, dim))
+            covariances = np.broadcast_to(np.eye(dim), (n_classes, dim, dim)).copy()
+            means[np.unique(self.y)], covariances[np.unique(self.y)] = data
+            data = means, covariances
+        object.__setattr__(self, "data", data)
+
+    @property
+    def weight(self) -> Array:
+        """One for classes with rows, zero for the others: Eq. 4 sums over the data."""
+        if self.frozen is None:
+            return np.ones(self.shape[0])
+        return np.isin(np.arange(self.shape[0]), self.y).astype(np.float64)
+
+    def _of_fitted(self, force: Force) -> Force:
+        """Set the gradient to zero in what is held."""
+        if self.frozen is None:
+            return force
+        free = 1.0 - np.asarray(self.frozen)
+        moved = np.ones_like(free) if self.tied else free  # a shared covariance is fitted
+        return Force(free[:, None] * force.means, moved[:, None, None] * force.covariances)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -143,15 +167,17 @@ class Oracle:
         offset = means - m
         scatter = c + offset[:, :, None] * offset[:, None, :]
         _, logs = np.linalg.slogdet(full)
+        w = self.weight
         value = 0.5 * (
-            n_classes * dim * math.log(2 * math.pi)
-            + logs.sum()
-            + np.einsum("kab,kba->", precisions, scatter)
+            w.sum() * dim * math.log(2 * math.pi)
+            + w @ logs
+            + np.einsum("k,kab,kba->", w, precisions, scatter)
         )
         pull = Force(
-            np.einsum("kab,kb->ka", precisions, offset),
-            0.5 * (precisions - precisions @ scatter @ precisions),
+            w[:, None] * np.einsum("kab,kb->ka", precisions, offset),
+            w[:, None, None] * 0.5 * (precisions - precisions @ scatter @ precisions),
         )
+        pull = self._of_fitted(pull)
         if self.lam == 0:
             return value, pull, Force(0 * pull.means, 0 * pull.covariances)
         pi = self.measured(means, covariances) if pi is None else pi
@@ -167,7 +193,7 @@ class Oracle:
         of_covariances = of_covariances + g.sum(0)[:, None, None] * precisions
         of_covariances = 0.5 * (of_covariances - precisions @ inward @ precisions)
         push = Force(pushed.sum(1) - pushed.sum(0), of_covariances)
-        return value + weight * phi.sum(), pull, push
+        return value + weight * phi.sum(), pull, self._of_fitted(push)
 
     # -- how far from stationary -----------------------------------------------------------
 
@@ -354,10 +380,12 @@ def loss_in_torch(oracle: Oracle, means: Any, covariances: Any, pi: Any = None) 
         full = full[:, :, None] * eye
     full = full.expand(n_classes, dim, dim)
     classes = [MultivariateNormal(means[k], full[k]) for k in range(n_classes)]
-    labels = np.unique(oracle.y)
+    labels = np.unique(oracle.y) if oracle.frozen is None else np.arange(n_classes)
     value: Any = torch.zeros((), dtype=torch.float64)
-    for k, normal in enumerate(classes):
-        value = value - normal.log_prob(torch.as_tensor(oracle.z[oracle.y == labels[k]])).mean()
+    for label, normal in zip(labels, classes, strict=True):
+        rows = torch.as_tensor(oracle.z[oracle.y == label])
+        if len(rows):
+            value = value - normal.log_prob(rows).mean()
     for i in range(n_classes):
         for j in range(n_classes):
             if i == j:

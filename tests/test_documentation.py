@@ -67,6 +67,10 @@ def test_quickstart():
     namespace = run("docs/quickstart.rst", RST, {"loader": loader()})
     assert Path("so_far.npz").exists()
     assert namespace["result"].converged
+    assert namespace["together"].n_classes == namespace["federated"].n_classes == 5
+    assert namespace["new"].gaussians.classes.tolist() == [0, 1, 2, 3, 4]
+    for held in (namespace["new"].gaussians, namespace["same"].gaussians):
+        np.testing.assert_array_equal(held.means[:3], namespace["old"].means)
 
 
 def test_flows():

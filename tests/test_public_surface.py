@@ -62,6 +62,7 @@ OPTIONS = {
     "max_iter": 1000,
     "tol": 1e-6,
     "shrinkage": 0.0,
+    "frozen": (),
     "sample_weight": None,
     "n_init": 1,
     "memory_limit": 2**30,

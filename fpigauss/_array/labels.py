@@ -163,15 +163,15 @@ def _strings(labels: Labels, name: str) -> Labels:
     return labels.astype(np.str_)
 
 
-def as_classes(classes: object) -> Labels:
+def as_classes(classes: object, name: str = "classes") -> Labels:
     """Convert ``classes`` (K,) to labels on the host, sorted; refuse duplicates."""
-    labels = as_labels(classes, "classes")
+    labels = as_labels(classes, name)
     if labels.shape[0] == 0:
-        raise InvalidInputError("classes is empty; name at least one class")
+        raise InvalidInputError(f"{name} is empty; name at least one class")
     unique, counts = np.unique(labels, return_counts=True)
     if unique.shape[0] != labels.shape[0]:
         label = unique[np.argmax(counts)].item()
-        raise InvalidInputError(f"classes names {label!r} more than once; name each class once")
+        raise InvalidInputError(f"{name} names {label!r} more than once; name each class once")
     return unique
 
 

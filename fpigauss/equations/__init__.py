@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from fpigauss._array.checks import check_strategy
 from fpigauss.equations._base import Equations
+from fpigauss.equations._held import Held, per_class
 from fpigauss.equations._printed import PrintedEquations
 from fpigauss.equations._problem import Evaluation, Point, Problem, Step
 from fpigauss.equations._released import ReleasedEquations
@@ -15,12 +16,14 @@ __all__ = [
     "Equations",
     "EquationsName",
     "Evaluation",
+    "Held",
     "Point",
     "PrintedEquations",
     "Problem",
     "ReleasedEquations",
     "StationaryEquations",
     "Step",
+    "per_class",
     "resolve_equations",
 ]
 

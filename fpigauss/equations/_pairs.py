@@ -10,6 +10,7 @@ from fpigauss._array.linalg import transposed, weighted_sum
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.divergence import PairTerms
+from fpigauss.equations._held import Held
 from fpigauss.repulsion import Repulsion
 
 __all__ = ["PairSums", "sum_over_pairs"]
@@ -41,6 +42,7 @@ def sum_over_pairs(
     forward: Sequence[Array],
     backward: Sequence[Array],
     judge: Any = None,
+    held: Held | None = None,
 ) -> PairSums:
     """Sum over the pairs in blocks of rows: one pass, or two where pi needs all of a large D.
 
@@ -56,6 +58,9 @@ def sum_over_pairs(
         What W and W' are multiplied by.
     judge : number or (K, K) array, optional
         Another pi for a second sum of phi.
+    held : Held, optional
+        Classes that are held: pairs whose KLD is constant are left out, and pairs of two held
+        classes have no part in the smallest KLD.
     """
     xp = namespace(terms.means)
     rows = list(terms.blocks())
@@ -72,15 +77,16 @@ def sum_over_pairs(
     total: tuple[Any, ...] | None = None
     smallest = math.inf
     for block in rows:
-        own = terms.diagonal(block)
-        d = xp.where(own, xp.ones_like(own, dtype=terms.means.dtype), divergences(block))
+        out = terms.diagonal(block) if held is None else held.constant(block)
+        d = xp.where(out, xp.ones_like(out, dtype=terms.means.dtype), divergences(block))
         zero = xp.zeros_like(d)
-        w = xp.where(own, zero, repulsion.kernel(d, _at(pi, block), alpha))  # (R, K)
-        phi = xp.sum(xp.where(own, zero, repulsion.potential(d, _at(pi, block), alpha)))
+        w = xp.where(out, zero, repulsion.kernel(d, _at(pi, block), alpha))  # (R, K)
+        phi = xp.sum(xp.where(out, zero, repulsion.potential(d, _at(pi, block), alpha)))
         judged = phi
         if judge is not None and not repulsion.has_potential:
-            judged = xp.sum(xp.where(own, zero, repulsion.potential(d, _at(judge, block), alpha)))
-        smallest = min(smallest, float(xp.min(xp.where(own, xp.max(d), d))))
+            judged = xp.sum(xp.where(out, zero, repulsion.potential(d, _at(judge, block), alpha)))
+        uncounted = out if held is None else out | held.both(block)
+        smallest = min(smallest, float(xp.min(xp.where(uncounted, xp.max(d), d))))
         rowwise.append((xp.sum(w, axis=1), [weighted_sum(w, x) for x in forward]))
         summed = (
             phi,

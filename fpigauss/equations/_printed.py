@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from fpigauss.covariance import CovarianceFamily
 from fpigauss.equations._base import Equations
+from fpigauss.equations._held import per_class
 from fpigauss.equations._problem import Evaluation, Point, Problem, Step
-from fpigauss.equations._stationary import Forces, per_class
+from fpigauss.equations._stationary import Forces
 from fpigauss.errors import InvalidInputError, NotPositiveDefiniteError
 
 __all__ = ["PrintedEquations"]
@@ -39,6 +40,7 @@ class PrintedEquations(Equations):
             own = family.apply(family.precisions(point.factor), forces.along_means())
             push = forces.along_precisions(problem) + own
             u = family.whiten(point.factor, problem.means - point.means + c * push)
+            u = problem.where_free(u, 0.0)
         if problem.updates_covariances:  # Eq. 7, then Eq. 6
             unit = family.unit(problem.dim, point.means)
             first = per_class(1.0 + c * (sums.outgoing - sums.incoming), unit)
@@ -46,6 +48,7 @@ class PrintedEquations(Equations):
             b = white_scatter + c * family.color_precisions(
                 point.factor, sums.forward[0], problem.dim
             )
+            a, b = (problem.where_free(part, unit) for part in (a, b))
             faulty = family.first_not_positive(a)
             if faulty is None:
                 s = family.log_solution(a, b)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import CovarianceFamily, Factor
+from fpigauss.equations._held import Held
 from fpigauss.repulsion import Repulsion
 
 __all__ = ["Descent", "Evaluation", "Impasse", "Point", "Problem", "Step"]
@@ -48,7 +49,7 @@ class Problem:
 
     family: CovarianceFamily
     means: Array  # m_y (K, d)
-    scatter: Array  # projections of C_y, summed over classes where tied
+    scatter: Array  # projections of C_y, summed over the weighed classes where tied
     counts: Array  # N_y (K,)
     lam: float
     repulsion: Repulsion
@@ -58,6 +59,7 @@ class Problem:
     memory_limit: int
     classes: Labels
     log_volume: float
+    held: Held | None = None  # None where every class is fitted
 
     @property
     def n_classes(self) -> int:
@@ -68,6 +70,11 @@ class Problem:
     def dim(self) -> int:
         """The number of dimensions d."""
         return int(self.means.shape[1])
+
+    @property
+    def n_weighed(self) -> int:
+        """The number of classes in the likelihood."""
+        return self.n_classes if self.held is None else self.held.n_weighed
 
     @property
     def c(self) -> float:
@@ -81,8 +88,22 @@ class Problem:
         if self.updates_covariances:
             data = self.family.average(self.scatter, self.dim)
             low, high = self.family.spectrum(self.family.factor(data))
-            condition = 1.0 / max(eps, float(namespace(low).min(low / high)))
+            inverse = self.where_free(low / high, 1.0)
+            condition = 1.0 / max(eps, float(namespace(low).min(inverse)))
         return min(8.0 * self.dim * eps * condition, 1e-2)
+
+    def where_free(self, new: Array, old: Array | float) -> Array:
+        """Return ``new`` (n, ...) where it belongs to what is fitted, else ``old``."""
+        shared = new.shape[0] == 1  # a shared covariance belongs to the free classes too
+        return new if self.held is None or shared else self.held.kept(new, old)
+
+    def moved(self, point: "Point", target: "Point") -> "Point":
+        """Return ``target``, with the held classes as they are at ``point``."""
+        if self.held is None:
+            return target
+        means = self.held.kept(target.means, point.means)
+        pairs = zip(target.factor, point.factor, strict=True)
+        return Point(means, Factor(*(self.where_free(new, old) for new, old in pairs)))
 
     def scatter_about(self, means: Array) -> Array:
         """Compute the projections of S_y = C_y + (m_y - mu_y) (m_y - mu_y)'."""
@@ -96,12 +117,18 @@ class Problem:
         xp = namespace(point.means)
         if log_dets is None:
             log_dets = self.family.log_det(point.factor, self.dim)
-        log_det = float(xp.sum(log_dets))
-        # K classes share one factor where tied
-        shared = self.n_classes / int(point.factor.root.shape[0])
+        # all classes share one factor where tied
+        shared = self.n_weighed if self.family.tied else 1
+        log_det = float(xp.sum(self._of_weighed(log_dets)))
         constant = self.dim * math.log(2.0 * math.pi) + 2.0 * self.log_volume
-        traces = float(xp.sum(self.family.trace(white_scatter)))
-        return 0.5 * (self.n_classes * constant + shared * log_det + traces)
+        traces = float(xp.sum(self._of_weighed(self.family.trace(white_scatter))))
+        return 0.5 * (self.n_weighed * constant + shared * log_det + traces)
+
+    def _of_weighed(self, numbers: Array) -> Array:
+        """Set ``numbers`` (K,) to zero in classes that are not in the likelihood."""
+        if self.held is None or self.family.tied:  # pooled numbers are only of those that are
+            return numbers
+        return namespace(numbers).where(self.held.weighed, numbers, 0.0 * numbers)
 
     def lengths(self, step: Step) -> tuple[float, float]:
         """Measure the largest moves: of a mean in standard deviations, a covariance in e-folds."""
@@ -126,7 +153,7 @@ class Problem:
             means = means + self.family.color(factor, step.means)
         if step.covariances is not None:
             factor = self.family.retract(factor, step.covariances)
-        return Point(means, factor)
+        return self.moved(point, Point(means, factor))
 
 
 class Descent(NamedTuple):

@@ -90,18 +90,20 @@ class ReleasedEquations(Equations):
             problem.alpha,
             forward=forward,
             backward=backward,
+            held=problem.held,
         )
         xp = namespace(point.means)
         u = s = reason = None
         if problem.updates_means:
             push = self._push(terms, sums, pushing)
             means = problem.means + c * self._isotropic(variances) * push
-            u = family.whiten(point.factor, means - point.means)
+            u = problem.where_free(family.whiten(point.factor, means - point.means), 0.0)
         if problem.updates_covariances:
             a = (1.0 + c * (sums.outgoing - sums.incoming))[:, None] * variances
             a = a + c * self._square_sums(terms, sums)
             unbiased = problem.scatter * (problem.counts / (problem.counts - 1.0))[:, None]
             b = unbiased + c * variances * variances * sums.forward[-1]
+            a, b = problem.where_free(a, variances), problem.where_free(b, variances**3)
             faulty = family.first_not_positive(a)
             if faulty is None:
                 s = xp.log(xp.sqrt(b / a) / variances)

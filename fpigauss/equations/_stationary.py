@@ -16,10 +16,11 @@ from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.divergence import PairTerms
 from fpigauss.equations._base import Equations
+from fpigauss.equations._held import per_class
 from fpigauss.equations._pairs import PairSums, sum_over_pairs
 from fpigauss.equations._problem import Descent, Evaluation, Point, Problem, Step
 
-__all__ = ["Forces", "StationaryEquations", "per_class"]
+__all__ = ["Forces", "StationaryEquations"]
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,16 @@ class StationaryEquations(Equations):
         u = s = covariance_gradient = a = None
         if push is not None:
             u = family.whiten(point.factor, problem.means - point.means) + c * push
+            u = problem.where_free(u, 0.0)
         if between is not None:
             unit = family.unit(problem.dim, point.means)
             if pull is None:
-                a, b = problem.n_classes * unit + c * between, white_scatter
+                a, b = problem.n_weighed * unit + c * between, white_scatter
             else:
                 # A+ and B+ are SPD for every lam: the negative term of A has moved to B
                 a = per_class(1.0 + c * sums.outgoing, unit) * unit + c * between
                 b = white_scatter + c * (per_class(sums.incoming, unit) * unit + pull)
+            a, b = (problem.where_free(part, unit) for part in (a, b))
             s = family.log_solution(a, b)
             covariance_gradient = 0.5 * (a - b)
         constant = problem.likelihood(point, white_scatter, log_dets)
@@ -83,7 +86,7 @@ class StationaryEquations(Equations):
         scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
         unit = family.unit(problem.dim, point.means)
         if family.tied:
-            unit = problem.n_classes * unit
+            unit = problem.n_weighed * unit
         pull = 0.5 * (unit - scatter)
         forces = _norms(unit) + _norms(pull) + _norms(gradient - pull)
         return float(namespace(gradient).max(_norms(gradient) / forces))
@@ -122,6 +125,7 @@ class Forces:
             forward=forward,
             backward=backward,
             judge=None if departure is None else departure.pi,
+            held=problem.held,
         )
         return cls(terms, sums)
 
@@ -154,8 +158,3 @@ class Forces:
         mean_sums, moment_sums = sums.backward
         between = family.outer(sums.incoming[:, None] * means - 2.0 * mean_sums, means)
         return between + moment_sums
-
-
-def per_class(numbers: Array, like: Array) -> Array:
-    """Shape one number per class (K,) to multiply an array like ``like`` (n, ...)."""
-    return namespace(numbers).reshape(numbers, (-1,) + (1,) * (like.ndim - 1))

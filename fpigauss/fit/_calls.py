@@ -106,6 +106,16 @@ def fit_fixed_point(
     >>> far = pairwise_kld(result.gaussians)
     >>> bool(far[0, 1] > 5 * near[0, 1])
     True
+
+    A class that comes later is fitted beside the others, which stay as they are:
+
+    >>> old = result.gaussians
+    >>> later = fit_fixed_point(
+    ...     z[:50] + 9.0, y[:50] + 3, lam=30.0, tied=True, update="means", init=old,
+    ...     frozen=old.classes,
+    ... ).gaussians
+    >>> later.classes, bool((later.means[:3] == old.means).all())
+    (array([0, 1, 2, 3]), True)
     """
     return FixedPoint(lam, **options).fit(z, y, sample_weight)
 
@@ -122,7 +132,8 @@ def solve_fixed_point(
     Parameters
     ----------
     statistics : ClassStatistics
-        Statistics of at least two classes, none empty; "dense" ones for dense families.
+        Statistics of at least two classes, none empty; "dense" ones for dense families. Frozen
+        classes may be missing or empty.
     lam : float
         The weight of the repulsion, >= 0. At 0 the answer is the class means and covariances.
     {options}

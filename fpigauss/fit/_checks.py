@@ -4,11 +4,11 @@ import numpy as np
 
 from fpigauss._array.labels import listed
 from fpigauss._array.linalg import eye_like
-from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.namespaces import first_true, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.divergence import PairTerms
-from fpigauss.equations import Equations
+from fpigauss.equations import Equations, Held
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._frame import Frame
 from fpigauss.gaussians import ClassGaussians
@@ -26,10 +26,12 @@ __all__ = [
 ]
 
 
-def data_values(family: CovarianceFamily, scatter: Array, statistics: ClassStatistics) -> Array:
-    """Compute the data's covariances in the family, from (pooled) projections."""
-    n_pooled = statistics.n_classes if family.tied else 1
-    return family.average(scatter / n_pooled, statistics.dim)
+def data_values(family: CovarianceFamily, scatter: Array, n_pooled: int, dim: int) -> Array:
+    """Compute the data's covariances in the family, from projections pooled over classes if tied.
+
+    ``n_pooled`` counts these classes.
+    """
+    return family.average(scatter / (n_pooled if family.tied else 1), dim)
 
 
 def check_kind(family: CovarianceFamily, statistics: ClassStatistics, source: str) -> None:
@@ -41,18 +43,19 @@ def check_kind(family: CovarianceFamily, statistics: ClassStatistics, source: st
         )
 
 
-def check_class_counts(statistics: ClassStatistics, source: str) -> None:
-    """Raise unless there are at least two classes, and samples of each."""
+def check_class_counts(statistics: ClassStatistics, free: Labels | None, source: str) -> None:
+    """Raise unless there are at least two classes, and samples of each that is ``free`` (K,)."""
     if statistics.n_classes < 2:
         raise InvalidInputError(
             f"{source} contains only one class, {statistics.classes[0].item()!r}, "
             "but at least two are needed; check y"
         )
-    empty = first_true(statistics.counts <= 0.0)
-    if empty is not None:
+    empty = to_numpy(statistics.counts) <= 0.0
+    faulty = statistics.classes[empty if free is None else empty & free]
+    if faulty.shape[0]:
         raise InvalidInputError(
-            f"{source} contains no sample of class {statistics.classes[empty].item()!r}; "
-            "add samples of it, or remove it from classes"
+            f"{source} contains no sample of class {faulty[0].item()!r}; "
+            "add samples of it, remove it from classes, or keep Gaussians of it by frozen="
         )
 
 
@@ -69,7 +72,7 @@ def check_scatter(
     """
     noise = _rounding(statistics.means)
     own_noise = namespace(own).max(noise, axis=0, keepdims=True) if family.tied else noise
-    values = data_values(family, family.pooled(own), statistics)
+    values = data_values(family, family.pooled(own), statistics.n_classes, statistics.dim)
     singular = family.first_singular(values, own_noise)
     if singular is None:
         return
@@ -108,7 +111,7 @@ def _singular_if_pooled(
 ) -> bool:
     """Say whether the covariance of all classes together is singular too."""
     shared = family.with_tied(True)
-    values = data_values(shared, shared.pooled(own), statistics)
+    values = data_values(shared, shared.pooled(own), statistics.n_classes, statistics.dim)
     largest = namespace(noise).max(noise, axis=0, keepdims=True)
     return shared.first_singular(values, largest) is not None
 
@@ -157,9 +160,15 @@ def check_unbiased(statistics: ClassStatistics, source: str) -> None:
 
 
 def check_warm_start(
-    init: ClassGaussians, family: CovarianceFamily, statistics: ClassStatistics
+    init: ClassGaussians,
+    family: CovarianceFamily,
+    statistics: ClassStatistics,
+    free: Labels | None,
 ) -> None:
-    """Raise unless ``init`` has the family, dimension and classes of the fit."""
+    """Raise unless ``init`` has the family, dimension and classes of the fit.
+
+    Where some classes are held, those that are ``free`` (K,) may be missing.
+    """
     if init.family != family:
         raise InvalidInputError(
             f"init has {described(init.family)} covariances, but the fit is for "
@@ -170,21 +179,31 @@ def check_warm_start(
             f"init has {init.dim} dimensions, but the data have {statistics.dim}; "
             "pass Gaussians of the same latent space"
         )
-    if not np.array_equal(init.classes, statistics.classes):
+    if free is not None:
+        unknown = np.setdiff1d(init.classes, statistics.classes)
+        if unknown.shape[0]:
+            raise InvalidInputError(
+                f"init has the class {unknown[0].item()!r}, which has no samples and is not among "
+                "the frozen ones; add it to frozen, or pass Gaussians without it"
+            )
+    elif not np.array_equal(init.classes, statistics.classes):
         raise InvalidInputError(
             f"init has the classes {listed(init.classes)}, "
             f"but the data have {listed(statistics.classes)}; pass Gaussians of the same classes"
         )
 
 
-def check_distinct(terms: PairTerms, noise: Array, classes: Labels) -> None:
+def check_distinct(terms: PairTerms, noise: Array, classes: Labels, held: Held | None) -> None:
     """Raise if two Gaussians are equal: the repulsion between them has no direction.
 
-    ``noise`` (K,) bounds the divergence from each class that rounding alone leaves.
+    ``noise`` (K,) bounds the divergence from each class that rounding alone leaves. Pairs of two
+    held classes do not repel each other.
     """
     xp = namespace(terms.means)
     for block in terms.blocks():
         equal = (terms.divergences(block) <= noise[None, :]) & ~terms.diagonal(block)
+        if held is not None:
+            equal = equal & ~held.both(block)
         row = first_true(xp.any(equal, axis=1))
         if row is not None:
             column = first_true(equal[row, :])

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import Field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -100,12 +100,18 @@ def _shown(field: Field[Any], hint: Any) -> str:
 
 
 def _kinds(alternatives: Iterable[Any]) -> Iterator[str]:
-    """Write each alternative but None: a set of names, a class, or "callable"."""
+    """Write each alternative but None: a set of names, a class, "callable", or a sequence."""
     for kind in alternatives:
-        if get_origin(kind) is Literal:
+        origin = get_origin(kind)
+        if origin is Literal:
             yield _set_of(get_args(kind))
+        elif origin is Sequence:
+            (item,) = get_args(kind)
+            yield f"sequence of {' or '.join(_kinds(get_args(item)))}"
+        elif origin is Callable:
+            yield "callable"
         elif kind is not NoneType:
-            yield "callable" if get_origin(kind) is not None else kind.__name__
+            yield (origin or kind).__name__
 
 
 def _set_of(names: Iterable[str]) -> str:

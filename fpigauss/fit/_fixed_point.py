@@ -7,6 +7,7 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.fit._documented import documented
 from fpigauss.fit._options import Options
 from fpigauss.fit._run import solved
+from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult
 from fpigauss.statistics import ClassStatistics, as_rows, results_like
 
@@ -68,7 +69,7 @@ class FixedPoint(Options):
         InvalidInputError, NotPositiveDefiniteError
             As in ``fit_fixed_point``; also if ``lam`` is not given.
         """
-        self._check_lam()
+        self._check_ready()
         rows = as_rows(z)
         statistics = ClassStatistics.from_samples(
             rows,
@@ -84,7 +85,8 @@ class FixedPoint(Options):
         Parameters
         ----------
         statistics : ClassStatistics
-            Statistics of at least two classes, none empty; "dense" ones for dense families.
+            Statistics of at least two classes, none empty; "dense" ones for dense families. Frozen
+            classes may be missing or empty.
 
         Returns
         -------
@@ -95,7 +97,7 @@ class FixedPoint(Options):
         InvalidInputError, NotPositiveDefiniteError
             As in ``fit_fixed_point``; also if ``lam`` is not given.
         """
-        self._check_lam()
+        self._check_ready()
         if not isinstance(statistics, ClassStatistics):
             raise InvalidInputError(
                 f"statistics is a {type(statistics).__name__}; pass a ClassStatistics, "
@@ -103,9 +105,15 @@ class FixedPoint(Options):
             )
         return solved(statistics, self, source="statistics", like=statistics.means)
 
-    def _check_lam(self) -> None:
+    def _check_ready(self) -> None:
+        """Raise if something is missing that may be put in after construction."""
         if self.lam is None:
             raise InvalidInputError(
                 "lam is not given; pass a number >= 0, as FixedPoint(lam=...) or "
                 "dataclasses.replace(fixed_point, lam=...)"
+            )
+        if self.frozen and not isinstance(self.init, ClassGaussians):
+            raise InvalidInputError(
+                f'frozen is {self.frozen!r}, but init is "{self.init}"; pass as init the '
+                "ClassGaussians that hold these classes"
             )

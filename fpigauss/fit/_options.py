@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias
@@ -15,7 +15,8 @@ from fpigauss._array.checks import (
     check_positive_integer,
     check_whole,
 )
-from fpigauss._array.typing import PiFunction
+from fpigauss._array.labels import as_classes, listed
+from fpigauss._array.typing import Labels, PiFunction
 from fpigauss.covariance import (
     CovarianceFamily,
     FamilyName,
@@ -30,13 +31,24 @@ from fpigauss.repulsion import PiName, Repulsion, resolve_repulsion
 from fpigauss.result import FixedPointResult
 from fpigauss.solvers import Solver, SolverName, resolve_solver
 
-__all__ = ["Callback", "InitName", "Options", "Strategies", "UpdateName", "check_option_names"]
+__all__ = [
+    "Callback",
+    "FrozenLabels",
+    "InitName",
+    "Options",
+    "Strategies",
+    "UpdateName",
+    "check_option_names",
+]
 
 #: Called after every accepted step; stops the fit by raising StopIteration.
 Callback: TypeAlias = Callable[[FixedPointResult], object]
 
 UpdateName: TypeAlias = Literal["both", "means", "covariances"]
 InitName: TypeAlias = Literal["data", "identity"]
+
+#: Labels of classes: integers or strings.
+FrozenLabels: TypeAlias = Sequence[int | str] | Labels
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,14 @@ def _check_init(value: object, name: str) -> object:
     if isinstance(value, ClassGaussians):
         return value
     return check_choice(value, name, ("data", "identity"), or_else="a ClassGaussians")
+
+
+def _check_frozen(value: Any, name: str) -> tuple[int | str, ...]:
+    """Check labels, and take them as a sorted tuple."""
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        value = value if hasattr(value, "dtype") else list(value)
+        return tuple(as_classes(value, name).tolist()) if len(value) > 0 else ()
+    raise InvalidInputError(f"{name} is {value!r}; pass a sequence of labels")
 
 
 def _check_pi(value: object, name: str) -> object:
@@ -177,6 +197,13 @@ class Options:
         "Shrink each class covariance toward its own scaled identity first, by a part in [0, 1].",
         check_shrinkage,
     )
+    frozen: FrozenLabels = option(
+        (),
+        "Labels of classes whose Gaussians, those of ``init``, are kept exactly while the others "
+        "are fitted. They need no samples, and ``init`` may lack the others, which then start from "
+        'the data. A shared covariance is still updated, except with ``update="means"``.',
+        _check_frozen,
+    )
     n_init: int = option(
         1,
         "The number of starts: the first is ``init``, the others have its means permuted or moved "
@@ -215,6 +242,8 @@ class Options:
         strategies.equations.check_repulsion(strategies.repulsion, self.pi)
         if self.n_init > 1:
             _check_comparable(strategies, self.n_init)
+        if isinstance(self.init, ClassGaussians):
+            _check_held(self.frozen, self.init)
 
     @cached_property
     def strategies(self) -> Strategies:
@@ -245,6 +274,17 @@ class Options:
     def updates_covariances(self) -> bool:
         """Whether the covariances are updated."""
         return self.update != "means"
+
+
+def _check_held(frozen: Iterable[int | str], init: ClassGaussians) -> None:
+    """Raise for the first of the frozen classes that ``init`` does not have."""
+    held = set(init.classes.tolist())
+    for label in frozen:
+        if label not in held:
+            raise InvalidInputError(
+                f"frozen has the class {label!r}, but init has only {listed(init.classes)}; "
+                "pass Gaussians that have it, or leave it out of frozen"
+            )
 
 
 def check_option_names(

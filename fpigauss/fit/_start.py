@@ -7,23 +7,15 @@ import numpy as np
 
 from fpigauss._array.checks import check_range
 from fpigauss._array.linalg import broke_down, flattened, squared_norms
-from fpigauss._array.namespaces import cast_like, detached, namespace
+from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
-from fpigauss.covariance import CovarianceFamily, shrunk
+from fpigauss.covariance import CovarianceFamily
 from fpigauss.divergence import PairTerms
 from fpigauss.equations import Equations, Evaluation, Point, Problem
 from fpigauss.errors import InvalidInputError
-from fpigauss.fit._checks import (
-    check_class_counts,
-    check_distinct,
-    check_kind,
-    check_scatter,
-    check_unbiased,
-    check_warm_start,
-    data_values,
-    divergence_noise,
-)
+from fpigauss.fit._checks import check_distinct, data_values, divergence_noise
 from fpigauss.fit._frame import Frame
+from fpigauss.fit._lineup import Lineup, grouped
 from fpigauss.fit._options import Options
 from fpigauss.fit._runaway import runaway_bounds
 from fpigauss.fit._walk import lams_to_walk
@@ -64,19 +56,21 @@ class Setup:
         """Return the values of ``family`` at a point, in the latent space."""
         if not self.options.updates_covariances or point is self.start.point:
             return self.values
-        return self.frame.values_back(point.factor)
+        return self.problem.where_free(self.frame.values_back(point.factor), self.values)
 
     def means_at(self, point: Point) -> Array:
         """Return the means at a point, in the latent space."""
         if not self.options.updates_means or point is self.start.point:
             return self.means
-        return self.frame.means_back(point.means)
+        return self.problem.where_free(self.frame.means_back(point.means), self.means)
 
     def admissible(self, point: Point) -> bool:
         """Say whether the covariances at a point are positive definite floating-point matrices."""
         if not self.options.updates_covariances:
             return True
-        values = self.covariances_at(point)
+        family, dim = self.family, self.problem.dim
+        one = family.average(family.unit(dim, self.means), dim)
+        values = self.problem.where_free(self.covariances_at(point), one)
         if self.family.first_not_positive(values) is not None:
             return False
         # near the largest condition number, a Cholesky factor may exist by luck of rounding
@@ -108,26 +102,20 @@ def prepare(
     """
     strategies = options.strategies
     family, equations = strategies.family, strategies.equations
-    check_class_counts(statistics, source)
-    check_kind(family, statistics, source)
+    lineup = Lineup.of(statistics, options, source)
+    statistics = lineup.statistics
     strategies.repulsion.check_memory(statistics.n_classes, options.memory_limit)
-    own = family.projections(
-        shrunk(statistics.covariances, statistics.counts, options.shrinkage)
-    )  # (K, ...)
-    if options.updates_covariances or options.init == "data":
-        check_scatter(family, own, statistics, source, equations)
-    if equations.unbiased:
-        check_unbiased(statistics, source)
-    means, values = _initial(own, statistics, options)
+    lineup.check_data(source)
+    means, values = lineup.initial()
     check_range(means, like, "means", positive=False)
     family.rounded(values, like)  # fails now, not after the work, if the results would not fit
 
     try:
-        frame, problem, start = _framed(statistics, options, own, (means, values), source)
+        frame, problem, start = _framed(lineup, (means, values), source)
         lam_star = _lam_star(problem, options)
         certain = lam < lam_star or problem.family.tied or not equations.runs_away
         runaway = None if certain else runaway_bounds(problem, start)
-        on_the_way = lams_to_walk(problem, start.point, options)
+        on_the_way = lams_to_walk(problem, start.point, options, starts_anew=lineup.starts_anew)
     except Exception as error:
         if broke_down(error):
             raise _not_factored(options, values, statistics, source) from None
@@ -154,23 +142,20 @@ def _lam_star(problem: Problem, options: Options) -> float:
 
 
 def _framed(
-    statistics: ClassStatistics,
-    options: Options,
-    own: Array,
-    initial: tuple[Array, Array],
-    source: str,
+    lineup: Lineup, initial: tuple[Array, Array], source: str
 ) -> tuple[Frame, Problem, Evaluation]:
     """Set up the problem in its frame, and evaluate the initial means and covariance values."""
+    options, statistics = lineup.options, lineup.statistics
     family, equations = options.strategies.family, options.strategies.equations
     (means, values), lam = initial, options.lam
     assert lam is not None  # FixedPoint has checked it
     working = _working_family(options, values)
     working_values = values if working is family else values[:1, ...]
-    scatter = working.pooled(own)
+    data_means, scatter = lineup.data(working, means, working_values)
     frame = _frame(working, scatter, working_values, means, options)
     problem = Problem(
         family=working,
-        means=frame.means_into(statistics.means),
+        means=frame.means_into(data_means),
         scatter=frame.projections_into(scatter),
         counts=statistics.counts,
         lam=lam,
@@ -181,9 +166,11 @@ def _framed(
         memory_limit=options.memory_limit,
         classes=statistics.classes,
         log_volume=frame.log_volume,
+        held=lineup.held(),
     )
     if options.init == "data" and not equations.unbiased:
-        factor = working.factor(data_values(working, problem.scatter, statistics))
+        of_data = data_values(working, problem.scatter, statistics.n_classes, statistics.dim)
+        factor = working.factor(of_data)
     else:
         factor = frame.factor_into(working.factor(working_values))
     point = Point(frame.means_into(means), factor)
@@ -203,11 +190,15 @@ def _not_factored(
             f"{source}: the covariances of the classes differ too much in scale to be computed "
             "with together; rescale the latents, or drop the classes that have almost no variance"
         )
-    whose = "" if family.tied else f" of class {statistics.classes[singular].item()!r}"
-    name = "init" if isinstance(options.init, ClassGaussians) else source
+    label = statistics.classes[singular].item()
+    whose = "" if family.tied else f" of class {label!r}"
+    given = isinstance(options.init, ClassGaussians) and (
+        family.tied or label in options.init.classes.tolist()
+    )
+    remedy = "" if options.frozen else ', or init="data"'
     return InvalidInputError(
-        f"{name}: the covariance{whose} is singular up to rounding; "
-        'pass better conditioned Gaussians, or init="data"'
+        f"{'init' if given else source}: the covariance{whose} is singular up to rounding; "
+        f"pass better conditioned Gaussians{remedy}"
     )
 
 
@@ -217,7 +208,9 @@ def _started(
     """Evaluate the initial point, with pi frozen there if the repulsion asks for it."""
     terms = PairTerms.at(problem.family, *point, problem.memory_limit)
     if noise is not None:  # something repels
-        check_distinct(terms, noise, problem.classes)
+        check_distinct(terms, noise, problem.classes, problem.held)
+        if problem.held is not None and problem.family.tied and problem.updates_covariances:
+            problem = replace(problem, held=grouped(problem.held, terms, noise))
     repulsion = problem.repulsion
     blocks = map(terms.divergences, terms.blocks())
     pi = repulsion.measured(blocks, terms.n_classes, terms.means)
@@ -231,24 +224,6 @@ def _started(
             "rescale the latents, or pass a smaller lam"
         )
     return problem, start
-
-
-def _initial(own: Array, statistics: ClassStatistics, options: Options) -> tuple[Array, Array]:
-    """Return the initial means (K, d) and covariance values."""
-    xp, family = namespace(own), options.strategies.family
-    means, dim = statistics.means, statistics.dim
-    init = options.init
-    if isinstance(init, ClassGaussians):
-        check_warm_start(init, family, statistics)
-        covariances = cast_like(detached(init.covariances), means)
-        return cast_like(detached(init.means), means), family.unpack(covariances)
-    if init == "identity":
-        one = family.average(family.unit(dim, means), dim)
-        return means, xp.zeros_like(family.average(family.pooled(own), dim)) + one
-    if options.strategies.equations.unbiased:
-        counts = statistics.counts[:, None]
-        return means, own * (counts / (counts - 1.0))
-    return means, data_values(family, family.pooled(own), statistics)
 
 
 def _working_family(options: Options, values: Array) -> CovarianceFamily:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fpigauss._array.namespaces import cast_like, device_of, namespace
+from fpigauss._array.namespaces import cast_like, device_of, namespace, to_numpy
 from fpigauss._array.typing import Array
 from fpigauss.equations import Point, Problem, Step
 from fpigauss.fit._start import Setup
@@ -49,7 +49,9 @@ def _moved(setup: Setup, number: int) -> Setup | None:
         kinds = ("scaled",)
     kind = kinds[number % len(kinds)]
     if kind == "permuted":
-        order = rng.permutation(problem.n_classes)
+        order = np.arange(problem.n_classes)
+        free = order if problem.held is None else np.flatnonzero(to_numpy(problem.held.free))
+        order[free] = rng.permutation(free)
         start = Point(namespace(means).take(means, _index(order, means), axis=0), factor)
         step = Step(None, None)
     else:

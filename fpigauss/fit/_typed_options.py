@@ -8,7 +8,7 @@ from typing import TypedDict
 from fpigauss._array.typing import PiFunction
 from fpigauss.covariance import CovarianceFamily, FamilyName, ShrinkageName
 from fpigauss.equations import Equations, EquationsName
-from fpigauss.fit._options import Callback, InitName, UpdateName
+from fpigauss.fit._options import Callback, FrozenLabels, InitName, UpdateName
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.repulsion import PiName, Repulsion
 from fpigauss.solvers import Solver, SolverName
@@ -60,6 +60,11 @@ class FixedPointOptions(TypedDict, total=False):
     """Shrink each class covariance toward its own scaled identity first, by a part in [0,
     1]."""
 
+    frozen: FrozenLabels
+    """Labels of classes whose Gaussians, those of ``init``, are kept exactly while the others
+    are fitted. They need no samples, and ``init`` may lack the others, which then start from
+    the data. A shared covariance is still updated, except with ``update="means"``."""
+
     n_init: int
     """The number of starts: the first is ``init``, the others have its means permuted or moved
     and its covariances scaled, the same ones in every fit. The result with the smallest
@@ -109,6 +114,11 @@ class RefitOptions(TypedDict, total=False):
     shrinkage: float | ShrinkageName
     """Shrink each class covariance toward its own scaled identity first, by a part in [0,
     1]."""
+
+    frozen: FrozenLabels
+    """Labels of classes whose Gaussians, those of ``init``, are kept exactly while the others
+    are fitted. They need no samples, and ``init`` may lack the others, which then start from
+    the data. A shared covariance is still updated, except with ``update="means"``."""
 
     n_init: int
     """The number of starts: the first is ``init``, the others have its means permuted or moved

@@ -5,7 +5,6 @@ import math
 from fpigauss.divergence import PairTerms
 from fpigauss.equations import Point, Problem
 from fpigauss.fit._options import Options
-from fpigauss.gaussians import ClassGaussians
 from fpigauss.repulsion import MeanRepulsion
 
 __all__ = ["lams_to_walk"]
@@ -14,20 +13,22 @@ __all__ = ["lams_to_walk"]
 _STEP = 10.0
 
 
-def lams_to_walk(problem: Problem, point: Point, options: Options) -> tuple[float, ...]:
+def lams_to_walk(
+    problem: Problem, point: Point, options: Options, *, starts_anew: bool
+) -> tuple[float, ...]:
     """List the values of lam to visit before that of a tied ``problem``; none if it is near.
 
     The forces of a tied family balance at a mean KLD of about 2 lam exp(-1/alpha) / (alpha (K-1)).
     Where that is far above the mean KLD of the initial Gaussians, the shared covariance would
     collapse before the means have parted, down to a singular one, and more modestly above it into
     minima that are not the lowest. From one lam to the next, only the scale changes. A warm start
-    stays where it was put.
+    of all classes (not ``starts_anew``) stays where it was put.
 
     A bounded repulsion does not push that far, but it too has lower minima this way.
     """
     exact, alpha = options.strategies.equations.exact, options.alpha
     moves = problem.updates_means and problem.updates_covariances
-    if not (exact and moves and problem.family.tied) or isinstance(options.init, ClassGaussians):
+    if not (exact and moves and problem.family.tied and starts_anew):
         return ()
     expected = 2.0 * problem.lam * math.exp(-1.0 / alpha) / (alpha * (problem.n_classes - 1))
     if expected < _STEP:

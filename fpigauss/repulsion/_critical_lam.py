@@ -27,7 +27,7 @@ def critical_lam(
     Parameters
     ----------
     n_classes : int
-        The number of classes K, at least 2.
+        The number of classes K, at least 2; classes that are held by ``frozen=`` count.
     alpha : float
         The scale of pi.
     covariance : {"diagonal", "dense", "isotropic"} or CovarianceFamily

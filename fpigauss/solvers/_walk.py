@@ -106,4 +106,4 @@ def _extrapolated(problem: Problem, before: Evaluation, after: Evaluation) -> Po
     white = family.whiten(factor, means)
     ahead = family.retract(factor, step)
     growth = math.sqrt(after.smallest_kld / before.smallest_kld)
-    return Point(growth * family.color(ahead, white), ahead)
+    return problem.moved(after.point, Point(growth * family.color(ahead, white), ahead))

@@ -19,7 +19,6 @@ from fpigauss._array.namespaces import (
     as_floating,
     cast_like,
     detached,
-    device_of,
     namespace,
     precise,
     to_numpy,
@@ -37,6 +36,7 @@ from fpigauss.statistics._dask import tree_of
 from fpigauss.statistics._gather import gathered
 from fpigauss.statistics._moments import ClassMoments, merged
 from fpigauss.statistics._rows import as_rows
+from fpigauss.statistics._selection import over
 
 __all__ = ["ClassStatistics"]
 
@@ -456,12 +456,4 @@ class ClassStatistics:
 
     def _spread_over(self, classes: Labels) -> ClassMoments:
         """Return the fields over ``classes``, with zeros for those that are not among ours."""
-        moments = ClassMoments(self.counts, self.means, self.covariances)
-        if np.array_equal(classes, self.classes):
-            return moments
-        xp = namespace(self.means)
-        position = np.searchsorted(self.classes, classes)
-        found = self.classes[np.minimum(position, self.n_classes - 1)] == classes
-        index = xp.asarray(np.where(found, position, self.n_classes), device=device_of(self.means))
-        padded = (xp.concat([x, xp.zeros_like(x[:1, ...])]) for x in moments)
-        return ClassMoments(*(xp.take(x, index, axis=0) for x in padded))
+        return over(ClassMoments(self.counts, self.means, self.covariances), self.classes, classes)

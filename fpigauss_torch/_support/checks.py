@@ -1,6 +1,7 @@
 """Input checks: what latents, encodings, seeds and statistics must be before they are used."""
 
 import operator
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -95,8 +96,10 @@ def as_generator(seed: Any) -> torch.Generator | None:
     return torch.Generator().manual_seed(number)
 
 
-def check_statistics(statistics: Any, n_classes: int, dim: int) -> None:
-    """Raise an error unless ``statistics`` have these sizes, and samples of every class."""
+def check_statistics(
+    statistics: Any, n_classes: int, dim: int, *, frozen: Collection[Any] = ()
+) -> None:
+    """Raise an error unless ``statistics`` have these sizes, and samples of all but ``frozen``."""
     if not isinstance(statistics, ClassStatistics):
         raise InvalidInputError(
             f"statistics is a {type(statistics).__name__}; pass a ClassStatistics"
@@ -107,7 +110,8 @@ def check_statistics(statistics: Any, n_classes: int, dim: int) -> None:
             f"the Gaussians {n_classes} in {dim}; gather them with classes=range(n_classes) "
             "from latents of this width"
         )
-    empty = (torch.as_tensor(statistics.counts) <= 0.0).nonzero()[:, 0].tolist()
+    without = (torch.as_tensor(statistics.counts) <= 0.0).nonzero()[:, 0].tolist()
+    empty = [k for k in without if statistics.classes[k].item() not in frozen]
     if empty:
         named = ", ".join(map(str, empty[:6])) + (", ..." if len(empty) > 6 else "")
         raise InvalidInputError(

@@ -201,7 +201,12 @@ class LatentGaussians(GaussianBuffers):
         fixed_point = replace(refit.of(self.family), progress=progress or refit.fit.progress)
         if refit.from_current and not self.coincide:
             fixed_point = replace(fixed_point, init=self.class_gaussians())
-        check_statistics(statistics, self.n_classes, self.dim)
+        if fixed_point.frozen and not isinstance(fixed_point.init, ClassGaussians):
+            raise InvalidInputError(
+                f"frozen is {fixed_point.frozen!r}, but the fit does not start from Gaussians; "
+                'pass init="current" (once there has been a fit), or a ClassGaussians'
+            )
+        check_statistics(statistics, self.n_classes, self.dim, frozen=fixed_point.frozen)
         with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = fixed_point.solve(statistics)

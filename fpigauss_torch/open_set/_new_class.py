@@ -1,6 +1,6 @@
 """A class added to Gaussians that are already fitted, from the latents of that class alone."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Unpack
 
@@ -58,18 +58,19 @@ def add_class(
 ) -> Extended:
     """Fit a new class K beside the classes 0..K-1, without their samples.
 
-    The statistics are merged, and the fit starts from the present Gaussians and from the data of
-    the new class; a tied covariance is pooled again, with equal weight for each class. All classes
-    repel each other, also old ones that are apart already, which costs these likelihood under a
-    flow that is not trained any further: take a small ``lam``. The old
-    module is not changed: put the new one into the flow by ``model.gaussians = ...``.
+    The Gaussians of the old classes stay exactly as they are (``frozen=`` of the fit), and repel
+    the new one. A tied covariance belongs to all classes: it is updated too, as pooled over all of
+    them with equal weight, except with ``update="means"``. The old module is not changed: put the
+    new one into the flow by ``model.gaussians = ...``. To let all classes move, refit it to the
+    merged statistics: ``extended.gaussians.solve_(extended.statistics, lam, init="current")``.
 
     Parameters
     ----------
     gaussians : LatentGaussians
         Fitted Gaussians of K classes.
     statistics : ClassStatistics
-        Statistics of the latents of the classes 0..K-1, under the flow as it is now.
+        Statistics of the latents of the classes 0..K-1, under the flow as it is now. The fit needs
+        them for a tied covariance only; the next refit of all classes, always.
     z_new : (N, d) tensor
         Latents of samples of the new class.
     lam : float
@@ -116,10 +117,7 @@ def add_class(
     z_new = as_latents(z_new, gaussians.dim, gaussians.means.device)
     if z_new.shape[0] == 0:
         raise InvalidInputError("z_new has no row; pass latents of the new class")
-    if "init" in options or not starts_from_data(check_fit(fit)):
-        raise InvalidInputError(
-            "init is not an option here: the fit starts from the present Gaussians; leave it out"
-        )
+    _check_own_options(check_fit(fit), options)
     refit = Refit.checked(lam, fit, options)
     n_classes, family = gaussians.n_classes, gaussians.family
     # a decorator of torch's would be the line that warnings point to
@@ -129,12 +127,13 @@ def add_class(
             np.full(z_new.shape[0], n_classes),
             covariance=gaussians.statistics_kind,
         )
+        _check_spread(gaussians, own, refit.fit.shrinkage)
         merged = replace(statistics, closed=False).merge(own)
-        start = _start(gaussians, own, refit.fit.shrinkage)
         extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
         extended.to(gaussians.means.device)
         extended.n_swaps = gaussians.n_swaps
-        weight, fit = lam_apart(None, replace(refit.fit, init=start))
+        held = replace(refit.fit, init=gaussians.class_gaussians(), frozen=range(n_classes))
+        weight, fit = lam_apart(None, held)
         result = extended.solve_(merged, weight, fit=fit, accept=accept, progress=progress)
         if not gaussians.coincide:
             _warn_if_worse(gaussians, extended.class_gaussians(), merged, refit.fit.lam)
@@ -167,29 +166,29 @@ def _warn_if_worse(
     )
 
 
-def _start(gaussians: LatentGaussians, own: ClassStatistics, shrinkage: Any) -> ClassGaussians:
-    """Extend the present Gaussians by the new class as its data are."""
-    family, n_classes = gaussians.family, gaussians.n_classes
-    data = family.average(
-        family.projections(shrunk(own.covariances, own.counts, shrinkage)), gaussians.dim
-    )
-    old = family.unpack(gaussians.covariances)
-    if family.tied:
-        values = (n_classes * old + data) / (n_classes + 1)
-    else:
-        if family.first_not_positive(data) is not None:
-            raise InvalidInputError(
-                f"z_new has {int(own.counts[0])} rows in {gaussians.dim} dimensions and no "
-                f'variance in some direction, so its "{family.name}" covariance is singular; '
-                "pass more rows, or shrinkage"
-            )
-        values = torch.cat([old, data])
-    return ClassGaussians(
-        torch.cat([gaussians.means, own.means]),
-        family.pack(values),
-        covariance=family,
-        tied=family.tied,
-    )
+def _check_own_options(fit: FixedPoint, options: Mapping[str, Any]) -> None:
+    """Raise an error for options that are settled here: where to start, and what is held."""
+    if "init" in options or not starts_from_data(fit):
+        raise InvalidInputError(
+            "init is not an option here: the fit starts from the present Gaussians; leave it out"
+        )
+    if "frozen" in options or fit.frozen:
+        raise InvalidInputError(
+            "frozen is not an option here: all old classes are; leave it out, and to let them move "
+            'refit the extended Gaussians to the merged statistics with init="current"'
+        )
+
+
+def _check_spread(gaussians: LatentGaussians, own: ClassStatistics, shrinkage: Any) -> None:
+    """Raise an error if the new class needs a covariance of its own, and has none."""
+    family = gaussians.family
+    data = family.projections(shrunk(own.covariances, own.counts, shrinkage))
+    if not family.tied and family.first_not_positive(data) is not None:
+        raise InvalidInputError(
+            f"z_new has {int(own.counts[0])} rows in {gaussians.dim} dimensions and no "
+            f'variance in some direction, so its "{family.name}" covariance is singular; '
+            "pass more rows, or shrinkage"
+        )
 
 
 def _check_statistics(gaussians: Any, statistics: Any) -> None:

@@ -110,7 +110,8 @@ def refit_(
         training: scaling, dequantization, picking entries of a dict. Gradients are off in it.
     max_batches : int, optional
         How many batches of ``loader`` to read in a pass, in each process; by default all of them,
-        which for an endless stream never ends. Every class needs a sample among them.
+        which for an endless stream never ends. Every class needs a sample among them, except frozen
+        ones.
     progress : bool
         Show progress bars (in the first process).
     {options}
@@ -124,7 +125,8 @@ def refit_(
     ------
     InvalidInputError
         If an argument cannot be used (before any work), a batch cannot be used (the message names
-        its position, and the class if a latent is not finite), or a class has no sample.
+        its position, and the class if a latent is not finite), or a class that is not frozen has no
+        sample.
     RefitRejectedError
         If a fit ends with a status that is not in ``accept``.
 

@@ -634,3 +634,29 @@ def test_one_graph_that_a_refit_does_not_recompile(covariance, tied):
     torch.testing.assert_close(compiled(z, y), gaussians.log_prob(z, y))
     # before 2.6, torch compiles once more
     assert counter.frame_count == (1 if torch.__version__ >= "2.6" else 2)
+
+
+# -- classes held fixed --------------------------------------------------------------------
+
+
+@family
+def test_frozen_classes_keep_the_present_gaussians(covariance, tied):
+    gaussians = fitted(covariance, tied)
+    before = copy.deepcopy(gaussians)
+    z, y = latents(seed=1)
+    some = y >= 2  # there is no sample of the frozen ones
+    result = gaussians.fit_(z[some], y[some], 2.0, init="current", frozen=(0, 1))
+    assert result.converged
+    assert torch.equal(gaussians.means[:2], before.means[:2])
+    assert not torch.equal(gaussians.means[2:], before.means[2:])
+    if not tied:
+        assert torch.equal(gaussians.covariances[:2], before.covariances[:2])
+
+
+def test_frozen_classes_need_gaussians_to_start_from():
+    z, y = latents()
+    for gaussians, init in ((LatentGaussians(N_CLASSES, DIM), "current"), (fitted(), None)):
+        with pytest.raises(InvalidInputError, match=r'^frozen is \(0,\), .* init="current"'):
+            gaussians.fit_(z, y, 1.0, init=init, frozen=[0])
+    with pytest.raises(InvalidInputError, match=r"no sample of class 1"):
+        fitted().fit_(z[y > 1], y[y > 1], 1.0, init="current", frozen=[0])

@@ -8,7 +8,7 @@ import torch
 from coupling import coupling_model
 from problems import gaussian_classes
 
-from fpigauss import ClassStatistics, FixedPoint, InvalidInputError, critical_lam
+from fpigauss import ClassStatistics, FixedPoint, InvalidInputError, critical_lam, pairwise_kld
 from fpigauss_torch import LatentGaussians, RefitRejectedError, add_class
 
 N_OLD, DIM = 4, 3
@@ -51,13 +51,15 @@ def test_merged_statistics_are_those_of_all_data(covariance, numpy):
 
 
 @pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
-def test_it_ends_where_a_fit_to_all_data_ends(covariance, tied):
+def test_a_refit_of_all_classes_ends_where_a_fit_to_all_data_ends(covariance, tied):
     # below lam*, or tied: there is a minimum, and both starts are in its basin
     lam = 20.0
     if not tied:
         lam = 0.5 * critical_lam(N_OLD + 1, covariance=covariance, dim=DIM)
     gaussians, statistics, z, y = fitted(covariance, tied, lam)
-    extended, merged, result = add_class(gaussians, statistics, z[y == N_OLD], lam, tol=1e-9)
+    extended, merged, held = add_class(gaussians, statistics, z[y == N_OLD], lam, tol=1e-9)
+    assert held.converged
+    result = extended.solve_(merged, lam, init="current", tol=1e-9)
     cold = LatentGaussians(N_OLD + 1, DIM, covariance, tied)
     expected = cold.solve_(merged, lam, tol=1e-9)
     assert result.converged and expected.converged
@@ -80,12 +82,30 @@ def test_it_takes_fewer_evaluations_than_a_fit_from_the_start():
         gaussians.solve_(statistics, lam)
         _, merged, warm = add_class(gaussians, statistics, z[~old], lam)
         cold = LatentGaussians(n_old + 1, dim, covariance, tied).solve_(merged, lam)
-        assert warm.objective == pytest.approx(cold.objective, rel=1e-8)
         total += warm.n_iter, cold.n_iter
-    assert total[0] < 0.95 * total[1]  # 72 against 86 when this was written
+    assert total[0] < 0.95 * total[1]  # 57 against 86 when this was written
 
 
-def test_the_old_gaussians_stay_as_they_are():
+@pytest.mark.parametrize("update", ["both", "means"])
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+def test_the_old_classes_are_kept_bit_for_bit(covariance, tied, update):
+    lam = 1e3 if tied else 1.0
+    gaussians, statistics, z, y = fitted(covariance, tied, lam)
+    extended, _, result = add_class(gaussians, statistics, z[y == N_OLD], lam, update=update)
+    assert result.converged
+    assert torch.equal(extended.means[:N_OLD], gaussians.means)
+    if not tied:
+        assert torch.equal(extended.covariances[:N_OLD], gaussians.covariances)
+    elif update == "means":
+        assert torch.equal(extended.covariances, gaussians.covariances)
+    else:  # pooled anew over all classes, whose forces keep its size
+        ratio = torch.as_tensor(extended.covariances).sum() / gaussians.covariances.sum()
+        assert 0.5 < ratio < 2.0
+    divergences = pairwise_kld(extended.class_gaussians())
+    assert divergences[N_OLD, :N_OLD].min() > 0.5
+
+
+def test_the_old_module_stays_as_it_is():
     gaussians, statistics, z, y = fitted()
     before = {name: value.clone() for name, value in gaussians.named_buffers()}
     counts = statistics.counts.clone()
@@ -110,7 +130,7 @@ def test_it_starts_from_the_old_gaussians_and_the_data_of_the_new_class(covarian
             gaussians, statistics, new, 5.0, update=update, callback=stop, accept=("stopped",)
         )
         if update == "covariances":
-            torch.testing.assert_close(extended.means[:N_OLD], gaussians.means)
+            assert torch.equal(extended.means[:N_OLD], gaussians.means)
             torch.testing.assert_close(extended.means[N_OLD], new.mean(0))
             continue
         own = torch.cov(new.T, correction=0)
@@ -119,10 +139,9 @@ def test_it_starts_from_the_old_gaussians_and_the_data_of_the_new_class(covarian
         elif covariance == "isotropic":
             own = own.diagonal().mean()
         if tied:
-            expected = (N_OLD * gaussians.covariances + own) / (N_OLD + 1)
-            torch.testing.assert_close(extended.covariances, expected)
+            assert torch.equal(extended.covariances, gaussians.covariances)
         else:
-            torch.testing.assert_close(extended.covariances[:N_OLD], gaussians.covariances)
+            assert torch.equal(extended.covariances[:N_OLD], gaussians.covariances)
             torch.testing.assert_close(extended.covariances[N_OLD], own)
     assert len(started) == 2
 
@@ -131,6 +150,13 @@ def test_it_starts_from_the_old_gaussians_and_the_data_of_the_new_class(covarian
 def test_where_it_starts_is_not_an_option(given):
     gaussians, statistics, z, y = fitted()
     with pytest.raises(InvalidInputError, match=r"^init is not an option here"):
+        add_class(gaussians, statistics, z[y == N_OLD], 1.0, **given)
+
+
+@pytest.mark.parametrize("given", [{"frozen": (0,)}, {"fit": FixedPoint(frozen=(0,))}])
+def test_what_is_frozen_is_not_an_option(given):
+    gaussians, statistics, z, y = fitted()
+    with pytest.raises(InvalidInputError, match=r"^frozen is not an option here: all old classes"):
         add_class(gaussians, statistics, z[y == N_OLD], 1.0, **given)
 
 

@@ -660,3 +660,21 @@ def test_a_layer_that_has_seen_no_data_is_named():
     x, y = data()
     with pytest.raises(InvalidInputError, match=r"codec\.module\.inner\.0 .*warm_up=1"):
         refit_(model, batches(x, y), 1.0)
+
+
+# -- classes held fixed --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_frozen_classes_need_no_sample(tied):
+    model = coupling_model(N_CLASSES, DIM, tied=tied)
+    x, y = data()
+    refit_(model, batches(x, y), lam=1.0)
+    before = copy.deepcopy(model.gaussians)
+    x, y = data(seed=1)
+    result = refit_(model, batches(x[y > 0], y[y > 0]), lam=1.0, init="current", frozen=[0])
+    assert result.converged
+    assert torch.equal(model.gaussians.means[0], before.means[0])
+    assert not torch.equal(model.gaussians.means[1:], before.means[1:])
+    with pytest.raises(InvalidInputError, match="no sample of class 0"):
+        refit_(model, batches(x[y > 0], y[y > 0]), lam=1.0, init="current")
