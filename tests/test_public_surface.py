@@ -47,6 +47,9 @@ NAMES = {
     "critical_lam",
     "fit_fixed_point",
     "geometric_mean",
+    "l2_normalize",
+    "open_set_score",
+    "open_set_threshold",
     "pairwise_kld",
     "solve_fixed_point",
 }
@@ -106,6 +109,13 @@ def test_every_public_name_has_a_docstring():
             {"means": required, "covariances": required},
             {"covariance": "diagonal", "tied": False, "classes": None, "counts": None},
         ),
+        (
+            "open_set_score",
+            {"gaussians": required, "z": required},
+            {"method": "likelihood", "background": None, "priors": None},
+        ),
+        ("open_set_threshold", {"scores": required}, {"rate": required}),
+        ("l2_normalize", {"z": required}, {}),
         ("geometric_mean", {"A": required, "B": required, "t": 0.5}, {}),
         ("pairwise_kld", {"gaussians": required}, {}),
         (

@@ -1,5 +1,18 @@
 """One Gaussian per class: densities, prediction, samples, conversion and files."""
 
+from fpigauss.gaussians._blocks import by_blocks, latents, narrowed, widened
 from fpigauss.gaussians._class_gaussians import ClassGaussians
+from fpigauss.gaussians._density import Density
+from fpigauss.gaussians._priors import joint, log_priors, mixture
 
-__all__ = ["ClassGaussians"]
+__all__ = [
+    "ClassGaussians",
+    "Density",
+    "by_blocks",
+    "joint",
+    "latents",
+    "log_priors",
+    "mixture",
+    "narrowed",
+    "widened",
+]
