@@ -116,7 +116,7 @@ class ClassFlow(nn.Module):
 
     # -- densities -------------------------------------------------------------------------
 
-    def forward(self, x: Tensor, y: Any = None) -> Tensor:
+    def forward(self, x: Tensor, y: Any = None, *, priors: Any = None) -> Tensor:
         """Compute the negative log-likelihood of every sample; train on its mean.
 
         Parameters
@@ -126,20 +126,22 @@ class ClassFlow(nn.Module):
         y : (N,) integers or (N, K) floats, optional
             Classes 0..K-1, -1 for samples without a label, or soft labels; without
             labels, the mixture of all classes.
+        priors : "counts" or (K,), optional
+            The weights of the mixture, as in ``predict``; equal by default.
 
         Returns
         -------
         (N,) tensor
             In nats.
         """
-        return -self.log_prob(x, y)
+        return -self.log_prob(x, y, priors=priors)
 
-    def log_prob(self, x: Tensor, y: Any = None) -> Tensor:
+    def log_prob(self, x: Tensor, y: Any = None, *, priors: Any = None) -> Tensor:
         """Compute log p(x|y), or log p(x) without labels.
 
         Parameters
         ----------
-        x, y
+        x, y, priors
             As in ``forward``.
 
         Returns
@@ -148,7 +150,7 @@ class ClassFlow(nn.Module):
             In nats.
         """
         z, logdet = self.encode(x)
-        return self.gaussians.log_prob(z, y) + logdet
+        return self.gaussians.log_prob(z, y, priors=priors) + logdet
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         """Compute log p(x|y) of every class.
@@ -165,12 +167,14 @@ class ClassFlow(nn.Module):
         z, logdet = self.encode(x)
         return self.gaussians.class_log_prob(z) + logdet[:, None]
 
-    def bits_per_dim(self, x: Tensor, y: Any = None, *, levels: int = 1) -> Tensor:
+    def bits_per_dim(
+        self, x: Tensor, y: Any = None, *, levels: int = 1, priors: Any = None
+    ) -> Tensor:
         """Compute the negative log-likelihood in bits per dimension.
 
         Parameters
         ----------
-        x, y
+        x, y, priors
             As in ``forward``.
         levels : int
             The number of levels, if x was dequantized and scaled from 0..levels-1 to [0, 1]: 256
@@ -182,41 +186,44 @@ class ClassFlow(nn.Module):
         """
         if not levels >= 1:
             raise InvalidInputError(f"levels is {levels!r}; pass the number of levels, >= 1")
-        nats: Tensor = self(x, y)
+        nats: Tensor = self(x, y, priors=priors)
         return nats / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Return the class with the highest density, in evaluation mode.
+    def predict(self, x: Tensor, *, priors: Any = None) -> Tensor:
+        """Return the most probable class, argmax_y p(y) p(x|y), in evaluation mode.
 
         Parameters
         ----------
         x : (N, ...) tensor
+        priors : "counts" or (K,), optional
+            The probability p(y) of each class; or "counts", in proportion to those of the last fit.
+            Equal by default, whatever the counts.
 
         Returns
         -------
         (N,) int64 tensor
         """
         with torch.no_grad(), evaluating(self):
-            return self.gaussians.predict(self.encode(x)[0])
+            return self.gaussians.predict(self.encode(x)[0], priors=priors)
 
     @torch.no_grad()
-    def predict_proba(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        """Compute p(y|x) under equal priors, in evaluation mode.
-
-        For other priors, add their logarithms to ``class_log_prob(x)`` and take the softmax.
+    def predict_proba(self, x: Tensor, temperature: float = 1.0, *, priors: Any = None) -> Tensor:
+        """Compute p(y|x), in evaluation mode.
 
         Parameters
         ----------
         x : (N, ...) tensor
         temperature : float
             Divides the log-densities (see ``calibrate_temperature``).
+        priors : "counts" or (K,), optional
+            The probability of each class, as in ``predict``; equal by default.
 
         Returns
         -------
         (N, K) tensor
         """
         with evaluating(self):
-            return self.gaussians.predict_proba(self.encode(x)[0], temperature)
+            return self.gaussians.predict_proba(self.encode(x)[0], temperature, priors=priors)
 
     # -- samples ---------------------------------------------------------------------------
 

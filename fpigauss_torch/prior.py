@@ -15,8 +15,10 @@ from fpigauss_torch._support import (
     check_latents,
     hard_labels,
     is_wrapped,
+    joint,
     label_tensor,
-    mixture,
+    log_priors_of,
+    prior_mixture,
     soft_labels,
     state_said,
     state_tensor,
@@ -27,7 +29,7 @@ __all__ = ["LatentPrior"]
 
 
 class LatentPrior(nn.Module, ABC):
-    """K class densities over latents (N, d), with equal prior weights.
+    """K class densities over latents (N, d), with equal priors unless ``priors`` are passed.
 
     A subclass of your own defines its Gaussians (``density``) and how noise is colored (``color``).
 
@@ -94,8 +96,8 @@ class LatentPrior(nn.Module, ABC):
         check_latents(z, self.dim, density.means.device)
         return density.by_class(z)
 
-    def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
-        r"""Compute log N_y(z) of the labels, or log (1/K) sum_y N_y(z) without labels.
+    def log_prob(self, z: Tensor, labels: Any = None, *, priors: Any = None) -> Tensor:
+        r"""Compute log N_y(z) of the labels, or log sum_y p(y) N_y(z) without labels.
 
         Parameters
         ----------
@@ -104,6 +106,9 @@ class LatentPrior(nn.Module, ABC):
         labels : (N,) integers or (N, K) floats, optional
             Classes 0..K-1, or -1 for rows without a label, which get the mixture of all classes;
             or soft labels w, rows that sum to one, which mix likelihoods: log sum_y w_y N_y(z).
+        priors : "counts" or (K,), optional
+            The weights p(y) of the mixture, as in ``predict``; equal by default. Of no effect on
+            rows with a label, and not allowed beside soft labels.
 
         Returns
         -------
@@ -113,16 +118,22 @@ class LatentPrior(nn.Module, ABC):
         Raises
         ------
         InvalidInputError
-            As in ``class_log_prob``; or if a label is out of range or of another dtype, or there is
+            As in ``predict``; or if a label is out of range or of another dtype, or there is
             not one label per row. A compiled graph does not check ranges, and computes the mixture
             of all rows, since any of them may be without a label.
         """
+        logs = self._log_priors(priors)
         if labels is None:
-            return mixture(self.class_log_prob(z))
+            return prior_mixture(self.class_log_prob(z), logs)
         density = self.density()
         check_latents(z, self.dim, density.means.device)
         labels = label_tensor(labels, self.n_classes)
         if labels.ndim == 2:
+            if priors is not None:
+                raise InvalidInputError(
+                    "priors are of no effect on soft labels, which weigh the classes themselves; "
+                    "leave out one of the two"
+                )
             weights = soft_labels(labels, self.n_classes, device=z.device, rows=z.shape[0])
             return weighted(density.by_class(z), weights)
         labels, some_unlabeled = hard_labels(
@@ -136,20 +147,33 @@ class LatentPrior(nn.Module, ABC):
         if not some_unlabeled:
             return density.of_labels(z, labels)
         labeled = density.of_labels(z, labels.clamp_min(0))
-        return torch.where(labels >= 0, labeled, mixture(density.by_class(z)))
+        return torch.where(labels >= 0, labeled, prior_mixture(density.by_class(z), logs))
 
-    def predict(self, z: Tensor) -> Tensor:
-        """Return the class with the highest density.
+    def predict(self, z: Tensor, *, priors: Any = None) -> Tensor:
+        """Return the most probable class, argmax_y p(y) N_y(z).
+
+        Priors are equal by default, whatever the counts of the classes: then it is the class with
+        the highest density.
 
         Parameters
         ----------
         z : (N, d) tensor
             Latents.
+        priors : "counts" or (K,), optional
+            The probability p(y) of each class; or "counts", in proportion to ``counts``. Equal by
+            default. A class whose prior is zero is never predicted.
 
         Returns
         -------
         (N,) int64 tensor
-            The first class for rows that no class has a density at.
+            For rows that no class has a density at, the class with the highest prior, the first of
+            these if there are several.
+
+        Raises
+        ------
+        InvalidInputError
+            As in ``class_log_prob``, or if ``priors`` are not K probabilities that sum to one, or
+            "counts" that are not known. A compiled graph does not check priors.
 
         Warns
         -----
@@ -158,13 +182,14 @@ class LatentPrior(nn.Module, ABC):
             vanishes; such rows have a rejection score of +inf.
         """
         with torch.no_grad():  # as a decorator it would hide who called, from the warning
+            logs = self._log_priors(priors)
             by_class = _without_nan(self.class_log_prob(z))
             _warn_of_rows_without_density(z, by_class)
-            return by_class.argmax(1)
+            return joint(by_class, logs).argmax(1)
 
     @torch.no_grad()
-    def predict_proba(self, z: Tensor, temperature: float = 1.0) -> Tensor:
-        """Compute p(y|z) under equal priors.
+    def predict_proba(self, z: Tensor, temperature: float = 1.0, *, priors: Any = None) -> Tensor:
+        """Compute the posterior p(y|z), in proportion to p(y) N_y(z)^(1/temperature).
 
         Parameters
         ----------
@@ -173,17 +198,30 @@ class LatentPrior(nn.Module, ABC):
         temperature : float
             Divides the log-densities: above 1 the posterior is less confident (see
             ``calibrate_temperature``).
+        priors : "counts" or (K,), optional
+            The probability p(y) of each class, as in ``predict``; equal by default.
 
         Returns
         -------
         (N, K) tensor
-            Rows that sum to one; equal shares for rows that no class has a density at, which are
-            those that are not finite, or too far from all classes.
+            Rows that sum to one; the priors themselves (equal shares by default) for rows that no
+            class has a density at, which are those that are not finite, or too far from all
+            classes.
         """
         temperature = check_positive(temperature, "temperature")
+        logs = self._log_priors(priors)
         by_class = _without_nan(self.class_log_prob(z))
-        some = (by_class > -math.inf).any(1, keepdim=True)
-        return torch.softmax(torch.where(some, by_class / temperature, 0.0), 1)
+        return torch.softmax(joint(by_class / temperature, logs), 1)
+
+    @property
+    def counts(self) -> Tensor | None:
+        """How many samples each class had in the last fit, (K,); None if that is not known."""
+        return None
+
+    def _log_priors(self, priors: Any) -> Tensor | None:
+        if priors is None:
+            return None
+        return log_priors_of(priors, self.counts, self.density().means)
 
     # -- the state -------------------------------------------------------------------------
 

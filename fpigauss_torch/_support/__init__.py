@@ -25,6 +25,7 @@ from fpigauss_torch._support.options import (
     starts_from_data,
     with_refit_options,
 )
+from fpigauss_torch._support.priors import joint, log_priors_of, prior_mixture
 from fpigauss_torch._support.states import state_said, state_tensor
 
 __all__ = [
@@ -48,10 +49,13 @@ __all__ = [
     "hard_labels",
     "is_mapped",
     "is_wrapped",
+    "joint",
     "label_tensor",
     "lam_apart",
+    "log_priors_of",
     "mixture",
     "modes_restored",
+    "prior_mixture",
     "soft_labels",
     "starts_from_data",
     "state_said",
