@@ -2,8 +2,8 @@
 
 Input checks with the messages of this package, resolution of names to strategies, the few array
 functions that such packages need, priors and open-set scores of densities that are computed
-elsewhere, and warnings: those of a line of the user's, and those of former names. The promise of the public names covers them too: what
-moves keeps a deprecated alias for one release.
+elsewhere, and warnings: those of a line of the user's, and those of former names. The promise of
+the public names covers them too: what moves keeps a deprecated alias for one release.
 """
 
 from fpigauss._array.checks import (
@@ -22,12 +22,20 @@ from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
 from fpigauss.gaussians import log_priors
-from fpigauss.open_set import Evidence, background_of, check_method, finished, held_out_threshold
+from fpigauss.open_set import (
+    Evidence,
+    Method,
+    background_of,
+    check_method,
+    finished,
+    held_out_threshold,
+)
 from fpigauss.repulsion import resolve_repulsion
 from fpigauss.statistics import check_sample_weight
 
 __all__ = [
     "Evidence",
+    "Method",
     "RefitOptions",
     "background_of",
     "check_choice",

@@ -1,9 +1,9 @@
 """Open sets: how unknown a row is to Gaussians, and from which score on to reject."""
 
-from fpigauss.open_set._background import Background, background_of
+from fpigauss.open_set._background import background_of
 from fpigauss.open_set._methods import (
-    METHODS,
     Evidence,
+    Method,
     check_method,
     finished,
 )
@@ -11,9 +11,8 @@ from fpigauss.open_set._score import l2_normalize, open_set_score
 from fpigauss.open_set._threshold import held_out_threshold, open_set_threshold
 
 __all__ = [
-    "METHODS",
-    "Background",
     "Evidence",
+    "Method",
     "background_of",
     "check_method",
     "finished",

@@ -21,12 +21,12 @@ def log_priors_of(priors: Any, counts: Tensor | None, like: Tensor) -> Tensor | 
     """
     if priors is None:
         return None
-    if torch.compiler.is_compiling():
-        shares = counts if isinstance(priors, str) else priors
-        shares = torch.as_tensor(shares, dtype=like.dtype, device=like.device)
+    if torch.compiler.is_compiling() and not (isinstance(priors, str) and counts is None):
+        given: Any = counts if isinstance(priors, str) else priors
+        shares = torch.as_tensor(given, dtype=like.dtype, device=like.device)
         return (shares / shares.sum()).log()
     classes = np.arange(like.shape[0])
-    logs: Tensor = log_priors(priors, counts=counts, classes=classes, like=like.detach())
+    logs: Tensor | None = log_priors(priors, counts=counts, classes=classes, like=like.detach())
     return logs
 
 
