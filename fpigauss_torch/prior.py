@@ -324,7 +324,7 @@ def _warn_of_rows_without_density(z: Tensor, by_class: Tensor) -> None:
         why = "too far from all classes" if bool(z[row].isfinite().all()) else "not finite"
         warn_user(
             f"z is {why} in row {row} ({rows.numel()} such rows): no class has a density there, "
-            "and the first one is predicted; reject them (rejection_score is inf), or look at the "
-            "flow's input",
+            "and the class with the highest prior, or the first, is predicted; reject them "
+            "(rejection_score is inf), or look at the flow's input",
             RuntimeWarning,
         )

@@ -203,6 +203,9 @@ def _read(
     header = [_array(archive, f"{name}.npy", size, stored) for name, stored in _HEADER.items()]
     if [x.item() for x in header] != [_FORMAT, kind, _VERSION]:
         raise _ForeignError("its header says {} {}, version {}".format(*header))
+    # damage to its length makes a comment of the members that follow, which may be optional
+    if any(member.comment for member in archive.infolist()):
+        raise _ForeignError("it contains comments")
     if sorted(found) != sorted(members):
         raise _ForeignError(f"it contains {', '.join(sorted(found))}")
     return {name: _array(archive, f"{name}.npy", size, stored) for name, stored in fields.items()}
