@@ -119,7 +119,7 @@ def open_set_score(
         )
         return finished(found, evidence, dtype)
 
-    return by_blocks(gaussians, wide, score)
+    return detached(by_blocks(gaussians, wide, score))  # the Gaussians may have a history too
 
 
 @unflagged
