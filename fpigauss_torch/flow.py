@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support import checked_encoding, evaluating
+from fpigauss_torch._support import (
+    as_generator,
+    checked_encoding,
+    evaluating,
+    labels_to_draw,
+    warn_of_samples_not_finite,
+)
 from fpigauss_torch.codecs import Codec, FunctionCodec, codec_for
 from fpigauss_torch.prior import LatentPrior
 
@@ -227,12 +233,12 @@ class ClassFlow(nn.Module):
 
     # -- samples ---------------------------------------------------------------------------
 
-    @torch.no_grad()
     def sample(self, labels: Any, temperature: float = 1.0, seed: Any = None) -> Tensor:
         """Sample given classes, in evaluation mode.
 
         A flow can decode once the shapes of its latents are known: after the first encode, or from
-        a loaded state.
+        a loaded state. There is one sample per label, also where the flow overflows: samples that
+        are not finite are neither left out nor drawn again, which would change the distribution.
 
         Parameters
         ----------
@@ -247,10 +253,21 @@ class ClassFlow(nn.Module):
         Returns
         -------
         (N, ...) tensor
+
+        Warns
+        -----
+        RuntimeWarning
+            Once per call, if samples are not finite; it says how many of which classes. Compiled
+            code does not look at values.
         """
-        z = self.gaussians.sample(labels, temperature, seed, dtype=self._dtype())
-        with evaluating(self):
-            return self.decode(z)
+        with torch.no_grad():  # as a decorator it would hide who called, from the warning
+            generator = as_generator(seed)
+            labels = labels_to_draw(labels, self.gaussians.density().means, generator)
+            z = self.gaussians.sample(labels, temperature, generator, dtype=self._dtype())
+            with evaluating(self):
+                x = self.decode(z)
+            warn_of_samples_not_finite(x, labels)
+            return x
 
     def _dtype(self) -> torch.dtype:
         """Return the dtype that the flow works in."""

@@ -17,6 +17,7 @@ from fpigauss_torch._support import (
     is_wrapped,
     joint,
     label_tensor,
+    labels_to_draw,
     log_priors_of,
     prior_mixture,
     soft_labels,
@@ -286,17 +287,11 @@ class LatentPrior(nn.Module, ABC):
         temperature = check_nonnegative(temperature, "temperature")
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise InvalidInputError(f"dtype is {dtype!r}; pass a floating-point torch.dtype")
+        generator = as_generator(seed)
         means = self.density().means
         check_latents(means, self.dim, means.device)
-        generator = as_generator(seed)
+        labels = labels_to_draw(labels, means, generator)
         where = means.device if generator is None else generator.device
-        if isinstance(labels, int) and not isinstance(labels, bool):
-            if labels < 0:
-                raise InvalidInputError(f"labels is {labels}; pass labels, or the number of draws")
-            labels = torch.randint(self.n_classes, (labels,), generator=generator, device=where)
-        labels, _ = hard_labels(
-            labels, self.n_classes, device=means.device, rows=None, unlabeled=False
-        )
         shape = (labels.shape[0], self.dim)
         noise = torch.randn(shape, generator=generator, device=where, dtype=means.dtype)
         draws = means[labels] + self.color(temperature * noise.to(means.device), labels)

@@ -11,7 +11,7 @@ from fpigauss_torch._support.checks import (
 from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError
 from fpigauss_torch._support.functional import is_mapped, is_wrapped
-from fpigauss_torch._support.labels import hard_labels, label_tensor, soft_labels
+from fpigauss_torch._support.labels import hard_labels, label_tensor, labels_to_draw, soft_labels
 from fpigauss_torch._support.modes import evaluating, modes_restored
 from fpigauss_torch._support.options import (
     ACCEPTED,
@@ -26,6 +26,7 @@ from fpigauss_torch._support.options import (
     with_refit_options,
 )
 from fpigauss_torch._support.priors import joint, log_priors_of, prior_mixture
+from fpigauss_torch._support.samples import finite_rows, warn_of_samples_not_finite
 from fpigauss_torch._support.states import state_said, state_tensor
 
 __all__ = [
@@ -46,11 +47,13 @@ __all__ = [
     "checked_encoding",
     "described",
     "evaluating",
+    "finite_rows",
     "hard_labels",
     "is_mapped",
     "is_wrapped",
     "joint",
     "label_tensor",
+    "labels_to_draw",
     "lam_apart",
     "log_priors_of",
     "mixture",
@@ -60,6 +63,7 @@ __all__ = [
     "starts_from_data",
     "state_said",
     "state_tensor",
+    "warn_of_samples_not_finite",
     "weighted",
     "with_refit_options",
     "working_dtype",

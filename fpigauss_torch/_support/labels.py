@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from fpigauss import InvalidInputError
+from fpigauss_torch._support.checks import ON_META
 from fpigauss_torch._support.functional import is_mapped
 
-__all__ = ["hard_labels", "label_tensor", "soft_labels"]
+__all__ = ["hard_labels", "label_tensor", "labels_to_draw", "soft_labels"]
 
 
 def hard_labels(
@@ -71,6 +72,22 @@ def label_tensor(labels: Any, n_classes: int, name: str = "labels") -> Tensor:
             f"{name} cannot be converted to a tensor ({error}); pass integers 0..{n_classes - 1}"
         ) from None
     return tensor.long() if tensor.shape == (0,) else tensor  # an empty list has become floating
+
+
+def labels_to_draw(labels: Any, means: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return the classes to draw from (N,), for Gaussians with these ``means`` (K, d).
+
+    If ``labels`` is a number, so many classes are drawn uniformly.
+    """
+    n_classes, device = means.shape[0], means.device
+    if device.type == "meta":
+        raise InvalidInputError(ON_META)
+    if isinstance(labels, int) and not isinstance(labels, bool):
+        if labels < 0:
+            raise InvalidInputError(f"labels is {labels}; pass labels, or the number of draws")
+        where = device if generator is None else generator.device
+        labels = torch.randint(n_classes, (labels,), generator=generator, device=where)
+    return hard_labels(labels, n_classes, device=device, rows=None, unlabeled=False)[0]
 
 
 def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: int) -> Tensor:

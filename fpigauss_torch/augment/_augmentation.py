@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support import as_generator, evaluating
+from fpigauss.interface import warn_user
+from fpigauss_torch._support import as_generator, evaluating, finite_rows
 from fpigauss_torch.augment._perturbation import (
     check_partners,
     check_strength,
@@ -68,6 +69,8 @@ class LatentAugmentation:
     [torch.Size([6, 2]), torch.Size([6, 2])]
     """
 
+    _warned = False  # of samples that are kept
+
     def __init__(
         self,
         model: ClassFlow,
@@ -98,7 +101,6 @@ class LatentAugmentation:
         self._worker_seed: int | None = None
         self._axes: tuple[Tensor, int, PrincipalAxes] | None = None
 
-    @torch.no_grad()
     def __call__(self, x: Tensor, y: Any, partners: Tensor | None = None) -> tuple[Tensor, Any]:
         """Make new samples of a batch.
 
@@ -116,9 +118,15 @@ class LatentAugmentation:
         Returns
         -------
         x : (N, ...) tensor
-            New samples, in the dtype and on the device of the old ones.
+            New samples, in the dtype and on the device of the old ones. Where the flow decodes to
+            numbers that are not finite, the old sample is kept.
         y : (N,) integers
             The labels that were given.
+
+        Warns
+        -----
+        RuntimeWarning
+            The first time that a sample is kept because of that.
         """
         if not isinstance(x, Tensor) or not x.is_floating_point():
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -131,7 +139,11 @@ class LatentAugmentation:
                     'method="mix"'
                 )
         options: dict[str, Any] = {"strength": self.strength, "seed": self._next_generator()}
-        with evaluating(self.model), torch.autocast(x.device.type, enabled=False):
+        with (
+            torch.no_grad(),  # as a decorator it would hide who called, from the warning
+            evaluating(self.model),
+            torch.autocast(x.device.type, enabled=False),
+        ):
             z, _ = self.model.encode(x)
             if self.method == "noise":
                 moved = noise_along_axes(z, y, self._gaussians(), **options)
@@ -140,7 +152,10 @@ class LatentAugmentation:
                 moved = mix_within_class(z, y, self._gaussians(), partners=others, **options)
             decoded = self.model.decode(moved).to(x)
         changed = (moved != z).any(1).to(x.device)
-        return torch.where(changed.reshape(-1, *[1] * (x.ndim - 1)), decoded, x), y
+        finite = finite_rows(decoded)
+        self._warn_of_kept(changed & ~finite)
+        changed = (changed & finite).reshape(-1, *[1] * (x.ndim - 1))
+        return torch.where(changed, decoded, x), y
 
     def collate(self, samples: list[Any]) -> tuple[Tensor, Any]:
         """Collate samples (x, y) to an augmented batch: the ``collate_fn`` of a DataLoader.
@@ -156,6 +171,17 @@ class LatentAugmentation:
         """
         x, y = default_collate(samples)
         return self(x, y)
+
+    def _warn_of_kept(self, broken: Tensor) -> None:
+        if not self._warned and bool(broken.any()):
+            self._warned = True
+            warn_user(
+                f"{int(broken.sum())} of {len(broken)} augmented samples are not finite (row "
+                f"{int(broken.nonzero()[0, 0])} first), and are left as they were: the flow "
+                f"overflows on latents unlike those that it was trained on; lower strength="
+                f"{self.strength:g}. This is said once",
+                RuntimeWarning,
+            )
 
     def _gaussians(self) -> LatentPrior | PrincipalAxes:
         """Return the Gaussians, or their axes, which are computed again after a change."""

@@ -41,6 +41,7 @@ from fpigauss_torch.refit._distributed import (
     raised_together,
 )
 from fpigauss_torch.refit._encoding import own_statistics, unlike_training
+from fpigauss_torch.refit._thin_axes import warn_of_thin_axes
 
 __all__ = ["gather_statistics", "refit_"]
 
@@ -124,6 +125,12 @@ def refit_(
     RefitRejectedError
         If a fit ends with a status that is not in ``accept``.
 
+    Warns
+    -----
+    UserWarning
+        If the variances in some dimensions have become tiny beside the others, as they do on images
+        whose borders are constant: training is likely to fail.
+
     Examples
     --------
     >>> import torch
@@ -172,6 +179,7 @@ def refit_(
             for flow, statistics in zip(flows, gathered, strict=True)
         ]
     results = [replace(result, gaussians=of_first(result.gaussians)) for result in results]
+    warn_of_thin_axes(fitted_of(flows[0]), results[0])
     with unlike_training():
         for flow, result in zip(flows, results, strict=True):
             fitted_of(flow).assign_(result.gaussians)
