@@ -10,6 +10,8 @@ read in the order in which the data flow, tell the algorithm:
     the families: diagonal, dense, isotropic, each per class or tied;
 ``gaussians``
     one Gaussian per class: densities, prediction, samples;
+``open_set``
+    scores of rows that belong to no class, and thresholds to reject them;
 ``divergence``, ``repulsion``
     the pairwise KLD, and how strongly it makes the classes repel each other;
 ``equations``
@@ -43,6 +45,7 @@ from fpigauss.errors import (
 from fpigauss.fit import FixedPoint, FixedPointOptions, fit_fixed_point, solve_fixed_point
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.geometry import geometric_mean
+from fpigauss.open_set import l2_normalize, open_set_score, open_set_threshold
 from fpigauss.repulsion import (
     CallableRepulsion,
     ForwardRepulsion,
@@ -91,6 +94,9 @@ __all__ = [
     "critical_lam",
     "fit_fixed_point",
     "geometric_mean",
+    "l2_normalize",
+    "open_set_score",
+    "open_set_threshold",
     "pairwise_kld",
     "solve_fixed_point",
 ]

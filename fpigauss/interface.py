@@ -1,9 +1,9 @@
 """What packages built on the core import from it in addition to its public names.
 
 Input checks with the messages of this package, resolution of names to strategies, the few array
-functions that such packages need, and warnings: those of a line of the user's, and those of former
-names. The promise of the public names covers them too: what
-moves keeps a deprecated alias for one release.
+functions that such packages need, priors and open-set scores of densities that are computed
+elsewhere, and warnings: those of a line of the user's, and those of former names. The promise of
+the public names covers them too: what moves keeps a deprecated alias for one release.
 """
 
 from fpigauss._array.checks import (
@@ -21,22 +21,37 @@ from fpigauss.covariance import resolve_family, shrunk
 from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
-from fpigauss.gaussians import balanced_nll
+from fpigauss.gaussians import balanced_nll, log_priors
+from fpigauss.open_set import (
+    Evidence,
+    Method,
+    background_of,
+    check_method,
+    finished,
+    held_out_threshold,
+)
 from fpigauss.repulsion import resolve_repulsion
 from fpigauss.statistics import check_sample_weight
 
 __all__ = [
+    "Evidence",
+    "Method",
     "RefitOptions",
+    "background_of",
     "balanced_nll",
     "check_choice",
     "check_flag",
+    "check_method",
     "check_nonnegative",
     "check_option_names",
     "check_positive",
     "check_positive_integer",
     "check_sample_weight",
     "check_whole",
+    "finished",
     "forward_old_addresses",
+    "held_out_threshold",
+    "log_priors",
     "progress_bar",
     "renamed",
     "resolve_family",

@@ -160,7 +160,7 @@ class ClassFlow(nn.Module):
 
     # -- densities -------------------------------------------------------------------------
 
-    def forward(self, x: Tensor, y: Any = None) -> Tensor:
+    def forward(self, x: Tensor, y: Any = None, *, priors: Any = None) -> Tensor:
         """Compute the negative log-likelihood of every sample; train on its mean.
 
         Parameters
@@ -170,20 +170,22 @@ class ClassFlow(nn.Module):
         y : (N,) integers or (N, K) floats, optional
             Classes 0..K-1, -1 for samples without a label, or soft labels; without
             labels, the mixture of all classes.
+        priors : "counts" or (K,), optional
+            The weights of the mixture, as in ``predict``; equal by default.
 
         Returns
         -------
         (N,) tensor
             In nats.
         """
-        return -self.log_prob(x, y)
+        return -self.log_prob(x, y, priors=priors)
 
-    def log_prob(self, x: Tensor, y: Any = None) -> Tensor:
+    def log_prob(self, x: Tensor, y: Any = None, *, priors: Any = None) -> Tensor:
         """Compute log p(x|y), or log p(x) without labels.
 
         Parameters
         ----------
-        x, y
+        x, y, priors
             As in ``forward``.
 
         Returns
@@ -192,7 +194,7 @@ class ClassFlow(nn.Module):
             In nats.
         """
         z, logdet = self.encode(x)
-        return self.gaussians.log_prob(z, y) + logdet
+        return self.gaussians.log_prob(z, y, priors=priors) + logdet
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         """Compute log p(x|y) of every class.
@@ -209,12 +211,14 @@ class ClassFlow(nn.Module):
         z, logdet = self.encode(x)
         return self.gaussians.class_log_prob(z) + logdet[:, None]
 
-    def bits_per_dim(self, x: Tensor, y: Any = None, *, levels: int = 1) -> Tensor:
+    def bits_per_dim(
+        self, x: Tensor, y: Any = None, *, levels: int = 1, priors: Any = None
+    ) -> Tensor:
         """Compute the negative log-likelihood in bits per dimension.
 
         Parameters
         ----------
-        x, y
+        x, y, priors
             As in ``forward``.
         levels : int
             The number of levels, if x was dequantized and scaled from 0..levels-1 to [0, 1]: 256
@@ -226,15 +230,18 @@ class ClassFlow(nn.Module):
         """
         if check_positive(levels, "levels") < 1:
             raise InvalidInputError(f"levels is {levels!r}; pass the number of levels, >= 1")
-        nats: Tensor = self(x, y)
+        nats: Tensor = self(x, y, priors=priors)
         return nats / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
 
-    def predict(self, x: Tensor, *, memory_limit: int = MEMORY_LIMIT) -> Tensor:
-        """Return the class with the highest density, in evaluation mode.
+    def predict(self, x: Tensor, *, priors: Any = None, memory_limit: int = MEMORY_LIMIT) -> Tensor:
+        """Return the most probable class, argmax_y p(y) p(x|y), in evaluation mode.
 
         Parameters
         ----------
         x : (N, ...) tensor
+        priors : "counts" or (K,), optional
+            The probability p(y) of each class; or "counts", in proportion to those of the last fit.
+            Equal by default, whatever the counts.
         memory_limit : int
             Bytes that class densities may take at a time. The flow encodes all of ``x`` at once.
 
@@ -243,21 +250,28 @@ class ClassFlow(nn.Module):
         (N,) int64 tensor
         """
         with torch.no_grad(), evaluating(self):
-            return self.gaussians.predict(self.encode(x)[0], memory_limit=memory_limit)
+            return self.gaussians.predict(
+                self.encode(x)[0], priors=priors, memory_limit=memory_limit
+            )
 
     @torch.no_grad()
     def predict_proba(
-        self, x: Tensor, temperature: float = 1.0, *, memory_limit: int = MEMORY_LIMIT
+        self,
+        x: Tensor,
+        temperature: float = 1.0,
+        *,
+        priors: Any = None,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> Tensor:
-        """Compute p(y|x) under equal priors, in evaluation mode.
-
-        For other priors, add their logarithms to ``class_log_prob(x)`` and take the softmax.
+        """Compute p(y|x), in evaluation mode.
 
         Parameters
         ----------
         x : (N, ...) tensor
         temperature : float
             Divides the log-densities (see ``calibrate_temperature``).
+        priors : "counts" or (K,), optional
+            The probability of each class, as in ``predict``; equal by default.
         memory_limit : int
             As in ``predict``; the result itself is not counted.
 
@@ -267,7 +281,9 @@ class ClassFlow(nn.Module):
         """
         with evaluating(self):
             z, _ = self.encode(x)
-            return self.gaussians.predict_proba(z, temperature, memory_limit=memory_limit)
+            return self.gaussians.predict_proba(
+                z, temperature, priors=priors, memory_limit=memory_limit
+            )
 
     # -- samples ---------------------------------------------------------------------------
 

@@ -18,9 +18,11 @@ from fpigauss_torch._support import (
     by_blocks,
     hard_labels,
     is_wrapped,
+    joint,
     label_tensor,
     labels_to_draw,
-    mixture,
+    log_priors_of,
+    prior_mixture,
     soft_labels,
     state_said,
     state_tensor,
@@ -31,7 +33,7 @@ __all__ = ["LatentPrior"]
 
 
 class LatentPrior(nn.Module, ABC):
-    """K class densities over latents (N, d), with equal prior weights.
+    """K class densities over latents (N, d), with equal priors unless ``priors`` are passed.
 
     A subclass of your own defines its Gaussians (``density``) and how noise is colored (``color``).
 
@@ -94,8 +96,8 @@ class LatentPrior(nn.Module, ABC):
         density = self.density()
         return density.by_class(as_latents(z, self.dim, density.means.device))
 
-    def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
-        r"""Compute log N_y(z) of the labels, or log (1/K) sum_y N_y(z) without labels.
+    def log_prob(self, z: Tensor, labels: Any = None, *, priors: Any = None) -> Tensor:
+        r"""Compute log N_y(z) of the labels, or log sum_y p(y) N_y(z) without labels.
 
         Parameters
         ----------
@@ -104,6 +106,9 @@ class LatentPrior(nn.Module, ABC):
         labels : (N,) integers or (N, K) floats, optional
             Classes 0..K-1, or -1 for rows without a label, which get the mixture of all classes;
             or soft labels w, rows that sum to one, which mix likelihoods: log sum_y w_y N_y(z).
+        priors : "counts" or (K,), optional
+            The weights p(y) of the mixture, as in ``predict``; equal by default. Of no effect on
+            rows with a label, and not allowed beside soft labels.
 
         Returns
         -------
@@ -113,16 +118,22 @@ class LatentPrior(nn.Module, ABC):
         Raises
         ------
         InvalidInputError
-            As in ``class_log_prob``; or if a label is out of range or of another dtype, or there is
+            As in ``predict``; or if a label is out of range or of another dtype, or there is
             not one label per row. A compiled graph does not check ranges, and computes the mixture
             of all rows, since any of them may be without a label.
         """
+        logs = self._log_priors(priors)
         density = self.density()
         z = as_latents(z, self.dim, density.means.device)
         if labels is None:
-            return self._mixture(z)
+            return self._mixture(z, logs)
         labels = label_tensor(labels, self.n_classes)
         if labels.ndim == 2:
+            if priors is not None:
+                raise InvalidInputError(
+                    "priors are of no effect on soft labels, which weigh the classes themselves; "
+                    "leave out one of the two"
+                )
             weights = soft_labels(labels, self.n_classes, device=z.device, rows=z.shape[0])
             return weighted(density.by_class(z), weights)
         labels, some_unlabeled = hard_labels(
@@ -136,28 +147,43 @@ class LatentPrior(nn.Module, ABC):
         if not some_unlabeled:
             return density.of_labels(z, labels)
         labeled = density.of_labels(z, labels.clamp_min(0))
-        return torch.where(labels >= 0, labeled, self._mixture(z))
+        return torch.where(labels >= 0, labeled, self._mixture(z, logs))
 
-    def _mixture(self, z: Tensor) -> Tensor:
-        """Compute log (1/K) sum_y N_y(z); in blocks of rows if no gradients are asked for."""
+    def _mixture(self, z: Tensor, logs: Tensor | None) -> Tensor:
+        """Compute log sum_y p(y) N_y(z); in blocks of rows if no gradients are asked for."""
         if torch.is_grad_enabled():
-            return mixture(self.class_log_prob(z))
-        return by_blocks(lambda rows: mixture(self.class_log_prob(rows)), z, self.n_classes)
+            return prior_mixture(self.class_log_prob(z), logs)
+        return by_blocks(
+            lambda rows: prior_mixture(self.class_log_prob(rows), logs), z, self.n_classes
+        )
 
-    def predict(self, z: Tensor, *, memory_limit: int = MEMORY_LIMIT) -> Tensor:
-        """Return the class with the highest density.
+    def predict(self, z: Tensor, *, priors: Any = None, memory_limit: int = MEMORY_LIMIT) -> Tensor:
+        """Return the most probable class, argmax_y p(y) N_y(z).
+
+        Priors are equal by default, whatever the counts of the classes: then it is the class with
+        the highest density.
 
         Parameters
         ----------
         z : (N, d) tensor
             Latents.
+        priors : "counts" or (K,), optional
+            The probability p(y) of each class; or "counts", in proportion to ``counts``. Equal by
+            default. A class whose prior is zero is never predicted.
         memory_limit : int
             Bytes that class densities may take at a time; more rows are done in blocks.
 
         Returns
         -------
         (N,) int64 tensor
-            The first class for rows that no class has a density at.
+            For rows that no class has a density at, the class with the highest prior, the first of
+            these if there are several.
+
+        Raises
+        ------
+        InvalidInputError
+            As in ``class_log_prob``, or if ``priors`` are not K probabilities that sum to one, or
+            "counts" that are not known. A compiled graph does not check priors.
 
         Warns
         -----
@@ -167,17 +193,28 @@ class LatentPrior(nn.Module, ABC):
         """
         with torch.no_grad():  # as a decorator it would hide who called, from the warning
             z = as_latents(z, self.dim, self.density().means.device)
-            codes = by_blocks(
-                lambda rows: _best(self.class_log_prob(rows)), z, self.n_classes, memory_limit
-            )
+            logs = self._log_priors(priors)
+
+            def best(rows: Tensor) -> Tensor:
+                """Return the class (N,), less K where no class has a density."""
+                by_class = _without_nan(self.class_log_prob(rows))
+                codes = joint(by_class, logs).argmax(1)
+                return torch.where((by_class > -math.inf).any(1), codes, codes - self.n_classes)
+
+            codes = by_blocks(best, z, self.n_classes, memory_limit)
             _warn_of_rows_without_density(z, codes)
-            return codes.clamp_min(0)
+            return torch.where(codes < 0, codes + self.n_classes, codes)
 
     @torch.no_grad()
     def predict_proba(
-        self, z: Tensor, temperature: float = 1.0, *, memory_limit: int = MEMORY_LIMIT
+        self,
+        z: Tensor,
+        temperature: float = 1.0,
+        *,
+        priors: Any = None,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> Tensor:
-        """Compute p(y|z) under equal priors.
+        """Compute the posterior p(y|z), in proportion to p(y) N_y(z)^(1/temperature).
 
         Parameters
         ----------
@@ -186,24 +223,37 @@ class LatentPrior(nn.Module, ABC):
         temperature : float
             Divides the log-densities: above 1 the posterior is less confident (see
             ``calibrate_temperature``).
+        priors : "counts" or (K,), optional
+            The probability p(y) of each class, as in ``predict``; equal by default.
         memory_limit : int
             As in ``predict``; the result itself is not counted.
 
         Returns
         -------
         (N, K) tensor
-            Rows that sum to one; equal shares for rows that no class has a density at, which are
-            those that are not finite, or too far from all classes.
+            Rows that sum to one; the priors themselves (equal shares by default) for rows that no
+            class has a density at, which are those that are not finite, or too far from all
+            classes.
         """
         temperature = check_positive(temperature, "temperature")
         z = as_latents(z, self.dim, self.density().means.device)
+        logs = self._log_priors(priors)
 
         def posterior(rows: Tensor) -> Tensor:
             by_class = _without_nan(self.class_log_prob(rows))
-            some = (by_class > -math.inf).any(1, keepdim=True)
-            return torch.softmax(torch.where(some, by_class / temperature, 0.0), 1)
+            return torch.softmax(joint(by_class / temperature, logs), 1)
 
         return by_blocks(posterior, z, self.n_classes, memory_limit)
+
+    @property
+    def counts(self) -> Tensor | None:
+        """How many samples each class had in the last fit, (K,); None if that is not known."""
+        return None
+
+    def _log_priors(self, priors: Any) -> Tensor | None:
+        if priors is None:
+            return None
+        return log_priors_of(priors, self.counts, self.density().means)
 
     # -- the state -------------------------------------------------------------------------
 
@@ -297,12 +347,6 @@ def _without_nan(by_class: Tensor) -> Tensor:
     return torch.where(by_class.isnan(), -math.inf, by_class)
 
 
-def _best(by_class: Tensor) -> Tensor:
-    """Return the class of the largest log-density (N,), -1 where there is none."""
-    best, codes = _without_nan(by_class).max(1)
-    return torch.where(best > -math.inf, codes, -1)
-
-
 def _warn_of_rows_without_density(z: Tensor, codes: Tensor) -> None:
     if torch.compiler.is_compiling() or is_wrapped(codes):
         return  # a compiled graph does not look at values
@@ -313,7 +357,7 @@ def _warn_of_rows_without_density(z: Tensor, codes: Tensor) -> None:
         why = "too far from all classes" if bool(z[row].isfinite().all()) else "not finite"
         warn_user(
             f"z is {why} in row {row} ({rows.numel()} such rows): no class has a density there, "
-            "and the first one is predicted; reject them (rejection_score is inf), or look at the "
-            "flow's input",
+            "and the class with the highest prior, or the first, is predicted; reject them "
+            "(rejection_score is inf), or look at the flow's input",
             RuntimeWarning,
         )

@@ -127,6 +127,16 @@ def test_extending():
     }
 
 
+def test_a_rare_class_and_its_priors():
+    rng = np.random.default_rng(0)
+    rng.integers(0, 5, size=2000), rng.normal(size=(2000, 8)), rng.normal(size=(5, 8))
+    rare = (rng.random(2000) < 0.05).astype(int)
+    rows = rng.normal(size=(2000, 4)) + 0.8 * rare[:, None]
+    gaussians = fit_fixed_point(rows, rare, lam=0.0, tied=True).gaussians
+    assert gaussians.predict(rows).mean() == pytest.approx(0.26, abs=0.015)
+    assert gaussians.predict(rows, priors="counts").mean() == pytest.approx(0.003, abs=0.002)
+
+
 # README.md and docs/quickstart.rst, to the digits that they show.
 @pytest.mark.parametrize(
     ("lam", "smallest", "accuracy", "loss"),

@@ -23,6 +23,10 @@ def gaussians(first=0.0, **options):
     return ClassGaussians([[first], [1.0]], [[1.0], [2.0]], classes=["a", "b"], **options)
 
 
+def counted():
+    return gaussians(counts=[3.0, 1.0])
+
+
 def statistics():
     return ClassStatistics.from_samples([[0.0], [1.0], [5.0]], [0, 0, 1])
 
@@ -281,10 +285,10 @@ def same(a, b):
     return all(
         np.array_equal(getattr(a, name), getattr(b, name))
         for name in ("means", "covariances", "classes")
-    )
+    ) and np.array_equal(a.counts, b.counts)
 
 
-@pytest.mark.parametrize("make", [gaussians, statistics])
+@pytest.mark.parametrize("make", [gaussians, counted, statistics])
 class TestFuzz:
     def outcomes(self, path, good, variants):
         """Load every variant of a file; count those that are refused."""
@@ -365,7 +369,7 @@ def test_arrays_of_any_shape_and_value(tmp_path, seed):
     rng = np.random.default_rng(seed)
     path = tmp_path / "g.npz"
     for _ in range(20):
-        name = rng.choice(["means", "covariances", "classes", "covariance", "tied"])
+        name = rng.choice(["means", "covariances", "classes", "covariance", "tied", "counts"])
         shape = SHAPES[rng.integers(len(SHAPES))]
         changed = {
             "classes": lambda shape: rng.choice(["", "a", "b", "\ud800", "a\0b"], shape),
@@ -378,4 +382,5 @@ def test_arrays_of_any_shape_and_value(tmp_path, seed):
         except InvalidInputError:
             continue
         assert np.isfinite(loaded.means).all()
+        assert loaded.counts is None or (loaded.counts >= 0.0).all()
         assert (loaded.covariances > 0.0).all()

@@ -556,6 +556,16 @@ def test_a_frozen_class_may_be_almost_singular():
     assert result.status == "converged"
 
 
+def test_classes_without_samples_keep_their_counts():
+    init, z, y, new = old_and_new()
+    result = fit_fixed_point(z[new], y[new], 1.0, init=init, frozen=init.classes)
+    expected = [*to_numpy(init.counts), new.sum()]
+    np.testing.assert_array_equal(result.gaussians.counts, expected)
+    unknown = ClassGaussians(init.means, init.covariances, classes=init.classes)
+    result = fit_fixed_point(z[new], y[new], 1.0, init=unknown, frozen=init.classes)
+    assert result.gaussians.counts is None
+
+
 def test_results_round_trip(tmp_path):
     gaussians, z, y, new = old_and_new()
     result = fit_fixed_point(z[new], y[new], 0.5, init=gaussians, frozen=(0, 1, 2))

@@ -181,6 +181,7 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
         covariance=family,
         tied=family.tied,
         classes=setup.statistics.classes,
+        counts=setup.counts,
     )
     pi = evaluation.pi
     if getattr(pi, "ndim", 0) == 2:

@@ -7,7 +7,7 @@ import numpy as np
 
 from fpigauss._array.checks import check_range
 from fpigauss._array.linalg import broke_down, flattened, squared_norms
-from fpigauss._array.namespaces import namespace
+from fpigauss._array.namespaces import cast_like, namespace, to_numpy
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily
 from fpigauss.divergence import PairTerms
@@ -51,6 +51,22 @@ class Setup:
     def family(self) -> CovarianceFamily:
         """The family of the results."""
         return self.options.strategies.family
+
+    @property
+    def counts(self) -> Array | None:
+        """The counts of all classes: held ones without samples have those of ``init``, if known."""
+        counts, init = self.statistics.counts, self.options.init
+        without = to_numpy(counts) <= 0.0
+        if not without.any():
+            return counts
+        assert isinstance(init, ClassGaussians)  # such classes are held
+        if init.counts is None:
+            return None
+        known = np.zeros(without.shape)
+        known[np.isin(self.statistics.classes, init.classes)] = to_numpy(init.counts)[
+            np.isin(init.classes, self.statistics.classes)
+        ]
+        return cast_like(np.where(without, known, to_numpy(counts)), counts)
 
     def covariances_at(self, point: Point) -> Array:
         """Return the values of ``family`` at a point, in the latent space."""

@@ -1,6 +1,20 @@
 """One Gaussian per class: densities, prediction, samples, conversion and files."""
 
+from fpigauss.gaussians._blocks import by_blocks, latents, narrowed, widened
 from fpigauss.gaussians._class_gaussians import ClassGaussians
+from fpigauss.gaussians._density import Density
 from fpigauss.gaussians._likelihood import balanced_nll
+from fpigauss.gaussians._priors import joint, log_priors, mixture
 
-__all__ = ["ClassGaussians", "balanced_nll"]
+__all__ = [
+    "ClassGaussians",
+    "Density",
+    "balanced_nll",
+    "by_blocks",
+    "joint",
+    "latents",
+    "log_priors",
+    "mixture",
+    "narrowed",
+    "widened",
+]

@@ -29,6 +29,7 @@ from fpigauss_torch._support.options import (
     starts_from_data,
     with_refit_options,
 )
+from fpigauss_torch._support.priors import joint, log_priors_of, prior_mixture
 from fpigauss_torch._support.samples import finite_rows, warn_of_samples_not_finite
 from fpigauss_torch._support.sharded import is_sharded, register_sharded
 from fpigauss_torch._support.states import state_said, state_tensor
@@ -62,12 +63,15 @@ __all__ = [
     "is_mapped",
     "is_sharded",
     "is_wrapped",
+    "joint",
     "label_tensor",
     "labels_to_draw",
     "lam_apart",
+    "log_priors_of",
     "mixture",
     "modes_restored",
     "not_encoded",
+    "prior_mixture",
     "register_sharded",
     "soft_labels",
     "starts_from_data",

@@ -29,6 +29,7 @@ class GaussianBuffers(LatentPrior):
 
     means: Tensor
     covariances: Tensor
+    class_counts: Tensor
     _factors: "_Factors | None"
 
     def __init__(
@@ -49,11 +50,20 @@ class GaussianBuffers(LatentPrior):
         values = unit.expand(1 if self.family.tied else n_classes, *unit.shape[1:]).clone()
         self.register_buffer("means", zero)
         self.register_buffer("covariances", self.family.pack(values))
+        # zeros, not a missing buffer, while they are unknown: those of averages must correspond
+        self.register_buffer("class_counts", zero.new_zeros(n_classes))
         self._start_over()
 
     def density(self) -> ClassDensity:
         """Return the Gaussians as they are now."""
         return self._present().density
+
+    @property
+    def counts(self) -> Tensor | None:
+        """How many samples each class had in the last fit, (K,); None if that is not known."""
+        if torch.compiler.is_compiling() or bool(self.class_counts.any()):
+            return self.class_counts  # a compiled graph does not look at values
+        return None
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Multiply standard-normal ``noise`` by F_y."""
@@ -71,8 +81,14 @@ class GaussianBuffers(LatentPrior):
         """Replace all tensors, or none."""
         with torch.inference_mode(False), torch.no_grad():
             made = self._made(gaussians.covariances)
-            for name in ("means", "covariances"):
-                value, buffer = getattr(gaussians, name), getattr(self, name)
+            counts = gaussians.counts
+            values = {
+                "means": gaussians.means,
+                "covariances": gaussians.covariances,
+                "class_counts": torch.zeros_like(self.class_counts) if counts is None else counts,
+            }
+            for name, value in values.items():
+                buffer = getattr(self, name)
                 if buffer.is_inference():  # made under inference_mode: it cannot be written to
                     self._buffers[name] = value.clone()
                 else:  # in place: compiled graphs and DDP hold on to the buffers
@@ -104,8 +120,12 @@ class GaussianBuffers(LatentPrior):
             )
             return self._take(self._made(self._checked(means, covariances).covariances))
 
-    def _checked(self, means: Tensor, covariances: Tensor) -> ClassGaussians:
-        return ClassGaussians(means, covariances, covariance=self.family, tied=self.family.tied)
+    def _checked(
+        self, means: Tensor, covariances: Tensor, counts: Tensor | None = None
+    ) -> ClassGaussians:
+        return ClassGaussians(
+            means, covariances, covariance=self.family, tied=self.family.tied, counts=counts
+        )
 
     def _made(self, covariances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the factors F and F^-1, and the log-determinants."""
@@ -154,6 +174,8 @@ class GaussianBuffers(LatentPrior):
         for name in ("_root", "_inverse", "_log_det"):  # buffers, before 0.1.0
             self._buffers.pop(name, None)
             self._non_persistent_buffers_set.discard(name)
+        if "class_counts" not in self._buffers:
+            self.register_buffer("class_counts", torch.zeros_like(self.means[:, 0]))
         self._start_over()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -173,11 +195,19 @@ class GaussianBuffers(LatentPrior):
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         dtype = self.means.dtype
+        if f"{prefix}means" in state_dict:  # a state of before there were counts
+            unknown = torch.zeros_like(state_dict[f"{prefix}means"][:, 0])
+            state_dict.setdefault(f"{prefix}class_counts", unknown)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if self.means.device.type == "meta":
             return
-        loaded = self._checked(self.means.to(dtype), self.covariances.to(dtype))
-        for name in ("means", "covariances"):
+        counts = self.class_counts.to(dtype)
+        # a state that was cast to half precision has no room for large ones
+        known = bool(counts.isfinite().all() & (counts >= 0.0).all() & counts.any())
+        loaded = self._checked(
+            self.means.to(dtype), self.covariances.to(dtype), counts if known else None
+        )
+        for name in ("means", "covariances", "class_counts"):
             self._buffers[name] = getattr(self, name).to(dtype)
         self._swap(loaded)
 

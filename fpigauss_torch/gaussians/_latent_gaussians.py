@@ -42,8 +42,8 @@ __all__ = ["LatentGaussians"]
 class LatentGaussians(GaussianBuffers):
     r"""One Gaussian per class under a flow, fitted by the fixed point of fpigauss.
 
-    Means and covariances are float64 buffers, N(0, I) for every class until the first fit; casting
-    the module does not change their dtype (which is float32 where the device has no float64).
+    Means, covariances and counts are float64 buffers, N(0, I) for every class until the first fit;
+    casting the module does not change their dtype (float32 where the device has no float64).
     Nothing in the module is trained.
 
     Parameters
@@ -60,6 +60,9 @@ class LatentGaussians(GaussianBuffers):
     means : (K, d) float64 tensor
     covariances : float64 tensor
         (K, d), (K, d, d) or (K,); tied (d,), (d, d) or (). Variances, not standard deviations.
+    class_counts : (K,) float64 tensor
+        The counts of the last fit, for ``priors="counts"``; zeros if they are not known, where
+        ``counts`` is None.
     family : CovarianceFamily
         The covariance family as an object.
 
@@ -80,9 +83,10 @@ class LatentGaussians(GaussianBuffers):
 
     # -- the prior -------------------------------------------------------------------------
 
-    def log_prob(self, z: Tensor, labels: Any = None) -> Tensor:
+    def log_prob(self, z: Tensor, labels: Any = None, *, priors: Any = None) -> Tensor:
         """Compute log N_y(z), see ``LatentPrior``; a refit before the backward pass is an error."""
-        return checked_at_backward(super().log_prob(z, labels), self, self.n_swaps)
+        log_prob = super().log_prob(z, labels, priors=priors)
+        return checked_at_backward(log_prob, self, self.n_swaps)
 
     def class_log_prob(self, z: Tensor) -> Tensor:
         """Compute log N_y(z), see ``LatentPrior``; a refit before the backward pass is an error."""
@@ -293,6 +297,7 @@ class LatentGaussians(GaussianBuffers):
             covariance=self.family,
             tied=self.family.tied,
             classes=classes,
+            counts=self.counts,
         )
 
     @classmethod

@@ -1,13 +1,15 @@
 """How confident a posterior may be: a temperature from held-out samples."""
 
+import math
 from typing import Any
 
 import torch
 from scipy.optimize import brentq
+from torch import Tensor
 
 from fpigauss import ConvergenceWarning, InvalidInputError
 from fpigauss.interface import warn_user
-from fpigauss_torch._support import hard_labels
+from fpigauss_torch._support import hard_labels, log_priors_of
 
 __all__ = ["calibrate_temperature"]
 
@@ -16,12 +18,13 @@ __all__ = ["calibrate_temperature"]
 _UNIFORM = 1e3
 
 
-def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
+def calibrate_temperature(class_log_prob: Any, labels: Any, *, priors: Any = None) -> float:
     r"""Find the temperature T under which the labels of held-out samples are most likely.
 
-    It minimizes NLL(T) = -mean_i log softmax(log p(x_i|.) / T) at y_i, which is convex in 1/T, so
-    that its only stationary point is found up to rounding, in float64. Densities in many dimensions
-    differ by many nats: T is often far above 1. Predictions do not change.
+    It minimizes NLL(T) = -mean_i log softmax(log p(x_i|.) / T + log p(.)) at y_i, which is convex
+    in 1/T, so that its only stationary point is found up to rounding, in float64. Densities in many
+    dimensions differ by many nats: T is often far above 1. Under equal priors, predictions do not
+    change.
 
     Parameters
     ----------
@@ -29,6 +32,9 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
         ``model.class_log_prob(x)`` of samples that were not trained on.
     labels : (N,) integers
         Their classes 0..K-1; rows of class -1 (unlabeled) are left out.
+    priors : (K,) tensor or array-like, optional
+        The probability p(.) of each class, positive; equal by default. Pass those that
+        ``predict_proba`` will be called with (for "counts": ``counts / counts.sum()``).
 
     Returns
     -------
@@ -38,8 +44,8 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
     Raises
     ------
     InvalidInputError
-        If there is only one class or no labeled row, a log-density is not finite, or classes do
-        not differ.
+        If there is only one class or no labeled row, a log-density is not finite, classes do not
+        differ, or ``priors`` are not K positive probabilities that sum to one.
 
     Warns
     -----
@@ -78,9 +84,11 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
     values = values - values.amax(1, keepdim=True)
     own = values.gather(1, codes[:, None])[:, 0]
 
+    logs = torch.zeros(()) if priors is None else _positive(priors, values)
+
     def slope(inverse: float) -> float:
         """Compute the derivative of NLL with respect to 1/T."""
-        posterior = torch.softmax(inverse * values, 1)
+        posterior = torch.softmax(inverse * values + logs, 1)
         return float(((posterior * values).sum(1) - own).mean())
 
     scale = float(-values.min())
@@ -96,6 +104,18 @@ def calibrate_temperature(class_log_prob: Any, labels: Any) -> float:
     while slope(above) <= 0.0:  # positive at some point, since a row is misclassified
         above *= 2.0
     return float(1.0 / brentq(slope, 0.0, above, xtol=1e-300))
+
+
+def _positive(priors: Any, values: Tensor) -> Tensor:
+    """Return the logarithms (K,) of priors, none of which is zero."""
+    logs = log_priors_of(priors, None, values[:1].T)
+    assert logs is not None
+    if bool((logs == -math.inf).any()):
+        label = int(logs.argmin())
+        raise InvalidInputError(
+            f"priors is 0 for class {label}; calibrate on the classes that can occur"
+        )
+    return logs
 
 
 def _without_minimum(instead: float, why: str) -> float:

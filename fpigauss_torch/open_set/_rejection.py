@@ -6,32 +6,63 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fpigauss import InvalidInputError
-from fpigauss.interface import check_nonnegative
-from fpigauss_torch._support import by_blocks, evaluating
+from fpigauss import ClassGaussians, InvalidInputError, open_set_score
+from fpigauss.interface import (
+    Evidence,
+    Method,
+    background_of,
+    check_method,
+    finished,
+    held_out_threshold,
+)
+from fpigauss_torch._support import as_latents, by_blocks, evaluating, log_priors_of, working_dtype
 from fpigauss_torch.flow import ClassFlow, class_flow_of
+from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["rejection_score", "rejection_threshold", "typicality_score"]
 
 
 @torch.no_grad()
-def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
-    """Compute -log p(x) under the mixture of all classes: foreign samples score high.
+def rejection_score(
+    model: ClassFlow | LatentPrior | ClassGaussians,
+    x: Tensor,
+    *,
+    method: str = "likelihood",
+    background: Any = None,
+    priors: Any = None,
+) -> Tensor:
+    """Score how unknown samples are, by default by -log p(x): foreign samples score high.
 
-    The score includes the log-determinant. Flows are known to give some foreign data, smooth images
-    above all, a higher likelihood than their own (Nalisnick et al. 2019): compare
-    ``typicality_score``, and try both on data that should be rejected.
+    The scores are those of ``fpigauss.open_set_score``, of the latents of samples; "likelihood"
+    includes the log-determinant of a flow. Flows are known to give some foreign data, smooth images
+    above all, a higher likelihood than their own (Nalisnick et al. 2019): compare other methods,
+    and try them on data that should be rejected.
 
     Parameters
     ----------
-    model : ClassFlow
+    model : ClassFlow, LatentPrior or ClassGaussians
+        A flow, or Gaussians alone.
     x : (N, ...) tensor
-        Samples; scored in evaluation mode, without gradients.
+        Samples for a flow, scored in evaluation mode, without gradients; latents (N, d) otherwise.
+    method : {"likelihood", "mahalanobis", "relative_mahalanobis", "typicality", "entropy"}
+        What is scored.
+    background : ClassStatistics, ClassGaussians or LatentPrior, optional
+        For "relative_mahalanobis": statistics of known latents (``gather_statistics``), or one
+        Gaussian.
+    priors : "counts" or (K,), optional
+        For "likelihood", "typicality" and "entropy": the probability of each class, as in
+        ``predict``; equal by default.
 
     Returns
     -------
     (N,) tensor
-        In nats; +inf where latents or log-determinants are not finite, or the density vanishes.
+        Higher is more unknown; +inf where latents or log-determinants are not finite, or infinitely
+        far from all classes.
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument cannot be used, or has no use to ``method``.
 
     Examples
     --------
@@ -45,14 +76,24 @@ def rejection_score(model: ClassFlow, x: Tensor) -> Tensor:
     >>> rejection_score(model, torch.tensor([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]])) > threshold
     tensor([False,  True])
     """
+    if isinstance(background, LatentPrior):
+        background = _core_of(background)
+    options = {"background": background, "priors": priors}
+    if isinstance(model, ClassGaussians):
+        score: Tensor = open_set_score(model, x, method=method, **options)
+        return score
+    found = check_method(method, **options)  # before the flow does its work
+    if isinstance(model, LatentPrior):
+        return _scored(model, x, found, **options)
     flow = class_flow_of(model)
     with evaluating(flow):
-        score: Tensor = flow(x)
-        return torch.where(score.isfinite(), score, math.inf)
+        z, log_det = flow.encode(x)
+        return _scored(flow.gaussians, z, found, **options, log_det=log_det)
 
 
-@torch.no_grad()
-def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
+def typicality_score(
+    model: ClassFlow | LatentPrior | ClassGaussians, x: Tensor, *, priors: Any = None
+) -> Tensor:
     r"""Measure how untypical latents are of the class that is predicted for them.
 
     The squared Mahalanobis distance of a draw of a class to its mean is chi-square with d degrees
@@ -65,9 +106,10 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
 
     Parameters
     ----------
-    model : ClassFlow
-    x : (N, ...) tensor
-        Samples; scored in evaluation mode, without gradients.
+    model, x
+        As in ``rejection_score``, of which this is the method "typicality".
+    priors : "counts" or (K,), optional
+        The probability of each class, for the prediction; equal by default.
 
     Returns
     -------
@@ -85,27 +127,14 @@ def typicality_score(model: ClassFlow, x: Tensor) -> Tensor:
     >>> rejection_score(model, x).argmin(), typicality_score(model, x).argmin()
     (tensor(1), tensor(0))
     """
-    flow = class_flow_of(model)
-    gaussians = flow.gaussians
-    dim, n_classes = gaussians.dim, gaussians.n_classes
-    log_det = gaussians.density().log_det.expand(n_classes)
-
-    def distances(z: Tensor) -> Tensor:
-        """Compute the squared distances (N,) from the classes that are predicted."""
-        by_class = gaussians.class_log_prob(z)
-        best, codes = torch.where(by_class.isnan(), -math.inf, by_class).max(1)
-        own_log_det = log_det.to(best.dtype)[codes]
-        return (-2.0 * best - own_log_det - dim * math.log(2.0 * math.pi)).clamp_min(0.0)
-
-    with evaluating(flow):
-        squared = by_blocks(distances, flow.encode(x)[0], n_classes)
-    spread = 2.0 / (9.0 * dim)
-    deviation: Tensor = ((squared / dim) ** (1.0 / 3.0) - 1.0 + spread) / math.sqrt(spread)
-    return torch.where(deviation.isnan(), math.inf, deviation.abs())
+    return rejection_score(model, x, method="typicality", priors=priors)
 
 
 def rejection_threshold(scores: Any, rate: float) -> float:
-    """Find the score above which a given part of known samples is rejected.
+    """Find the score above which a given part of these known samples is rejected.
+
+    The rate is that of the samples themselves. For a threshold that new known samples exceed no
+    more often than at the rate, take ``fpigauss.open_set_threshold``.
 
     Parameters
     ----------
@@ -132,25 +161,54 @@ def rejection_threshold(scores: Any, rate: float) -> float:
     >>> rejection_threshold([3.0, 1.0, 2.0, 10.0], rate=0.25)
     3.0
     """
-    values = torch.as_tensor(scores).detach()
-    if values.ndim != 1 or values.numel() == 0:
+    return held_out_threshold(scores, rate)
+
+
+def _core_of(prior: LatentPrior) -> ClassGaussians:
+    made = getattr(prior, "class_gaussians", None)
+    if made is None:
         raise InvalidInputError(
-            f"scores has shape {tuple(values.shape)}; pass the scores (N,) of at least one sample"
+            f"background is a {type(prior).__name__}, which has no class_gaussians(); pass "
+            "ClassStatistics, or ClassGaussians of one class"
         )
-    if bool(values.isnan().any()):
-        row = int(values.isnan().nonzero()[0, 0])
-        raise InvalidInputError(f"scores is NaN in row {row}; look at that sample's latents")
-    rate = check_nonnegative(rate, "rate")
-    if rate >= 1.0:
-        raise InvalidInputError(f"rate is {rate:g}; pass a number, 0 <= rate < 1")
-    n_rejected = math.floor(rate * values.numel() + 1e-9)  # 0.29 * 100 is below 29
-    threshold = float(values.sort().values[values.numel() - 1 - n_rejected])
-    if threshold == math.inf:
-        n_infinite = int((values == math.inf).sum())
-        row = int(values.argmax())
-        raise InvalidInputError(
-            f"scores is infinite in {n_infinite} of {values.numel()} rows (row {row} first), more "
-            f"than rate={rate:g} rejects: no threshold would reject latents that are not finite; "
-            "look at those samples' latents"
+    gaussians: ClassGaussians = made()
+    return gaussians
+
+
+def _scored(
+    prior: LatentPrior,
+    z: Tensor,
+    method: Method,
+    *,
+    background: Any,
+    priors: Any,
+    log_det: Tensor | None = None,
+) -> Tensor:
+    """Score latents by the densities of a prior, in float64 where the device supports it."""
+    density = prior.density()
+    z = as_latents(z, prior.dim, density.means.device)
+    wide = torch.float32 if z.device.type == "mps" else torch.float64
+    log_priors = log_priors_of(priors, prior.counts, density.means.to(wide))
+    like = z[:0].to(wide)
+    one = None if background is None else background_of(background, prior.dim, like)
+    peaks = -0.5 * (density.log_det.to(wide) + prior.dim * math.log(2.0 * math.pi))
+
+    def score(rows: Tensor, log_dets: Tensor | None) -> Tensor:
+        rows = rows.to(wide)
+        squared = 2.0 * (peaks - prior.class_log_prob(rows))
+        evidence = Evidence(
+            squared=torch.where(squared.isnan(), math.inf, squared.clamp_min(0.0)),
+            log_normalizers=peaks,
+            dim=prior.dim,
+            log_priors=log_priors,
+            background=None if one is None else one.squared(rows),
+            log_det=None if log_dets is None else log_dets.to(wide),
         )
-    return threshold
+        scored: Tensor = finished(method, evidence, working_dtype(z))
+        return scored
+
+    if log_det is None:
+        return by_blocks(lambda rows: score(rows, None), z, prior.n_classes)
+    # a log-determinant goes along with its latent
+    both = torch.cat([z, log_det.to(z.dtype)[:, None]], 1)
+    return by_blocks(lambda rows: score(rows[:, :-1], rows[:, -1]), both, prior.n_classes)

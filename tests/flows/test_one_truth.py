@@ -93,8 +93,9 @@ def test_copies_and_moves_are_made_of_the_present_covariances(covariance, tied):
 
 def test_factors_are_not_in_a_state_nor_among_the_buffers():
     gaussians = fitted()
-    assert [name for name, _ in gaussians.named_buffers()] == ["means", "covariances"]
-    assert set(gaussians.state_dict()) == {"means", "covariances", "_extra_state"}
+    names = ["means", "covariances", "class_counts"]
+    assert [name for name, _ in gaussians.named_buffers()] == names
+    assert set(gaussians.state_dict()) == {*names, "_extra_state"}
 
 
 def test_edits_to_what_is_no_covariance_are_told():

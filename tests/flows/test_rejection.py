@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from coupling import coupling_model
+from helpers import FAMILIES, FAMILY_IDS
 from scipy.stats import chi2, norm
 
-from fpigauss import ClassGaussians, InvalidInputError
+from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError, open_set_score
 from fpigauss_torch import (
     ClassFlow,
     LatentGaussians,
@@ -143,3 +144,83 @@ def test_scores_may_tie_or_be_infinite():
 def test_bad_thresholds(scores, rate, message):
     with pytest.raises(InvalidInputError, match=message):
         rejection_threshold(scores, rate)
+
+
+# -- all methods, of Gaussians and of flows ------------------------------------------------
+
+METHODS = ["likelihood", "mahalanobis", "relative_mahalanobis", "typicality", "entropy"]
+
+
+def known_latents(prior):
+    z = prior.sample(400, seed=5, dtype=torch.float64)
+    return z, ClassStatistics.from_samples(z, prior.predict(z), covariance="dense")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
+def test_scores_of_tensors_are_those_of_the_core(method, covariance, tied):
+    prior = gaussians(covariance=covariance, tied=tied)
+    z, statistics = known_latents(prior)
+    options = {"background": statistics} if method == "relative_mahalanobis" else {}
+    core = prior.class_gaussians()
+    wanted = open_set_score(core, z, method=method, **options)
+    for model in (core, prior, ClassFlow(None, prior, codec=SAME)):
+        score = rejection_score(model, z, method=method, **options)
+        torch.testing.assert_close(score, wanted, rtol=1e-9, atol=1e-9)
+        single = rejection_score(model, z.float(), method=method, **options)
+        assert single.dtype == torch.float32
+    if method in {"likelihood", "typicality", "entropy"}:
+        wanted = open_set_score(core, z, method=method, priors="counts")
+        score = rejection_score(prior, z, method=method, priors="counts")
+        torch.testing.assert_close(score, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_a_background_may_be_one_gaussian_of_a_prior():
+    prior = gaussians()
+    z, statistics = known_latents(prior)
+    together = ClassStatistics.from_samples(z, np.zeros(len(z), int), covariance="dense")
+    one = LatentGaussians.from_class_gaussians(
+        ClassGaussians(together.means, together.covariances, covariance="dense")
+    )
+    scores = [
+        rejection_score(prior, z, method="relative_mahalanobis", background=background)
+        for background in (statistics, one, one.class_gaussians())
+    ]
+    for score in scores[1:]:
+        torch.testing.assert_close(score, scores[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_rejects_what_is_nowhere(method):
+    prior = gaussians()
+    _, statistics = known_latents(prior)
+    options = {"background": statistics} if method == "relative_mahalanobis" else {}
+    rows = [[math.nan] * DIM, [math.inf, 0.0, 0.0, 0.0], [1e30] * DIM, [0.0] * DIM]
+    for model in (prior, prior.class_gaussians(), ClassFlow(None, prior, codec=SAME)):
+        score = rejection_score(model, torch.tensor(rows), method=method, **options)
+        assert score[:3].tolist() == [math.inf] * 3
+        assert math.isfinite(score[3])
+
+
+def test_only_the_likelihood_has_the_log_determinant():
+    prior = gaussians()
+    z, _ = known_latents(prior)
+    scaled = ClassFlow(None, prior, codec=(lambda x: (x, x.new_full((len(x),), 3.0)), lambda z: z))
+    for method, shift in (("likelihood", 3.0), ("mahalanobis", 0.0), ("entropy", 0.0)):
+        torch.testing.assert_close(
+            rejection_score(scaled, z, method=method),
+            rejection_score(prior, z, method=method) - shift,
+        )
+
+
+def test_bad_arguments_of_scores():
+    prior = gaussians()
+    z, _ = known_latents(prior)
+    with pytest.raises(InvalidInputError, match="model is, or wraps, a Tensor; pass a ClassFlow"):
+        rejection_score(z, z)
+    with pytest.raises(InvalidInputError, match="background is None"):
+        rejection_score(prior, z, method="relative_mahalanobis")
+    with pytest.raises(InvalidInputError, match="background has 3 Gaussians"):
+        rejection_score(prior, z, method="relative_mahalanobis", background=prior)
+    with pytest.raises(InvalidInputError, match="method is 'x'"):
+        rejection_score(prior, z, method="x")

@@ -1,0 +1,71 @@
+"""The one Gaussian of all known samples, which relative distances are measured against."""
+
+from typing import Any
+
+from fpigauss._array.linalg import weighted_sum
+from fpigauss._array.namespaces import namespace
+from fpigauss._array.typing import Array
+from fpigauss.covariance import resolve_family
+from fpigauss.errors import InvalidInputError
+from fpigauss.gaussians import ClassGaussians, Density
+from fpigauss.statistics import ClassStatistics
+
+__all__ = ["Background", "background_of"]
+
+
+class Background:
+    """One Gaussian, ready to measure distances of rows like ``like`` from."""
+
+    def __init__(self, gaussian: ClassGaussians, like: Array) -> None:
+        self._density = Density.of(gaussian.family, *gaussian.to(like).working(), like)
+
+    def squared(self, z: Array) -> Array:
+        """Compute the squared Mahalanobis distances (N,) of ``z`` (N, d)."""
+        return self._density.squared_distances(z)[:, 0]
+
+
+def background_of(background: Any, dim: int, like: Array) -> Background:
+    """Make the background for rows like ``like``, (n, ``dim``) in the dtype of the computation.
+
+    It is one Gaussian already, or the total scatter of statistics.
+    """
+    if isinstance(background, ClassStatistics):
+        gaussian = _total(background)
+    elif isinstance(background, ClassGaussians):
+        gaussian = background
+    else:
+        raise InvalidInputError(
+            f"background is a {type(background).__name__}; pass the ClassStatistics of all known "
+            "samples, or ClassGaussians of one class"
+        )
+    if gaussian.n_classes != 1:
+        raise InvalidInputError(
+            f"background has {gaussian.n_classes} Gaussians; pass one of all known samples "
+            "together, or their ClassStatistics"
+        )
+    if gaussian.dim != dim:
+        raise InvalidInputError(
+            f"background has {gaussian.dim} dimensions, the Gaussians {dim}; "
+            "take it from the same latents"
+        )
+    return Background(gaussian, like)
+
+
+def _total(statistics: ClassStatistics) -> ClassGaussians:
+    """Return the Gaussian of all samples of statistics together."""
+    xp = namespace(statistics.means)
+    n_samples = float(xp.sum(statistics.counts))
+    if not n_samples > 0.0:
+        raise InvalidInputError("background has no samples; pass statistics of known samples")
+    weights = (statistics.counts / n_samples)[None, :]
+    mean = weighted_sum(weights, statistics.means)  # (1, d)
+    offset = statistics.means - mean
+    family = resolve_family(statistics.covariance, False)
+    scatter = weighted_sum(weights, statistics.covariances + family.outer(offset, offset))
+    if family.first_singular(scatter, xp.zeros_like(mean)) is not None:
+        raise InvalidInputError(
+            f"background has {n_samples:g} samples in {statistics.dim} dimensions and no variance "
+            "in some direction; pass statistics of more samples, or one Gaussian with a covariance "
+            "that is shrunk"
+        )
+    return ClassGaussians(mean, family.pack(scatter), covariance=family)
