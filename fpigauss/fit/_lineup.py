@@ -70,11 +70,6 @@ class Lineup:
         return cls(options, statistics, family.projections(own), free, weighed, given)
 
     @property
-    def n_weighed(self) -> int:
-        """The number of classes in the likelihood."""
-        return self.statistics.n_classes if self.weighed is None else int(self.weighed.sum())
-
-    @property
     def starts_anew(self) -> bool:
         """Whether some class starts from the data, or from its mean and the identity."""
         return self.given is not None or not isinstance(self.options.init, ClassGaussians)
