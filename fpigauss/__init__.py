@@ -10,14 +10,15 @@ read in the order in which the data flow, tell the algorithm:
     the families: diagonal, dense, isotropic, each per class or tied;
 ``gaussians``
     one Gaussian per class: densities, prediction, samples;
-``divergence``, ``repulsion``
-    the pairwise KLD, and how strongly it makes the classes repel each other;
+``divergence``, ``overlap``, ``repulsion``
+    how far apart the classes are, and how strongly that makes them repel each other;
 ``equations``
     the paper's equations, exact, as printed or as released: update and objective at a point;
 ``solvers``
     picard, guarded, accelerated, and the one loop that drives them;
 ``result``, ``fit``
-    what a fit returns; its options, declared once, and the calls.
+    what a fit returns; its options, declared once, and the calls, for a given ``lam``, for a given
+    separation, and along a path of ``lam``.
 
 ``interface`` holds what packages built on this one import in addition to the public names.
 """
@@ -44,10 +45,12 @@ from fpigauss.errors import (
 from fpigauss.fit import (
     FixedPoint,
     FixedPointOptions,
+    LamPath,
     SeparatedResult,
     Trial,
     fit_fixed_point,
     fit_separated,
+    lam_path,
     solve_fixed_point,
     solve_separated,
 )
@@ -87,6 +90,7 @@ __all__ = [
     "InitialRepulsion",
     "InvalidInputError",
     "Isotropic",
+    "LamPath",
     "MeanRepulsion",
     "NotPositiveDefiniteError",
     "Picard",
@@ -106,6 +110,7 @@ __all__ = [
     "fit_fixed_point",
     "fit_separated",
     "geometric_mean",
+    "lam_path",
     "pairwise_kld",
     "pairwise_overlap",
     "smallest_kld",

@@ -22,7 +22,7 @@ def progress_bar(items: Iterable[T], shown: bool, description: str) -> Iterator[
 
 
 def fit_bar(total: int | None, shown: bool, description: str = "fixed point") -> Any:
-    """Make a bar of ``total`` evaluations or fits, with the methods of tqdm; silent unless ``shown``."""
+    """Make a bar of evaluations or fits, with the methods of tqdm; silent unless ``shown``."""
     if not shown:
         return nullcontext(_Silent())
     from tqdm.auto import tqdm

@@ -21,11 +21,15 @@ from fpigauss.covariance import resolve_family, shrunk
 from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
+from fpigauss.fit._separated import separated
+from fpigauss.fit._separation import Separation, SmallestKLD, separation_of
 from fpigauss.repulsion import resolve_repulsion
 from fpigauss.statistics import check_sample_weight
 
 __all__ = [
     "RefitOptions",
+    "Separation",
+    "SmallestKLD",
     "check_choice",
     "check_flag",
     "check_nonnegative",
@@ -39,6 +43,8 @@ __all__ = [
     "renamed",
     "resolve_family",
     "resolve_repulsion",
+    "separated",
+    "separation_of",
     "shrunk",
     "warn_user",
     "with_options",

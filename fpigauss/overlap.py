@@ -1,8 +1,8 @@
 r"""How much pairs of Gaussians overlap: the chance that one is taken for the other.
 
-In the sense of MixSim (Melnykov, Chen & Maitra, 2012) at equal priors: the overlap of two classes is
-the probability that a sample of the first is more likely under the second, plus the reverse. With
-one shared covariance it follows from the KLD alone,
+In the sense of MixSim (Melnykov, Chen & Maitra, 2012) at equal priors: the overlap of two classes
+is the probability that a sample of the first is more likely under the second, plus the reverse.
+With one shared covariance it follows from the KLD alone,
 
     omega_yy' = 2 Phi(-sqrt(D_yy' / 2)).
 

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from fpigauss._array.checks import check_strategy
 from fpigauss.equations._base import Equations
+from fpigauss.equations._pairs import sum_over_pairs
 from fpigauss.equations._printed import PrintedEquations
 from fpigauss.equations._problem import Evaluation, Point, Problem, Step
 from fpigauss.equations._released import ReleasedEquations
@@ -22,6 +23,7 @@ __all__ = [
     "StationaryEquations",
     "Step",
     "resolve_equations",
+    "sum_over_pairs",
 ]
 
 EquationsName: TypeAlias = Literal["stationary", "printed", "released"]

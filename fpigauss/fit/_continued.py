@@ -51,8 +51,8 @@ class Fit(NamedTuple):
 class Continuation:
     """Fits of the same statistics at one lam after the other.
 
-    ``options`` are those of a cold start. What it measures once, the number of ``pi="initial"``, all
-    later fits keep, so that they minimize the same objective.
+    ``options`` are those of a cold start. What it measures once, the number of ``pi="initial"``,
+    all later fits keep, so that they minimize the same objective.
     """
 
     statistics: ClassStatistics

@@ -13,7 +13,7 @@ from fpigauss.fit._continued import Continuation, check_no_lam
 from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._fixed_point import FixedPoint, checked_statistics, gathered
 from fpigauss.fit._options import Options
-from fpigauss.fit._search import Search, Trial
+from fpigauss.fit._search import Trial, searched
 from fpigauss.fit._separation import Separation, separation_of
 from fpigauss.fit._typed_options import FixedPointOptions
 from fpigauss.gaussians import ClassGaussians
@@ -73,7 +73,7 @@ class SeparatedResult:
             if self.without_repulsion
             else f"at lam={self.lam:.6g}, after {len(self.path)} fits and {self.n_iter} evaluations"
         )
-        return f"{self.target.measure} {self.value:.4g} {how}"
+        return f"{self.target.measure} {self.value:.4g}{self.target.unit}, {how}"
 
     def __repr__(self) -> str:
         """Show the figures, without the arrays."""
@@ -120,12 +120,11 @@ def separated(
             like=statistics.means if like is None else like,
             advance=bar.update,
         )
-        search = Search(fits, target, near)
-        found = search.found()
+        found, path = searched(fits, target, near)
     for message, category in found.warnings:
         warn_user(message, category)
     assert found.result is not None  # it is usable
-    return SeparatedResult(found.lam, found.result, tuple(search.path), target)
+    return SeparatedResult(found.lam, found.result, path, target)
 
 
 _DEFAULTS = {"tied": True}
@@ -218,7 +217,7 @@ def fit_separated(
     >>> 50.0 <= smallest_kld(separated.gaussians) <= 52.5
     True
     >>> fit_separated(z, y, min_kld=0.1).message
-    'smallest KLD (nats) 0.6034 without repulsion (lam=0)'
+    'smallest KLD 0.6034 nats, without repulsion (lam=0)'
     """
     targets = {"min_kld": min_kld, "max_overlap": max_overlap, "per_dim": per_dim}
     target, fixed_point = _resolved(targets, options)

@@ -42,8 +42,9 @@ class Separation(ABC):
 
     #: The argument of ``fit_separated`` that asks for it.
     name: ClassVar[str]
-    #: The measure, in words.
+    #: The measure and its unit, in words.
     measure: ClassVar[str]
+    unit: ClassVar[str] = " nats"
     #: What the bound is to the measure, in words.
     relation: ClassVar[str] = "at least"
 
@@ -89,7 +90,7 @@ class Separation(ABC):
 
     def __str__(self) -> str:
         """Write the target in words."""
-        return f"{self.measure} of {self.relation} {self.bound:g}"
+        return f"{self.measure} of {self.relation} {self.bound:g}{self.unit}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class SmallestKLD(Separation):
     """The smallest KLD over ordered pairs, in nats."""
 
     name: ClassVar[str] = "min_kld"
-    measure: ClassVar[str] = "smallest KLD (nats)"
+    measure: ClassVar[str] = "smallest KLD"
 
     def nats(self, gaussians: ClassGaussians, *, held: Array | None = None) -> float:
         return smallest_kld(gaussians, held=held)
@@ -108,7 +109,7 @@ class NatsPerDimension(Separation):
     """The smallest KLD over ordered pairs, divided by the dimension."""
 
     name: ClassVar[str] = "per_dim"
-    measure: ClassVar[str] = "smallest KLD per dimension (nats)"
+    measure: ClassVar[str] = "smallest KLD per dimension"
 
     def nats(self, gaussians: ClassGaussians, *, held: Array | None = None) -> float:
         return smallest_kld(gaussians, held=held) / gaussians.dim
@@ -123,6 +124,7 @@ class LargestOverlap(Separation):
 
     name: ClassVar[str] = "max_overlap"
     measure: ClassVar[str] = "largest overlap"
+    unit: ClassVar[str] = ""
     relation: ClassVar[str] = "at most"
 
     def checked(self, bound: object) -> float:
@@ -144,6 +146,7 @@ class LargestOverlap(Separation):
         return -math.log(self.bound)
 
     def kld(self, nats: float, dim: int) -> float:
+        # that of tied families
         return 2.0 * float(ndtri_exp(-nats - math.log(2.0))) ** 2
 
 
