@@ -22,9 +22,10 @@ from scipy.special import log_ndtr
 from fpigauss._array.blocks import blocks
 from fpigauss._array.checks import check_flag
 from fpigauss._array.flags import unflagged
-from fpigauss._array.linalg import squared_norms
+from fpigauss._array.linalg import broke_down, squared_norms
 from fpigauss._array.namespaces import cast_like, namespace, to_numpy
 from fpigauss._array.typing import Array
+from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.divergence import PairTerms, smallest_kld, terms_of
 from fpigauss.gaussians import ClassGaussians
 
@@ -123,9 +124,19 @@ def _bhattacharyya(terms: PairTerms, row: int) -> Array:
     def pieces() -> Iterator[Array]:
         row_bytes = 8 * _COPIES * (dim * dim if family.needs_dense else dim)
         for others in blocks(terms.n_classes, row_bytes, terms.memory_limit):
-            middle = family.factor(0.5 * (values[row : row + 1, ...] + values[others, ...]))
+            middle = _factor(family, 0.5 * (values[row : row + 1, ...] + values[others, ...]))
             white = family.whiten(middle, means[row : row + 1, :] - means[others, :])
             own = 0.5 * (log_dets[row] + log_dets[others])
             yield 0.125 * squared_norms(white) + 0.5 * (family.log_det(middle, dim) - own)
 
     return namespace(means).concat(list(pieces()))
+
+
+def _factor(family: CovarianceFamily, values: Array) -> Factor:
+    """Factor means of two covariances, which rounding alone can make indefinite."""
+    try:
+        return family.factor(values)
+    except Exception as error:
+        if broke_down(error):
+            return family.factor(family.rounded(values, values))
+        raise

@@ -140,9 +140,10 @@ def _fits(continuation: Continuation, grid: Sequence[float] | None) -> list[Fit]
         while len(fits) < len(lams) and not (fits and fits[-1].stopped):
             lam = lams[len(fits)]
             near = warm or lam <= _STEP * predictor.lam
-            fits.append(continuation.at(lam, predictor.at(lam) if near else None))
+            start = predictor.at(lam) if near else None
+            fits.append(continuation.at(lam, start))
             if fits[-1].usable and fits[-1].result is not None:
-                predictor.add(lam, fits[-1].result.gaussians)
+                predictor.add(lam, fits[-1].result.gaussians, start)
             if grid is None and len(fits) == 1:
                 lams += _default_lams(options, fits[0], continuation.statistics.dim)
             bar.update()

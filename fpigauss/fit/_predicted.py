@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fpigauss._array.linalg import broke_down
-from fpigauss._array.namespaces import cast_like
+from fpigauss._array.linalg import broke_down, squared_norms
+from fpigauss._array.namespaces import cast_like, namespace
+from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._options import Options
 from fpigauss.gaussians import ClassGaussians
@@ -25,14 +26,18 @@ class Predictor:
 
     Covariances are extrapolated as logarithms about the latest one, Sigma = F exp(S) F', so that
     predictions are positive definite and follow affine maps of the latents. What ``options`` do
-    not update stays.
+    not update stays. Where the path jumps, it begins anew.
     """
 
     options: Options
     _points: list[tuple[float, ClassGaussians]] = field(default_factory=list, repr=False)
 
-    def add(self, lam: float, gaussians: ClassGaussians) -> None:
-        """Add a solution; the oldest one is dropped."""
+    def add(self, lam: float, gaussians: ClassGaussians, start: ClassGaussians | None) -> None:
+        """Add a solution, and what was predicted for it; the oldest one is dropped."""
+        if start is not None and self._points:
+            latest = self._points[-1][1]
+            if _distance(start, gaussians) > _distance(latest, gaussians):
+                self._points = []
         self._points = [*self._points, (lam, gaussians)][-_MOST:]
 
     @property
@@ -58,22 +63,21 @@ class Predictor:
     ) -> ClassGaussians | None:
         """Combine solutions, the latest one last; None if the numbers do not allow it."""
         latest = points[-1]
-        means = latest.means
-        if self.options.updates_means:
-            own, _ = latest.working()
-            for point, weight in zip(points, weights, strict=True):
-                own = own + weight * (point.working()[0] - latest.working()[0])
-            means = cast_like(own, means)
+        options, family = self.options, latest.family
+        own, factor = latest.working()
+        moves = [_move(latest, point) for point in points[:-1]]
+        weighed = list(zip(weights, moves, strict=False))
         try:
-            covariances = latest.covariances
-            if self.options.updates_covariances:
-                covariances = _combined_covariances(points, weights)
+            means, covariances = latest.means, latest.covariances
+            if options.updates_means:
+                ahead = own + sum(weight * of_means for weight, (of_means, _) in weighed)
+                means = cast_like(ahead, means)
+            if options.updates_covariances:
+                step = sum(weight * of_covariances for weight, (_, of_covariances) in weighed)
+                values = family.values(family.retract(factor, step))
+                covariances = family.pack(family.rounded(values, latest.means))
             return ClassGaussians(
-                means,
-                covariances,
-                covariance=latest.family,
-                tied=latest.tied,
-                classes=latest.classes,
+                means, covariances, covariance=family, tied=family.tied, classes=latest.classes
             )
         except InvalidInputError:  # they do not fit the dtype of the results
             return None
@@ -90,15 +94,21 @@ def _lagrange(knots: Sequence[float], x: float) -> list[float]:
     ]
 
 
-def _combined_covariances(points: Sequence[ClassGaussians], weights: Sequence[float]) -> object:
-    latest = points[-1]
-    family, dim = latest.family, latest.dim
-    means, factor = latest.working()
-    unit = family.unit(dim, means)
-    step = 0.0 * family.values(factor)
-    for point, weight in zip(points[:-1], weights[:-1], strict=True):
-        values = family.values_projections(family.values(point.working()[1]), dim)
-        # X X = B for X = exp(S / 2): this is half the logarithm of F^-1 Sigma F^-T
-        half = family.log_solution(unit, family.whiten_projections(factor, values))
-        step = step + 2.0 * weight * half
-    return family.pack(family.rounded(family.values(family.retract(factor, step)), latest.means))
+def _move(origin: ClassGaussians, target: ClassGaussians) -> tuple[Array, Array]:
+    """Compute the way from Gaussians to others: of the means (K, d), and S (values)."""
+    family, dim = origin.family, origin.dim
+    (means, factor), (others, other) = origin.working(), target.working()
+    projections = family.values_projections(family.values(other), dim)
+    # X X = B for X = exp(S / 2): this is half the logarithm of F^-1 Sigma F^-T
+    half = family.log_solution(
+        family.unit(dim, means), family.whiten_projections(factor, projections)
+    )
+    return others - means, 2.0 * half
+
+
+def _distance(start: ClassGaussians, solution: ClassGaussians) -> float:
+    """Measure how far Gaussians are from a solution, in its standard deviations and e-folds."""
+    of_means, of_covariances = _move(solution, start)
+    white = solution.family.whiten(solution.working()[1], of_means)
+    lengths = squared_norms(white), solution.family.step_sizes(of_covariances) ** 2
+    return sum(float(namespace(length).max(length)) for length in lengths)
