@@ -13,8 +13,9 @@ from fpigauss.result import Status
 
 __all__ = ["Trial", "searched"]
 
-#: The residual that is enough to see how far apart the Gaussians will be.
-_LOOSE = 1e-2
+#: The residual that is enough to see how far apart the Gaussians will be, relative to the distance
+#: of the closest two in standard deviations, and at most.
+_LOOSE, _LOOSEST = 1e-3, 1e-2
 #: How far past the first guess, in either direction, to look for a lam.
 _FARTHEST = 1e8
 #: A bracket as narrow as this, in lam, is closed: between two solutions, or before a failure.
@@ -147,12 +148,19 @@ class _Search:
         self.low, self.high = target.band(growth.dim)
         self.zero, self.seen, self.all = zero, [zero], [zero]
         exact = fits.options.strategies.equations.exact
-        self.tol = max(fits.options.tol, _LOOSE) if exact else fits.options.tol
+        loose = min(_LOOSE * math.sqrt(2.0 * self.low), _LOOSEST)
+        self.tol = max(fits.options.tol, loose) if exact else fits.options.tol
 
     def found(self, first: float) -> Fit:
         """Search from a first guess; where the solutions jump, along each of their branches."""
         range_of_lam = (first / _FARTHEST, first * _FARTHEST)
         found = self._tried(first, None) or self._closed_in(_nearest, range_of_lam)
+        above = self._bracket().above
+        if found is None and above is not None and self.tol != self.fits.options.tol:
+            # a jump may be no more than what the loose solutions do not resolve
+            self.tol = self.fits.options.tol
+            self.seen = [self.zero, *self._failed()]
+            found = self._tried(above.lam, None) or self._closed_in(_nearest, range_of_lam)
         for policy in (_from_below, _from_above):
             bracket = self._bracket()
             if found is not None or bracket.above is None:
@@ -160,11 +168,14 @@ class _Search:
             # the branch from below ends somewhere past the jump, the one from above before it
             beyond = max(filter(self._is_above, self.seen), key=lambda seen: seen.lam)
             ends = (bracket.below, beyond) if policy is _from_below else (self.zero, bracket.above)
-            self.seen = [*ends, *(seen for seen in self.seen if not seen.usable)]
+            self.seen = [*ends, *self._failed()]
             found = self._closed_in(policy, range_of_lam)
         if found is None:
             raise _unreachable(self.fits, self.target, self.low, self.all, self._bracket())
         return found
+
+    def _failed(self) -> list[_Seen]:
+        return [seen for seen in self.seen if not seen.usable]
 
     def _tried(self, lam: float, start: ClassGaussians | None) -> Fit | None:
         """Fit at ``lam``, loosely and then to ``tol`` if that is close enough."""
