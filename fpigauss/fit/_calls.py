@@ -70,6 +70,11 @@ def fit_fixed_point(
     ConvergenceWarning
         If ``tol`` was not reached.
 
+    See Also
+    --------
+    fit_separated : find the ``lam`` that puts the classes as far apart as asked.
+    lam_path : fits for many ``lam``, to choose from.
+
     Notes
     -----
     L is not convex: a fit that has converged is at a stationary point, which need not be the

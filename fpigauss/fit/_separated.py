@@ -204,7 +204,8 @@ def fit_separated(
     ``lam`` is bracketed in steps of at most ten, then found by a guarded secant in log lam. Every
     fit but the first starts from an earlier one, and all but the last are solved loosely. With
     ``pi="initial"`` all keep the number of the first, cold start. ``max_iter`` limits each fit;
-    ``callback`` is called in each, and stopping one ends the search with what it has.
+    ``callback`` is called in each, and stopping one ends the search with what it has. (With
+    ``equations="released"``, ``lam=0`` is not the data: see ``ReleasedEquations``.)
 
     Examples
     --------
@@ -217,7 +218,7 @@ def fit_separated(
     >>> 50.0 <= smallest_kld(separated.gaussians) <= 52.5
     True
     >>> fit_separated(z, y, min_kld=0.1).message
-    'smallest KLD 0.6034 nats, without repulsion (lam=0)'
+    'smallest KLD 0.4039 nats, without repulsion (lam=0)'
     """
     targets = {"min_kld": min_kld, "max_overlap": max_overlap, "per_dim": per_dim}
     target, fixed_point = _resolved(targets, options)
