@@ -381,6 +381,18 @@ def test_warm_starts_and_near():
         separated(statistics, replace(options, lam=3.0), SmallestKLD(150.0))
 
 
+def test_pairs_of_held_classes_do_not_count():
+    # classes 0 and 1 are close, and so are no others
+    means = np.array([[0.0, 0.0], [0.1, 0.0], [30.0, 0.0], [0.0, 30.0]])
+    statistics = ClassStatistics(
+        counts=[9] * 4, means=means, covariances=np.ones((4, 2)), classes=[0, 1, 2, 3]
+    )
+    held = np.array([True, True, False, False])
+    found = separated(statistics, FixedPoint(tied=True), SmallestKLD(400.0), held=held)
+    assert found.without_repulsion
+    assert separated(statistics, FixedPoint(tied=True), SmallestKLD(400.0)).lam > 0.0
+
+
 def test_a_callback_sees_every_fit_and_can_stop_the_search():
     seen = []
     statistics = statistics_of(5)

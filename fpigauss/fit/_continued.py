@@ -59,6 +59,8 @@ class Continuation:
     options: Options
     source: str
     like: Array
+    #: Marks classes (K,) whose pairs with one another count for no target.
+    held: Array | None = None
     #: Called after every fit.
     advance: Callable[[], object] = lambda: None
     _first: FixedPointResult | None = field(default=None, repr=False)

@@ -127,7 +127,7 @@ def searched(
     )
     reached = None
     if isinstance(options.init, ClassGaussians):
-        reached = target.kld(target.nats(options.init), gaussians.dim)
+        reached = target.kld(target.nats(options.init, held=fits.held), gaussians.dim)
     first = growth.first(reached) if near is None else near
     search = _Search(fits, target, growth, zero)
     return search.found(first), tuple(seen.trial for seen in search.all)
@@ -135,7 +135,7 @@ def searched(
 
 def _measured(fit: Fit, target: Separation, fits: Continuation) -> _Seen:
     """Measure a fit."""
-    nats = math.nan if fit.result is None else target.nats(fit.result.gaussians)
+    nats = math.nan if fit.result is None else target.nats(fit.result.gaussians, held=fits.held)
     trial = Trial(fit.lam, target.shown(nats), fit.status, fit.n_iter)
     return _Seen(fit, target.kld(nats, fits.statistics.dim), trial)
 

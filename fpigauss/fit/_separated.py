@@ -89,6 +89,7 @@ def separated(
     target: Separation,
     *,
     near: float | None = None,
+    held: Array | None = None,
     source: str = "statistics",
     like: Array | None = None,
 ) -> SeparatedResult:
@@ -104,6 +105,8 @@ def separated(
         How far apart.
     near : float, optional
         A lam > 0 to try first, that of an earlier fit of similar data.
+    held : (K,) boolean array, optional
+        Classes whose pairs with one another do not count for the target.
     source : str
         The argument that the statistics come from, for messages.
     like : array, optional
@@ -118,6 +121,7 @@ def separated(
             options,
             source=source,
             like=statistics.means if like is None else like,
+            held=held,
             advance=bar.update,
         )
         found, path = searched(fits, target, near)
