@@ -12,14 +12,15 @@ read in the order in which the data flow, tell the algorithm:
     one Gaussian per class: densities, prediction, samples;
 ``open_set``
     scores of rows that belong to no class, and thresholds to reject them;
-``divergence``, ``repulsion``
-    the pairwise KLD, and how strongly it makes the classes repel each other;
+``divergence``, ``overlap``, ``repulsion``
+    how far apart the classes are, and how strongly that makes them repel each other;
 ``equations``
     the paper's equations, exact, as printed or as released: update and objective at a point;
 ``solvers``
     picard, guarded, accelerated, and the one loop that drives them;
 ``result``, ``fit``
-    what a fit returns; its options, declared once, and the calls.
+    what a fit returns; its options, declared once, and the calls, for a given ``lam``, for a given
+    separation, and along a path of ``lam``.
 
 ``interface`` holds what packages built on this one import in addition to the public names.
 """
@@ -28,7 +29,7 @@ import sys
 
 from fpigauss._deprecated import forward_old_addresses
 from fpigauss.covariance import CovarianceFamily, Dense, Diagonal, Factor, Isotropic
-from fpigauss.divergence import pairwise_kld
+from fpigauss.divergence import pairwise_kld, smallest_kld
 from fpigauss.equations import (
     Equations,
     PrintedEquations,
@@ -41,11 +42,24 @@ from fpigauss.errors import (
     NotPositiveDefiniteError,
     UnboundedObjectiveWarning,
     UnknownOptionError,
+    UnreachableSeparationError,
 )
-from fpigauss.fit import FixedPoint, FixedPointOptions, fit_fixed_point, solve_fixed_point
+from fpigauss.fit import (
+    FixedPoint,
+    FixedPointOptions,
+    LamPath,
+    SeparatedResult,
+    Trial,
+    fit_fixed_point,
+    fit_separated,
+    lam_path,
+    solve_fixed_point,
+    solve_separated,
+)
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.geometry import geometric_mean
 from fpigauss.open_set import l2_normalize, open_set_score, open_set_threshold
+from fpigauss.overlap import pairwise_overlap
 from fpigauss.repulsion import (
     CallableRepulsion,
     ForwardRepulsion,
@@ -79,26 +93,35 @@ __all__ = [
     "InitialRepulsion",
     "InvalidInputError",
     "Isotropic",
+    "LamPath",
     "MeanRepulsion",
     "NotPositiveDefiniteError",
     "Picard",
     "PrintedEquations",
     "ReleasedEquations",
     "Repulsion",
+    "SeparatedResult",
     "Solver",
     "StationaryEquations",
     "Status",
+    "Trial",
     "UnboundedObjectiveWarning",
     "UnknownOptionError",
+    "UnreachableSeparationError",
     "__version__",
     "critical_lam",
     "fit_fixed_point",
+    "fit_separated",
     "geometric_mean",
     "l2_normalize",
+    "lam_path",
     "open_set_score",
     "open_set_threshold",
     "pairwise_kld",
+    "pairwise_overlap",
+    "smallest_kld",
     "solve_fixed_point",
+    "solve_separated",
 ]
 
 __version__ = "0.1.0"

@@ -21,6 +21,8 @@ from fpigauss.covariance import resolve_family, shrunk
 from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
+from fpigauss.fit._separated import separated
+from fpigauss.fit._separation import Separation, SmallestKLD, separation_of
 from fpigauss.gaussians import balanced_nll, log_priors
 from fpigauss.open_set import (
     Evidence,
@@ -37,6 +39,8 @@ __all__ = [
     "Evidence",
     "Method",
     "RefitOptions",
+    "Separation",
+    "SmallestKLD",
     "background_of",
     "balanced_nll",
     "check_choice",
@@ -56,6 +60,8 @@ __all__ = [
     "renamed",
     "resolve_family",
     "resolve_repulsion",
+    "separated",
+    "separation_of",
     "shrunk",
     "warn_user",
     "with_options",

@@ -88,3 +88,30 @@ def full_covariances(
     else:
         full = covariances
     return np.broadcast_to(full, (n_classes, dim, dim)).copy() if tied else full
+
+
+def affine_map(rng: np.random.Generator, dim: int, covariance: str) -> np.ndarray:
+    """A matrix that keeps the family: any, a scaling of the axes, or a scaled rotation."""
+    left, right = (np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(2))
+    scales = np.exp(rng.uniform(-2, 2, size=dim))
+    if covariance == "diagonal":
+        return np.diag(scales)
+    return left * scales[0] if covariance == "isotropic" else left * scales @ right
+
+
+def mapped(
+    matrix: np.ndarray,
+    shift: np.ndarray,
+    means: np.ndarray,
+    covariances: np.ndarray,
+    covariance: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The means and covariances of z @ matrix.T + shift."""
+    scales = np.diagonal(matrix) ** 2
+    if covariance == "dense":
+        covariances = matrix @ covariances @ matrix.T
+    elif covariance == "diagonal":
+        covariances = covariances * scales
+    else:
+        covariances = covariances * (matrix @ matrix.T)[0, 0]
+    return means @ matrix.T + shift, covariances

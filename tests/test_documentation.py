@@ -33,7 +33,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
-    assert pages == {"extending.rst", "flows.rst", "quickstart.rst"}
+    assert pages == {"extending.rst", "flows.rst", "quickstart.rst", "separation.rst"}
 
 
 def test_every_public_name_has_a_page():
@@ -71,6 +71,15 @@ def test_quickstart():
     assert namespace["new"].gaussians.classes.tolist() == [0, 1, 2, 3, 4]
     for held in (namespace["new"].gaussians, namespace["same"].gaussians):
         np.testing.assert_array_equal(held.means[:3], namespace["old"].means)
+
+
+def test_separation(capsys):
+    namespace = run("docs/separation.rst", RST, {})
+    printed = capsys.readouterr().out
+    assert 50.0 <= namespace["separated"].value <= 52.5
+    assert namespace["separated"].lam == pytest.approx(233.0, abs=1.0)
+    assert "the best is 6.292 nats, at lam=18.49" in printed, printed
+    assert len(namespace["path"]) == 34
 
 
 def test_flows():

@@ -11,7 +11,17 @@ rounding counts, amplified by a handful of steps.
 
 import numpy as np
 import pytest
-from helpers import FAMILIES, FAMILY_IDS, asarray_in, blobs, dtype_name, in_namespace, to_numpy
+from helpers import (
+    FAMILIES,
+    FAMILY_IDS,
+    affine_map,
+    asarray_in,
+    blobs,
+    dtype_name,
+    in_namespace,
+    mapped,
+    to_numpy,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import point, problem_of
@@ -68,26 +78,6 @@ def test_permuted_samples(xp, covariance, tied, seed, pi):
     other = fit(asarray_in(xp, z[order]), y[order], covariance, tied, pi)
     assert distance(reference(z, y, covariance, tied), point(one), point(other)) < DISTANCE
     assert float(other.objective) == pytest.approx(float(one.objective), rel=1e-11)
-
-
-def affine_map(rng, dim, covariance):
-    """A matrix that keeps the family: any, a scaling of the axes, or a scaled rotation."""
-    left, right = (np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(2))
-    scales = np.exp(rng.uniform(-2, 2, size=dim))
-    if covariance == "diagonal":
-        return np.diag(scales)
-    return left * scales[0] if covariance == "isotropic" else left * scales @ right
-
-
-def mapped(matrix, shift, means, covariances, covariance):
-    scales = np.diagonal(matrix) ** 2
-    if covariance == "dense":
-        covariances = matrix @ covariances @ matrix.T
-    elif covariance == "diagonal":
-        covariances = covariances * scales
-    else:
-        covariances = covariances * (matrix @ matrix.T)[0, 0]
-    return means @ matrix.T + shift, covariances
 
 
 @family

@@ -32,26 +32,35 @@ NAMES = {
     "InitialRepulsion",
     "InvalidInputError",
     "Isotropic",
+    "LamPath",
     "MeanRepulsion",
     "NotPositiveDefiniteError",
     "Picard",
     "PrintedEquations",
     "ReleasedEquations",
     "Repulsion",
+    "SeparatedResult",
     "Solver",
     "StationaryEquations",
     "Status",
+    "Trial",
     "UnboundedObjectiveWarning",
     "UnknownOptionError",
+    "UnreachableSeparationError",
     "__version__",
     "critical_lam",
     "fit_fixed_point",
+    "fit_separated",
     "geometric_mean",
     "l2_normalize",
     "open_set_score",
     "open_set_threshold",
+    "lam_path",
     "pairwise_kld",
+    "pairwise_overlap",
+    "smallest_kld",
     "solve_fixed_point",
+    "solve_separated",
 }
 OPTIONS = {
     "covariance": "diagonal",
@@ -72,6 +81,7 @@ OPTIONS = {
     "progress": False,
     "callback": None,
 }
+TARGETS = {"min_kld": None, "max_overlap": None, "per_dim": None}
 NO_WEIGHT = {name: default for name, default in OPTIONS.items() if name != "sample_weight"}
 required = inspect.Parameter.empty
 
@@ -101,6 +111,23 @@ def test_every_public_name_has_a_docstring():
             {"statistics": required, "lam": required},
             NO_WEIGHT,
         ),
+        (
+            "fit_separated",
+            {"z": required, "y": required},
+            {**TARGETS, **OPTIONS, "tied": True},
+        ),
+        (
+            "solve_separated",
+            {"statistics": required},
+            {**TARGETS, **NO_WEIGHT, "tied": True},
+        ),
+        (
+            "lam_path",
+            {"z": required, "y": required, "lams": None},
+            {"validation": None, **OPTIONS},
+        ),
+        ("smallest_kld", {"gaussians": required}, {"held": None}),
+        ("pairwise_overlap", {"gaussians": required}, {"log": False}),
         (
             "FixedPoint",
             {"lam": None},

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 from fpigauss._array.checks import check_strategy
 from fpigauss.equations._base import Equations
 from fpigauss.equations._held import Held, per_class
+from fpigauss.equations._pairs import sum_over_pairs
 from fpigauss.equations._printed import PrintedEquations
 from fpigauss.equations._problem import Evaluation, Point, Problem, Step
 from fpigauss.equations._released import ReleasedEquations
@@ -25,6 +26,7 @@ __all__ = [
     "Step",
     "per_class",
     "resolve_equations",
+    "sum_over_pairs",
 ]
 
 EquationsName: TypeAlias = Literal["stationary", "printed", "released"]

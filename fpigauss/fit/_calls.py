@@ -71,6 +71,11 @@ def fit_fixed_point(
     ConvergenceWarning
         If a fit with ``tol > 0`` ended before it converged.
 
+    See Also
+    --------
+    fit_separated : find the ``lam`` that puts the classes as far apart as asked.
+    lam_path : fits for many ``lam``, to choose from.
+
     Notes
     -----
     L is not convex: a fit that has converged is at a stationary point, which need not be the

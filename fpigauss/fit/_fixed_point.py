@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._documented import documented
 from fpigauss.fit._options import Options
@@ -11,7 +12,7 @@ from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult
 from fpigauss.statistics import ClassStatistics, as_rows, results_like
 
-__all__ = ["FixedPoint"]
+__all__ = ["FixedPoint", "checked_statistics", "gathered"]
 
 
 @documented
@@ -70,14 +71,8 @@ class FixedPoint(Options):
             As in ``fit_fixed_point``; also if ``lam`` is not given.
         """
         self._check_ready()
-        rows = as_rows(z)
-        statistics = ClassStatistics.from_samples(
-            rows,
-            y,
-            covariance="dense" if self.strategies.family.needs_dense else "diagonal",
-            sample_weight=sample_weight,
-        )
-        return solved(statistics, self, source="z", like=results_like(z, rows))
+        statistics, like = gathered(z, y, sample_weight, self)
+        return solved(statistics, self, source="z", like=like)
 
     def solve(self, statistics: ClassStatistics) -> FixedPointResult:
         """Fit from class statistics.
@@ -98,11 +93,7 @@ class FixedPoint(Options):
             As in ``fit_fixed_point``; also if ``lam`` is not given.
         """
         self._check_ready()
-        if not isinstance(statistics, ClassStatistics):
-            raise InvalidInputError(
-                f"statistics is a {type(statistics).__name__}; pass a ClassStatistics, "
-                "or samples to fit_fixed_point"
-            )
+        statistics = checked_statistics(statistics)
         return solved(statistics, self, source="statistics", like=statistics.means)
 
     def _check_ready(self) -> None:
@@ -117,3 +108,25 @@ class FixedPoint(Options):
                 f'frozen is {self.frozen!r}, but init is "{self.init}"; pass as init the '
                 "ClassGaussians that hold these classes"
             )
+
+
+def gathered(z: Any, y: Any, sample_weight: Any, options: Options) -> tuple[ClassStatistics, Array]:
+    """Gather the statistics that the family needs, and what gives results their dtype."""
+    rows = as_rows(z)
+    statistics = ClassStatistics.from_samples(
+        rows,
+        y,
+        covariance="dense" if options.strategies.family.needs_dense else "diagonal",
+        sample_weight=sample_weight,
+    )
+    return statistics, results_like(z, rows)
+
+
+def checked_statistics(statistics: object) -> ClassStatistics:
+    """Return the argument of a public function once it is known to be statistics."""
+    if not isinstance(statistics, ClassStatistics):
+        raise InvalidInputError(
+            f"statistics is a {type(statistics).__name__}; pass a ClassStatistics, "
+            "or samples to the function that fits those"
+        )
+    return statistics

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,23 +24,37 @@ from fpigauss.result import FixedPointResult, Status
 from fpigauss.solvers import Outcome, converged, iterate, walked
 from fpigauss.statistics import ClassStatistics
 
-__all__ = ["solved"]
+__all__ = ["Warn", "solved"]
+
+#: Takes a message and the category of a warning.
+Warn: TypeAlias = Callable[[str, type[Warning]], None]
 
 #: Objectives closer than this, relative to their size, are of the same minimum.
 _SAME = 1e-9
 
 
 def solved(
-    statistics: ClassStatistics, options: Options, *, source: str, like: Array
+    statistics: ClassStatistics,
+    options: Options,
+    *,
+    source: str,
+    like: Array,
+    warn: Warn = warn_user,
 ) -> FixedPointResult:
     """Run a fit of statistics from ``source``; results have the dtype of ``like``."""
     flags = np.geterr()
     with np.errstate(all="ignore"):  # what is not finite is found in the numbers themselves
-        return _solved(statistics, options, source=source, like=like, flags=flags)
+        return _solved(statistics, options, source=source, like=like, warn=warn, flags=flags)
 
 
 def _solved(
-    statistics: ClassStatistics, options: Options, *, source: str, like: Array, flags: Any
+    statistics: ClassStatistics,
+    options: Options,
+    *,
+    source: str,
+    like: Array,
+    warn: Warn,
+    flags: Any,
 ) -> FixedPointResult:
     """Run a fit; ``flags`` are those of numpy that the callback is used to."""
     lam = options.lam
@@ -48,7 +62,7 @@ def _solved(
     setup = prepare(statistics, options, lam, source, like)
     equations = options.strategies.equations
     if lam >= setup.lam_star and equations.runs_away:
-        warn_user(f"lam={lam:g}: {_no_minimum(setup)}", UnboundedObjectiveWarning)
+        warn(f"lam={lam:g}: {_no_minimum(setup)}", UnboundedObjectiveWarning)
 
     callback = options.callback
 
@@ -71,7 +85,7 @@ def _solved(
 
         setup, outcome = _lowest(setup, None if callback is None else observe, advance)
     for category, message in _warnings_of(outcome, setup):
-        warn_user(message, category)
+        warn(message, category)
     return _result(setup, outcome, like)
 
 

@@ -1,0 +1,278 @@
+"""The search for the lam whose fitted Gaussians are as far apart as asked."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from fpigauss.errors import UnreachableSeparationError
+from fpigauss.fit._continued import Continuation, Fit
+from fpigauss.fit._growth import Growth
+from fpigauss.fit._separation import Separation
+from fpigauss.gaussians import ClassGaussians
+from fpigauss.result import Status
+
+__all__ = ["Trial", "searched"]
+
+#: The residual that is enough to see how far apart the Gaussians will be, relative to the distance
+#: of the closest two in standard deviations, and at most.
+_LOOSE, _LOOSEST = 1e-3, 1e-2
+#: How far past the first guess, in either direction, to look for a lam.
+_FARTHEST = 1e8
+#: A bracket as narrow as this, in lam, is closed: between two solutions, or before a failure.
+_CLOSED, _CLOSED_AT_FAILURE = 1.001, 1.01
+#: The fits that a search with one policy may take, and how often it halves the bracket.
+_MAX_FITS = 60
+_HALVE = 3
+
+
+class Trial(NamedTuple):
+    """A fit on the way to a target.
+
+    Attributes
+    ----------
+    lam : float
+        The weight of the repulsion.
+    value : float
+        What was asked for, at the fitted Gaussians; NaN if there are none.
+    status : Status
+        How the fit ended.
+    n_iter : int
+        Its evaluations.
+    """
+
+    lam: float
+    value: float
+    status: Status
+    n_iter: int
+
+
+class _Seen(NamedTuple):
+    """A fit, and the smallest KLD that goes with its separation."""
+
+    fit: Fit
+    kld: float
+    trial: Trial
+
+    @property
+    def lam(self) -> float:
+        return self.fit.lam
+
+    @property
+    def usable(self) -> bool:
+        return self.fit.usable
+
+    @property
+    def gaussians(self) -> ClassGaussians | None:
+        return None if self.fit.result is None else self.fit.result.gaussians
+
+
+class _Bracket(NamedTuple):
+    """The last fit before the target, the first beyond it, and the first that failed."""
+
+    below: _Seen
+    above: _Seen | None
+    failed: _Seen | None
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is nothing more to find in it."""
+        if self.above is not None:
+            return self.above.lam <= _CLOSED * self.below.lam
+        return self.failed is not None and self.failed.lam <= _CLOSED_AT_FAILURE * self.below.lam
+
+
+#: Chooses where to start from for a lam within a bracket; None for a cold start.
+_Policy = Callable[[_Bracket, float], ClassGaussians | None]
+
+
+def _nearest(bracket: _Bracket, lam: float) -> ClassGaussians | None:
+    below, above = bracket.below, bracket.above
+    if above is not None and above.lam * below.lam <= lam * lam:
+        return above.gaussians
+    return _from_below(bracket, lam)
+
+
+def _from_below(bracket: _Bracket, lam: float) -> ClassGaussians | None:
+    return bracket.below.gaussians if bracket.below.lam > 0.0 else None
+
+
+def _from_above(bracket: _Bracket, lam: float) -> ClassGaussians | None:
+    return None if bracket.above is None else bracket.above.gaussians
+
+
+def searched(
+    fits: Continuation, target: Separation, near: float | None = None
+) -> tuple[Fit, tuple[Trial, ...]]:
+    """Return the fit that meets ``target``, or one that the callback stopped, and the path to it.
+
+    The target is bracketed from the first guess, ``near`` if given, in steps of at most ten, then
+    approached by a guarded secant in log lam. Trials are solved loosely, and the one that is close
+    enough to ``tol``.
+    """
+    options = fits.options
+    zero = _measured(fits.at(0.0), target, fits)
+    low, high = target.band(fits.statistics.dim)
+    if zero.fit.result is None:
+        raise _unreachable(fits, target, low, [zero], None)
+    if zero.fit.stopped or zero.kld >= low:
+        return zero.fit, (zero.trial,)
+    gaussians = zero.fit.result.gaussians
+    growth = Growth(
+        options,
+        pi=zero.fit.result.pi,
+        n_classes=gaussians.n_classes,
+        dim=gaussians.dim,
+        start=zero.kld,
+        aim=math.sqrt(low * high),
+    )
+    reached = None
+    if isinstance(options.init, ClassGaussians):
+        reached = target.kld(target.nats(options.init, held=fits.held), gaussians.dim)
+    first = growth.first(reached) if near is None else near
+    search = _Search(fits, target, growth, zero)
+    return search.found(first), tuple(seen.trial for seen in search.all)
+
+
+def _measured(fit: Fit, target: Separation, fits: Continuation) -> _Seen:
+    """Measure a fit."""
+    nats = math.nan if fit.result is None else target.nats(fit.result.gaussians, held=fits.held)
+    trial = Trial(fit.lam, target.shown(nats), fit.status, fit.n_iter)
+    return _Seen(fit, target.kld(nats, fits.statistics.dim), trial)
+
+
+class _Search:
+    """The fits that were seen, and those of them that the bracket is made of."""
+
+    def __init__(self, fits: Continuation, target: Separation, growth: Growth, zero: _Seen) -> None:
+        self.fits, self.target, self.growth = fits, target, growth
+        self.low, self.high = target.band(growth.dim)
+        self.zero, self.seen, self.all = zero, [zero], [zero]
+        exact = fits.options.strategies.equations.exact
+        loose = min(_LOOSE * math.sqrt(2.0 * self.low), _LOOSEST)
+        self.tol = max(fits.options.tol, loose) if exact else fits.options.tol
+
+    def found(self, first: float) -> Fit:
+        """Search from a first guess; where the solutions jump, along each of their branches."""
+        range_of_lam = (first / _FARTHEST, first * _FARTHEST)
+        found = self._tried(first, None) or self._closed_in(_nearest, range_of_lam)
+        above = self._bracket().above
+        if found is None and above is not None and self.tol != self.fits.options.tol:
+            # a jump may be no more than what the loose solutions do not resolve
+            self.tol = self.fits.options.tol
+            self.seen = [self.zero, *self._failed()]
+            found = self._tried(above.lam, None) or self._closed_in(_nearest, range_of_lam)
+        for policy in (_from_below, _from_above):
+            bracket = self._bracket()
+            if found is not None or bracket.above is None:
+                break
+            # the branch from below ends somewhere past the jump, the one from above before it
+            beyond = max(filter(self._is_above, self.seen), key=lambda seen: seen.lam)
+            ends = (bracket.below, beyond) if policy is _from_below else (self.zero, bracket.above)
+            self.seen = [*ends, *self._failed()]
+            found = self._closed_in(policy, range_of_lam)
+        if found is None:
+            raise _unreachable(self.fits, self.target, self.low, self.all, self._bracket())
+        return found
+
+    def _failed(self) -> list[_Seen]:
+        return [seen for seen in self.seen if not seen.usable]
+
+    def _tried(self, lam: float, start: ClassGaussians | None) -> Fit | None:
+        """Fit at ``lam``, loosely and then to ``tol`` if that is close enough."""
+        seen = self._at(lam, start)
+        if self._hit(seen) and self.tol != self.fits.options.tol and not seen.fit.stopped:
+            self.tol = self.fits.options.tol
+            self.seen.remove(seen)
+            seen = self._at(lam, seen.gaussians)
+        return seen.fit if self._hit(seen) or seen.fit.stopped else None
+
+    def _at(self, lam: float, start: ClassGaussians | None) -> _Seen:
+        seen = _measured(self.fits.at(lam, start, self.tol), self.target, self.fits)
+        self.seen.append(seen)
+        self.all.append(seen)
+        return seen
+
+    def _hit(self, seen: _Seen) -> bool:
+        return seen.usable and self.low <= seen.kld <= self.high
+
+    def _is_above(self, seen: _Seen) -> bool:
+        return seen.usable and seen.kld > self.high
+
+    def _bracket(self) -> _Bracket:
+        above = _lowest(filter(self._is_above, self.seen))
+        limit = math.inf if above is None else above.lam
+        unmet = (s for s in self.seen if s.usable and s.kld < self.low and s.lam < limit)
+        below = max(unmet, key=lambda seen: seen.lam)
+        failed = _lowest(s for s in self.seen if not s.usable and s.lam > below.lam)
+        return _Bracket(below, above if failed is None or failed.lam > limit else None, failed)
+
+    def _closed_in(self, policy: _Policy, range_of_lam: tuple[float, float]) -> Fit | None:
+        """Narrow the bracket until a fit in it hits the target; None if it closes first."""
+        for count in range(1, _MAX_FITS):
+            bracket = self._bracket()
+            lam = self._next_lam(bracket, halve=count % _HALVE == 0)
+            if bracket.closed or not range_of_lam[0] <= lam <= range_of_lam[1]:
+                return None
+            found = self._tried(lam, policy(bracket, lam))
+            if found is not None:
+                return found
+        return None
+
+    def _next_lam(self, bracket: _Bracket, *, halve: bool) -> float:
+        below, above, failed = bracket
+        if above is not None and below.lam > 0.0:
+            part = 0.5 if halve else self.growth.part(below.kld, above.kld)
+            return below.lam * math.pow(above.lam / below.lam, part)
+        if above is not None:
+            return above.lam * self.growth.shrinkage(above.kld)
+        if below.lam == 0.0:
+            assert failed is not None  # the first fit was neither
+            return failed.lam / self.growth.step
+        lam = below.lam * self.growth.factor(below.kld, self._earlier(below))
+        return lam if failed is None else min(lam, math.sqrt(below.lam * failed.lam))
+
+    def _earlier(self, below: _Seen) -> tuple[float, float] | None:
+        """Say by what factor lam grew to ``below`` from the fit before, and the KLD there."""
+        before = [seen for seen in self.seen if seen.usable and 0.0 < seen.lam < below.lam]
+        if not before:
+            return None
+        last = max(before, key=lambda seen: seen.lam)
+        return below.lam / last.lam, last.kld
+
+
+def _lowest(seen: Iterable[_Seen]) -> _Seen | None:
+    return min(seen, key=lambda one: one.lam, default=None)
+
+
+def _unreachable(
+    fits: Continuation,
+    target: Separation,
+    low: float,
+    seen: Sequence[_Seen],
+    bracket: _Bracket | None,
+) -> UnreachableSeparationError:
+    """Return the error that says what was reached, what stands in the way, and the remedy."""
+    strategies = fits.options.strategies
+    best = seen[0].trial
+    reason = "the equations break down at lam=0"
+    if bracket is not None:
+        short = (one for one in seen if one.usable and one.kld < low)
+        best = max(short, key=lambda one: one.kld).trial
+        reason = f"the best is {best.value:.4g}{target.unit}, at lam={best.lam:.4g}"
+        if bracket.above is not None:
+            last, beyond = bracket.below.trial, bracket.above.trial
+            reason = (
+                f"the fits jump from {last.value:.4g}{target.unit} at lam={last.lam:.6g} "
+                f"to {beyond.value:.4g}{target.unit} at lam={beyond.lam:.6g}"
+            )
+        elif bracket.failed is not None:
+            failed = bracket.failed.trial
+            reason += f', and from lam={failed.lam:.4g} on fits end "{failed.status}"'
+    remedy = "raise max_iter, or ask for less"
+    if not strategies.family.tied:
+        exact = "" if strategies.equations.exact else ' and equations="stationary"'
+        remedy = f"pass tied=True{exact}, which reaches every separation, or ask for less"
+    error = UnreachableSeparationError(f"no lam gives a {target}: {reason}; {remedy}")
+    error.value, error.lam = best.value, best.lam
+    error.path = tuple(one.trial for one in seen)
+    return error
