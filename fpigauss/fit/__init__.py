@@ -2,9 +2,10 @@
 
 from fpigauss.fit._calls import fit_fixed_point, solve_fixed_point
 from fpigauss.fit._fixed_point import FixedPoint
-from fpigauss.fit._typed_options import FixedPointOptions, RefitOptions
+from fpigauss.fit._typed_options import EstimatorOptions, FixedPointOptions, RefitOptions
 
 __all__ = [
+    "EstimatorOptions",
     "FixedPoint",
     "FixedPointOptions",
     "RefitOptions",

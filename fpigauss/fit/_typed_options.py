@@ -13,7 +13,7 @@ from fpigauss.gaussians import ClassGaussians
 from fpigauss.repulsion import PiName, Repulsion
 from fpigauss.solvers import Solver, SolverName
 
-__all__ = ["FixedPointOptions", "RefitOptions"]
+__all__ = ["EstimatorOptions", "FixedPointOptions", "RefitOptions"]
 
 
 class FixedPointOptions(TypedDict, total=False):
@@ -106,3 +106,48 @@ class RefitOptions(TypedDict, total=False):
     callback: Callback | None
     """Called with a FixedPointResult of status "running" after every accepted step; stops the
     fit by raising StopIteration."""
+
+
+class EstimatorOptions(TypedDict, total=False):
+    """Every option of a fit that an estimator passes on as it is."""
+
+    covariance: FamilyName | CovarianceFamily
+    """The covariance family."""
+
+    update: UpdateName
+    """What is updated; the rest stays as initialized."""
+
+    init: InitName | ClassGaussians
+    """Class means with class covariances, or with identity covariances; or, as a warm start,
+    Gaussians of the same family, dimension and classes."""
+
+    pi: PiName | float | PiFunction | Repulsion
+    """pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean at the
+    initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences that
+    returns a positive number or (K, K) matrix."""
+
+    alpha: float
+    """The scale of pi, > 0."""
+
+    equations: EquationsName | Equations
+    """The paper's equations: exact, as printed, or as in the authors' code."""
+
+    solver: SolverName | Solver
+    """"auto" is "accelerated" for the stationary equations and "picard" for the others."""
+
+    max_iter: int
+    """The largest number of evaluations (passes over all pairs of classes), not counting the
+    one at the start."""
+
+    tol: float
+    """The residual to reach (see ``FixedPointResult``). 0 asks for ``max_iter`` evaluations."""
+
+    shrinkage: float | ShrinkageName
+    """Shrink each class covariance toward its own scaled identity first, by a part in [0,
+    1]."""
+
+    memory_limit: int
+    """The largest number of bytes for the pairwise part, and again for the solver's history."""
+
+    progress: bool
+    """Show a progress bar."""
