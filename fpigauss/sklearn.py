@@ -325,7 +325,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         seen = np.flatnonzero(to_numpy(statistics.counts) > 0.0)
         if len(seen) < 2:
             raise InvalidInputError(
-                f"{len(seen)} of the classes had rows so far; at least two classes are needed"
+                f"{len(seen)} of the {statistics.n_classes} classes had rows so far; "
+                "at least two are needed"
             )
         some = _smoothed(_of_classes(statistics, seen), self.var_smoothing)
         if self.separation is None:
