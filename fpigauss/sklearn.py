@@ -193,7 +193,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         classes = np.unique(occurs)
         if len(classes) < 2:
             raise InvalidInputError(
-                f"y contains one class, {classes[0]!r}; at least two are needed"
+                f"y contains one class, {classes[:1].tolist()[0]!r}; at least two are needed"
             )
         if not np.isin(y, classes).all():  # rows that do not count have labels of their own
             kept = np.flatnonzero(np.isin(y, classes))
@@ -239,14 +239,14 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             )
         if not first and known is not None and not np.array_equal(known, self.classes_):
             raise InvalidInputError(
-                f"classes={known!r} is not the same as on last call to partial_fit, was: "
-                f"{self.classes_!r}"
+                f"classes={known.tolist()} is not the same as on last call to partial_fit, was: "
+                f"{self.classes_.tolist()}"
             )
         known = self.classes_ if known is None else known
         unseen = np.setdiff1d(np.unique(y), known)
         if len(unseen):
             raise InvalidInputError(
-                f"y contains the label {unseen[0]!r}, which is not in classes; "
+                f"y contains the label {unseen[:1].tolist()[0]!r}, which is not in classes; "
                 "pass all labels that can occur in the first call"
             )
         part = _gathered(fixed_point, X, y, weights, classes=known)

@@ -185,7 +185,7 @@ def test_sample_weight_is_routed():
         classifier = Classifier().set_fit_request(sample_weight=True)
         scorer = make_scorer(accuracy_score).set_score_request(sample_weight=True)
         scores = cross_validate(
-            make_pipeline(StandardScaler(), classifier), X, y,
+            make_pipeline(StandardScaler().set_fit_request(sample_weight=False), classifier), X, y,
             params={"sample_weight": weights}, scoring=scorer, return_estimator=True,
         )
     counts = scores["estimator"][0][-1].statistics_.counts
