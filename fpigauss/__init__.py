@@ -26,7 +26,7 @@ import sys
 
 from fpigauss._deprecated import forward_old_addresses
 from fpigauss.covariance import CovarianceFamily, Dense, Diagonal, Factor, Isotropic
-from fpigauss.divergence import pairwise_kld
+from fpigauss.divergence import pairwise_kld, smallest_kld
 from fpigauss.equations import (
     Equations,
     PrintedEquations,
@@ -39,10 +39,21 @@ from fpigauss.errors import (
     NotPositiveDefiniteError,
     UnboundedObjectiveWarning,
     UnknownOptionError,
+    UnreachableSeparationError,
 )
-from fpigauss.fit import FixedPoint, FixedPointOptions, fit_fixed_point, solve_fixed_point
+from fpigauss.fit import (
+    FixedPoint,
+    FixedPointOptions,
+    SeparatedResult,
+    Trial,
+    fit_fixed_point,
+    fit_separated,
+    solve_fixed_point,
+    solve_separated,
+)
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.geometry import geometric_mean
+from fpigauss.overlap import pairwise_overlap
 from fpigauss.repulsion import (
     CallableRepulsion,
     ForwardRepulsion,
@@ -82,17 +93,24 @@ __all__ = [
     "PrintedEquations",
     "ReleasedEquations",
     "Repulsion",
+    "SeparatedResult",
     "Solver",
     "StationaryEquations",
     "Status",
+    "Trial",
     "UnboundedObjectiveWarning",
     "UnknownOptionError",
+    "UnreachableSeparationError",
     "__version__",
     "critical_lam",
     "fit_fixed_point",
+    "fit_separated",
     "geometric_mean",
     "pairwise_kld",
+    "pairwise_overlap",
+    "smallest_kld",
     "solve_fixed_point",
+    "solve_separated",
 ]
 
 __version__ = "0.1.0"

@@ -21,13 +21,13 @@ def progress_bar(items: Iterable[T], shown: bool, description: str) -> Iterator[
         yield bar
 
 
-def fit_bar(total: int, shown: bool) -> Any:
-    """Make a bar of ``total`` evaluations, with the methods of tqdm; silent unless ``shown``."""
+def fit_bar(total: int | None, shown: bool, description: str = "fixed point") -> Any:
+    """Make a bar of ``total`` evaluations or fits, with the methods of tqdm; silent unless ``shown``."""
     if not shown:
         return nullcontext(_Silent())
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc="fixed point")
+    return tqdm(total=total, desc=description)
 
 
 class _Silent:

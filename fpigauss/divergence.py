@@ -9,19 +9,20 @@ computed as matrix products of second moments with precisions; the few entries t
 there are recomputed from differences.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fpigauss._array.blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, lost_below, mend
 from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import flattened, transposed
-from fpigauss._array.namespaces import device_of, namespace
+from fpigauss._array.namespaces import detached, device_of, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
 
-__all__ = ["PairTerms", "pairwise_kld"]
+__all__ = ["PairTerms", "pairwise_kld", "smallest_kld", "terms_of"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,15 @@ class PairTerms:
         xp = namespace(self.means)
         classes = xp.arange(self.n_classes, device=device_of(self.means))
         return classes[rows][:, None] == classes[None, :]
+
+    def counting(self, rows: slice, held: Array | None = None) -> Array:
+        """Mark the pairs of a block of ``rows`` (R, K) that count for how far apart classes are.
+
+        Those of two different classes, unless both are ``held`` (K,).
+        """
+        if held is None:
+            return ~self.diagonal(rows)
+        return ~(self.diagonal(rows) | (held[rows][:, None] & held[None, :]))
 
     def divergences(self, rows: slice) -> Array:
         """Compute D of ``rows`` against all classes (R, K), zero on the diagonal."""
@@ -171,9 +181,62 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
     array([[0., 2.],
            [2., 0.]])
     """
-    if not isinstance(gaussians, ClassGaussians):
-        raise InvalidInputError(f"gaussians is a {type(gaussians).__name__}; pass a ClassGaussians")
+    _check_gaussians(gaussians)
     xp = namespace(gaussians.means)
     terms = PairTerms.at(gaussians.family, *gaussians.working())
     divergences = xp.concat([terms.divergences(block) for block in terms.blocks()])
     return xp.astype(divergences, gaussians.means.dtype, copy=False)
+
+
+@unflagged
+def smallest_kld(gaussians: ClassGaussians, *, held: Array | None = None) -> float:
+    r"""Compute the smallest Kullback-Leibler divergence over ordered pairs of class Gaussians.
+
+    The separation of the Gaussians: how far apart the closest two classes are. It is computed a
+    block of rows at a time, in float64 where the device supports it.
+
+    Parameters
+    ----------
+    gaussians : ClassGaussians
+        K Gaussians.
+    held : (K,) boolean array, optional
+        Classes whose pairs with one another do not count.
+
+    Returns
+    -------
+    float
+        In nats; infinite if no pair counts.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``gaussians`` is not a ClassGaussians.
+
+    Examples
+    --------
+    >>> from fpigauss import ClassGaussians, smallest_kld
+    >>> smallest_kld(ClassGaussians([[0.0], [2.0], [5.0]], [1.0], tied=True))
+    2.0
+    """
+    terms = terms_of(gaussians)
+    xp = namespace(terms.means)
+    smallest = math.inf
+    for block in terms.blocks():
+        divergences = terms.divergences(block)
+        far = xp.full_like(divergences, math.inf)
+        counted = xp.where(terms.counting(block, held), divergences, far)
+        smallest = min(smallest, float(xp.min(counted)))
+    return smallest
+
+
+def terms_of(gaussians: ClassGaussians) -> PairTerms:
+    """Compute the terms of class Gaussians, without gradients."""
+    _check_gaussians(gaussians)
+    means, factor = gaussians.working()
+    factor = Factor(detached(factor.root), detached(factor.inverse))
+    return PairTerms.at(gaussians.family, detached(means), factor)
+
+
+def _check_gaussians(gaussians: object) -> None:
+    if not isinstance(gaussians, ClassGaussians):
+        raise InvalidInputError(f"gaussians is a {type(gaussians).__name__}; pass a ClassGaussians")

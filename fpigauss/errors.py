@@ -9,6 +9,7 @@ __all__ = [
     "NotPositiveDefiniteError",
     "UnboundedObjectiveWarning",
     "UnknownOptionError",
+    "UnreachableSeparationError",
 ]
 
 
@@ -74,6 +75,24 @@ class NotPositiveDefiniteError(ArithmeticError):
         """Restore its attributes, from when ``equations`` was ``reading`` too."""
         renamed = {"reading": "equations"}
         super().__setstate__({renamed.get(name, name): v for name, v in (state or {}).items()})
+
+
+class UnreachableSeparationError(ArithmeticError):
+    """No ``lam`` leads to Gaussians as far apart as asked; the message says why, and the remedy.
+
+    Attributes
+    ----------
+    value : float
+        The largest separation that was reached (the smallest overlap, for ``max_overlap``).
+    lam : float
+        The ``lam`` of that fit.
+    path : tuple of Trial
+        All fits that were tried.
+    """
+
+    value: float = float("nan")
+    lam: float = float("nan")
+    path: tuple[Any, ...] = ()
 
 
 class UnboundedObjectiveWarning(UserWarning):

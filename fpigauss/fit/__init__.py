@@ -2,6 +2,8 @@
 
 from fpigauss.fit._calls import fit_fixed_point, solve_fixed_point
 from fpigauss.fit._fixed_point import FixedPoint
+from fpigauss.fit._search import Trial
+from fpigauss.fit._separated import SeparatedResult, fit_separated, solve_separated
 from fpigauss.fit._typed_options import EstimatorOptions, FixedPointOptions, RefitOptions
 
 __all__ = [
@@ -9,6 +11,10 @@ __all__ = [
     "FixedPoint",
     "FixedPointOptions",
     "RefitOptions",
+    "SeparatedResult",
+    "Trial",
     "fit_fixed_point",
+    "fit_separated",
     "solve_fixed_point",
+    "solve_separated",
 ]

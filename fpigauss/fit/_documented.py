@@ -3,7 +3,7 @@
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -38,27 +38,30 @@ def checked_names(function: F) -> F:
     return cast(F, checked)
 
 
-def with_options(function: F, *, without: Iterable[str] = ()) -> F:
+def with_options(
+    function: F, *, without: Iterable[str] = (), defaults: Mapping[str, Any] | None = None
+) -> F:
     """Show the options in the signature in place of ``**options``, and in the docstring.
 
-    All of them, except those that the function takes by name and those in ``without``. Type
-    checkers go by the annotation, ``Unpack[FixedPointOptions]``.
+    All of them, except those that the function takes by name and those in ``without``. Where the
+    function has ``defaults`` of its own, these are shown. Type checkers go by the annotation,
+    ``Unpack[FixedPointOptions]``.
     """
     signature = inspect.signature(function)
     taken = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     hints = get_type_hints(Options)
-    left_out = {*signature.parameters, *without}
+    left_out, own = {*signature.parameters, *without}, dict(defaults or {})
     shown = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
+            default=own.get(field.name, field.default),
             annotation=hints[field.name],
         )
         for field in declared_options(without=left_out)
     ]
     function.__signature__ = signature.replace(parameters=[*taken, *shown])  # type: ignore[attr-defined]
-    _fill(function, without=left_out)
+    _fill(function, without=left_out, defaults=own)
     return function
 
 
@@ -71,35 +74,38 @@ def documented(cls: C) -> C:
     return cls
 
 
-def _fill(target: Any, without: Iterable[str] = ()) -> None:
+def _fill(
+    target: Any, without: Iterable[str] = (), defaults: Mapping[str, Any] | None = None
+) -> None:
     """Write the options in numpydoc's form where the docstring of ``target`` says {options}."""
     if target.__doc__ is None:  # python -OO
         return
     lines = inspect.cleandoc(target.__doc__).splitlines()
-    hints = get_type_hints(Options)
+    hints, own = get_type_hints(Options), defaults or {}
     written: list[str] = []
     for line in lines:
         if line.strip() != _PLACE:
             written.append(line)
             continue
         for field in declared_options(without=without):
-            written.append(f"{field.name} : {_shown(field, hints[field.name])}")
+            default = own.get(field.name, field.default)
+            written.append(f"{field.name} : {_shown(hints[field.name], default)}")
             written += textwrap.wrap(
                 field.metadata["doc"], 96, initial_indent="    ", subsequent_indent="    "
             )
     target.__doc__ = "\n".join(written)
 
 
-def _shown(field: Field[Any], hint: Any) -> str:
+def _shown(hint: Any, default: Any) -> str:
     """Write the type and the default of an option as numpydoc does."""
     alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     kinds = list(_kinds(alternatives))
     *most, last = kinds
     listed = f"{', '.join(most)} or {last}" if most else last
-    if field.default is None:
+    if default is None:
         return f"{listed}, optional"
-    default = f'"{field.default}"' if isinstance(field.default, str) else field.default
-    return f"{listed}, default {default}"
+    written = f'"{default}"' if isinstance(default, str) else default
+    return f"{listed}, default {written}"
 
 
 def _kinds(alternatives: Iterable[Any]) -> Iterator[str]:

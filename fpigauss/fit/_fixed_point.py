@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._documented import documented
 from fpigauss.fit._options import Options
@@ -10,7 +11,7 @@ from fpigauss.fit._run import solved
 from fpigauss.result import FixedPointResult
 from fpigauss.statistics import ClassStatistics, as_rows, prototype_of
 
-__all__ = ["FixedPoint"]
+__all__ = ["FixedPoint", "checked_statistics", "gathered"]
 
 
 @documented
@@ -69,14 +70,8 @@ class FixedPoint(Options):
             As in ``fit_fixed_point``; also if ``lam`` is not given.
         """
         self._check_lam()
-        rows = as_rows(z)
-        statistics = ClassStatistics.from_samples(
-            rows,
-            y,
-            covariance="dense" if self.strategies.family.needs_dense else "diagonal",
-            sample_weight=sample_weight,
-        )
-        return solved(statistics, self, source="z", like=prototype_of(rows))
+        statistics, like = gathered(z, y, sample_weight, self)
+        return solved(statistics, self, source="z", like=like)
 
     def solve(self, statistics: ClassStatistics) -> FixedPointResult:
         """Fit from class statistics.
@@ -96,11 +91,7 @@ class FixedPoint(Options):
             As in ``fit_fixed_point``; also if ``lam`` is not given.
         """
         self._check_lam()
-        if not isinstance(statistics, ClassStatistics):
-            raise InvalidInputError(
-                f"statistics is a {type(statistics).__name__}; pass a ClassStatistics, "
-                "or samples to fit_fixed_point"
-            )
+        statistics = checked_statistics(statistics)
         return solved(statistics, self, source="statistics", like=statistics.means)
 
     def _check_lam(self) -> None:
@@ -109,3 +100,27 @@ class FixedPoint(Options):
                 "lam is not given; pass a number >= 0, as FixedPoint(lam=...) or "
                 "dataclasses.replace(fixed_point, lam=...)"
             )
+
+
+def gathered(
+    z: Any, y: Any, sample_weight: Any, options: Options
+) -> tuple[ClassStatistics, Array]:
+    """Gather the statistics that the family needs, and what gives results their dtype."""
+    rows = as_rows(z)
+    statistics = ClassStatistics.from_samples(
+        rows,
+        y,
+        covariance="dense" if options.strategies.family.needs_dense else "diagonal",
+        sample_weight=sample_weight,
+    )
+    return statistics, prototype_of(rows)
+
+
+def checked_statistics(statistics: object) -> ClassStatistics:
+    """Return the argument of a public function once it is known to be statistics."""
+    if not isinstance(statistics, ClassStatistics):
+        raise InvalidInputError(
+            f"statistics is a {type(statistics).__name__}; pass a ClassStatistics, "
+            "or samples to the function that fits those"
+        )
+    return statistics

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,20 +22,34 @@ from fpigauss.result import FixedPointResult, Status
 from fpigauss.solvers import Outcome, converged, iterate, walked
 from fpigauss.statistics import ClassStatistics
 
-__all__ = ["solved"]
+__all__ = ["Warn", "solved"]
+
+#: Takes a message and the category of a warning.
+Warn: TypeAlias = Callable[[str, type[Warning]], None]
 
 
 def solved(
-    statistics: ClassStatistics, options: Options, *, source: str, like: Array
+    statistics: ClassStatistics,
+    options: Options,
+    *,
+    source: str,
+    like: Array,
+    warn: Warn = warn_user,
 ) -> FixedPointResult:
     """Run a fit of statistics from ``source``; results have the dtype of ``like``."""
     flags = np.geterr()
     with np.errstate(all="ignore"):  # what is not finite is found in the numbers themselves
-        return _solved(statistics, options, source=source, like=like, flags=flags)
+        return _solved(statistics, options, source=source, like=like, warn=warn, flags=flags)
 
 
 def _solved(
-    statistics: ClassStatistics, options: Options, *, source: str, like: Array, flags: Any
+    statistics: ClassStatistics,
+    options: Options,
+    *,
+    source: str,
+    like: Array,
+    warn: Warn,
+    flags: Any,
 ) -> FixedPointResult:
     """Run a fit; ``flags`` are those of numpy that the callback is used to."""
     lam = options.lam
@@ -43,7 +57,7 @@ def _solved(
     setup = prepare(statistics, options, lam, source, like)
     equations = options.strategies.equations
     if lam >= setup.lam_star and equations.runs_away:
-        warn_user(f"lam={lam:g}: {_no_minimum(setup)}", UnboundedObjectiveWarning)
+        warn(f"lam={lam:g}: {_no_minimum(setup)}", UnboundedObjectiveWarning)
 
     callback = options.callback
 
@@ -67,7 +81,7 @@ def _solved(
         outcome = _iterated(setup, None if callback is None else observe, advance)
     outcome = _as_stored(setup, outcome)
     for category, message in _warnings_of(outcome, setup):
-        warn_user(message, category)
+        warn(message, category)
     return _result(setup, outcome, like)
 
 

@@ -1,0 +1,98 @@
+"""Fits that go on from others: for targets and paths, which fit the same data at many lam."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from fpigauss._array.typing import Array
+from fpigauss.errors import InvalidInputError, NotPositiveDefiniteError
+from fpigauss.fit._options import Options
+from fpigauss.fit._run import solved
+from fpigauss.gaussians import ClassGaussians
+from fpigauss.result import FixedPointResult, Status
+from fpigauss.statistics import ClassStatistics
+
+__all__ = ["Continuation", "Fit", "check_no_lam"]
+
+#: How fits end whose Gaussians are no answer.
+_FAILED = (Status.UNBOUNDED, Status.DIVERGED)
+
+
+class Fit(NamedTuple):
+    """One fit, and what it would have warned of."""
+
+    lam: float
+    #: None if the equations broke down (``NotPositiveDefiniteError``).
+    result: FixedPointResult | None
+    warnings: tuple[tuple[str, type[Warning]], ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+        return Status.DIVERGED if self.result is None else self.result.status
+
+    @property
+    def n_iter(self) -> int:
+        """The evaluations it took."""
+        return 0 if self.result is None else self.result.n_iter
+
+    @property
+    def usable(self) -> bool:
+        """Whether its Gaussians are an answer."""
+        return self.status not in _FAILED
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the callback stopped it."""
+        return self.status is Status.STOPPED
+
+
+@dataclass
+class Continuation:
+    """Fits of the same statistics at one lam after the other.
+
+    ``options`` are those of a cold start. What it measures once, the number of ``pi="initial"``, all
+    later fits keep, so that they minimize the same objective.
+    """
+
+    statistics: ClassStatistics
+    options: Options
+    source: str
+    like: Array
+    #: Called after every fit.
+    advance: Callable[[], object] = lambda: None
+    _first: FixedPointResult | None = field(default=None, repr=False)
+
+    def at(self, lam: float, start: ClassGaussians | None = None, tol: float | None = None) -> Fit:
+        """Fit at ``lam``, from the Gaussians ``start``, or from a cold start without them."""
+        options = replace(
+            self.options, lam=lam, tol=self.options.tol if tol is None else tol, progress=False
+        )
+        if start is not None:
+            options = replace(options, init=start)
+        if self._first is not None:
+            repulsion = self.options.strategies.repulsion.at_start(self._first.pi)
+            options = replace(options, pi=repulsion)
+        warnings: list[tuple[str, type[Warning]]] = []
+        try:
+            result = solved(
+                self.statistics,
+                options,
+                source=self.source,
+                like=self.like,
+                warn=lambda message, category: warnings.append((message, category)),
+            )
+        except NotPositiveDefiniteError:
+            return Fit(lam, None)
+        finally:
+            self.advance()
+        self._first = self._first or result
+        return Fit(lam, result, tuple(warnings))
+
+
+def check_no_lam(options: Options, whose: str) -> None:
+    """Raise if options have a lam where ``whose`` finds or takes others."""
+    if options.lam is not None:
+        raise InvalidInputError(
+            f"lam is {options.lam:g}, but {whose}; leave lam out, or call fit_fixed_point"
+        )
