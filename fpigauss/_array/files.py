@@ -143,17 +143,21 @@ def _lock(file: BinaryIO, *, wait: bool) -> bool:
 
 
 def load_arrays(
-    path: str | os.PathLike[str], kind: str, fields: Mapping[str, Stored]
+    path: str | os.PathLike[str],
+    kind: str,
+    fields: Mapping[str, Stored],
+    optional: Mapping[str, Stored] | None = None,
 ) -> dict[str, Any]:
     """Read the arrays ``fields`` of a file that ``save_arrays`` wrote for ``kind``.
 
-    Nothing is read before its type and size are known to be right, and no array can be larger
-    than the file.
+    Those that are ``optional`` are read if they are there. Nothing is read before its type and size
+    are known to be right, and no array can be larger than the file.
     """
     with _opened_to_read(path, kind) as raw:
         try:
             with zipfile.ZipFile(raw) as archive:
-                return _read(archive, os.fstat(raw.fileno()).st_size, kind, fields)
+                size = os.fstat(raw.fileno()).st_size
+                return _read(archive, size, kind, fields, optional or {})
         except MemoryError:
             raise
         except _ForeignError as error:
@@ -183,9 +187,15 @@ def _opened_to_read(path: str | os.PathLike[str], kind: str) -> BinaryIO:
 
 
 def _read(
-    archive: zipfile.ZipFile, size: int, kind: str, fields: Mapping[str, Stored]
+    archive: zipfile.ZipFile,
+    size: int,
+    kind: str,
+    fields: Mapping[str, Stored],
+    optional: Mapping[str, Stored],
 ) -> dict[str, Any]:
-    """Read the arrays ``fields``, and no others, from an archive of ``size`` bytes."""
+    """Read the arrays ``fields``, and no others but optional ones, from ``size`` bytes."""
+    fields = dict(fields)
+    fields |= {n: stored for n, stored in optional.items() if f"{n}.npy" in archive.namelist()}
     members = {f"{name}.npy": stored for name, stored in (_HEADER | dict(fields)).items()}
     found = [member.filename for member in archive.infolist()]
     if not {f"{name}.npy" for name in _HEADER} <= set(found):

@@ -162,6 +162,7 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
         covariance=family,
         tied=family.tied,
         classes=setup.statistics.classes,
+        counts=setup.statistics.counts,
     )
     pi = evaluation.pi
     if getattr(pi, "ndim", 0) == 2:

@@ -10,6 +10,8 @@ from fpigauss._array.namespaces import (
     as_floating,
     cast_like,
     detached,
+    device_of,
+    first_true,
     is_array,
     namespace,
     working_dtype,
@@ -22,7 +24,7 @@ __all__ = ["unified"]
 
 
 def unified(
-    means: Any, covariances: Any, *, covariance: Any, tied: Any, classes: Any
+    means: Any, covariances: Any, *, covariance: Any, tied: Any, classes: Any, counts: Any
 ) -> dict[str, Any]:
     """Check what Gaussians are made of, and return copies of it, as their fields by name.
 
@@ -56,7 +58,31 @@ def unified(
         "family": family,
         "covariance": family.name if known else family,
         "tied": family.tied,
+        "counts": None if counts is None else _checked_counts(counts, means, labels),
     }
+
+
+def _checked_counts(counts: Any, means: Array, classes: Labels) -> Array:
+    """Return a copy of counts (K,) beside ``means``, in float64 where the device supports it."""
+    values = detached(as_floating(counts, "counts"))
+    if tuple(values.shape) != classes.shape:
+        raise InvalidInputError(
+            f"counts has shape {tuple(values.shape)}, {classes.shape} is needed; "
+            "pass one count per class"
+        )
+    xp = namespace(means)
+    # half precision would not hold them
+    like = xp.zeros((1,), dtype=working_dtype(means), device=device_of(means))
+    values = xp.astype(cast_like(values, like), like.dtype, copy=True)
+    check_finite(values, "counts", classes)
+    negative = first_true(values < 0.0)
+    if negative is not None:
+        raise InvalidInputError(
+            f"counts is negative in class {classes[negative].item()!r}; pass numbers >= 0"
+        )
+    if not bool(xp.any(values > 0.0)):
+        raise InvalidInputError("counts are all zero; pass None if they are not known")
+    return values
 
 
 def _together(means: Any, covariances: Any) -> tuple[Array, Array]:

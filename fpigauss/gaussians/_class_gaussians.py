@@ -1,52 +1,38 @@
 """One Gaussian per class: densities, prediction, samples, conversion and files."""
 
-import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 
-from fpigauss._array.blocks import blocks
-from fpigauss._array.checks import (
-    check_finite_rows,
-    check_nonnegative,
-    check_range,
-    check_seed,
-    check_width,
-)
+from fpigauss._array.checks import check_nonnegative, check_range, check_seed
 from fpigauss._array.files import FLAG, FLOATS, LABELS, NAME, load_arrays, save_arrays
 from fpigauss._array.flags import unflagged
-from fpigauss._array.labels import as_labels, codes_of
-from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import (
     as_floating,
     cast_like,
-    detached,
     device_of,
     is_array,
     namespace,
     to_numpy,
-    working_dtype,
 )
 from fpigauss._array.typing import Array
-from fpigauss.covariance import CovarianceFamily, Factor
+from fpigauss.covariance import CovarianceFamily
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians._checks import unified
-from fpigauss.gaussians._density import Density, best, by_class_rows, index_of
+from fpigauss.gaussians._densities import Densities
+from fpigauss.gaussians._density import by_class_rows, index_of
 
 __all__ = ["ClassGaussians"]
 
-#: Bytes that a block of rows takes in the densities, temporaries included: they stay in cache,
-_BLOCK_BYTES = 2**24
-#: unless that is too few rows for a fast matrix product.
-_BLOCK_ROWS = 512
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassGaussians:
-    r"""K Gaussians N(mu_y, Sigma_y), one per class, with equal prior weights.
+class ClassGaussians(Densities):
+    r"""K Gaussians N(mu_y, Sigma_y), one per class.
+
+    Posteriors, predictions and the mixture take all classes for equally frequent, unless
+    ``priors="counts"`` or other priors are passed to them.
 
     They are frozen: the arrays given are copied once, in time and memory like those of one sum over
     them.
@@ -64,6 +50,9 @@ class ClassGaussians:
         One covariance shared by all classes.
     classes : (K,) array-like, optional
         Distinct labels in ascending order; 0..K-1 by default.
+    counts : (K,) array-like, optional
+        How many samples each class has, or the sums of their weights, for ``priors="counts"``; a
+        fit knows them. Held in float64 where the device supports it.
 
     Attributes
     ----------
@@ -92,6 +81,7 @@ class ClassGaussians:
     covariance: Any = field(default="diagonal", kw_only=True)
     tied: bool = field(default=False, kw_only=True)
     classes: Any = field(default=None, kw_only=True)
+    counts: Any = field(default=None, kw_only=True)
     family: CovarianceFamily = field(init=False, repr=False)
 
     @unflagged
@@ -103,6 +93,7 @@ class ClassGaussians:
             covariance=self.covariance,
             tied=self.tied,
             classes=self.classes,
+            counts=self.counts,
         ).items():
             object.__setattr__(self, name, value)
 
@@ -114,121 +105,6 @@ class ClassGaussians:
             f"ClassGaussians(n_classes={self.n_classes}, dim={self.dim}, "
             f"covariance={covariance!r}{tied})"
         )
-
-    # -- what they are ---------------------------------------------------------------------
-
-    @property
-    def n_classes(self) -> int:
-        """The number of classes K."""
-        return int(self.means.shape[0])
-
-    @property
-    def dim(self) -> int:
-        """The number of dimensions d."""
-        return int(self.means.shape[1])
-
-    @unflagged
-    def working(self) -> tuple[Array, Factor]:
-        """Return means and factors, in float64 where the device supports it."""
-        xp = namespace(self.means)
-        dtype = working_dtype(self.means)
-        values = self.family.unpack(xp.astype(self.covariances, dtype, copy=False))
-        return xp.astype(self.means, dtype, copy=False), self.family.factor(values)
-
-    # -- densities -------------------------------------------------------------------------
-
-    def class_log_prob(self, z: Any) -> Array:
-        r"""Compute log N_y(z) of every sample under every class.
-
-        The densities are computed in the dtype of ``z`` (half precision in float32, which is also
-        returned) on centered latents, with factors prepared in float64. They are differentiable
-        where the namespace is.
-
-        Parameters
-        ----------
-        z : (N, d) array
-            Latents.
-
-        Returns
-        -------
-        (N, K) array
-            In nats.
-
-        Raises
-        ------
-        InvalidInputError
-            If ``z`` is of another width, namespace or device, or not finite.
-        """
-        return self._by_blocks(z, lambda log_prob: log_prob)
-
-    @unflagged
-    def log_prob(self, z: Any, labels: Any = None) -> Array:
-        r"""Compute log N_y(z) of the given labels, or log (1/K) sum_y N_y(z) without them.
-
-        Parameters
-        ----------
-        z : (N, d) array
-            Latents.
-        labels : (N,) array-like, optional
-            One label per sample. Without labels, the mixture of all classes with equal priors.
-
-        Returns
-        -------
-        (N,) array
-            In nats.
-
-        Raises
-        ------
-        InvalidInputError
-            As in ``class_log_prob``, or if a label is unknown.
-        """
-        if labels is None:
-            return self._by_blocks(z, log_sum_exp) - math.log(self.n_classes)
-        z = self._latents(z)
-        codes = self._codes(labels)
-        if codes.shape[0] != z.shape[0]:
-            raise InvalidInputError(
-                f"labels has {codes.shape[0]} entries for {z.shape[0]} rows of z; pass one per row"
-            )
-        density = Density.of(self.family, *self.working(), z)
-        take = namespace(z).take
-        return by_class_rows(
-            codes, z, lambda code, rows: density.of_class(code, take(z, rows, axis=0))
-        )
-
-    def predict(self, z: Any) -> Array:
-        """Predict the label of the class with the highest density, argmax_y p(z|y).
-
-        Parameters
-        ----------
-        z : (N, d) array
-            Latents.
-
-        Returns
-        -------
-        (N,) array
-            In the namespace and device of ``z`` for integer classes, numpy for strings.
-        """
-        codes = self._by_blocks(z, best)
-        xp = namespace(codes)
-        if self.classes.dtype.kind == "U":
-            return self.classes[to_numpy(codes)]
-        return xp.take(xp.asarray(self.classes, device=device_of(codes)), codes)
-
-    def predict_proba(self, z: Any) -> Array:
-        """Compute p(y|z) under equal priors.
-
-        Parameters
-        ----------
-        z : (N, d) array
-            Latents.
-
-        Returns
-        -------
-        (N, K) array
-            Rows that sum to one, columns in the order of ``classes``.
-        """
-        return self._by_blocks(z, softmax)
 
     # -- samples ---------------------------------------------------------------------------
 
@@ -311,6 +187,7 @@ class ClassGaussians:
             covariance=self.family,
             tied=self.tied,
             classes=self.classes,
+            counts=self.counts,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -323,23 +200,22 @@ class ClassGaussians:
         ----------
         path : path-like
         """
-        save_arrays(
-            path,
-            "ClassGaussians",
-            {
-                "means": to_numpy(self.means),
-                "covariances": to_numpy(self.covariances),
-                "classes": self.classes,
-                "covariance": np.asarray(self.family.name),
-                "tied": np.asarray(self.tied),
-            },
-        )
+        arrays = {
+            "means": to_numpy(self.means),
+            "covariances": to_numpy(self.covariances),
+            "classes": self.classes,
+            "covariance": np.asarray(self.family.name),
+            "tied": np.asarray(self.tied),
+        }
+        if self.counts is not None:
+            arrays["counts"] = to_numpy(self.counts)
+        save_arrays(path, "ClassGaussians", arrays)
 
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, covariance: CovarianceFamily | None = None
     ) -> Self:
-        """Read what ``save`` wrote, as numpy arrays.
+        """Read what ``save`` wrote, as numpy arrays; older files do not contain ``counts``.
 
         Parameters
         ----------
@@ -357,36 +233,7 @@ class ClassGaussians:
             If the file is not one that ``ClassGaussians.save`` wrote.
         """
         fields = {"means": FLOATS, "covariances": FLOATS, "classes": LABELS}
-        arrays = load_arrays(path, "ClassGaussians", {**fields, "covariance": NAME, "tied": FLAG})
+        fields |= {"covariance": NAME, "tied": FLAG}
+        arrays = load_arrays(path, "ClassGaussians", fields, optional={"counts": FLOATS})
         name, tied = str(arrays.pop("covariance")), bool(arrays.pop("tied"))
         return cls(**arrays, covariance=covariance or name, tied=tied)
-
-    # -- inside ----------------------------------------------------------------------------
-
-    def _latents(self, z: Any) -> Array:
-        given = is_array(z)
-        z = as_floating(z, "z")
-        if not given:
-            z = cast_like(z, self.means)
-        elif namespace(z) is not namespace(self.means) or device_of(z) != device_of(self.means):
-            raise InvalidInputError(
-                "z is of another library or on another device than the Gaussians; "
-                "convert them with gaussians.to(z)"
-            )
-        check_width(z, self.dim)
-        check_finite_rows(detached(z))
-        return z
-
-    @unflagged
-    def _by_blocks(self, z: Any, reduce: Callable[[Array], Array]) -> Array:
-        """Apply ``reduce`` to the class log-densities, a block of rows of ``z`` at a time."""
-        z = self._latents(z)
-        density = Density.of(self.family, *self.working(), z)
-        row_bytes = 8 * (8 * self.n_classes + 6 * self.dim)
-        limit = max(_BLOCK_BYTES, _BLOCK_ROWS * row_bytes)
-        rows = list(blocks(z.shape[0], row_bytes, limit)) or [slice(0, 0)]
-        pieces = [reduce(density.by_class(z[block, :])) for block in rows]
-        return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)
-
-    def _codes(self, labels: Any) -> np.ndarray[Any, Any]:
-        return codes_of(as_labels(labels, "labels"), self.classes, "labels")
