@@ -20,7 +20,11 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.fit import EstimatorOptions, FixedPoint
 from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
+from fpigauss.fit._run import solved
+from fpigauss.fit._separated import separated
+from fpigauss.fit._separation import separation_of
 from fpigauss.gaussians import ClassGaussians, discriminant_axes
+from fpigauss.gaussians._priors import joint, log_priors, mixture
 from fpigauss.result import FixedPointResult
 from fpigauss.statistics import ClassStatistics
 
@@ -45,17 +49,19 @@ class _Fitted:
 
     lam: float
     result: FixedPointResult
-    #: Of all classes (K,).
-    priors: Array
+    #: Of all classes (K,); None if they are equal.
+    log_priors: Array | None
+    #: Which of all classes have rows, in numbers from 0.
     seen: Labels
+    n_classes: int
 
     def over_all(self, log_prob: Array) -> Array:
         """Spread the columns of the seen classes over those of all."""
         xp = namespace(log_prob)
-        n_classes, n_seen = int(self.priors.shape[0]), len(self.seen)
-        if n_seen == n_classes:
+        n_seen = len(self.seen)
+        if n_seen == self.n_classes:
             return log_prob
-        source = np.full(n_classes, n_seen)
+        source = np.full(self.n_classes, n_seen)
         source[self.seen] = np.arange(n_seen)
         nothing = xp.full_like(log_prob[:, :1], -math.inf)
         index = xp.asarray(source, device=device_of(log_prob))
@@ -203,9 +209,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         self.classes_, self.statistics_ = classes, statistics
         return self
 
-    def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Add rows to the statistics of those before; the Gaussians are fitted at their first use.
 
         The outcome is that of one ``fit`` to all rows, in whatever order they came. Classes of
@@ -306,7 +310,12 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
     @property
     def priors_(self) -> Array:
         """The prior probabilities of ``classes_``."""
-        return self._fitted().priors
+        fitted = self._fitted()
+        counts = self.statistics_.counts
+        xp = namespace(counts)
+        if fitted.log_priors is None:
+            return xp.ones_like(counts) / fitted.n_classes
+        return xp.exp(fitted.log_priors)
 
     @property
     def n_iter_(self) -> int:
@@ -321,7 +330,12 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
 
     def _solve(self, fixed_point: FixedPoint, statistics: ClassStatistics) -> "_Fitted":
         """Fit the classes that have rows."""
-        priors = _checked_priors(self.priors, statistics)
+        priors = log_priors(
+            self.priors,
+            counts=statistics.counts,
+            classes=statistics.classes,
+            like=statistics.means,
+        )
         seen = np.flatnonzero(to_numpy(statistics.counts) > 0.0)
         if len(seen) < 2:
             raise InvalidInputError(
@@ -330,8 +344,11 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             )
         some = _smoothed(_of_classes(statistics, seen), self.var_smoothing)
         if self.separation is None:
-            return _Fitted(fixed_point.lam or 0.0, fixed_point.solve(some), priors, seen)
-        raise NotImplementedError
+            result = solved(some, fixed_point, source="X", like=some.means)
+            return _Fitted(fixed_point.lam or 0.0, result, priors, seen, statistics.n_classes)
+        target = separation_of({"min_kld": self.separation})
+        found = separated(some, replace(fixed_point, lam=None), target, source="X")
+        return _Fitted(found.lam, found.result, priors, seen, statistics.n_classes)
 
     # -- prediction ------------------------------------------------------------------------
 
@@ -408,7 +425,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         -------
         (N,) array
         """
-        return log_sum_exp(self._joint_log_prob(X, "score_samples"))
+        log_prob = self._log_prob(X, "score_samples")
+        return mixture(log_prob, self._fitted().log_priors)
 
     def transform(self, X: Any) -> Any:
         """Compute the log-density of every class, or discriminant coordinates (see ``features``).
@@ -421,9 +439,9 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         -------
         (N, K) or (N, n_components) array
         """
-        z = self._latents(X, "transform")
         if self.features == "log_density":
-            return self._fitted().over_all(self.gaussians_.class_log_prob(z))
+            return self._log_prob(X, "transform")
+        z = self._latents(X, "transform")
         axes = discriminant_axes(self.gaussians_, self.n_components)
         means = self.gaussians_.means
         return (z - namespace(means).mean(means, axis=0)) @ axes
@@ -477,13 +495,13 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         return self.gaussians_.sample(as_labels(labels, "labels"), seed=seed), np.asarray(labels)
 
     def _joint_log_prob(self, X: Any, method: str) -> Array:
-        """Compute log p(x, y) (N, K) for a method, which an error names."""
+        """Compute log p(x, y) (N, K), up to a constant per row."""
+        return joint(self._log_prob(X, method), self._fitted().log_priors)
+
+    def _log_prob(self, X: Any, method: str) -> Array:
+        """Compute log p(x | y) (N, K) for a method, which an error names."""
         z = self._latents(X, method)
-        fitted = self._fitted()
-        log_prob = fitted.over_all(self.gaussians_.class_log_prob(z))
-        with np.errstate(divide="ignore"):
-            log_priors = np.log(to_numpy(fitted.priors))
-        return log_prob + cast_like(namespace(z).asarray(log_priors, device=device_of(z)), z)
+        return self._fitted().over_all(self.gaussians_.class_log_prob(z))
 
     def _latents(self, X: Any, method: str) -> Array:
         """Check new rows as scikit-learn does, and take them to the precision of the Gaussians."""
@@ -540,13 +558,3 @@ def _smoothed(statistics: ClassStatistics, part: float) -> ClassStatistics:
     added = part * xp.max(total)
     identity = eye_like(statistics.dim, statistics.means) if dense else 1.0
     return replace(statistics, covariances=statistics.covariances + added * identity)
-
-
-def _checked_priors(priors: Any, statistics: ClassStatistics) -> Array:
-    xp = namespace(statistics.counts)
-    if isinstance(priors, str):
-        check_choice(priors, "priors", ("counts",))
-        return statistics.counts / xp.sum(statistics.counts)
-    if priors is None:
-        return xp.ones_like(statistics.counts) / statistics.n_classes
-    return cast_like(as_floating(priors, "priors"), statistics.counts)

@@ -126,8 +126,13 @@ def test_grid_search_over_lam_separation_and_covariance():
     ]
     search = GridSearchCV(
         make_pipeline(StandardScaler(), Classifier()).set_params(),
-        [{name.replace("classifier__", "fixedpointgaussianclassifier__"): values
-          for name, values in part.items()} for part in grid],
+        [
+            {
+                name.replace("classifier__", "fixedpointgaussianclassifier__"): values
+                for name, values in part.items()
+            }
+            for part in grid
+        ],
         cv=3,
     ).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -185,8 +190,12 @@ def test_sample_weight_is_routed():
         classifier = Classifier().set_fit_request(sample_weight=True)
         scorer = make_scorer(accuracy_score).set_score_request(sample_weight=True)
         scores = cross_validate(
-            make_pipeline(StandardScaler().set_fit_request(sample_weight=False), classifier), X, y,
-            params={"sample_weight": weights}, scoring=scorer, return_estimator=True,
+            make_pipeline(StandardScaler().set_fit_request(sample_weight=False), classifier),
+            X,
+            y,
+            params={"sample_weight": weights},
+            scoring=scorer,
+            return_estimator=True,
         )
     counts = scores["estimator"][0][-1].statistics_.counts
     assert counts[0] == 3.0 * counts[1]

@@ -102,9 +102,7 @@ class FixedPoint(Options):
             )
 
 
-def gathered(
-    z: Any, y: Any, sample_weight: Any, options: Options
-) -> tuple[ClassStatistics, Array]:
+def gathered(z: Any, y: Any, sample_weight: Any, options: Options) -> tuple[ClassStatistics, Array]:
     """Gather the statistics that the family needs, and what gives results their dtype."""
     rows = as_rows(z)
     statistics = ClassStatistics.from_samples(

@@ -289,9 +289,7 @@ class Search:
         remedy = "raise max_iter, or ask for less"
         if not options.strategies.family.tied:
             exact = "" if options.strategies.equations.exact else ' and equations="stationary"'
-            remedy = (
-                f"pass tied=True{exact}, with which every separation can be reached, or ask for less"
-            )
+            remedy = f"pass tied=True{exact}, with which every separation can be reached, or ask for less"
         error = UnreachableSeparationError(f"no lam gives a {target}: {reason}; {remedy}")
         error.value, error.lam, error.path = best.value, best.lam, tuple(self.path)
         return error

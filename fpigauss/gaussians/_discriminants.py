@@ -27,7 +27,9 @@ def discriminant_axes(gaussians: ClassGaussians, n_axes: int | None = None) -> A
         factor = family.factor(values)
     white = family.whiten(factor, means - xp.mean(means, axis=0, keepdims=True))
     most = min(gaussians.n_classes - 1, gaussians.dim)
-    directions = xp.linalg.svd(white, full_matrices=False).Vh[: most if n_axes is None else min(n_axes, most), :]
+    directions = xp.linalg.svd(white, full_matrices=False).Vh[
+        : most if n_axes is None else min(n_axes, most), :
+    ]
     # F^-T v: the adjoint of F^-1, whose own inverse is F
     axes = family.color_adjoint(Factor(factor.inverse, factor.root), directions)
     points_up = xp.max(axes, axis=1, keepdims=True) >= -xp.min(axes, axis=1, keepdims=True)
