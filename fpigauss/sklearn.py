@@ -14,7 +14,7 @@ import numpy as np
 from fpigauss._array.checks import check_choice, check_nonnegative, check_positive_integer
 from fpigauss._array.labels import as_labels
 from fpigauss._array.linalg import eye_like, log_sum_exp, softmax
-from fpigauss._array.namespaces import as_floating, cast_like, device_of, namespace, to_numpy
+from fpigauss._array.namespaces import as_floating, device_of, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import EstimatorOptions, FixedPoint
@@ -137,6 +137,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
     >>> far.lam_ > 0.0
     True
     """
+
+    _cached: _Fitted | None
 
     @with_options
     def __init__(

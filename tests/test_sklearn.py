@@ -315,7 +315,7 @@ def test_rows_are_refused_in_scikit_learn_s_words():
         Classifier().predict(X)
     classifier = Classifier().fit(X, y)
     for bad, message in [
-        (np.where(X == X[3, 1], np.nan, X), "NaN"),
+        (np.where(X[3, 1] == X, np.nan, X), "NaN"),
         (X[:, :3], "3 features"),
         (X[0], "1D array"),
     ]:
@@ -323,7 +323,7 @@ def test_rows_are_refused_in_scikit_learn_s_words():
             classifier.predict(bad)
     with pytest.raises(ValueError, match="inconsistent numbers"):
         Classifier().fit(X, y[:-1])
-    with pytest.raises(ValueError, match="[Uu]nknown label type"):
+    with pytest.raises(ValueError, match=r"[Uu]nknown label type"):
         Classifier().fit(X, X[:, 0])
     with pytest.raises(ValueError, match="one class"):
         Classifier().fit(X[:50], y[:50])

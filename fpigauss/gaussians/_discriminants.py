@@ -1,4 +1,4 @@
-"""Linear discriminant axes: the directions along which class means part most, and what lies there."""
+"""Linear discriminant axes, along which class means part most, and projections onto axes."""
 
 from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import symmetrized, transposed

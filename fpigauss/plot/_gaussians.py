@@ -147,9 +147,7 @@ class GaussiansDisplay:
                 f"gaussians is a {type(gaussians).__name__}; pass a ClassGaussians"
             )
         if gaussians.dim < 2:
-            raise InvalidInputError(
-                "gaussians have one dimension; ellipses need two or more"
-            )
+            raise InvalidInputError("gaussians have one dimension; ellipses need two or more")
         if y is not None and z is None:
             raise InvalidInputError("y is given without z; pass the samples too")
         axes = _plane_of(gaussians)
@@ -222,13 +220,15 @@ class GaussiansDisplay:
             shades: Any = "0.6"
         else:
             shades = np.asarray(colors)[np.searchsorted(self.classes, self.labels)]
-        ax.scatter(*self.points.T, s=4, c=shades, alpha=0.5, linewidths=0, zorder=1)
+        across, up = self.points.T
+        ax.scatter(across, up, s=4, c=shades, alpha=0.5, linewidths=0, zorder=1)
 
     def _label(self, ax: Axes, colors: list[str]) -> None:
         size = 7 if len(self.classes) > _MANY else 10
         for label, mean, color in zip(self.classes, self.means, colors, strict=True):
             ax.text(
-                *mean,
+                mean[0],
+                mean[1],
                 str(label),
                 color=color,
                 fontsize=size,
@@ -274,4 +274,3 @@ def _in_plane(gaussians: ClassGaussians, axes: Any, z: Any, y: Any) -> tuple[Any
     if len(unknown):
         raise InvalidInputError(f"y contains the label {unknown[0]!r}, which has no Gaussian")
     return points, labels
-

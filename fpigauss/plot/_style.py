@@ -12,7 +12,15 @@ from scipy.spatial import KDTree
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
 
-__all__ = ["COLORS", "axes_of", "colors_apart", "figure_of", "gaussians_of", "label_size", "panels_of"]
+__all__ = [
+    "COLORS",
+    "axes_of",
+    "colors_apart",
+    "figure_of",
+    "gaussians_of",
+    "label_size",
+    "panels_of",
+]
 
 #: Okabe and Ito's colors for all kinds of color vision (2008), without their black and yellow.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
