@@ -272,5 +272,5 @@ def _in_plane(gaussians: ClassGaussians, axes: Any, z: Any, y: Any) -> tuple[Any
     labels = labels[::every]
     unknown = np.setdiff1d(labels, gaussians.classes)
     if len(unknown):
-        raise InvalidInputError(f"y contains the label {unknown[0]!r}, which has no Gaussian")
+        raise InvalidInputError(f"y contains the label {unknown[0].item()!r}, which has no Gaussian")
     return points, labels
