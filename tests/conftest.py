@@ -1,10 +1,14 @@
 """Fixtures and settings of the whole suite."""
 
 import importlib
+import os
 from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# scikit-learn checks arrays of other namespaces only if scipy takes them, which is decided once.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 # The same examples in every run and on every machine; a deadline would only measure the machine.
 settings.register_profile(

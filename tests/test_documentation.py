@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 import fpigauss
+import fpigauss.plot
+import fpigauss.sklearn
 from fpigauss import fit_fixed_point, pairwise_kld
 
 ROOT = Path(__file__).parents[1]
 MARKDOWN = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 RST = re.compile(r"^ *\.\. code-block:: python\n\n((?:^ +.*\n|^\n)+)", flags=re.MULTILINE)
+_API_PAGES = ("api.rst", "api_sklearn.rst", "api_torch.rst")
 N_CLASSES, DIM = 10, 64  # of the page on flows
 
 
@@ -33,7 +36,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
-    assert pages == {"extending.rst", "flows.rst", "quickstart.rst", "separation.rst"}
+    names = ("extending", "flows", "quickstart", "scikit_learn", "separation")
+    assert pages == {f"{name}.rst" for name in names}
 
 
 def test_every_public_name_has_a_page():
@@ -42,8 +46,9 @@ def test_every_public_name_has_a_page():
     from fpigauss_torch import priors
 
     listed = re.compile(r"^   (?:\w+\.)?(\w+)$", flags=re.MULTILINE)
-    pages = [(ROOT / "docs" / name).read_text() for name in ("api.rst", "api_torch.rst")]
+    pages = [(ROOT / "docs" / name).read_text() for name in _API_PAGES]
     names = {*fpigauss.__all__, *fpigauss_torch.__all__, *priors.__all__}
+    names |= {*fpigauss.plot.__all__, *fpigauss.sklearn.__all__}
     names -= {"__version__", "LEARNING_RATE_POLICIES"}
     assert names - {name for page in pages for name in listed.findall(page)} == set()
 
@@ -51,6 +56,12 @@ def test_every_public_name_has_a_page():
 def test_readme():
     pytest.importorskip("torch", reason="torch is not installed")
     run("README.md", MARKDOWN, {"__name__": "readme"})
+
+
+def test_scikit_learn():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    names = run("docs/scikit_learn.rst", RST, {"__name__": "scikit_learn"})
+    assert names["search"].score(names["X_test"], names["y_test"]) > 0.9
 
 
 def test_quickstart():

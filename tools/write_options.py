@@ -21,6 +21,8 @@ TARGET = Path(inspect.getfile(_options)).with_name("_typed_options.py")
 
 #: Options that belong to the Gaussians of a refit, or to the refit itself.
 _OWN = ("covariance", "tied", "init", "progress")
+#: Options that are otherwise declared by estimators, or make no sense there.
+_NOT_OF_ESTIMATORS = ("tied", "callback")
 
 _HEAD = '''"""The options of a fit as keyword arguments, for type checkers and editors.
 
@@ -47,7 +49,7 @@ def rendered() -> str:
         "",
         *sorted(_imports(tree, [annotations[option.name] for option in options])),
         "",
-        '__all__ = ["FixedPointOptions", "RefitOptions"]',
+        '__all__ = ["EstimatorOptions", "FixedPointOptions", "RefitOptions"]',
         *_typed(
             "FixedPointOptions",
             "Every option of a fit except ``lam``, to annotate functions that pass them on.",
@@ -58,6 +60,12 @@ def rendered() -> str:
             "RefitOptions",
             "Every option of a fit that a refit of Gaussians passes on as it is.",
             [option for option in options if option.name not in _OWN],
+            annotations,
+        ),
+        *_typed(
+            "EstimatorOptions",
+            "Every option of a fit that an estimator passes on as it is.",
+            [option for option in options if option.name not in _NOT_OF_ESTIMATORS],
             annotations,
         ),
     ]

@@ -6,9 +6,10 @@ from fpigauss.fit._lam_path import lam_path
 from fpigauss.fit._path import LamPath
 from fpigauss.fit._search import Trial
 from fpigauss.fit._separated import SeparatedResult, fit_separated, solve_separated
-from fpigauss.fit._typed_options import FixedPointOptions, RefitOptions
+from fpigauss.fit._typed_options import EstimatorOptions, FixedPointOptions, RefitOptions
 
 __all__ = [
+    "EstimatorOptions",
     "FixedPoint",
     "FixedPointOptions",
     "LamPath",

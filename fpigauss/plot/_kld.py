@@ -1,0 +1,154 @@
+"""A heat map of the divergences between all pairs of classes."""
+
+from typing import Any, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+
+from fpigauss._array.namespaces import to_numpy
+from fpigauss._array.typing import Labels
+from fpigauss.divergence import pairwise_kld
+from fpigauss.errors import InvalidInputError
+from fpigauss.gaussians import ClassGaussians
+from fpigauss.plot._style import axes_of, figure_of, gaussians_of, label_size
+
+__all__ = ["KLDDisplay"]
+
+
+class KLDDisplay:
+    """A heat map of KLD(N_y || N_y'), in nats, with similar classes next to each other.
+
+    Parameters
+    ----------
+    kld : (K, K) array
+        Divergences, as ``pairwise_kld`` returns them.
+    classes : (K,) array
+        Labels.
+
+    Attributes
+    ----------
+    order_ : (K,) array of int
+        The classes in the order of the rows and columns: the one along which neighbors are most
+        similar, of those that a hierarchical clustering allows.
+    ax_ : matplotlib.axes.Axes
+        Where it was drawn.
+    figure_ : matplotlib.figure.Figure
+        The figure of ``ax_``.
+
+    Examples
+    --------
+    >>> from fpigauss import ClassGaussians
+    >>> from fpigauss.plot import KLDDisplay
+    >>> gaussians = ClassGaussians([[0.0], [9.0], [1.0]], [1.0, 1.0, 1.0], covariance="isotropic",
+    ...                            classes=["a", "b", "c"])
+    >>> display = KLDDisplay.from_gaussians(gaussians)
+    >>> [label.get_text() for label in display.ax_.get_xticklabels()]
+    ['b', 'c', 'a']
+    """
+
+    order_: Any
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(self, kld: Any, classes: Labels) -> None:
+        self.kld = kld
+        self.classes = classes
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> Self:
+        """Draw the divergences of the Gaussians of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : FixedPointGaussianClassifier or FixedPointResult
+            Something that has Gaussians.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; new axes by default.
+
+        Returns
+        -------
+        KLDDisplay
+        """
+        return cls.from_gaussians(gaussians_of(estimator), ax=ax)
+
+    @classmethod
+    def from_gaussians(cls, gaussians: ClassGaussians, *, ax: Axes | None = None) -> Self:
+        """Draw the divergences of Gaussians.
+
+        Parameters
+        ----------
+        gaussians : ClassGaussians
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; new axes by default.
+
+        Returns
+        -------
+        KLDDisplay
+
+        Raises
+        ------
+        InvalidInputError
+            If there are no Gaussians, or one class only.
+        """
+        if not isinstance(gaussians, ClassGaussians) or gaussians.n_classes < 2:
+            raise InvalidInputError(
+                f"gaussians is {gaussians!r}; pass a ClassGaussians of two classes or more"
+            )
+        return cls(to_numpy(pairwise_kld(gaussians)), gaussians.classes).plot(ax=ax)
+
+    def plot(self, *, ax: Axes | None = None) -> Self:
+        """Draw the heat map.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; new axes by default.
+
+        Returns
+        -------
+        KLDDisplay
+            Itself.
+        """
+        n_classes = len(self.classes)
+        side = float(np.clip(3.8 + 0.1 * n_classes, 4.8, 14.0))
+        self.ax_ = ax = axes_of(ax, side=side)
+        self.figure_ = figure_of(ax)
+        self.order_ = _by_similarity(self.kld)
+        shown = self.kld[np.ix_(self.order_, self.order_)].astype(float)
+        np.fill_diagonal(shown, np.nan)  # a class against itself says nothing
+        positive = shown[shown > 0.0]
+        low, high = (positive.min(), positive.max()) if len(positive) else (1.0, 10.0)
+        if high / low < 1.0 + 1e-6:
+            low, high = low / 2.0, high * 2.0
+        image = ax.imshow(shown, cmap="cividis", norm=LogNorm(low, high, clip=True))
+        bar = self.figure_.colorbar(image, ax=ax, label="KLD(row || column), nats", fraction=0.046)
+        plain = LogFormatter(labelOnlyBase=False, minor_thresholds=(2.0, 0.5))
+        bar.ax.yaxis.set_major_formatter(plain)
+        bar.ax.yaxis.set_minor_formatter(plain)
+        names = [str(label) for label in self.classes[self.order_]]
+        size = label_size(n_classes, 0.7 * side)
+        ax.set_xticks(range(n_classes), names, fontsize=size, rotation=90 if _long(names) else 0)
+        ax.set_yticks(range(n_classes), names, fontsize=size)
+        ax.tick_params(length=0 if n_classes > 20 else 2)
+        ax.set_xlabel("to")
+        ax.set_ylabel("from")
+        return self
+
+
+def _by_similarity(kld: Any) -> Any:
+    """Order the classes so that neighbors are alike, by hierarchical clustering."""
+    if len(kld) < 3:
+        return np.arange(len(kld))
+    between = np.sqrt(0.5 * (kld + kld.T))  # for equal covariances, a distance
+    np.fill_diagonal(between, 0.0)
+    distances = squareform(between, checks=False)
+    return leaves_list(optimal_leaf_ordering(linkage(distances, "average"), distances))
+
+
+def _long(names: list[str]) -> bool:
+    return len(names) * max(map(len, names)) > 30

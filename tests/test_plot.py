@@ -1,0 +1,195 @@
+"""The pictures: what is drawn where, for few classes and for many, and what is refused."""
+
+import itertools
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.collections import EllipseCollection
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import chi2
+from sklearn.datasets import load_breast_cancer, load_wine
+
+from fpigauss import ClassGaussians, InvalidInputError, fit_fixed_point, pairwise_kld
+from fpigauss.gaussians import discriminant_axes, projected
+from fpigauss.plot import GaussiansDisplay, HistoryDisplay, KLDDisplay
+from fpigauss.plot._style import colors_apart
+from fpigauss.sklearn import FixedPointGaussianClassifier
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _closes_its_figures():
+    yield
+    plt.close("all")
+
+
+def spread(n_classes, dim, covariance="diagonal", seed=0):
+    rng = np.random.default_rng(seed)
+    shape = {"diagonal": (n_classes, dim), "isotropic": (n_classes,)}
+    if covariance == "dense":
+        root = rng.normal(size=(n_classes, dim, dim))
+        covariances = root @ root.mT + 0.1 * np.eye(dim)
+    else:
+        covariances = rng.uniform(0.2, 2.0, size=shape[covariance])
+    return ClassGaussians(3 * rng.normal(size=(n_classes, dim)), covariances, covariance=covariance)
+
+
+@given(st.integers(2, 6), st.integers(2, 5), st.sampled_from(["diagonal", "dense", "isotropic"]))
+def test_axes_whiten_the_mean_covariance(n_classes, dim, covariance):
+    gaussians = spread(n_classes, dim, covariance)
+    axes = discriminant_axes(gaussians)
+    assert axes.shape == (dim, min(n_classes - 1, dim))
+    within = projected(gaussians, axes).covariances.mean(axis=0)
+    assert_allclose(within, np.eye(axes.shape[1]), atol=1e-10)
+    apart = projected(gaussians, axes).means.var(axis=0)
+    assert (np.diff(apart) <= 1e-9).all()  # the furthest first
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
+def test_ellipses_hold_what_they_say(covariance):
+    gaussians = spread(3, 2, covariance)
+    display = GaussiansDisplay.from_gaussians(gaussians)
+    inner, outer = (c for c in display.ax_.collections if isinstance(c, EllipseCollection))
+    for mass, drawn in ((0.5, inner), (0.95, outer)):
+        for code in range(3):
+            width, height = drawn.get_widths()[code], drawn.get_heights()[code]
+            angle = np.radians(drawn.get_angles()[code])
+            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            root = turn @ np.diag([width / 2, height / 2])
+            expected = chi2.ppf(mass, 2) * display.covariances[code]
+            assert_allclose(root @ root.T, expected, rtol=1e-9, atol=1e-12)
+    assert_allclose(inner.get_offsets(), gaussians.means)
+    z = gaussians.sample(np.zeros(4000, int), seed=1)
+    density = gaussians.class_log_prob(z)[:, 0]
+    at_mean = gaussians.class_log_prob(gaussians.means)[0, 0]
+    inside = np.mean(2 * (at_mean - density) <= chi2.ppf(0.5, 2))
+    assert abs(inside - 0.5) < 0.04  # five standard errors
+
+
+def test_all_ellipses_are_in_view():
+    display = GaussiansDisplay.from_gaussians(spread(30, 2))
+    (low, high), (bottom, top) = display.ax_.get_xlim(), display.ax_.get_ylim()
+    reach = np.sqrt(chi2.ppf(0.95, 2) * np.diagonal(display.covariances, axis1=1, axis2=2))
+    assert (display.means - reach > [low, bottom]).all()
+    assert (display.means + reach < [high, top]).all()
+
+
+@pytest.mark.parametrize(("n_classes", "n_shown"), [(10, 2), (100, 1)])
+def test_many_classes_have_one_ellipse_and_a_label_each(n_classes, n_shown):
+    gaussians = spread(n_classes, 4)
+    display = GaussiansDisplay.from_gaussians(gaussians)
+    ellipses = [c for c in display.ax_.collections if isinstance(c, EllipseCollection)]
+    assert len(ellipses) == n_shown
+    assert [text.get_text() for text in display.ax_.texts] == [str(k) for k in range(n_classes)]
+    assert not GaussiansDisplay.from_gaussians(gaussians, labeled=False).ax_.texts
+
+
+def test_two_classes_in_many_dimensions_get_a_plane():
+    X, y = load_breast_cancer(return_X_y=True)
+    result = fit_fixed_point(X, y, 0.0, covariance="dense")
+    display = GaussiansDisplay.from_estimator(result, X, y)
+    assert_allclose(display.covariances.mean(axis=0), np.eye(2), atol=1e-6)
+    assert display.axis_names == ("discriminant axis 1", "discriminant axis 2")
+
+
+def test_samples_lie_with_their_classes():
+    X, y = load_wine(return_X_y=True)
+    names = np.array(["a", "b", "c"])[y]
+    classifier = FixedPointGaussianClassifier(covariance="dense", tied=True).fit(X, names)
+    display = GaussiansDisplay.from_estimator(classifier, X, names)
+    for code, label in enumerate("abc"):
+        mean = display.points[display.labels == label].mean(axis=0)
+        assert_allclose(mean, display.means[code], rtol=1e-7)
+    many = np.repeat(X, 100, axis=0)
+    assert len(GaussiansDisplay.from_estimator(classifier, many).points) <= 5000
+
+
+def test_neighbors_differ_in_color():
+    points = np.stack(np.meshgrid(range(10), range(10)), axis=-1).reshape(-1, 2)
+    colors = np.asarray(colors_apart(points)).reshape(10, 10)
+    assert np.mean(colors[:, 1:] != colors[:, :-1]) > 0.9
+    assert np.mean(colors[1:] != colors[:-1]) > 0.9
+
+
+def test_similar_classes_are_next_to_each_other():
+    means = np.array([0.0, 50.0, 1.0, 51.0, 100.0, 52.0])[:, None]
+    gaussians = ClassGaussians(means, np.ones((6, 1)), classes=list("abcdef"))
+    display = KLDDisplay.from_gaussians(gaussians)
+    order = means[display.order_, 0]
+    assert_array_equal(np.sort(order), order if order[0] < order[-1] else order[::-1])
+    shown = np.asarray(display.ax_.images[0].get_array())
+    expected = pairwise_kld(gaussians)[np.ix_(display.order_, display.order_)]
+    off = ~np.eye(6, dtype=bool)
+    assert_allclose(shown[off], expected[off])
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 100])
+def test_every_class_is_named_on_both_sides(n_classes):
+    display = KLDDisplay.from_gaussians(spread(n_classes, 3))
+    names = [str(code) for code in display.order_]
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == names
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == names
+    display.figure_.canvas.draw()
+    boxes = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+    assert all(a.y1 >= b.y0 and a.y0 >= b.y1 - 1 for a, b in itertools.pairwise(boxes))
+
+
+def test_equal_divergences_can_be_drawn():
+    gaussians = ClassGaussians([[0.0], [1.0]], [[1.0], [1.0]])
+    KLDDisplay.from_gaussians(gaussians).figure_.canvas.draw()
+
+
+def test_history():
+    X, y = load_wine(return_X_y=True)
+    result = fit_fixed_point(X, y, 10.0, tied=True)
+    display = HistoryDisplay.from_result(result)
+    line = display.axes_[1].lines[0]
+    assert_allclose(line.get_ydata(), result.history["residual"][line.get_xdata().astype(int)])
+    _, panels = plt.subplots(3)
+    assert HistoryDisplay.from_result(result, ax=panels).axes_ == list(panels)
+    classifier = FixedPointGaussianClassifier(lam=1.0).fit(X, y)
+    HistoryDisplay.from_estimator(classifier).figure_.canvas.draw()
+
+
+def test_one_step_and_no_finite_residual_can_be_drawn():
+    X, y = load_wine(return_X_y=True)
+    for equations in ("stationary", "released"):
+        result = fit_fixed_point(X, y, 0.0, equations=equations, max_iter=1, tol=0.0)
+        HistoryDisplay.from_result(result).figure_.canvas.draw()
+
+
+def test_given_axes_are_used():
+    _, ax = plt.subplots()
+    assert GaussiansDisplay.from_gaussians(spread(3, 2), ax=ax).ax_ is ax
+    assert KLDDisplay.from_gaussians(spread(3, 2), ax=ax).ax_ is ax
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda g: GaussiansDisplay.from_gaussians(spread(3, 1)), "one dimension"),
+        (lambda g: GaussiansDisplay.from_gaussians("g"), "str"),
+        (lambda g: GaussiansDisplay.from_gaussians(g, y=[0]), "without z"),
+        (lambda g: GaussiansDisplay.from_gaussians(g, np.zeros((2, 5))), "5"),
+        (lambda g: GaussiansDisplay.from_gaussians(g, np.zeros((2, 2)), [0]), "1 label"),
+        (lambda g: GaussiansDisplay.from_gaussians(g, np.zeros((2, 2)), [0, 9]), "label 9"),
+        (lambda g: GaussiansDisplay.from_estimator(3), "gaussians_"),
+        (lambda g: KLDDisplay.from_gaussians("g"), "ClassGaussians"),
+        (lambda g: HistoryDisplay.from_result(g), "fit_fixed_point"),
+        (
+            lambda g: HistoryDisplay.from_result(
+                fit_fixed_point([[0.0], [1.0], [2.0], [4.0]], [0, 0, 1, 1], 1.0, tied=True),
+                ax=plt.gca(),
+            ),
+            "pass 3",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw, message):
+    with pytest.raises(InvalidInputError, match=message):
+        draw(spread(3, 2))

@@ -1,0 +1,350 @@
+"""The estimator for scikit-learn: its conventions, what it equals there, and what it refuses."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.discriminant_analysis import (
+    LinearDiscriminantAnalysis,
+    QuadraticDiscriminantAnalysis,
+)
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fpigauss import InvalidInputError, UnknownOptionError, pairwise_kld
+from fpigauss.sklearn import FixedPointGaussianClassifier
+
+Classifier = FixedPointGaussianClassifier
+
+
+@parametrize_with_checks(
+    [
+        Classifier(),
+        Classifier(lam=1.0),
+        Classifier(separation=20.0),
+        Classifier(covariance="dense", tied=True, shrinkage=0.1, features="discriminant"),
+    ]
+)
+def test_scikit_learn_finds_nothing(estimator, check):
+    check(estimator)
+
+
+# -- without repulsion it is what scikit-learn has -----------------------------------------------
+
+DATA = [load_iris, load_wine, load_breast_cancer]
+
+
+@pytest.mark.parametrize("load", DATA)
+@pytest.mark.parametrize("var_smoothing", [0.0, 1e-9, 1e-3])
+def test_naive_bayes(load, var_smoothing):
+    X, y = load(return_X_y=True)
+    ours = Classifier(var_smoothing=var_smoothing).fit(X, y)
+    theirs = GaussianNB(var_smoothing=var_smoothing).fit(X, y)
+    assert_allclose(ours.predict_log_proba(X), theirs.predict_log_proba(X), rtol=1e-10, atol=1e-10)
+    assert_array_equal(ours.predict(X), theirs.predict(X))
+
+
+@pytest.mark.parametrize("load", [load_iris, load_wine])
+def test_quadratic_discriminant_analysis(load):
+    X, y = load(return_X_y=True)
+    ours = Classifier(covariance="dense", var_smoothing=0.0).fit(X, y)
+    biased = [np.cov(X[y == code].T, bias=True) for code in range(3)]
+    expected = _reference(X, y, biased, np.bincount(y) / len(y))
+    assert_allclose(ours.predict_log_proba(X), expected, rtol=1e-10, atol=1e-10)
+    theirs = QuadraticDiscriminantAnalysis(store_covariance=True).fit(X, y)
+    if np.allclose(theirs.covariance_, biased, rtol=1e-9):  # older versions divide by N - 1
+        expected = theirs.predict_log_proba(X)
+        assert_allclose(ours.predict_log_proba(X), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("load", DATA)
+@pytest.mark.parametrize("solver", ["lsqr", "eigen"])
+def test_linear_discriminant_analysis_of_equal_priors(load, solver):
+    X, y = load(return_X_y=True)
+    X = (X - X.mean(0)) / X.std(0)
+    equal = np.full(len(set(y)), 1.0 / len(set(y)))
+    ours = Classifier(covariance="dense", tied=True, priors=None, var_smoothing=0.0).fit(X, y)
+    theirs = LinearDiscriminantAnalysis(solver=solver, priors=equal).fit(X, y)
+    assert_allclose(ours.predict_log_proba(X), theirs.predict_log_proba(X), rtol=1e-8, atol=1e-8)
+
+
+def _reference(X, y, covariances, priors):
+    """The posterior of Gaussians, centered per class, by their definition."""
+    joint = []
+    for code, covariance in enumerate(covariances):
+        difference = X - X[y == code].mean(0)
+        distance = np.einsum("ni,ni->n", difference @ np.linalg.inv(covariance), difference)
+        joint.append(np.log(priors[code]) - 0.5 * (distance + np.linalg.slogdet(covariance)[1]))
+    joint = np.stack(joint, axis=1)
+    return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
+
+
+def test_far_from_the_origin_where_scikit_learn_loses_digits():
+    X, y = load_iris(return_X_y=True)
+    near = Classifier(covariance="dense", var_smoothing=0.0).fit(X, y).predict_log_proba(X)
+    far = Classifier(covariance="dense", var_smoothing=0.0).fit(X + 1e6, y)
+    # rounding X + 1e6 moves a row by 1e-10 of a unit, some 1e-9 standard deviations
+    assert_allclose(far.predict_log_proba(X + 1e6), near, rtol=1e-6, atol=1e-6)
+
+
+# -- what it does ----------------------------------------------------------------------------
+
+
+def test_separation_is_met_and_shared_covariances_are_the_default_for_it():
+    X, y = load_wine(return_X_y=True)
+    classifier = Classifier(separation=50.0).fit(X, y)
+    kld = pairwise_kld(classifier.gaussians_)
+    smallest = kld[~np.eye(3, dtype=bool)].min()
+    assert 50.0 <= smallest <= 52.5
+    assert classifier.lam_ > 0.0
+    assert classifier.gaussians_.tied
+    assert not Classifier(lam=1.0).fit(X, y).gaussians_.tied
+
+
+def test_separation_that_the_classes_have_needs_no_repulsion():
+    X, y = load_wine(return_X_y=True)
+    assert Classifier(separation=1e-3, covariance="dense").fit(X, y).lam_ == 0.0
+
+
+def test_grid_search_over_lam_separation_and_covariance():
+    X, y = load_wine(return_X_y=True)
+    grid = [
+        {"classifier__lam": [0.0, 1.0], "classifier__covariance": ["dense", "diagonal"]},
+        {"classifier__separation": [20.0], "classifier__covariance": ["dense", "isotropic"]},
+    ]
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), Classifier()).set_params(),
+        [
+            {
+                name.replace("classifier__", "fixedpointgaussianclassifier__"): values
+                for name, values in part.items()
+            }
+            for part in grid
+        ],
+        cv=3,
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_score_ > 0.95
+
+
+@given(st.integers(1, 40), st.integers(0, 2**31 - 1))
+def test_partial_fit_is_one_fit_in_any_order(n_parts, seed):
+    X, y = load_iris(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(y))
+    parts = Classifier(lam=0.5)
+    for rows in np.array_split(order, n_parts):
+        parts.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+    whole = Classifier(lam=0.5).fit(X, y)
+    assert_allclose(parts.predict_log_proba(X), whole.predict_log_proba(X), rtol=1e-6, atol=1e-6)
+
+
+def test_partial_fit_before_all_classes_have_come():
+    X, y = load_iris(return_X_y=True)
+    classifier = Classifier().partial_fit(X[:50], y[:50], classes=[0, 1, 2])
+    with pytest.raises(InvalidInputError, match="1 of the 3 classes"):
+        classifier.predict(X)
+    classifier.partial_fit(X[50:100], y[50:100])
+    probabilities = classifier.predict_proba(X)
+    assert probabilities.shape == (150, 3)
+    assert_array_equal(probabilities[:, 2], 0.0)
+    assert_allclose(probabilities.sum(axis=1), 1.0)
+    assert set(classifier.predict(X)) == {0, 1}
+    assert classifier.transform(X).shape == (150, 3)
+    assert set(classifier.sample(100, random_state=0)[1]) == {0, 1}
+
+
+def test_statistics_of_parts_can_be_merged():
+    X, y = load_iris(return_X_y=True)
+    a = Classifier().partial_fit(X[::2], y[::2], classes=[0, 1, 2])
+    b = Classifier().partial_fit(X[1::2], y[1::2], classes=[0, 1, 2])
+    merged = a.statistics_.merge(b.statistics_)
+    whole = Classifier().fit(X, y).statistics_
+    assert_allclose(merged.covariances, whole.covariances, rtol=1e-12)
+
+
+def test_rows_of_weight_zero_do_not_count():
+    X, y = load_iris(return_X_y=True)
+    weights = np.where(y == 1, 0.0, 1.0)
+    classifier = Classifier().fit(X, y, sample_weight=weights)
+    assert_array_equal(classifier.classes_, [0, 2])
+    rest = Classifier().fit(X[y != 1], y[y != 1])
+    assert_allclose(classifier.predict_proba(X), rest.predict_proba(X), rtol=1e-10)
+
+
+def test_sample_weight_is_routed():
+    X, y = load_iris(return_X_y=True)
+    weights = np.where(y == 0, 3.0, 1.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        classifier = Classifier().set_fit_request(sample_weight=True)
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight=True)
+        scores = cross_validate(
+            make_pipeline(StandardScaler().set_fit_request(sample_weight=False), classifier),
+            X,
+            y,
+            params={"sample_weight": weights},
+            scoring=scorer,
+            return_estimator=True,
+        )
+    counts = scores["estimator"][0][-1].statistics_.counts
+    assert counts[0] == 3.0 * counts[1]
+
+
+@pytest.mark.parametrize("kind", [str, object, bool, float, np.uint8])
+def test_labels_come_back_as_they_were(kind):
+    X, y = load_breast_cancer(return_X_y=True)
+    names = np.array(["malignant", "benign"])[y]
+    labels = names.astype(kind) if kind in (str, object) else y.astype(kind)
+    classifier = Classifier().fit(X, labels)
+    predicted = classifier.predict(X)
+    assert predicted.dtype == labels.dtype
+    assert np.mean(predicted == labels) > 0.9
+    _, drawn = classifier.sample(5, random_state=0)
+    assert drawn.dtype == labels.dtype
+    X_drawn, drawn = classifier.sample(labels=labels[:4])
+    assert X_drawn.shape == (4, 30)
+    assert_array_equal(drawn, labels[:4])
+
+
+def test_frames_keep_their_names():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    classifier = Classifier(features="discriminant").set_output(transform="pandas").fit(X, y)
+    assert_array_equal(classifier.feature_names_in_, X.columns)
+    out = classifier.transform(X)
+    assert list(out.columns) == ["discriminant0", "discriminant1"]
+    assert_array_equal(out.index, X.index)
+    densities = classifier.set_params(features="log_density").transform(X)
+    assert list(densities.columns) == ["log_density_0", "log_density_1", "log_density_2"]
+
+
+def test_discriminant_axes_are_those_of_linear_discriminant_analysis():
+    X, y = load_iris(return_X_y=True)
+    ours = Classifier(covariance="dense", tied=True, features="discriminant").fit(X, y)
+    theirs = LinearDiscriminantAnalysis(solver="eigen", priors=np.full(3, 1 / 3)).fit(X, y)
+    for a, b in zip(ours.transform(X).T, theirs.transform(X).T, strict=True):
+        assert abs(np.corrcoef(a, b)[0, 1]) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_copies():
+    X, y = load_wine(return_X_y=True)
+    classifier = Classifier(separation=30.0, shrinkage="oas").fit(X, y)
+    again = pickle.loads(pickle.dumps(classifier))
+    assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+    assert clone(classifier).get_params() == classifier.get_params()
+    assert "separation=30" in repr(classifier)
+    assert "FixedPointGaussianClassifier" in classifier._repr_html_()
+
+
+def test_torch_tensors_stay_tensors_when_dispatched():
+    X, y = load_wine(return_X_y=True)
+    expected = Classifier(lam=0.5).fit(X, y)
+    with sklearn.config_context(array_api_dispatch=True):
+        classifier = Classifier(lam=0.5).fit(torch.tensor(X), torch.tensor(y))
+        labels = classifier.predict(torch.tensor(X))
+        probabilities = classifier.predict_proba(torch.tensor(X))
+        with pytest.raises(InvalidInputError, match="same namespace"):
+            classifier.predict(X)
+    assert isinstance(labels, torch.Tensor)
+    assert_array_equal(labels.numpy(), expected.predict(X))
+    assert_allclose(probabilities.numpy(), expected.predict_proba(X), atol=1e-9)
+
+
+def test_priors():
+    rng = np.random.default_rng(0)
+    y = (np.arange(4000) % 20 == 0).astype(int)  # 5 % positives
+    X = rng.normal(size=(4000, 2)) + y[:, None]
+    settings = {"covariance": "dense", "tied": True}
+    counts = Classifier(**settings).fit(X, y)
+    theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(X, y)
+    assert abs(counts.predict(X).mean() - theirs.predict(X).mean()) < 0.01
+    equal = Classifier(priors=None, **settings).fit(X, y)
+    assert equal.predict(X).mean() > 0.2
+    given = Classifier(priors=[0.95, 0.05], **settings).fit(X, y)
+    assert_allclose(given.predict_proba(X), counts.predict_proba(X), rtol=1e-9)
+
+
+# -- what it refuses -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lam": 1.0, "separation": 2.0}, "both"),
+        ({"lam": -1.0}, "lam"),
+        ({"lam": float("nan")}, "lam"),
+        ({"separation": -1.0}, "min_kld|separation"),
+        ({"separation": float("nan")}, "min_kld|separation"),
+        ({"covariance": "full"}, "covariance"),
+        ({"features": "scores"}, "features"),
+        ({"n_components": 0}, "n_components"),
+        ({"var_smoothing": -1.0}, "var_smoothing"),
+        ({"priors": [0.5, 0.5]}, "priors"),
+        ({"priors": [0.5, 0.5, 0.5]}, "priors"),
+        ({"priors": [1.5, -0.25, -0.25]}, "priors"),
+        ({"priors": [float("nan"), 0.5, 0.5]}, "priors"),
+        ({"priors": "empirical"}, "priors"),
+    ],
+)
+def test_parameters_are_refused_in_fit_not_before(options, message):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(InvalidInputError, match=message):
+        Classifier(**options).fit(X, y)
+
+
+def test_unknown_parameters_are_refused_at_once():
+    with pytest.raises(UnknownOptionError, match="did you mean covariance"):
+        Classifier(covarianc="dense")
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        Classifier().set_params(covarianc="dense")
+
+
+def test_rows_are_refused_in_scikit_learn_s_words():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(NotFittedError):
+        Classifier().predict(X)
+    classifier = Classifier().fit(X, y)
+    for bad, message in [
+        (np.where(X[3, 1] == X, np.nan, X), "NaN"),
+        (X[:, :3], "3 features"),
+        (X[0], "1D array"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            classifier.predict(bad)
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        Classifier().fit(X, y[:-1])
+    with pytest.raises(ValueError, match=r"[Uu]nknown label type"):
+        Classifier().fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="one class"):
+        Classifier().fit(X[:50], y[:50])
+
+
+def test_partial_fit_refuses_labels_it_was_not_told_of():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        Classifier().partial_fit(X, y)
+    with pytest.raises(ValueError, match="label 2"):
+        Classifier().partial_fit(X, y, classes=[0, 1])
+    classifier = Classifier().partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="not the same"):
+        classifier.partial_fit(X, y, classes=[0, 1, 2, 3])
+    before = classifier.predict_proba(X)
+    with pytest.raises(ValueError, match="label 7"):
+        classifier.partial_fit(X, np.full(150, 7))
+    assert_array_equal(classifier.predict_proba(X), before)
+
+
+def test_digits_have_constant_pixels():
+    X, y = load_digits(return_X_y=True)
+    assert Classifier(separation=20.0, covariance="isotropic").fit(X, y).score(X, y) > 0.85
+    assert Classifier(var_smoothing=1e-2).fit(X, y).score(X, y) > 0.85
