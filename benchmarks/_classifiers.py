@@ -17,7 +17,7 @@ from sklearn.metrics import log_loss
 from sklearn.mixture import GaussianMixture
 from sklearn.naive_bayes import GaussianNB
 
-from fpigauss import ClassStatistics, open_set_score
+from fpigauss import ClassGaussians, open_set_score
 from fpigauss.sklearn import FixedPointGaussianClassifier
 
 #: In nats of KLD between the closest two classes.
@@ -111,7 +111,7 @@ def unknown_scores(
     """Score held-out rows by each fit to known rows: by fit and method, higher is more unknown."""
     logistic = LogisticRegression(max_iter=5000).fit(X, y)
     found = {(LOGISTIC, ""): 1.0 - logistic.predict_proba(X_test).max(axis=1)}
-    background = ClassStatistics.from_samples(X, y, covariance="dense")
+    background = background_of(X)
     makers = classifiers()
     fits = (
         REFERENCE,
@@ -128,6 +128,14 @@ def unknown_scores(
                 background=background if method == "relative_mahalanobis" else None,
             )
     return found
+
+
+def background_of(X: np.ndarray) -> ClassGaussians:
+    """Return one Gaussian of all rows, smoothed as the classifier smooths the classes."""
+    covariance = np.cov(X.T, bias=True)
+    smoothing = FixedPointGaussianClassifier().var_smoothing * np.diagonal(covariance).max()
+    smoothed = covariance + smoothing * np.eye(X.shape[1])
+    return ClassGaussians(X.mean(axis=0)[None], smoothed[None], covariance="dense")
 
 
 def shares_of(gaussians: Any, z: np.ndarray) -> np.ndarray:
