@@ -7,14 +7,17 @@ import pytest
 from numpy.testing import assert_allclose
 
 from benchmarks import estimators
+from benchmarks.__main__ import report
 from benchmarks._classifiers import MixturePerClass, calibration_error
 from benchmarks._intervals import over_splits
+from benchmarks._measure import Row, Table
 
 
-@pytest.fixture
-def tables(tmp_path):
-    estimators.main(["--only", "wine", "MNIST", "--splits", "2", "--out", str(tmp_path)])
-    return tmp_path
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    out = tmp_path_factory.mktemp("results")
+    estimators.main(["--only", "wine", "MNIST", "--splits", "2", "--out", str(out)])
+    return out
 
 
 def test_the_comparison_of_estimators_runs(tables):
@@ -29,6 +32,14 @@ def test_the_comparison_of_estimators_runs(tables):
     assert min(linear) > 0.9
     with (tables / "estimators_unknown.csv").open() as file:
         assert {run["left out"] for run in csv.DictReader(file)} == {"0", "1", "2"}
+
+
+def test_results_keep_the_sections_that_are_made_apart(tables):
+    one = Table("One", "Note.", [Row("case", "1 s", "2 s", 2.0)])
+    text = report(["head"], [one], tables.parent, tables / "bars.png")
+    assert text.index("## One") < text.index("## Estimators, side by side")
+    (tables / "flow_classifier.md").write_text("## Flows\n")
+    assert report(["head"], [one], tables.parent, tables / "bars.png").endswith("\n\n## Flows\n")
 
 
 def test_images_are_read_and_split(tmp_path):
