@@ -5,8 +5,9 @@ import csv
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.datasets import load_digits
 
-from benchmarks import estimators
+from benchmarks import estimators, pictures
 from benchmarks.__main__ import report
 from benchmarks._classifiers import MixturePerClass, calibration_error
 from benchmarks._intervals import over_splits
@@ -82,3 +83,13 @@ def test_mixtures_per_class_weigh_by_counts():
     shares = MixturePerClass("diag").fit(z, np.arange(400) % 4 // 3).predict_proba(z)
     assert_allclose(shares.sum(axis=1), 1.0)
     assert_allclose(shares.mean(axis=0), [0.75, 0.25], atol=0.05)
+
+
+def test_numbers_are_two_digits_side_by_side():
+    X, y = pictures.numbers()
+    digits, labels = load_digits(return_X_y=True)
+    known = {(image.tobytes(), label) for image, label in zip(digits, labels, strict=True)}
+    assert X.shape == (len(y), 128) and len(np.unique(y)) == 100
+    for image, number in zip(X[::97], y[::97], strict=True):
+        assert (image[:64].tobytes(), int(number[0])) in known
+        assert (image[64:].tobytes(), int(number[1])) in known

@@ -17,7 +17,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from fpigauss import ClassGaussians, InvalidInputError, fit_fixed_point, pairwise_kld
 from fpigauss.gaussians import discriminant_axes, projected
 from fpigauss.plot import GaussiansDisplay, HistoryDisplay, KLDDisplay
-from fpigauss.plot._style import colors_apart
+from fpigauss.plot._style import _ALIKE, colors_apart
 from fpigauss.sklearn import FixedPointGaussianClassifier
 
 mpl.use("Agg")
@@ -126,6 +126,9 @@ def test_neighbors_among_ten_classes_differ_in_color():
     nearest = np.argsort(distances, axis=1)[:, 1:4]
     assert len(set(colors)) == 7
     assert (colors[nearest] != colors[:, None]).all()
+    alike = {frozenset(pair) for pair in _ALIKE}
+    pairs = zip(colors, colors[nearest[:, 0]], strict=True)
+    assert not any(frozenset(pair) in alike for pair in pairs)
 
 
 @pytest.mark.parametrize("points", [np.zeros((1, 2)), np.zeros((3, 2)), np.zeros((9, 2))])
