@@ -75,6 +75,53 @@ def difference(
     return lambda name: found[(name, *one)] - found[(name, *other)]
 
 
+def named(fit: str, score: str) -> str:
+    """Return the name of a score of unknown rows."""
+    return f"{fit}: {score}" if score else fit
+
+
+def summary(
+    classified: Sequence[dict[str, Any]],
+    detected: Sequence[dict[str, Any]],
+    sets: Sequence[Split],
+) -> str:
+    """Count the data sets in which a separation made a figure better or worse."""
+    rows = []
+    for figure in FIGURES[:3]:
+        found = by_split(classified, figure, "method")
+        sign = 1.0 if figure == "accuracy" else -1.0
+        cells = [
+            _verdict(difference(found, (with_separation(nats),), (REFERENCE,)), sets, sign)
+            for nats in SEPARATIONS
+        ]
+        rows.append([figure, *cells])
+    found = by_split(detected, "AUROC", "fit", "score")
+    left_out = [data for data in sets if (data.name, LOGISTIC, "") in found]
+    for method in SCORES if left_out else ():
+        cells = [
+            _verdict(
+                difference(found, (with_separation(nats), method), (REFERENCE, method)),
+                left_out,
+                1.0,
+            )
+            for nats in SEPARATIONS
+        ]
+        rows.append([f"AUROC, {method}", *cells])
+    text = (
+        "One covariance, with a separation against without, same splits: in how many data sets the "
+        "interval of the difference lies on the better or on the worse side of zero.\n"
+    )
+    head = [f"{nats:g} nats" for nats in SEPARATIONS]
+    return text + "\n" + markdown(["", *head], rows)
+
+
+def _verdict(differences: Callable[[str], np.ndarray], sets: Sequence[Split], sign: float) -> str:
+    found = [over_splits(sign * differences(data.name), data.test_to_train) for data in sets]
+    better = sum(interval.excludes_zero and interval.mean > 0.0 for interval in found)
+    worse = sum(interval.excludes_zero and interval.mean < 0.0 for interval in found)
+    return f"better in {better}, worse in {worse} of {len(sets)}"
+
+
 def classification_tables(rows: Sequence[dict[str, Any]], sets: Sequence[Split]) -> list[str]:
     """Write one table per figure, then the differences."""
     names = list(dict.fromkeys(row["method"] for row in rows))
@@ -106,9 +153,7 @@ def detection_tables(rows: Sequence[dict[str, Any]], sets: Sequence[Split]) -> l
     """Write the AUROC of every score, then the differences."""
     found = by_split(rows, "AUROC", "fit", "score")
     names = list(dict.fromkeys((row["fit"], row["score"]) for row in rows))
-    every = {
-        ": ".join(filter(None, name)): lambda data, key=name: found[(data, *key)] for name in names
-    }
+    every = {named(*name): lambda data, key=name: found[(data, *key)] for name in names}
     repelled = {
         f"{method}, {nats:g} nats": difference(
             found, (with_separation(nats), method), (REFERENCE, method)
@@ -116,9 +161,7 @@ def detection_tables(rows: Sequence[dict[str, Any]], sets: Sequence[Split]) -> l
         for method in SCORES
         for nats in SEPARATIONS
     }
-    against = {
-        ": ".join(name): difference(found, name, (LOGISTIC, "")) for name in names if name[1]
-    }
+    against = {named(*name): difference(found, name, (LOGISTIC, "")) for name in names if name[1]}
     return [
         "#### AUROC of a class left out\n",
         table("score", every, sets),

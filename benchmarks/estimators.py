@@ -57,12 +57,13 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks import _report
 from benchmarks._classifiers import classifiers, figures, shares_of, unknown_scores
-from benchmarks._estimator_tables import classification_tables, detection_tables
+from benchmarks._estimator_tables import classification_tables, detection_tables, named, summary
 from benchmarks._intervals import markdown, over_splits
 from fpigauss import fit_fixed_point
 
 TOY = {"digits": load_digits, "wine": load_wine, "breast cancer": load_breast_cancer}
 IMAGES = {"MNIST": "mnist.npz", "Fashion-MNIST": "fashion_mnist.npz"}
+DRAW = "(The README's own draw is harder, and predicts the rows of the fit: .72, .70, .65.)"
 NAMES = (*TOY, *IMAGES)
 
 
@@ -227,6 +228,15 @@ def positives_table(n_seeds: int) -> str:
     return markdown(["5 % positives", "called positive", "accuracy", "recall", "precision"], rows)
 
 
+def by_left_out(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Gather the AUROC of all scores in one row per split and class left out."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = {name: row[name] for name in ("data", "split", "left out")}
+        found.setdefault(tuple(key.values()), key)[named(row["fit"], row["score"])] = row["AUROC"]
+    return list(found.values())
+
+
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write all runs, to five digits."""
     with path.open("w", newline="") as file:
@@ -269,8 +279,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         parts.append(f"Left out, because their files were not given: {', '.join(missing)}.\n")
     parts += [
-        "### Repulsion on the README's vectors\n",
-        f"The README's first example, {n_seeds} seeds, 2,000 new rows to predict each.\n",
+        "### What repulsion changes, in short\n",
+        summary(classified, detected, sets),
+        "### Repulsion on vectors drawn as in the README\n",
+        f"Five classes in eight dimensions, {n_seeds} seeds, 2,000 new rows each. {DRAW}\n",
         readme_table(n_seeds),
         "### 5 % positives\n",
         f"Two Gaussians two standard deviations apart, {n_seeds} seeds, 15,000 new rows each.\n",
@@ -285,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (given.out / "estimators.md").write_text("\n".join(parts))
     write_csv(given.out / "estimators_classification.csv", classified)
     if detected:
-        write_csv(given.out / "estimators_unknown.csv", detected)
+        write_csv(given.out / "estimators_unknown.csv", by_left_out(detected))
     print(f"wrote {given.out / 'estimators.md'}")
 
 
