@@ -3,6 +3,8 @@
 Status, history, counts, warnings, the callback, warm starts, shrinkage.
 """
 
+import copy
+import pickle
 import re
 from enum import StrEnum
 
@@ -374,3 +376,22 @@ def test_shrinkage_moves_the_fit_at_positive_lam(data):
     ends = {s: fit_fixed_point(z, y, 2.0, covariance="dense", shrinkage=s) for s in (0.0, 0.5)}
     problem = Problem(z, y, 2.0, "dense")
     assert distance(problem, point(ends[0.0]), point(ends[0.5])) > 1e-2
+
+
+def test_a_result_says_its_lam_and_older_pickles_load(data):
+    result = fit_fixed_point(*data, 2.0)
+    assert result.lam == 2.0
+    assert repr(result).startswith("FixedPointResult(lam=2, status='converged', n_iter=")
+    again = pickle.loads(pickle.dumps(result))
+    assert again.lam == 2.0 and repr(again) == repr(result)
+    old = copy.copy(result)
+    del old.__dict__["lam"]  # as it was pickled
+    loaded = pickle.loads(pickle.dumps(old))
+    assert loaded.lam is None
+    assert repr(loaded).startswith("FixedPointResult(status='converged', n_iter=")
+
+
+def test_a_running_result_says_its_lam_too(data):
+    seen = []
+    fit_fixed_point(*data, 1e4, tied=True, callback=lambda running: seen.append(running.lam))
+    assert set(seen) == {1e4}

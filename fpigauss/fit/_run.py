@@ -208,6 +208,7 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
         residual=evaluation.residual,
         pi=pi,
         history=outcome.history,
+        lam=setup.problem.lam,
     )
 
 

@@ -126,8 +126,9 @@ def searched(
         aim=math.sqrt(low * high),
     )
     reached = None
-    if isinstance(options.init, ClassGaussians):
-        reached = target.kld(target.nats(options.init, held=fits.held), gaussians.dim)
+    init = options.init
+    if isinstance(init, ClassGaussians) and init.n_classes == gaussians.n_classes:
+        reached = target.kld(target.nats(init, held=options.held_in(init)), gaussians.dim)
     first = growth.first(reached) if near is None else near
     search = _Search(fits, target, growth, zero)
     return search.found(first), tuple(seen.trial for seen in search.all)
@@ -135,7 +136,10 @@ def searched(
 
 def _measured(fit: Fit, target: Separation, fits: Continuation) -> _Seen:
     """Measure a fit."""
-    nats = math.nan if fit.result is None else target.nats(fit.result.gaussians, held=fits.held)
+    nats = math.nan
+    if fit.result is not None:
+        gaussians = fit.result.gaussians
+        nats = target.nats(gaussians, held=fits.options.held_in(gaussians))
     trial = Trial(fit.lam, target.shown(nats), fit.status, fit.n_iter)
     return _Seen(fit, target.kld(nats, fits.statistics.dim), trial)
 
