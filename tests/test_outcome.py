@@ -277,6 +277,32 @@ def test_no_warning_where_a_minimum_is_certain(data, covariance, factor, options
     fit_fixed_point(*data, lam, covariance=covariance, tol=0, max_iter=3, **options)
 
 
+def test_a_runaway_gives_one_warning_that_begins_with_the_remedy():
+    wine = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed").load_wine
+    X, y = wine(return_X_y=True)
+    with pytest.warns(UnboundedObjectiveWarning) as caught:
+        result = fit_fixed_point(X, y, 10.0)
+    assert result.status == "unbounded"
+    (warning,) = caught
+    message = str(warning.message)
+    assert message.startswith('pass tied=True, or else update="means", pi="initial" or a smaller ')
+    assert f"after {result.n_iter} evaluations at lam=10, {Status.UNBOUNDED.message}" in message
+    assert names(critical_lam(3), message)
+    z, y = blobs(4, 3, 30, seed=2, spread=0.5)
+    with pytest.warns(UnboundedObjectiveWarning) as caught:
+        fit_fixed_point(z, y, 100.0, pi="mean")  # there is no lam* to be past
+    assert len(caught) == 1
+    assert str(caught[0].message).startswith("pass tied=True")
+
+
+def test_past_critical_lam_a_fit_that_does_not_run_away_says_so_beside_how_it_ended(data):
+    with pytest.warns() as caught:
+        fit_fixed_point(*data, 50.0 * critical("diagonal"), max_iter=1)
+    kinds = [warning.category for warning in caught]
+    assert kinds == [UnboundedObjectiveWarning, ConvergenceWarning]
+    assert all("lam=" in str(warning.message) for warning in caught)
+
+
 @per_class
 def test_overlapping_classes_run_away_past_critical_lam(xp, covariance):
     z, y = blobs(4, 3, 30, seed=2, spread=0.5)

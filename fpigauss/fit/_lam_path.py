@@ -187,7 +187,7 @@ def _warn_once(fits: Sequence[Fit]) -> None:
     warned: dict[type[Warning], list[str]] = {}
     for fit in fits:
         for message, category in fit.warnings:
-            warned.setdefault(category, []).append(f"at lam={fit.lam:g}, {message}")
+            warned.setdefault(category, []).append(message)  # which names its lam
     for category, messages in warned.items():
         more = f" (and {len(messages) - 1} more like it; see status)" if messages[1:] else ""
         warn_user(f"{messages[0]}{more}", category)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from fpigauss.fit._scores import Scores, Validation
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.overlap import largest_log_overlap
 from fpigauss.result import FixedPointResult
+
+if TYPE_CHECKING:
+    from fpigauss.plot import PathDisplay
 
 __all__ = ["LamPath", "path_of"]
 
@@ -86,6 +89,30 @@ class LamPath:
         """
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
+    def plot(self, *, ax: Any = None) -> "PathDisplay":
+        """Draw divergences, likelihood and validation scores against ``lam``.
+
+        It needs the extra ``plot``.
+
+        Parameters
+        ----------
+        ax : sequence of matplotlib.axes.Axes, optional
+            Where to draw, one per panel: two, and with validation data four; new axes by default.
+
+        Returns
+        -------
+        fpigauss.plot.PathDisplay
+            What was drawn, with ``axes_`` and ``figure_``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from fpigauss.plot import PathDisplay
+
+        return PathDisplay.from_path(self, ax=ax)
 
     def to_frame(self) -> Any:
         """Return the arrays as the columns of a data frame, of pandas or else of polars.
