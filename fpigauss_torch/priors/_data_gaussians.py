@@ -16,7 +16,8 @@ class DataGaussians(LatentGaussians):
     r"""Baseline 1: ``LatentGaussians`` that are always fitted without repulsion, at lam = 0.
 
     Fits accept the ``lam`` or ``separation`` that ``refit_`` and schedules pass, so that the same
-    schedule works for all fitted priors, but do not use it. Everything else is as in ``LatentGaussians``.
+    schedule works for all fitted priors, but do not use it. Everything else is as in
+    ``LatentGaussians``.
 
     Parameters
     ----------
