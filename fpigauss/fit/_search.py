@@ -273,9 +273,11 @@ def _unreachable(
             failed = bracket.failed.trial
             reason += f', and from lam={failed.lam:.4g} on fits end "{failed.status}"'
     remedy = "raise max_iter, or ask for less"
-    if not strategies.family.tied:
-        exact = "" if strategies.equations.exact else ' and equations="stationary"'
-        remedy = f"pass tied=True{exact}, which reaches every separation, or ask for less"
+    if not strategies.family.tied and fits.options.updates_covariances:
+        others = ' or update="means", which reach'
+        if not strategies.equations.exact:
+            others = ' and equations="stationary", which reaches'
+        remedy = f"pass tied=True{others} every separation, or ask for less"
     error = UnreachableSeparationError(f"no lam gives a {target}: {reason}; {remedy}")
     error.value, error.lam = best.value, best.lam
     error.path = tuple(one.trial for one in seen)
