@@ -83,7 +83,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
 
     Repulsion moves the Gaussians, not the rows of ``X``: on features that stay as they are,
     accuracy and probabilities get worse as the classes are pushed further apart. It serves models
-    that are trained under the Gaussians, and the detection of rows of unknown classes.
+    that are trained under the Gaussians. Some scores of unknown rows gain from a separation of 20
+    nats, others lose; compare them with ``covariance="dense", shrinkage="oas"`` first.
 
     Parameters
     ----------

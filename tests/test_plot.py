@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import EllipseCollection
+from matplotlib.text import Text
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import quiet
 from scipy.stats import chi2
-from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from fpigauss import ClassGaussians, InvalidInputError, fit_fixed_point, lam_path, pairwise_kld
 from fpigauss.gaussians import discriminant_axes, projected
 from fpigauss.plot import GaussiansDisplay, HistoryDisplay, KLDDisplay, PathDisplay
-from fpigauss.plot._style import colors_apart
+from fpigauss.plot._style import _ALIKE, colors_apart
 from fpigauss.sklearn import FixedPointGaussianClassifier
 
 mpl.use("Agg")
@@ -115,6 +116,46 @@ def test_neighbors_differ_in_color():
     colors = np.asarray(colors_apart(points)).reshape(10, 10)
     assert np.mean(colors[:, 1:] != colors[:, :-1]) > 0.9
     assert np.mean(colors[1:] != colors[:-1]) > 0.9
+
+
+def test_neighbors_among_ten_classes_differ_in_color():
+    X, y = load_digits(return_X_y=True)
+    result = fit_fixed_point(X, y, 0.0, covariance="dense", shrinkage=0.1)
+    means = GaussiansDisplay.from_estimator(result).means
+    colors = np.asarray(colors_apart(means))
+    distances = np.linalg.norm(means[:, None] - means, axis=-1)
+    nearest = np.argsort(distances, axis=1)[:, 1:4]
+    assert len(set(colors)) == 7
+    assert (colors[nearest] != colors[:, None]).all()
+    alike = {frozenset(pair) for pair in _ALIKE}
+    pairs = zip(colors, colors[nearest[:, 0]], strict=True)
+    assert not any(frozenset(pair) in alike for pair in pairs)
+
+
+@pytest.mark.parametrize("points", [np.zeros((1, 2)), np.zeros((3, 2)), np.zeros((9, 2))])
+def test_equal_points_can_be_colored(points):
+    assert len(set(colors_apart(points))) == min(len(points), 7)
+
+
+@pytest.mark.parametrize("n_classes", [10, 100])
+def test_labels_do_not_hide_one_another(n_classes):
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(n_classes, 2)) / 3.0  # within the ellipses of one another
+    means[:3] = 0.0
+    gaussians = ClassGaussians(means, np.ones(n_classes), covariance="isotropic")
+    display = GaussiansDisplay.from_gaussians(gaussians)
+    display.figure_.canvas.draw()
+    boxes = [Text.get_window_extent(text) for text in display.ax_.texts]  # without the lines
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert_allclose([text.xy for text in display.ax_.texts], means)
+
+
+def test_the_color_bar_is_as_high_as_the_map():
+    display = KLDDisplay.from_gaussians(spread(10, 3))
+    display.figure_.canvas.draw()
+    beside = display.ax_.child_axes[0].get_window_extent()
+    shown = display.ax_.get_window_extent()
+    assert_allclose([beside.y0, beside.y1], [shown.y0, shown.y1], atol=1.0)
 
 
 def test_similar_classes_are_next_to_each_other():
