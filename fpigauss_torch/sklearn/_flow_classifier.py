@@ -133,7 +133,7 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
         transforms: int = 2,
         hidden_features: tuple[int, ...] = (64, 64),
         bins: int = 8,
-        noise: float = 0.2,
+        noise: float = 0.5,
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-4,
         batch_size: int | None = None,
