@@ -141,7 +141,7 @@ def _positions(lam: Any) -> Any:
 def _draw(panel: Axes, positions: Any, lam: Any, values: Any, *, color: str, label: str) -> None:
     """Draw a line through the fits with repulsion, and the one without beside it."""
     own, zero = lam > 0.0, lam == 0.0
-    style = {"color": color, "markersize": 4, "linewidth": 1.2}
+    style: dict[str, Any] = {"color": color, "markersize": 4, "linewidth": 1.2}
     panel.plot(positions[own], values[own], ".-", label=label if own.any() else None, **style)
     panel.plot(
         positions[zero],

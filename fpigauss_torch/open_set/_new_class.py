@@ -143,7 +143,7 @@ def add_class(
         held = replace(refit.fit, init=gaussians.class_gaussians(), frozen=range(n_classes))
         weight, fit = lam_apart(None, held)
         # what overrides solve_ may be older than this argument
-        given = {} if separation is None else {"separation": separation}
+        given: dict[str, Any] = {} if separation is None else {"separation": separation}
         result = extended.solve_(merged, weight, fit=fit, accept=accept, progress=progress, **given)
         if not gaussians.coincide:
             _warn_if_worse(gaussians, extended.class_gaussians(), merged, refit)
