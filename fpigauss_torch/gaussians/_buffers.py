@@ -36,8 +36,8 @@ class GaussianBuffers(LatentPrior):
         self,
         n_classes: int,
         dim: int,
-        covariance: str | CovarianceFamily = "diagonal",
-        tied: bool = False,
+        covariance: str | CovarianceFamily = "isotropic",
+        tied: bool = True,
     ) -> None:
         """Start from N(0, I) for every class."""
         super().__init__(n_classes, dim)

@@ -195,7 +195,9 @@ class ActNorm(nn.Module):
 def warm_up(rank, world):
     flow = nn.ModuleList([ActNorm(DIM), Coupling(DIM, dtype=torch.float64)])
     codec = (lambda x: flow[1](flow[0](x)), lambda z: flow[1].inverse(z) + flow[0].shift)
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=codec)
+    model = ClassFlow(
+        flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=codec
+    )
     FixedPointSchedule(LAM, warm_up=1).step(model, shard(rank, world), 0)
     return {"shift": flow[0].shift.detach().clone(), **state_of(model.gaussians)}
 

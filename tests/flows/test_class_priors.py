@@ -120,7 +120,7 @@ def test_five_percent_positives():
     generator = torch.Generator().manual_seed(0)
     y = (torch.rand(10_000, generator=generator) < 0.05).long()
     z = torch.randn(10_000, 4, generator=generator) + 0.6 * y[:, None]
-    gaussians = LatentGaussians(2, 4, tied=True)
+    gaussians = LatentGaussians(2, 4, tied=True, covariance="diagonal")
     gaussians.fit_(z, y, 0.0)
     model = ClassFlow(None, gaussians, codec=SAME)
     assert float(model.predict(z).double().mean()) > 0.25
@@ -171,7 +171,7 @@ def test_gradients_of_single_rows():
 
 
 def test_a_fit_knows_them_and_assigning_replaces_them():
-    gaussians = LatentGaussians(K, DIM)
+    gaussians = LatentGaussians(K, DIM, covariance="diagonal", tied=False)
     assert gaussians.counts is None
     weight = torch.linspace(0.5, 1.5, 100)
     gaussians.fit_(latents(), Y, 0.0, sample_weight=weight)
@@ -190,21 +190,21 @@ def test_a_fit_knows_them_and_assigning_replaces_them():
 def test_a_new_class_is_counted():
     z = latents()
     statistics = ClassStatistics.from_samples(z[Y < 2], Y[Y < 2])
-    gaussians = LatentGaussians(2, DIM, tied=True)
+    gaussians = LatentGaussians(2, DIM, tied=True, covariance="diagonal")
     gaussians.solve_(statistics, 1.0)
     extended = add_class(gaussians, statistics, z[Y == 2], 1.0)
     assert extended.gaussians.counts.tolist() == COUNTS
 
 
 def test_data_gaussians_know_them():
-    prior = DataGaussians(K, DIM)
+    prior = DataGaussians(K, DIM, covariance="diagonal", tied=False)
     prior.fit_(latents(), Y)
     assert prior.counts.tolist() == COUNTS
 
 
 def test_a_state_and_copies_contain_them():
     gaussians = fitted()
-    again = LatentGaussians(K, DIM, tied=True)
+    again = LatentGaussians(K, DIM, tied=True, covariance="diagonal")
     again.load_state_dict(gaussians.state_dict())
     for other in (again, copy.deepcopy(gaussians), pickle.loads(pickle.dumps(gaussians))):
         assert other.counts.tolist() == COUNTS
@@ -217,7 +217,7 @@ def test_a_cast_of_a_state_may_have_no_room_for_them():
     gaussians.class_counts.mul_(1e6)
     state = {name: value.half() for name, value in gaussians.state_dict().items()}
     assert not bool(state["class_counts"].isfinite().all())
-    again = LatentGaussians(K, DIM, tied=True)
+    again = LatentGaussians(K, DIM, tied=True, covariance="diagonal")
     again.load_state_dict(state)
     assert again.counts is None
 
@@ -253,7 +253,7 @@ def test_a_partial_state_leaves_them():
 
 
 def test_an_average_of_unfitted_and_fitted_has_their_proportions():
-    gaussians = LatentGaussians(K, DIM, tied=True)
+    gaussians = LatentGaussians(K, DIM, tied=True, covariance="diagonal")
     averaged = AveragedModel(gaussians, avg_fn=get_ema_avg_fn(0.9), use_buffers=True)
     averaged.update_parameters(gaussians)
     gaussians.fit_(latents(), Y, 1.0)
@@ -268,7 +268,7 @@ def test_an_average_of_unfitted_and_fitted_has_their_proportions():
 @pytest.mark.parametrize(
     "prior",
     [
-        LatentGaussians(K, DIM),
+        LatentGaussians(K, DIM, covariance="diagonal", tied=False),
         LearnedMeans(K, DIM, seed=0),
         RandomMeans(K, DIM, seed=0),
         GradientGaussians(K, DIM, 1.0, seed=0),

@@ -149,7 +149,7 @@ def test_pixels_that_are_constant_in_some_classes():
     x, y = load_digits(return_X_y=True)
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z, y = torch.tensor(x) / 17.0 + noise / 65536.0, torch.tensor(y)
-    fitted = LatentGaussians(10, 64)
+    fitted = LatentGaussians(10, 64, covariance="diagonal", tied=False)
     fitted.fit_(z, y, 0.0)
     z = z.float()
     narrow, wide = fitted.class_log_prob(z).double(), fitted.class_log_prob(z.double())
@@ -227,7 +227,7 @@ def test_tensors_that_are_changed_in_place_count(shape):
 
 
 def test_a_teacher_that_is_sure_has_finite_gradients():
-    prior = LatentGaussians(3, 2)
+    prior = LatentGaussians(3, 2, covariance="diagonal", tied=False)
     z = torch.randn(1, 2, generator=torch.Generator().manual_seed(0))
     logits = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
     prior.log_prob(z, logits.softmax(1)).sum().backward()

@@ -96,7 +96,7 @@ def test_other_matrices_of_labels():
         with pytest.raises(InvalidInputError, match=r"\.ravel\(\)\.long\(\)"):
             call(model, x, y[:, None].float())
     assert model.log_prob(x, one_hot.float()).isfinite().all()  # weights of the classes
-    alone = LatentGaussians(1, DIM)
+    alone = LatentGaussians(1, DIM, covariance="diagonal", tied=False)
     assert alone.log_prob(x, torch.ones(30, 1)).shape == (30,)  # weights of one class
     with pytest.raises(InvalidInputError, match=r"labels\.ravel\(\)"):
         alone.log_prob(x, torch.zeros(30, 1, dtype=torch.int64))
@@ -134,7 +134,7 @@ INTEGERS = [np.int64, np.uint8, np.array, torch.tensor]
 @pytest.mark.parametrize("integer", INTEGERS)
 def test_integers_of_every_library(integer):
     for prior in (
-        LatentGaussians(integer(3), integer(4), "dense"),
+        LatentGaussians(integer(3), integer(4), "dense", tied=False),
         RandomMeans(integer(3), integer(4), seed=integer(0)),
         LearnedMeans(integer(3), integer(4)),
         GradientGaussians(integer(3), integer(4), integer(1)),
@@ -162,7 +162,7 @@ def test_what_is_not_an_integer():
     model = fitted()
     for value in (2.0, True, np.float64(2.0), np.True_, torch.tensor(True), "2", None, [2]):
         with pytest.raises(InvalidInputError, match="n_classes is"):
-            LatentGaussians(value, 4)
+            LatentGaussians(value, 4, covariance="diagonal", tied=False)
         with pytest.raises(InvalidInputError, match="n_axes is"):
             PrincipalAxes.of(model.gaussians, value)
         if value is not None:
@@ -242,7 +242,11 @@ def test_under_autocast_the_samples_of_the_caller_stay_as_they_are():
             return super().forward(x)
 
     flow = Noted(DIM)
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=(flow, flow.inverse))
+    model = ClassFlow(
+        flow,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=(flow, flow.inverse),
+    )
     x, _ = batch()
     with torch.autocast("cpu", torch.bfloat16):
         model(x.bfloat16()), model(x), model(x.double())
@@ -252,12 +256,19 @@ def test_under_autocast_the_samples_of_the_caller_stay_as_they_are():
 
 def test_flows_without_a_dtype_of_their_own_take_every_dtype():
     same = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=same)
+    model = ClassFlow(
+        None, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=same
+    )
     x, _ = batch(dtype=torch.float64)
     assert model(x).dtype == model(x.numpy()).dtype == torch.float64
     mixed = torch.nn.ModuleList([Coupling(DIM), Coupling(DIM, dtype=torch.float64)])
     codec = (lambda x: mixed[1](x.double()), lambda z: mixed[1].inverse(z))
-    assert ClassFlow(mixed, LatentGaussians(N_CLASSES, DIM), codec=codec)(x).dtype == x.dtype
+    assert (
+        ClassFlow(
+            mixed, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=codec
+        )(x).dtype
+        == x.dtype
+    )
 
 
 @of_samples
@@ -270,7 +281,9 @@ def test_one_sample_is_told_from_several(call):
         call(model, torch.tensor(1.0))
     assert call(model, x[0][None]).shape[0] == 1
     image = (lambda x: (x.flatten(1), x.new_zeros(len(x))), lambda z: z)
-    images = ClassFlow(None, LatentGaussians(N_CLASSES, 12), codec=image)
+    images = ClassFlow(
+        None, LatentGaussians(N_CLASSES, 12, covariance="diagonal", tied=False), codec=image
+    )
     assert call(images, torch.zeros(2, 3, 2, 2)).shape[0] == 2
     with pytest.raises(InvalidInputError, match=r"x has shape \(3, 2, 2\); pass samples"):
         call(images, torch.zeros(3, 2, 2))
@@ -298,7 +311,11 @@ def test_an_error_of_the_flow_about_fine_samples_stays_as_it_is():
     def encode(x):
         raise RuntimeError("of its own")
 
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=(encode, lambda z: z))
+    model = ClassFlow(
+        None,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=(encode, lambda z: z),
+    )
     with pytest.raises(RuntimeError, match="of its own"):
         model(batch()[0])
 
@@ -310,8 +327,16 @@ def test_latents_of_other_libraries():
         torch.testing.assert_close(call(z.tolist()), call(z))
         assert torch.equal(call(z.round().int().tolist()), call(z.round()))
     assert torch.equal(gaussians.predict(z.numpy()), gaussians.predict(z))
-    expected = LatentGaussians(N_CLASSES, DIM).fit_(z, y, 1.0).gaussians.means
-    found = LatentGaussians(N_CLASSES, DIM).fit_(z.numpy(), y.numpy(), 1.0).gaussians.means
+    expected = (
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
+        .fit_(z, y, 1.0)
+        .gaussians.means
+    )
+    found = (
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
+        .fit_(z.numpy(), y.numpy(), 1.0)
+        .gaussians.means
+    )
     assert torch.equal(found, expected)
     moved = mix_within_class(z.numpy(), y.numpy(), gaussians, seed=0)
     assert torch.equal(moved, mix_within_class(z, y, gaussians, seed=0))

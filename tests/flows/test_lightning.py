@@ -605,7 +605,11 @@ def test_a_module_that_is_the_flow():
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.01)
 
-    module = Flow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM), codec=CouplingCodec)
+    module = Flow(
+        Coupling(DIM),
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=CouplingCodec,
+    )
     callback = FixedPointCallback(FixedPointSchedule(0.5))
     fitted(PACKAGES[0], callback, module=module, validated=False, max_epochs=1)
     assert torch.equal(module.gaussians.means, callback.result.gaussians.means)

@@ -41,7 +41,7 @@ def latents(n=300, dim=DIM, seed=0):
 
 
 def data_gaussians(dim=DIM, seed=0):
-    prior = DataGaussians(K, dim)
+    prior = DataGaussians(K, dim, covariance="diagonal", tied=False)
     prior.fit_(*latents(dim=dim, seed=seed))
     return prior
 
@@ -115,7 +115,10 @@ def test_a_state_goes_into_a_prior_of_the_same_kind(make):
 @every_prior
 def test_a_state_does_not_go_into_a_prior_of_another_kind(make):
     state = saved(make())
-    for other in (LatentGaussians(K, DIM, "dense"), *(maker() for maker in PRIORS.values())):
+    for other in (
+        LatentGaussians(K, DIM, "dense", tied=False),
+        *(maker() for maker in PRIORS.values()),
+    ):
         if type(other) is not type(make()):
             before = copy.deepcopy(other.state_dict())
             with pytest.raises(InvalidInputError, match="the state is that of"):
@@ -201,13 +204,13 @@ def test_training_lowers_the_loss_of_a_flow(make):
 @pytest.mark.parametrize("lam", [0.0, 1e4])
 def test_data_gaussians_are_the_class_moments_whatever_lam(lam):
     z, y = latents()
-    prior = DataGaussians(K, DIM)
+    prior = DataGaussians(K, DIM, covariance="diagonal", tied=False)
     result = prior.fit_(z, y, lam)
     statistics = ClassStatistics.from_samples(z, y)
     assert result.converged
     torch.testing.assert_close(prior.means, statistics.means)
     torch.testing.assert_close(prior.covariances, statistics.covariances)
-    streamed = DataGaussians(K, DIM)
+    streamed = DataGaussians(K, DIM, covariance="diagonal", tied=False)
     streamed.solve_(statistics, lam)
     assert torch.equal(streamed.covariances, prior.covariances)
 
@@ -223,15 +226,17 @@ def test_data_gaussians_take_the_options_of_fits():
 def test_the_fit_of_data_gaussians_is_checked():
     z, y = latents()
     with pytest.raises(InvalidInputError, match=r"^fit is a int; pass a fpigauss\.FixedPoint"):
-        DataGaussians(K, DIM).fit_(z, y, fit=3)
+        DataGaussians(K, DIM, covariance="diagonal", tied=False).fit_(z, y, fit=3)
 
 
 def test_a_refit_runs_on_data_gaussians_and_refuses_what_is_trained():
     x, y = latents(dim=4)
     batches = list(zip(x.float().split(64), y.split(64), strict=True))
-    fitted = ClassFlow(Coupling(4), DataGaussians(K, 4), codec=CouplingCodec)
+    fitted = ClassFlow(
+        Coupling(4), DataGaussians(K, 4, covariance="diagonal", tied=False), codec=CouplingCodec
+    )
     result = refit_(fitted, batches, lam=7.0)
-    expected = DataGaussians(K, 4)
+    expected = DataGaussians(K, 4, covariance="diagonal", tied=False)
     # float32 latents, of batches and of all rows at once
     expected.fit_(fitted.encode(x.float())[0], y)
     torch.testing.assert_close(fitted.gaussians.means, expected.means, rtol=1e-5, atol=1e-5)

@@ -478,7 +478,11 @@ def test_names_the_batch_at_fault(fault):
 
 
 def test_names_the_batch_whose_latents_have_another_width():
-    model = ClassFlow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM + 1), codec=CouplingCodec)
+    model = ClassFlow(
+        Coupling(DIM),
+        LatentGaussians(N_CLASSES, DIM + 1, covariance="diagonal", tied=False),
+        codec=CouplingCodec,
+    )
     with pytest.raises(InvalidInputError, match=r"^batch 0: the flow's latents have 4 dimensions"):
         refit_(model, [(X, Y)], 1.0)
 
@@ -547,7 +551,8 @@ class Stronger(LatentGaussians):
 
 def stronger():
     model = coupling_model(N_CLASSES, DIM)
-    return ClassFlow(None, Stronger(N_CLASSES, DIM), codec=model.codec)
+    gaussians = Stronger(N_CLASSES, DIM, "diagonal", False)
+    return ClassFlow(None, gaussians, codec=model.codec)
 
 
 def test_what_overrides_a_fit_gets_lam_by_position():
@@ -560,10 +565,10 @@ def test_what_overrides_a_fit_gets_lam_by_position():
     FixedPointSchedule(0.5).step(models[2], batches(x, y), 0)
     for model in models:
         assert torch.equal(model.gaussians.means, expected)
-    by_hand = LatentGaussians(N_CLASSES, DIM)
+    by_hand = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
     by_hand.fit_(z, y, 1.0)
     for arguments in ({"lam": 0.5}, {"fit": FixedPoint(0.5)}):
-        gaussians = Stronger(N_CLASSES, DIM)
+        gaussians = Stronger(N_CLASSES, DIM, "diagonal", False)
         gaussians.fit_(z, y, **arguments)
         assert torch.equal(gaussians.means, by_hand.means)
 
@@ -572,8 +577,8 @@ def test_what_overrides_a_fit_gets_lam_by_position():
     ("fit", "given", "message"),
     [
         (FixedPoint(2.0), {"lam": 1.0}, "^lam is given twice, as 1.0 and in fit as 2; "),
-        (FixedPoint(), {}, r"^lam is not given; pass lam=, or fit=FixedPoint\(lam="),
-        (None, {}, r"^lam is not given; "),
+        (FixedPoint(), {}, "^neither separation nor lam is given; pass separation="),
+        (None, {}, "^neither separation nor lam is given; "),
         ({"lam": 1.0}, {}, "^fit is a dict; pass a fpigauss.FixedPoint"),
         (FixedPoint(1.0, covariance="dense"), {}, '^fit has "dense" covariances, the Gaussians'),
         (FixedPoint(1.0, tied=True), {}, '^fit has tied "diagonal" covariances, the Gaussians'),
@@ -604,7 +609,9 @@ def test_copies_need_a_loader_that_can_be_read_again():
 
 def test_latents_whose_sums_overflow_keep_the_old_gaussians(held):
     codec = (lambda x: (x.double() * 1e200, x.sum(1)), lambda z: z)
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=codec)
+    model = ClassFlow(
+        None, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=codec
+    )
     with pytest.raises(InvalidInputError, match="its sums overflow; rescale it"):
         refit_(model, batches(X, Y), 1.0)
     assert not model.gaussians.means.any()
@@ -614,7 +621,9 @@ class Standard(LatentPrior):
     """N(0, I) for every class."""
 
     def density(self):
-        return LatentGaussians(self.n_classes, self.dim).density()
+        return LatentGaussians(
+            self.n_classes, self.dim, covariance="diagonal", tied=False
+        ).density()
 
     def color(self, noise, labels):
         return noise

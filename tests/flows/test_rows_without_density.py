@@ -55,7 +55,11 @@ def test_they_are_rejected_with_equal_shares_and_one_warning(covariance, tied):
 
 def test_a_log_determinant_that_is_not_finite_is_rejected():
     logdets = torch.tensor([0.0, math.inf, -math.inf, math.nan])
-    model = ClassFlow(None, LatentGaussians(3, 2), codec=(lambda x: (x, logdets), lambda z: z))
+    model = ClassFlow(
+        None,
+        LatentGaussians(3, 2, covariance="diagonal", tied=False),
+        codec=(lambda x: (x, logdets), lambda z: z),
+    )
     assert rejection_score(model, torch.zeros(4, 2))[1:].tolist() == [math.inf] * 3
 
 
