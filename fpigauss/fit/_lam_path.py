@@ -12,6 +12,7 @@ from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._balance import log_balance
+from fpigauss.fit._checks import Source
 from fpigauss.fit._continued import Continuation, Fit
 from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._fixed_point import FixedPoint, gathered
@@ -112,7 +113,7 @@ def lam_path(
     held_out = None
     if validation is not None:
         held_out = Validation.of(validation, statistics.classes, statistics.dim)
-    continuation = Continuation(statistics, fixed_point, source="z", like=like)
+    continuation = Continuation(statistics, fixed_point, source=Source.of(z), like=like)
     fits = _fits(continuation, grid)
     _warn_once(fits)
     return path_of(fits, fixed_point, held_out)
