@@ -9,7 +9,6 @@ from fpigauss.fit._checks import Source
 from fpigauss.fit._documented import documented
 from fpigauss.fit._options import Options
 from fpigauss.fit._run import solved
-from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult
 from fpigauss.statistics import ClassStatistics, as_rows, results_like
 
@@ -104,11 +103,7 @@ class FixedPoint(Options):
                 "lam is not given; pass a number >= 0, as FixedPoint(lam=...) or "
                 "dataclasses.replace(fixed_point, lam=...)"
             )
-        if self.frozen and not isinstance(self.init, ClassGaussians):
-            raise InvalidInputError(
-                f'frozen is {self.frozen!r}, but init is "{self.init}"; pass as init the '
-                "ClassGaussians that hold these classes"
-            )
+        self.check_start()
 
 
 def gathered(z: Any, y: Any, sample_weight: Any, options: Options) -> tuple[ClassStatistics, Array]:

@@ -22,8 +22,8 @@ FIT = FixedPoint(1e3, max_iter=1)  # past lam*, and too few evaluations
 KINDS = {ConvergenceWarning, UnboundedObjectiveWarning}
 
 
-def fitted(kind=LatentGaussians):
-    gaussians = kind(N_CLASSES, DIM)
+def fitted():
+    gaussians = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
     gaussians.solve_(STATISTICS, 0.0)
     return gaussians
 

@@ -1,0 +1,502 @@
+"""A neural spline flow over separated class Gaussians, as a classifier of scikit-learn."""
+
+import math
+from typing import Any, Self
+
+import numpy as np
+import torch
+import zuko
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fpigauss import ClassGaussians, InvalidInputError, open_set_threshold
+from fpigauss.interface import (
+    check_nonnegative,
+    check_positive,
+    check_positive_integer,
+    check_sample_weight,
+    log_priors,
+    progress_bar,
+)
+from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import LatentGaussians
+from fpigauss_torch.sklearn._columns import Columns
+from fpigauss_torch.sklearn._held_out import held_out_rows, temperature_of
+from fpigauss_torch.sklearn._training import Rows, Training, encoded
+
+__all__ = ["FlowClassifier"]
+
+Floats = np.ndarray[Any, np.dtype[Any]]
+
+#: The batches of an epoch, and the sizes that one may have, if none is given.
+_N_BATCHES, _SMALLEST, _LARGEST = 5, 32, 512
+
+
+class FlowClassifier(ClassifierMixin, BaseEstimator):
+    r"""Classify, score and sample rows by a flow over class Gaussians that are kept apart.
+
+    A neural spline flow (zuko) encodes the rows to latents, in which each class is one Gaussian. All
+    share one variance, and every two of them are ``separation`` nats apart: the Gaussians are
+    fitted before the first two epochs, and stay as they are while the flow learns to send each class
+    to its own. The model is a density, p(x|y): it classifies by Bayes' rule, tells rows that belong
+    to no class, and draws new ones.
+
+    Columns are standardized and whitened within the classes, and the values of columns of integers
+    are spread evenly over the gaps between them. A part of the rows is held out: to stop in time, to
+    set the temperature of the probabilities, and for the threshold of ``reject``.
+
+    Parameters
+    ----------
+    separation : float
+        How far apart the Gaussians are: the smallest KLD over pairs of classes, in nats, > 0.
+    transforms : int
+        How many autoregressive spline transforms the flow has.
+    hidden_features : tuple of int
+        The widths of the hidden layers in each of them.
+    bins : int
+        The pieces of each spline.
+    noise : float
+        The standard deviation of the normal noise that is added to rows in training, relative to
+        that of the rows of a class. It keeps the flow from fitting single rows.
+    learning_rate, weight_decay : float
+        Of AdamW. The rate falls where the loss of held-out rows does not.
+    batch_size : int, optional
+        By default a fifth of the rows, between 32 and 512.
+    max_epochs : int
+        The number of passes over the rows, at most.
+    patience : int
+        After how many passes without a better loss of the held-out rows to stop.
+    validation_fraction : float
+        The part of each class to hold out, 0 <= fraction < 1. At 0, training takes ``max_epochs``,
+        there is no temperature, and ``reject`` cannot be called.
+    priors : "counts", None or (K,) array-like
+        Prior probabilities of the classes: those of the training rows, equal ones, or numbers that
+        sum to one.
+    device : str, optional
+        Where to train, "cuda" for example; by default on the CPU. Afterwards the model is on the
+        CPU, in float64.
+    progress : bool
+        Show a progress bar of epochs.
+    random_state : int, numpy.random.RandomState or None
+        The source of randomness, as in scikit-learn. The global generators are left as they are.
+
+    Attributes
+    ----------
+    classes_ : (K,) array
+        The labels.
+    model_ : ClassFlow
+        The flow and its Gaussians, for rows as ``map_columns`` returns them.
+    gaussians_ : ClassGaussians
+        One Gaussian per class, in the latent space.
+    priors_ : (K,) array
+        The prior probabilities in use.
+    temperature_ : float
+        What differences between log-densities are divided by in ``predict_proba``: flows are far
+        too sure. 1 if fewer than ten rows were held out.
+    held_out_scores_ : (M,) array
+        -log p(x) of the held-out rows, for thresholds.
+    history_ : list of dict
+        The losses of every epoch, in nats: "train_loss" and "valid_loss".
+    n_iter_ : int
+        The number of epochs.
+    n_features_in_ : int
+        The number of columns d.
+    feature_names_in_ : (d,) array
+        The names of the columns, if ``X`` had any.
+
+    See Also
+    --------
+    fpigauss.sklearn.FixedPointGaussianClassifier : Gaussians on the columns as they are.
+    fpigauss_torch.ClassFlow : flows of any library, in a training loop of your own.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fpigauss_torch.sklearn import FlowClassifier
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> classifier = FlowClassifier(max_epochs=10, random_state=0).fit(X, y)
+    >>> bool(classifier.score(X, y) > 0.9)
+    True
+    >>> X_new, y_new = classifier.sample(5, random_state=0)
+    >>> X_new.shape
+    (5, 4)
+    >>> classifier.reject(X + 20.0, rate=0.1).all()
+    np.True_
+    """
+
+    def __init__(
+        self,
+        separation: float = 150.0,
+        *,
+        transforms: int = 2,
+        hidden_features: tuple[int, ...] = (64, 64),
+        bins: int = 8,
+        noise: float = 0.5,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 1e-4,
+        batch_size: int | None = None,
+        max_epochs: int = 200,
+        patience: int = 20,
+        validation_fraction: float = 0.15,
+        priors: Any = "counts",
+        device: str | None = None,
+        progress: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        """Keep the parameters; ``fit`` checks them."""
+        self.separation = separation
+        self.transforms = transforms
+        self.hidden_features = hidden_features
+        self.bins = bins
+        self.noise = noise
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.priors = priors
+        self.device = device
+        self.progress = progress
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train a flow and its Gaussians.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+            Rows.
+        y : (N,) array-like
+            Labels.
+        sample_weight : (N,) array-like, optional
+            Weights >= 0 of the rows in the likelihood, the Gaussians and the priors.
+
+        Returns
+        -------
+        FlowClassifier
+            Itself.
+
+        Raises
+        ------
+        InvalidInputError
+            If a parameter cannot be used, or there is only one class, or only one row of each. What
+            is wrong with ``X`` or ``y`` alone is told by scikit-learn's own ValueError.
+        """
+        self._check_parameters()
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        X, y, weights = _counted(X, y, sample_weight)
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise InvalidInputError(
+                f"y contains one class, {classes[:1].tolist()[0]!r}; at least two are needed"
+            )
+        if len(classes) == len(y):
+            raise InvalidInputError(
+                f"y has one row per class, n_samples={len(y)}; at least one class needs two"
+            )
+        counts = np.bincount(codes, weights=weights)
+        logs = log_priors(self.priors, counts=counts, classes=classes, like=np.zeros(1))
+        source = check_random_state(self.random_state)
+        held_out = held_out_rows(codes, self.validation_fraction, source)
+        columns = Columns.of(X[~held_out], codes[~held_out], weights[~held_out])
+        rows = Rows(columns(X), codes, weights)
+        seed = int(source.randint(2**31 - 1))
+        model, history = self._trained(columns, rows[~held_out], rows[held_out], seed)
+        self.classes_, self.model_, self.history_ = classes, model, history
+        self._columns, self.n_iter_ = columns, len(history)
+        self.priors_ = np.full(len(classes), 1 / len(classes)) if logs is None else np.exp(logs)
+        by_class = self._class_log_prob(X[held_out])
+        self.held_out_scores_ = -self._mixture(by_class)
+        self.temperature_ = temperature_of(by_class, codes[held_out], self.priors_)
+        return self
+
+    # -- prediction ------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> Any:
+        """Predict the labels with the highest posterior probabilities.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N,) array
+        """
+        logits = self._posterior_logits(X)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Compute the logarithms of ``predict_proba``.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, K) array
+        """
+        logits = self._posterior_logits(X)
+        return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Compute the posterior probabilities of the classes, at ``temperature_``.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, K) array
+            Rows that sum to one, columns in the order of ``classes_``.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def decision_function(self, X: Any) -> Any:
+        """Compute log p(y|x) up to a constant; for two classes, how much higher the second's is.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, K) or (N,) array
+        """
+        logits = self._posterior_logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    # -- densities -------------------------------------------------------------------------
+
+    def class_log_prob(self, X: Any) -> Any:
+        """Compute log p(x|y) of every class.
+
+        In columns of integers the density is that of the numbers after they were spread.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, K) array
+            In nats, columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        return self._class_log_prob(validate_data(self, X, reset=False, dtype=np.float64))
+
+    def score_samples(self, X: Any, y: Any = None) -> Any:
+        """Compute log p(x), the log-density of the mixture of all classes; log p(x|y) with labels.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+        y : (N,) array-like, optional
+            The class of each row.
+
+        Returns
+        -------
+        (N,) array
+            In nats.
+        """
+        by_class = self.class_log_prob(X)
+        if y is None:
+            return self._mixture(by_class)
+        codes = self._codes(y, "y")
+        if len(codes) != len(by_class):
+            raise InvalidInputError(f"y has {len(codes)} labels for {len(by_class)} rows of X")
+        return np.take_along_axis(by_class, codes[:, None], axis=1)[:, 0]
+
+    def reject(self, X: Any, rate: float = 0.05) -> Any:
+        """Tell which rows belong to no class: those less likely than nearly all held-out ones.
+
+        The threshold is that of ``fpigauss.open_set_threshold``. Held-out rows have had a say in
+        when to stop, so that it holds approximately.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+        rate : float
+            The probability that a row of a known class is rejected, 0 < rate < 1. It needs 1 / rate
+            - 1 held-out rows.
+
+        Returns
+        -------
+        (N,) array of bool
+            True where a row is rejected.
+
+        Raises
+        ------
+        InvalidInputError
+            If too few rows were held out for the rate.
+        """
+        check_is_fitted(self)
+        n_held_out = len(self.held_out_scores_)
+        needed = math.ceil(1.0 / check_positive(rate, "rate") - 1e-9) - 1
+        if n_held_out < max(needed, 1):
+            raise InvalidInputError(
+                f"rate={rate:g} needs {max(needed, 1)} held-out rows, but fit held out "
+                f"{n_held_out}; pass a higher rate, or fit with more rows or a higher "
+                f"validation_fraction than {self.validation_fraction:g}"
+            )
+        return -self.score_samples(X) > open_set_threshold(self.held_out_scores_, rate=rate)
+
+    # -- samples ---------------------------------------------------------------------------
+
+    def sample(
+        self, n_samples: int = 1, *, labels: Any = None, random_state: Any = None
+    ) -> tuple[Any, Any]:
+        """Draw rows: of the classes ``labels``, or of classes drawn by their priors.
+
+        Columns of integers get integers within their range.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many rows to draw, if ``labels`` is not given.
+        labels : (N,) array-like, optional
+            The classes to draw from, in this order.
+        random_state : int, numpy.random.RandomState or None
+            The source of randomness, as in scikit-learn.
+
+        Returns
+        -------
+        X : (N, d) array
+        y : (N,) array
+        """
+        check_is_fitted(self)
+        source = check_random_state(random_state)
+        if labels is None:
+            n_samples = check_positive_integer(n_samples, "n_samples")
+            codes = source.choice(len(self.classes_), size=n_samples, p=self.priors_)
+        else:
+            codes = self._codes(labels, "labels")
+        rows = self.model_.sample(torch.tensor(codes), seed=int(source.randint(2**31 - 1)))
+        return self._columns.undo(rows.numpy()), self.classes_[codes]
+
+    # -- what else the fit has ----------------------------------------------------------------
+
+    @property
+    def gaussians_(self) -> ClassGaussians:
+        """One Gaussian per class, in the latent space."""
+        check_is_fitted(self)
+        gaussians: ClassGaussians = self.model_.gaussians.class_gaussians()
+        return gaussians
+
+    def map_columns(self, X: Any) -> torch.Tensor:
+        """Map rows to what ``model_`` encodes: standardized and whitened within the classes.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, d) float64 tensor
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return torch.as_tensor(self._columns(X))
+
+    # -- within --------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        for name in ("separation", "learning_rate"):
+            check_positive(getattr(self, name), name)
+        for name in ("noise", "weight_decay"):
+            check_nonnegative(getattr(self, name), name)
+        for name in ("transforms", "bins", "max_epochs", "patience"):
+            check_positive_integer(getattr(self, name), name)
+        if self.batch_size is not None:
+            check_positive_integer(self.batch_size, "batch_size")
+        if check_nonnegative(self.validation_fraction, "validation_fraction") >= 1.0:
+            raise InvalidInputError(
+                f"validation_fraction is {self.validation_fraction:g}; pass a number, "
+                "0 <= validation_fraction < 1"
+            )
+        if not isinstance(self.hidden_features, tuple | list):
+            raise InvalidInputError(
+                f"hidden_features is {self.hidden_features!r}; pass a tuple of widths"
+            )
+        for width in self.hidden_features:
+            check_positive_integer(width, "hidden_features")
+
+    def _trained(
+        self, columns: Columns, rows: Rows, held_out: Rows, seed: int
+    ) -> tuple[ClassFlow, list[dict[str, float]]]:
+        """Make a model and train it; return it in float64 on the CPU, with the losses."""
+        dim = rows.x.shape[1]
+        by_default = min(max(len(rows) // _N_BATCHES, _SMALLEST), _LARGEST)
+        training = Training(
+            separation=self.separation,
+            steps=columns.steps[:, None] * columns.matrix,
+            noise=self.noise * columns.within,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size or by_default,
+            max_epochs=self.max_epochs,
+            patience=self.patience,
+            device=self.device or "cpu",
+        )
+        n_classes = int(rows.codes.max()) + 1
+        with torch.random.fork_rng(), progress_bar(
+            range(self.max_epochs), self.progress, "epochs"
+        ) as epochs:
+            torch.manual_seed(seed)
+            flow = zuko.flows.NSF(
+                dim,
+                transforms=self.transforms,
+                hidden_features=tuple(self.hidden_features),
+                bins=self.bins,
+            )
+            model = ClassFlow(flow, LatentGaussians(n_classes, dim, "isotropic", tied=True))
+            steps = iter(epochs)
+            history = training.run(model, rows, held_out, lambda: next(steps, None))
+        return model.cpu().double().eval(), history
+
+    def _class_log_prob(self, X: Floats) -> Floats:
+        """Compute log p(x|y) (N, K) of checked rows."""
+        if len(X) == 0:
+            return np.empty((0, len(self.classes_)))
+        z, log_det = encoded(self.model_, self._columns(X))
+        by_class = self.model_.gaussians.class_log_prob(z) + log_det[:, None]
+        log_prob: Floats = by_class.numpy() + self._columns.log_det
+        return log_prob
+
+    def _mixture(self, by_class: Floats) -> Floats:
+        with np.errstate(divide="ignore"):  # a prior may be zero
+            sums: Floats = np.logaddexp.reduce(by_class + np.log(self.priors_), axis=1)
+        return sums
+
+    def _posterior_logits(self, X: Any) -> Floats:
+        by_class = self.class_log_prob(X)
+        with np.errstate(divide="ignore"):
+            logits: Floats = by_class / self.temperature_ + np.log(self.priors_)
+        return logits
+
+    def _codes(self, labels: Any, name: str) -> Floats:
+        """Return the numbers of labels, all of which must be among the classes."""
+        labels = column_or_1d(labels)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise InvalidInputError(
+                f"{name} contains {unknown[:1].tolist()[0]!r}, which is not among classes_; pass "
+                "labels that occurred in fit"
+            )
+        codes: Floats = np.searchsorted(self.classes_, labels)
+        return codes
+
+
+def _counted(X: Floats, y: Floats, sample_weight: Any) -> tuple[Floats, Floats, Floats]:
+    """Return the rows that count, and their weights."""
+    if sample_weight is None:
+        return X, y, np.ones(len(y))
+    weights = check_sample_weight(_check_sample_weight(sample_weight, X), len(y))
+    counted = weights > 0.0
+    return X[counted], y[counted], weights[counted]

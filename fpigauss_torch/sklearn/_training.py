@@ -1,0 +1,191 @@
+"""The training of a flow toward separated Gaussians, in the loop of skorch.
+
+skorch is made for estimators: it trains in memory, prints nothing, writes nothing, restores the best
+epoch by itself and starts at once. A Trainer of Lightning sets up loggers, checkpoints and signal
+handlers for every fit, which takes longer than the epochs of a small table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.dataset import Dataset
+from skorch.helper import predefined_split
+from torch import Tensor, nn
+
+from fpigauss import ClassStatistics, solve_separated
+from fpigauss_torch._support import evaluating
+from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import LatentGaussians
+
+__all__ = ["Rows", "Training", "encoded"]
+
+Floats = np.ndarray[Any, np.dtype[Any]]
+
+#: The epochs before which the Gaussians are refitted, as those of FixedPointSchedule.
+_REFITS = (0, 1)
+#: Rows that are encoded at a time.
+_BLOCK = 4096
+#: The largest norm of a gradient.
+_CLIPPED = 5.0
+#: What a learning rate is multiplied by where the loss of held-out rows no longer falls.
+_SLOWED = 0.3
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows (N, d) for a flow, their classes (N,) and weights (N,)."""
+
+    x: Floats
+    codes: Floats
+    weights: Floats
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.x)
+
+    def __getitem__(self, taken: Any) -> "Rows":
+        """Take some of them."""
+        return Rows(self.x[taken], self.codes[taken], self.weights[taken])
+
+    def dataset(self) -> Dataset:
+        """Return them as skorch takes them: what the module takes, and nothing to compare with."""
+        columns = {
+            "x": self.x.astype(np.float32),
+            "codes": self.codes.astype(np.int64),
+            "weights": (self.weights / self.weights.mean()).astype(np.float32),
+        }
+        return Dataset(columns, np.zeros(len(self), dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    ``steps`` (d, d) takes uniform noise in columns of integers to the rows that the flow sees, and
+    ``noise`` is the standard deviation of normal noise in all of them.
+    """
+
+    separation: float
+    steps: Floats
+    noise: float
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+    device: str
+
+    def run(
+        self, model: ClassFlow, rows: Rows, held_out: Rows, tick: Callable[[], Any]
+    ) -> list[dict[str, float]]:
+        """Train a model in place; with held-out rows, until it no longer gets better on them.
+
+        Returns the losses of every epoch, in nats.
+        """
+        refits = _Refits(rows, self.separation, tick)
+        callbacks = [refits, GradientNormClipping(_CLIPPED)]
+        if len(held_out):
+            slower = LRScheduler(
+                "ReduceLROnPlateau",
+                monitor="valid_loss",
+                factor=_SLOWED,
+                patience=max(self.patience // 3, 1),
+            )
+            stop = EarlyStopping(
+                patience=self.patience, threshold=0.0, load_best=True, sink=_unheard
+            )
+            callbacks += [slower, stop]
+        net = NeuralNet(
+            _Objective(model, self.steps, self.noise),
+            _Mean,
+            optimizer=torch.optim.AdamW,
+            optimizer__weight_decay=self.weight_decay,
+            lr=self.learning_rate,
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            train_split=predefined_split(held_out.dataset()) if len(held_out) else None,
+            iterator_train__shuffle=True,
+            iterator_valid__batch_size=_BLOCK,
+            callbacks=callbacks,
+            verbose=0,
+            device=self.device,
+        )
+        net.fit(rows.dataset(), None)
+        names = ("train_loss", "valid_loss") if len(held_out) else ("train_loss",)
+        return [{name: float(epoch[name]) for name in names} for epoch in net.history]
+
+
+@torch.no_grad()
+def encoded(model: ClassFlow, x: Floats | Tensor) -> tuple[Tensor, Tensor]:
+    """Encode rows in blocks, in evaluation mode: latents (N, d) and log-determinants (N,)."""
+    with evaluating(model):
+        parts = [model.encode(block) for block in torch.as_tensor(x).split(_BLOCK)]
+    return torch.cat([z for z, _ in parts]), torch.cat([log_det for _, log_det in parts])
+
+
+class _Objective(nn.Module):
+    """The weighted negative log-likelihood of every row, under noise while training."""
+
+    steps: Tensor
+
+    def __init__(self, model: ClassFlow, steps: Floats, noise: float) -> None:
+        super().__init__()
+        self.model = model
+        self.noise = noise
+        self.register_buffer("steps", torch.tensor(steps, dtype=torch.float32))
+
+    def forward(self, x: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
+        x = self.noisy(x) if self.training else x
+        loss: Tensor = weights * self.model(x, codes)
+        return loss
+
+    def noisy(self, x: Tensor) -> Tensor:
+        uniform = torch.rand_like(x) - 0.5
+        return x + uniform @ self.steps + self.noise * torch.randn_like(x)
+
+
+class _Mean(nn.Module):
+    """What skorch minimizes: the mean of the losses."""
+
+    def forward(self, losses: Tensor, _: Tensor) -> Tensor:
+        return losses.mean()
+
+
+class _Refits(Callback):
+    """Refits before the first epochs, to latents of rows with the noise of training."""
+
+    def __init__(self, rows: Rows, separation: float, tick: Callable[[], Any]) -> None:
+        self.rows = rows
+        self.separation = separation
+        self.tick = tick
+
+    def on_epoch_begin(self, net: NeuralNet, **_: Any) -> None:
+        if len(net.history) - 1 in _REFITS:
+            objective = net.module_
+            x = torch.tensor(self.rows.x, dtype=torch.float32, device=objective.steps.device)
+            z, _log_det = encoded(objective.model, objective.noisy(x))
+            _refit(objective.model.gaussians, z, self.rows, self.separation)
+        self.tick()
+
+
+def _refit(gaussians: LatentGaussians, z: Tensor, rows: Rows, separation: float) -> None:
+    """Refit to latents, so that every two classes are ``separation`` nats apart."""
+    statistics = ClassStatistics.from_samples(
+        z.cpu().double(),
+        rows.codes,
+        covariance=gaussians.statistics_kind,
+        classes=range(gaussians.n_classes),
+        sample_weight=rows.weights,
+    )
+    family = gaussians.family
+    found = solve_separated(statistics, min_kld=separation, covariance=family, tied=family.tied)
+    gaussians.assign_(found.gaussians)
+
+
+def _unheard(_: str) -> None:
+    """Take what skorch would print."""
