@@ -57,7 +57,8 @@ class FixedPoint(Options):
         z : (N, d) array
             Latents, of any array-API namespace or array-like.
         y : (N,) array-like
-            Labels: integers, strings, or floats with integral values.
+            Labels: integers, strings, or floats with integral values. -1 is a class like any
+            other.
         sample_weight : (N,) array-like, optional
             Repetition weights >= 0.
 

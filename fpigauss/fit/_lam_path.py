@@ -60,7 +60,7 @@ def lam_path(
     z : (N, d) array
         Latents, of any array-API namespace (numpy, torch, ...) or array-like.
     y : (N,) array-like
-        Labels: integers, strings, or floats with integral values.
+        Labels: integers, strings, or floats with integral values. -1 is a class like any other.
     lams : (n,) array-like, optional
         Weights of the repulsion, >= 0, in any order. By default 0, and eight per decade: for
         families with a ``critical_lam``, three decades up to 0.95 of it; otherwise from a tenth to

@@ -166,7 +166,7 @@ def fit_separated(
     z : (N, d) array
         Latents, of any array-API namespace (numpy, torch, ...) or array-like. They are read once.
     y : (N,) array-like
-        Labels: integers, strings, or floats with integral values.
+        Labels: integers, strings, or floats with integral values. -1 is a class like any other.
     min_kld : float, optional
         The smallest KLD over ordered pairs of classes (``smallest_kld``), in nats, > 0: at least
         this, and at most 1.05 times this.
