@@ -7,6 +7,7 @@ the public names covers them too: what moves keeps a deprecated alias for one re
 """
 
 from fpigauss._array.checks import (
+    as_integer,
     check_choice,
     check_flag,
     check_nonnegative,
@@ -41,6 +42,7 @@ __all__ = [
     "RefitOptions",
     "Separation",
     "SmallestKLD",
+    "as_integer",
     "background_of",
     "balanced_nll",
     "check_choice",

@@ -22,6 +22,7 @@ from fpigauss_torch._support import (
     not_encoded,
     register_sharded,
     under_compile,
+    warn_of_averaged_integers,
     warn_of_samples_not_finite,
 )
 from fpigauss_torch.codecs import codec_of
@@ -128,7 +129,7 @@ class ClassFlow(nn.Module):
         except torch.cuda.OutOfMemoryError:
             raise
         except _REFUSALS as error:
-            why = not_encoded(x, self.gaussians.dim)
+            why = not_encoded(x, self.gaussians.dim, self.codec.shapes, error)
             if why is None:
                 raise
             raise InvalidInputError(why) from error
@@ -254,7 +255,6 @@ class ClassFlow(nn.Module):
                 self.encode(x)[0], priors=priors, memory_limit=memory_limit
             )
 
-    @torch.no_grad()
     def predict_proba(
         self,
         x: Tensor,
@@ -279,7 +279,7 @@ class ClassFlow(nn.Module):
         -------
         (N, K) tensor
         """
-        with evaluating(self):
+        with torch.no_grad(), evaluating(self):
             z, _ = self.encode(x)
             return self.gaussians.predict_proba(
                 z, temperature, priors=priors, memory_limit=memory_limit
@@ -344,8 +344,9 @@ class ClassFlow(nn.Module):
 
 def class_flow_of(model: Any, name: str = "model") -> ClassFlow:
     """Return the ``ClassFlow`` in a model, whatever wraps it."""
-    flow = under_compile(model)
+    flow, averaged = under_compile(model), None
     while isinstance(flow, AveragedModel | DistributedDataParallel):
+        averaged = flow if isinstance(flow, AveragedModel) else averaged
         flow = under_compile(flow.module)
     if not isinstance(flow, ClassFlow):
         raise InvalidInputError(
@@ -353,4 +354,6 @@ def class_flow_of(model: Any, name: str = "model") -> ClassFlow:
             "(ClassFlow(flow, gaussians)), bare or in DistributedDataParallel, AveragedModel or "
             "torch.compile"
         )
+    if averaged is not None:
+        warn_of_averaged_integers(averaged, flow)
     return flow

@@ -36,7 +36,8 @@ def device_of(x: Array) -> Any:
 
 def is_array(x: object) -> bool:
     """Say whether ``x`` already is an array of some namespace (a list or a DataFrame is not)."""
-    return bool(array_api_compat.is_array_api_obj(x))
+    # numpy's scalar types have the methods of their objects
+    return not isinstance(x, type) and bool(array_api_compat.is_array_api_obj(x))
 
 
 def detached(x: Array) -> Array:

@@ -13,6 +13,7 @@ from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._balance import log_balance
+from fpigauss.fit._checks import Source
 from fpigauss.fit._continued import Continuation, Fit
 from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._fixed_point import FixedPoint, gathered
@@ -59,7 +60,7 @@ def lam_path(
     z : (N, d) array
         Latents, of any array-API namespace (numpy, torch, ...) or array-like.
     y : (N,) array-like
-        Labels: integers, strings, or floats with integral values.
+        Labels: integers, strings, or floats with integral values. -1 is a class like any other.
     lams : (n,) array-like, optional
         Weights of the repulsion, >= 0, in any order. By default 0, and eight per decade: for
         families with a ``critical_lam``, three decades up to 0.95 of it; otherwise from a tenth to
@@ -119,7 +120,7 @@ def lam_path(
     held_out = None
     if validation is not None:
         held_out = Validation.of(validation, _classes(statistics, fixed_point), statistics.dim)
-    continuation = Continuation(statistics, fixed_point, source="z", like=like)
+    continuation = Continuation(statistics, fixed_point, source=Source.of(z), like=like)
     fits = _fits(continuation, grid)
     _warn_once(fits)
     return path_of(fits, continuation, held_out)

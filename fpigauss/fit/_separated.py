@@ -9,6 +9,7 @@ from fpigauss._array.typing import Array
 from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
 from fpigauss.errors import InvalidInputError
+from fpigauss.fit._checks import Source
 from fpigauss.fit._continued import Continuation, check_no_lam
 from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._fixed_point import FixedPoint, checked_statistics, gathered
@@ -165,7 +166,7 @@ def fit_separated(
     z : (N, d) array
         Latents, of any array-API namespace (numpy, torch, ...) or array-like. They are read once.
     y : (N,) array-like
-        Labels: integers, strings, or floats with integral values.
+        Labels: integers, strings, or floats with integral values. -1 is a class like any other.
     min_kld : float, optional
         The smallest KLD over ordered pairs of classes (``smallest_kld``), in nats, > 0: at least
         this, and at most 1.05 times this.
@@ -227,7 +228,7 @@ def fit_separated(
     targets = {"min_kld": min_kld, "max_overlap": max_overlap, "per_dim": per_dim}
     target, fixed_point = _resolved(targets, options)
     statistics, like = gathered(z, y, sample_weight, fixed_point)
-    return separated(statistics, fixed_point, target, source="z", like=like)
+    return separated(statistics, fixed_point, target, source=Source.of(z), like=like)
 
 
 @_with_options

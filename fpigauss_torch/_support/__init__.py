@@ -1,6 +1,7 @@
 """What every room of this package uses: input checks, densities, modes, errors."""
 
 from fpigauss_torch._support.arrays import as_samples, as_tensor, not_encoded
+from fpigauss_torch._support.averaged import warn_of_averaged_integers
 from fpigauss_torch._support.backward import check_outside_backward, checked_at_backward
 from fpigauss_torch._support.blocks import MEMORY_LIMIT, by_blocks
 from fpigauss_torch._support.checks import (
@@ -78,6 +79,7 @@ __all__ = [
     "state_said",
     "state_tensor",
     "under_compile",
+    "warn_of_averaged_integers",
     "warn_of_samples_not_finite",
     "weighted",
     "with_refit_options",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassGaussians, CovarianceFamily, InvalidInputError
-from fpigauss.interface import resolve_family
+from fpigauss.interface import resolve_family, warn_user
 from fpigauss_torch._support import ON_META, ClassDensity, is_wrapped
 from fpigauss_torch.prior import LatentPrior
 
@@ -64,6 +64,26 @@ class GaussianBuffers(LatentPrior):
         if torch.compiler.is_compiling() or bool(self.class_counts.any()):
             return self.class_counts  # a compiled graph does not look at values
         return None
+
+    def _warn_unless_fitted(self) -> None:
+        """Warn if the Gaussians are all the same, as they are at first."""
+        if torch.compiler.is_compiling() or is_wrapped(self.means) or self.fit_expected:
+            return
+        if self.n_classes > 1 and self._are_alike():
+            warn_user(
+                "the Gaussians have not been fitted: all classes have the same one, and no sample "
+                "is more probable under one class than another; call schedule.step(model, loader, "
+                "epoch) before each epoch of training, or refit_(model, loader, separation=150.0) "
+                "once before it",
+                RuntimeWarning,
+            )
+
+    def _are_alike(self) -> bool:
+        """Return whether nothing tells the classes apart."""
+        alike = (self.means == self.means[:1]).all()
+        if not self.family.tied:
+            alike &= (self.covariances == self.covariances[:1]).all()
+        return bool(alike)
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Multiply standard-normal ``noise`` by F_y."""

@@ -87,6 +87,16 @@ class LatentGaussians(GaussianBuffers):
     torch.float32
     """
 
+    def __init__(
+        self,
+        n_classes: int,
+        dim: int,
+        covariance: str | CovarianceFamily = "isotropic",
+        tied: bool = True,
+    ) -> None:  # for a missing argument to be reported under this name
+        """Start from N(0, I) for every class."""
+        super().__init__(n_classes, dim, covariance, tied)
+
     # -- the prior -------------------------------------------------------------------------
 
     def log_prob(self, z: Tensor, labels: Any = None, *, priors: Any = None) -> Tensor:
@@ -253,7 +263,8 @@ class LatentGaussians(GaussianBuffers):
         below = f' (with pi="forward" a minimum is certain below {bound:.3g})'
         return (
             f"Lower {asked}{below if math.isfinite(bound) else ''}, make "
-            'LatentGaussians with tied=True, pass update="means" or pi="initial", or accept it'
+            'LatentGaussians with tied=True, pass update="means" or pi="initial" (to a schedule: '
+            'fit=FixedPoint(update="means"), for example), or accept it'
         )
 
     @property

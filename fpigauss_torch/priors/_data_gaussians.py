@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fpigauss import ClassStatistics, FixedPoint, FixedPointResult
+from fpigauss import ClassStatistics, CovarianceFamily, FixedPoint, FixedPointResult
 from fpigauss_torch._support import check_fit
 from fpigauss_torch.gaussians import LatentGaussians
 
@@ -35,6 +35,16 @@ class DataGaussians(LatentGaussians):
     >>> prior.means.tolist(), prior.covariances.tolist()
     ([[1.0], [6.0]], [[1.0], [4.0]])
     """
+
+    def __init__(
+        self,
+        n_classes: int,
+        dim: int,
+        covariance: str | CovarianceFamily = "isotropic",
+        tied: bool = True,
+    ) -> None:
+        """Start from N(0, I) for every class."""
+        super().__init__(n_classes, dim, covariance, tied)
 
     def fit_(self, z: Tensor, y: Any, lam: float | None = None, **options: Any) -> FixedPointResult:
         """Take the class means and covariances of labeled latents that fit in memory.

@@ -87,8 +87,9 @@ def refit_(
         A flow with ``LatentGaussians``; bare, or wrapped in DistributedDataParallel, AveragedModel
         or ``torch.compile``.
     loader : iterable of (x, y)
-        Batches, or what ``prepare`` turns into such: x (N, ...) tensors; y (N,) integers 0..K-1, or
-        -1 for rows to leave out. Use them without augmentation, or with the one used in training.
+        Batches, or what ``prepare`` turns into such: x (N, ...) tensors or arrays; y (N,) integers
+        0..K-1, or -1 for rows to leave out. Use them without augmentation, or with the one used in
+        training.
     lam : float
         The weight of the repulsion, >= 0; here or in ``fit``.
     separation : float

@@ -145,6 +145,7 @@ def test_decoding_gives_a_tensor():
         model.sample([0])
 
 
+@pytest.mark.filterwarnings("ignore:the Gaussians have not been fitted:RuntimeWarning")
 def test_prediction_and_sampling_are_in_evaluation_mode(model):
     class Noted(torch.nn.Module):
         modes = ()

@@ -275,6 +275,7 @@ def test_an_average_of_unfitted_and_fitted_has_their_proportions():
     ],
     ids=lambda prior: type(prior).__name__,
 )
+@pytest.mark.filterwarnings("ignore:the Gaussians have not been fitted:RuntimeWarning")
 def test_unknown_counts(prior):
     assert prior.counts is None
     for name in ("predict", "predict_proba", "log_prob"):

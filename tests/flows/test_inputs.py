@@ -271,6 +271,7 @@ def test_flows_without_a_dtype_of_their_own_take_every_dtype():
     )
 
 
+@pytest.mark.filterwarnings("ignore:the Gaussians have not been fitted:RuntimeWarning")
 @of_samples
 def test_one_sample_is_told_from_several(call):
     model, (x, _) = fitted(), batch()
@@ -356,3 +357,27 @@ def test_rows_without_a_density_are_told_by_their_place_in_the_whole():
     with pytest.warns(RuntimeWarning, match=r"z is not finite in row 20 \(2 such rows\)"):
         codes = gaussians.predict(z, memory_limit=1000)
     assert codes[20] == codes[21] == 0
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["new", "used"])
+def test_images_for_a_flow_of_vectors(encoded):
+    model = coupling_model(N_CLASSES, 16)
+    x = torch.zeros(3, 1, 4, 4)
+    if encoded:
+        model.encode(x.flatten(1))
+    with pytest.raises(InvalidInputError, match=r"flatten each sample: x\.flatten\(1\)") as caught:
+        model.log_prob(x)
+    assert "x has shape (3, 1, 4, 4), and the flow fails (" in str(caught.value)
+    with pytest.raises(InvalidInputError, match=r"batch 0: .*flatten each sample"):
+        refit_(model, [(x, torch.arange(3))], 1.0)
+
+
+def test_vectors_for_a_flow_of_images():
+    turned = torch.nn.Conv2d(1, 1, 1)
+    codec = (lambda x: (turned(x), x.new_zeros(len(x))), lambda z: z)
+    model = ClassFlow(turned, LatentGaussians(N_CLASSES, 16), codec=codec)
+    with pytest.raises(RuntimeError, match="conv2d"):  # nothing is known of the flow yet
+        model.log_prob(torch.zeros(3, 16))
+    model.encode(torch.zeros(3, 1, 4, 4))
+    with pytest.raises(InvalidInputError, match=r"\(3, 16\), and the flow fails .*images for"):
+        model.log_prob(torch.zeros(3, 16))

@@ -3,10 +3,12 @@
 import copy
 import inspect
 import itertools
+import math
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from coupling import Coupling, CouplingCodec, coupling_model
@@ -458,7 +460,9 @@ FAULTS = {
     "not iterable": (7, "^loader is a int; "),
     "samples only": ([(X, Y), X], r"^batch 1: loader yields a Tensor here; .*yields \(x, y\)"),
     "three things": ([(X, Y, Y)], r"^batch 0: loader yields a tuple here of 3;"),
-    "no tensor": ([(X.numpy(), Y)], "^batch 0: x is a ndarray; "),
+    "no array": ([(list(X), Y)], "^batch 0: x cannot be converted to a tensor .*; collate the"),
+    "no samples": ([(X[0, 0], Y)], "^batch 0: x is a Tensor; collate the samples into one tensor"),
+    "words": ([(["a", "b"], Y[:2])], "^batch 0: x cannot be converted to a tensor .*; collate"),
     "label out of range": ([(X, Y + 1)], r"^batch 0: y is 3 in row \d+; the classes are 0..2"),
     "label below -1": ([(X, Y - 2)], "^batch 0: y is -2 in row "),
     "float labels": ([(X, Y.float())], "^batch 0: y has dtype torch.float32"),
@@ -475,6 +479,35 @@ def test_names_the_batch_at_fault(fault):
     with pytest.raises(InvalidInputError, match=message):
         refit_(model, loader, 1.0)
     assert_same(before, buffers_of(model))
+
+
+@pytest.mark.parametrize(
+    "converted",
+    [
+        lambda x, y: (x.numpy(), y.numpy()),
+        lambda x, y: (x.double().numpy(), y.tolist()),
+        lambda x, y: (pd.DataFrame(x.numpy()), pd.Series(y.numpy(), index=range(9, 9 + len(y)))),
+        lambda x, y: [x.tolist(), y],
+    ],
+    ids=["numpy", "float64", "pandas", "lists"],
+)
+def test_batches_may_be_arrays(converted):
+    ours, theirs = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    y = torch.where(torch.arange(len(Y)) % 7 == 0, -1, Y)  # some rows to leave out
+    refit_(ours, [(X, y)], 1.0)
+    refit_(theirs, [converted(X, y)], 1.0)
+    assert_same(buffers_of(ours), buffers_of(theirs))
+    warm = FixedPointSchedule(1.0, warm_up=1)
+    warm.step(coupling_model(N_CLASSES, DIM), [converted(X, y)], 0)
+
+
+def test_latents_that_are_not_finite_may_be_for_want_of_scaling():
+    x = X.clone()
+    x[3] = math.inf
+    with pytest.raises(
+        InvalidInputError, match=r"in row 3, of class .*or pass prepare=, a function"
+    ):
+        refit_(coupling_model(N_CLASSES, DIM), [(x, Y)], 1.0)
 
 
 def test_names_the_batch_whose_latents_have_another_width():

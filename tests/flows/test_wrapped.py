@@ -103,6 +103,7 @@ def test_models_are_recognized_under_what_wraps_them(use, wrap):
 
 def test_losses_and_calls_of_compiled_models():
     model, (x, y) = coupling_model(N_CLASSES, DIM), batch()
+    refit_(model, [(x, y)], 1.0)
     wrapped = compiled(model)
     torch.testing.assert_close(wrapped(x, y), model(x, y))
     assert torch.equal(wrapped.predict(x), model.predict(x))
