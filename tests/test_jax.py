@@ -19,7 +19,7 @@ LAM = 3.0
 
 @pytest.fixture(scope="module", params=[False, True], ids=["float32 only", "x64"])
 def jnp(request):
-    jax = pytest.importorskip("jax", reason="jax is not installed: pip install jax")
+    jax = pytest.importorskip("jax", reason="jax is not installed: pip install -e . --group test")
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", request.param)
     yield jax.numpy
@@ -133,7 +133,7 @@ def test_labels_of_64_bits_stay_what_they_are(jnp):
 
 
 def test_what_float64_is_follows_the_option(jnp):
-    jax = pytest.importorskip("jax", reason="jax is not installed: pip install jax")
+    jax = pytest.importorskip("jax", reason="jax is not installed: pip install -e . --group test")
     x = jnp.zeros(2, dtype=jnp.float32)
     before = jax.config.jax_enable_x64
     for on in (True, False, True):
