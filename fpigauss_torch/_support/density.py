@@ -84,6 +84,9 @@ class ClassDensity:
         so that products have errors that are linear in the means, as rounding the means has; the
         last term is a table (K, K) in float64. Which mean is taken changes rounding alone.
         Differences are also whitened where every class has a dense matrix of its own.
+
+        In float64 that table would have no digits to spare. There, squares are expanded, and
+        entries that are small against what they are made of are computed from differences.
         """
         with torch.autocast(z.device.type, enabled=False):
             squared = self._prepared(z).squared(z)

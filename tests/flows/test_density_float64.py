@@ -204,7 +204,8 @@ def test_one_graph_and_transforms_are_as_good(shape, inflated):
 def test_gradients_of_all_tensors(monkeypatch, shape, distance):
     monkeypatch.setattr("fpigauss_torch._support.density._FEW", 0)
     generator = torch.Generator().manual_seed(0)
-    means = distance * torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    means = distance * torch.randn(2, 5, generator=generator, dtype=torch.float64)[[0, 1, 0, 1]]
+    means += torch.randn(4, 5, generator=generator, dtype=torch.float64)  # two groups
     z = means[[0, 1, 2, 3, 0, 1]] + torch.randn(6, 5, generator=generator, dtype=torch.float64)
     inverse = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.5
     log_det = torch.zeros(shape[0], dtype=torch.float64)
