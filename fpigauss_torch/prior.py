@@ -22,6 +22,7 @@ from fpigauss_torch._support import (
     label_tensor,
     labels_to_draw,
     log_priors_of,
+    posterior,
     prior_mixture,
     soft_labels,
     state_said,
@@ -249,11 +250,10 @@ class LatentPrior(nn.Module, ABC):
             z = as_latents(z, self.dim, self.density().means.device)
             logs = self._log_priors(priors)
 
-            def posterior(rows: Tensor) -> Tensor:
-                by_class = _without_nan(self.class_log_prob(rows))
-                return torch.softmax(joint(by_class / temperature, logs), 1)
+            def shares(rows: Tensor) -> Tensor:
+                return posterior(_without_nan(self.class_log_prob(rows)), logs, temperature)
 
-            return by_blocks(posterior, z, self.n_classes, memory_limit)
+            return by_blocks(shares, z, self.n_classes, memory_limit)
 
     def _warn_unless_fitted(self) -> None:
         """Warn if predictions mean nothing yet."""

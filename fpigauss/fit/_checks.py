@@ -8,7 +8,7 @@ from fpigauss._array.labels import listed
 from fpigauss._array.linalg import eye_like
 from fpigauss._array.namespaces import first_true, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
-from fpigauss.covariance import CovarianceFamily, Factor
+from fpigauss.covariance import CovarianceFamily, Factor, distinct_name
 from fpigauss.divergence import PairTerms
 from fpigauss.equations import Equations, Held
 from fpigauss.errors import InvalidInputError
@@ -268,4 +268,4 @@ def divergence_noise(family: CovarianceFamily, means: Array, factor: Factor, fra
 
 
 def described(family: CovarianceFamily) -> str:
-    return ("tied " if family.tied else "") + family.name
+    return ("tied " if family.tied else "") + distinct_name(family)

@@ -1,6 +1,5 @@
 """Where labels go so that they do not hide one another."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ __all__ = ["places_of_labels"]
 
 #: Of the font size: the width of a character and the height of a line, with a little room.
 _WIDTH, _HEIGHT = 0.75, 1.25
-#: How far a label may be moved, in heights of a line.
-_MOST_RINGS = 12
-_DIRECTIONS = 16
+#: How far a label may be moved, in its own widths and heights.
+_MOST_RINGS = 8
+_DIRECTIONS = 12
 
 
 def places_of_labels(ax: Axes, points: Any, names: list[str], size: float) -> Any:
@@ -40,22 +39,21 @@ def places_of_labels(ax: Axes, points: Any, names: list[str], size: float) -> An
     at = ax.transData.transform(points) * 72.0 / figure_of(ax).dpi  # in points
     boxes = size * np.array([(_WIDTH * len(name), _HEIGHT) for name in names])
     offsets = np.zeros_like(at)
-    taken: list[int] = []
+    rings = _rings()
     for code, box in enumerate(boxes):
-        placed = at[taken] + offsets[taken]
-        for offset in _rings(box):
-            gaps = np.abs(at[code] + offset - placed) - (box + boxes[taken]) / 2.0
-            if (gaps >= 0.0).any(axis=1).all():
-                offsets[code] = offset
-                break
-        taken.append(code)
+        tries = rings * box  # (M, 2), the nearest first
+        clearance = (box + boxes[:code]) / 2.0
+        between = at[:code] + offsets[:code] - at[code]
+        near = (np.abs(between) < clearance + tries.max(axis=0)).all(axis=1)
+        gaps = np.abs(tries[:, None] - between[near]) - clearance[near]  # (M, near, 2)
+        free = (gaps >= 0.0).any(axis=-1).all(axis=-1)
+        offsets[code] = tries[free.argmax()]  # the first of all if none is free
     return offsets
 
 
-def _rings(box: Any) -> Iterator[Any]:
-    """Yield offsets: none, then those on growing ellipses in the shape of ``box``."""
-    yield np.zeros(2)
+def _rings() -> Any:
+    """Return offsets (M, 2) in sizes of a label: none, then those on growing circles."""
     angles = 2.0 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
-    for ring in range(2, 2 * _MOST_RINGS + 1):
-        for angle in angles:
-            yield ring / 2.0 * box * np.array([np.cos(angle), np.sin(angle)])
+    radii = np.arange(1.0, _MOST_RINGS + 0.5, 0.5)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return np.concatenate([np.zeros((1, 2)), (radii[:, None, None] * circle).reshape(-1, 2)])

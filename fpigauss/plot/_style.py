@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
+from scipy.spatial.distance import cdist
 
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
@@ -81,7 +82,7 @@ def colors_apart(points: Any) -> list[str]:
     half of that to others of a color that some readers see alike, in turns until none changes.
     """
     points = np.asarray(points, dtype=float)
-    squared = ((points[:, None] - points) ** 2).sum(axis=-1)  # (K, K)
+    squared = cdist(points, points, "sqeuclidean")
     closeness = 1.0 / np.maximum(squared, 1e-12 * squared.max() or 1.0)
     np.fill_diagonal(closeness, 0.0)
     similarity = _similarity()

@@ -12,7 +12,12 @@ from fpigauss import (
     InvalidInputError,
     Status,
 )
-from fpigauss.interface import check_option_names, check_positive, with_options
+from fpigauss.interface import (
+    check_option_names,
+    check_positive,
+    distinct_name,
+    with_options,
+)
 
 __all__ = [
     "ACCEPTED",
@@ -22,6 +27,7 @@ __all__ = [
     "check_fit",
     "check_lam_once",
     "described",
+    "given",
     "lam_apart",
     "starts_from_data",
     "with_refit_options",
@@ -154,6 +160,14 @@ def with_refit_options(function: F) -> F:
     return with_options(function, without=_OF_GAUSSIANS)
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None, to pass on.
+
+    What overrides a method may be older than an argument of it, which nobody has to have used.
+    """
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def check_accepted(accept: Any) -> tuple[str, ...]:
     """Check that ``accept`` is a collection of statuses, and return it as a tuple."""
     known = [status.value for status in Status]
@@ -168,4 +182,4 @@ def check_accepted(accept: Any) -> tuple[str, ...]:
 
 def described(family: CovarianceFamily) -> str:
     """Describe a family in a message."""
-    return f'{"tied " if family.tied else ""}"{family.name}"'
+    return f'{"tied " if family.tied else ""}"{distinct_name(family)}"'

@@ -6,10 +6,9 @@ It needs the extras ``zuko`` and ``sklearn``, and skorch, which the second bring
 """
 
 try:
+    import sklearn  # noqa: F401
     import skorch  # noqa: F401
     import zuko  # noqa: F401
-
-    import sklearn  # noqa: F401
 except ImportError as error:
     raise ImportError(
         "fpigauss_torch.sklearn needs scikit-learn, skorch and zuko: "

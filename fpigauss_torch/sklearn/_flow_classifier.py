@@ -445,9 +445,10 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
             device=self.device or "cpu",
         )
         n_classes = int(rows.codes.max()) + 1
-        with torch.random.fork_rng(), progress_bar(
-            range(self.max_epochs), self.progress, "epochs"
-        ) as epochs:
+        with (
+            torch.random.fork_rng(),
+            progress_bar(range(self.max_epochs), self.progress, "epochs") as epochs,
+        ):
             torch.manual_seed(seed)
             flow = zuko.flows.NSF(
                 dim,

@@ -412,7 +412,7 @@ def test_mixing_goes_no_farther_than_the_partner_and_prepared_axes_keep_their_nu
 @pytest.mark.parametrize(
     ("partners", "message"),
     [
-        ("others", "partners is a str; pass a tensor like z"),
+        ("others", "partners cannot be converted .*; pass a tensor or an array like z"),
         (torch.zeros(2, DIM), r"float32 \(2, 5\) on cpu, z is torch\.float32 \(3, 5\) on cpu"),
         (torch.zeros(3, DIM).double(), r"partners is torch\.float64"),
         (torch.zeros(3, DIM, device="meta"), "on meta, z"),

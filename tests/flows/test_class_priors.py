@@ -301,3 +301,30 @@ def test_bad_priors(name, priors, message):
     for target in (model, model.gaussians):
         with pytest.raises(InvalidInputError, match=message):
             getattr(target, name)(latents(), priors=priors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_temperatures_that_log_densities_overflow_under(dtype):
+    gaussians = LatentGaussians(K, DIM, "diagonal", tied=False)
+    gaussians.fit_(latents(), Y, 1.0)
+    narrow = LatentGaussians(K, DIM)
+    narrow.fit_(1e-3 * latents(), Y, 1.0)  # densities above 1, whose logarithms are positive
+    far = [torch.full((1, DIM), 1e18), torch.full((1, DIM), -1e15), torch.zeros(1, DIM)]
+    for prior in (gaussians, narrow):
+        z = torch.cat([prior.means.to(dtype), *(rows.to(dtype) for rows in far)])
+        by_class = prior.class_log_prob(z)
+        for coldness in (1e-3, 1e-39, 1e-300):
+            shares = prior.predict_proba(z, coldness)
+            ties = by_class == by_class.amax(1, keepdim=True)
+            torch.testing.assert_close(shares, ties.to(dtype) / ties.sum(1, keepdim=True))
+            # a class that cannot occur is not what the others are compared with
+            shares = prior.predict_proba(z[:K], coldness, priors=[0.0, 0.5, 0.5])
+            own = by_class[:K, 1:]
+            best = torch.nn.functional.one_hot(1 + own.argmax(1), K)
+            torch.testing.assert_close(shares, best.to(dtype))
+        hot = prior.predict_proba(z[:K], 1e300, priors=[0.0, 0.25, 0.75])
+        torch.testing.assert_close(hot, torch.tensor([[0.0, 0.25, 0.75]] * K, dtype=dtype))
+    infinite = torch.tensor([[math.inf] * DIM], dtype=dtype)
+    for temperature in (1e-300, 1.0, 1e300):
+        shares = gaussians.predict_proba(infinite, temperature)
+        torch.testing.assert_close(shares, torch.full((1, K), 1.0 / K, dtype=dtype))

@@ -51,6 +51,10 @@ def fitted(dtype=torch.float32):
     return model
 
 
+def pd_rows(x):
+    return pd.DataFrame(x.numpy(), index=range(5, len(x) + 5))
+
+
 def of_some_misclassified():
     return -8.0 * (1.0 - torch.eye(N_CLASSES)[batch()[1] * (torch.arange(30) < 20)])
 
@@ -117,6 +121,58 @@ def test_other_matrices_of_labels():
 def test_labels_of_other_libraries(convert):
     model, (x, y) = fitted(), batch()
     assert torch.equal(model.log_prob(x, convert(y)), model.log_prob(x, y))
+
+
+@pytest.mark.parametrize("call", OF_LABELS.values(), ids=OF_LABELS)
+@pytest.mark.parametrize("faulty", [1.5, math.nan, math.inf, 1.0 + 1.0j])
+def test_no_remedy_makes_labels_of_what_is_none(call, faulty):
+    # long() would make 1 of them, a class, or a number that is none
+    model, (x, y) = fitted(), batch()
+    labels = y.to(torch.complex64 if isinstance(faulty, complex) else torch.float32)
+    labels[4] = faulty
+    for given in (labels, labels.numpy(), pd.Series(labels.numpy(), index=np.arange(30) + 5)):
+        with pytest.raises(InvalidInputError) as caught:
+            call(model, x, given)
+        assert "in row 4" in str(caught.value)
+        assert "drop the row or encode" in str(caught.value)
+        assert "long" not in str(caught.value)
+
+
+def test_missing_labels_of_pandas_are_to_be_dropped():
+    model, (x, y) = fitted(), batch()
+    labels = pd.Series(y.numpy()).astype("Int64")
+    labels[7] = pd.NA
+    with pytest.raises(InvalidInputError, match=r"labels is nan in row 7, .*; drop the row"):
+        model.log_prob(x, labels)
+    with pytest.raises(InvalidInputError, match=r"labels is 0\.5 in row 0, .*drop the row"):
+        model.log_prob(x, torch.full((30, 1), 0.5))
+
+
+def test_calibration_ignores_an_index():
+    y, index = batch()[1], np.arange(30)[::-1] + 5
+    expected = calibrate_temperature(of_some_misclassified(), y)
+    given = pd.DataFrame(of_some_misclassified().numpy(), index=index)
+    assert calibrate_temperature(given, pd.Series(y.numpy(), index=index)) == expected
+    priors = pd.Series(np.full(N_CLASSES, 1.0 / N_CLASSES), index=[7, 8, 9])
+    assert calibrate_temperature(given, y, priors=priors) == pytest.approx(expected)
+    assert rejection_threshold(pd.Series([3.0, 1.0, 2.0, 10.0], index=[9, 8, 7, 6]), 0.25) == 3.0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([["a", "b"]]),
+        np.array([[None, 1.0]], dtype=object),
+        pd.DataFrame({"a": ["x"], "b": [1.0]}),
+        "scores",
+        [[1.0, 2.0], [3.0]],
+    ],
+)
+def test_what_is_not_numbers_is_told(values):
+    with pytest.raises(InvalidInputError, match="class_log_prob cannot be converted"):
+        calibrate_temperature(values, [0])
+    with pytest.raises(InvalidInputError, match="scores"):
+        rejection_threshold(values, 0.25)
 
 
 def test_labels_that_cannot_be_written_to():
@@ -381,3 +437,39 @@ def test_vectors_for_a_flow_of_images():
     model.encode(torch.zeros(3, 1, 4, 4))
     with pytest.raises(InvalidInputError, match=r"\(3, 16\), and the flow fails .*images for"):
         model.log_prob(torch.zeros(3, 16))
+
+
+# -- augmentation --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["mix", "noise"])
+@pytest.mark.parametrize("convert", [lambda x: x.numpy(), lambda x: x.tolist(), pd_rows])
+def test_augmentation_of_arrays(method, convert):
+    model, (x, y) = fitted(), batch()
+    options = {"method": method, "seed": 0}
+    expected, _ = LatentAugmentation(model, **options)(x, y)
+    labels = y.numpy()
+    found, same = LatentAugmentation(model, **options)(convert(x), labels)
+    assert torch.equal(found, expected)
+    assert same is labels
+    if method == "mix":
+        expected, _ = LatentAugmentation(model, seed=0)(x, y, x.flip(0))
+        found, _ = LatentAugmentation(model, seed=0)(convert(x), y, convert(x.flip(0)))
+        assert torch.equal(found, expected)
+        moved = mix_within_class(
+            convert(x), y, model.gaussians, partners=convert(x.flip(0)), seed=0
+        )
+        again = mix_within_class(x, y, model.gaussians, partners=x.flip(0), seed=0)
+        assert torch.equal(moved, again)
+
+
+def test_augmentation_names_what_is_no_array():
+    model, (x, y) = fitted(), batch()
+    augment = LatentAugmentation(model)
+    with pytest.raises(InvalidInputError, match="x cannot be converted to a tensor"):
+        augment("samples", y)
+    with pytest.raises(InvalidInputError, match=r"x is a torch\.int64"):
+        augment(np.zeros((30, DIM), dtype=np.int64), y)
+    with pytest.raises(InvalidInputError, match="partners cannot be converted to a tensor"):
+        augment(x, y, np.array([["a"]]))
+    assert augment(x.double().numpy(), y)[0].dtype == torch.float64

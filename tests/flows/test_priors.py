@@ -639,3 +639,54 @@ def test_arguments_of_the_symmetrized_penalty():
 @pytest.mark.parametrize("make", [PRIORS[name] for name in ("data", "random", "learned")])
 def test_the_others_have_no_penalty(make):
     assert make().penalty().item() == 0.0
+
+
+class Older(RandomMeans):
+    """Overrides methods as they were before they had ``priors`` and ``memory_limit``."""
+
+    def log_prob(self, z, labels=None):
+        return super().log_prob(z, labels)
+
+    def predict(self, z):
+        return super().predict(z)
+
+    def predict_proba(self, z, temperature=1.0):
+        return super().predict_proba(z, temperature)
+
+    def sample(self, labels, temperature=1.0, seed=None):
+        return super().sample(labels, temperature, seed)
+
+
+def test_methods_of_a_prior_need_not_take_options_that_are_not_given():
+    same = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
+    x, y = latents()
+    x = x.float()
+    older, newer = (
+        ClassFlow(None, kind(K, DIM, seed=0), codec=same) for kind in (Older, RandomMeans)
+    )
+    for call in (
+        lambda model: model(x, y),
+        lambda model: model.log_prob(x),
+        lambda model: model.bits_per_dim(x, y),
+        lambda model: model.predict(x),
+        lambda model: model.predict_proba(x, 2.0),
+        lambda model: model.sample(y, seed=0),
+    ):
+        assert torch.equal(call(older), call(newer))
+    for options in ({"priors": [0.2, 0.3, 0.5]}, {"memory_limit": 2**20}, {"memory_limit": None}):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            older.predict(x, **options)
+
+
+def test_methods_of_a_flow_need_not_take_options_that_are_not_given():
+    class OlderFlow(ClassFlow):
+        def log_prob(self, x, y=None):
+            return super().log_prob(x, y)
+
+        def forward(self, x, y=None):
+            return super().forward(x, y)
+
+    same = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
+    model = OlderFlow(None, RandomMeans(K, DIM, seed=0), codec=same)
+    x, y = latents()
+    assert model.bits_per_dim(x.float(), y).isfinite().all()
