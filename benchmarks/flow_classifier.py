@@ -11,14 +11,19 @@ Rules, set before the full run:
   intervals, corrected for overlapping training parts (Nadeau & Bengio 2003). A method is "within .02"
   if its mean accuracy is at most .02 below the best one of the others.
 
-Run ``python -m benchmarks.flow_classifier [--splits N] [--workers N] [--out FILE]``.
+- Every fit is recorded in flow_classifier.csv. Splits that are in it are not measured again, so that
+  a run goes on where it was stopped; the table is of the splits in which all methods were measured.
+
+Run ``python -m benchmarks.flow_classifier [--splits N] [--workers N] [--out FOLDER]``.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -45,6 +50,7 @@ DATA = {
     "digits": load_digits,
 }
 TRAIN = 0.7
+N_SPLITS = 10
 OURS = "FlowClassifier"
 METHODS: dict[str, Callable[[], Any]] = {
     OURS: lambda: FlowClassifier(random_state=0),
@@ -56,19 +62,32 @@ METHODS: dict[str, Callable[[], Any]] = {
 }
 
 
-def measured(name: str, method: str, n_splits: int) -> np.ndarray:
-    """Return accuracy, log-loss and seconds of a fit (n_splits, 3)."""
+FIELDS = ("data", "method", "split", "accuracy", "log_loss", "seconds")
+
+
+def measure(name: str, method: str, splits: Sequence[int], record: Path) -> None:
+    """Fit to some splits, and append what comes out to a record."""
     X, y = DATA[name](return_X_y=True)
-    parts = StratifiedShuffleSplit(10, train_size=TRAIN, test_size=1 - TRAIN, random_state=0)
-    figures = []
-    for train, test in list(parts.split(X, y))[:n_splits]:
+    parts = list(StratifiedShuffleSplit(N_SPLITS, train_size=TRAIN, random_state=0).split(X, y))
+    for split in splits:
+        train, test = parts[split]
         start = time.perf_counter()
         model = METHODS[method]().fit(X[train], y[train])
         seconds = time.perf_counter() - start
-        proba = model.predict_proba(X[test])
-        figures.append([model.score(X[test], y[test]), log_loss(y[test], proba), seconds])
-        print(f"{name}, {method}: {figures[-1]}", flush=True)
-    return np.array(figures)
+        loss = log_loss(y[test], model.predict_proba(X[test]))
+        figures = (f"{value:.6g}" for value in (model.score(X[test], y[test]), loss, seconds))
+        with record.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerow([name, method, split, *figures])
+
+
+def recorded(record: Path) -> dict[tuple[str, str], dict[int, list[float]]]:
+    """Read accuracy, log-loss and seconds of every split that was measured."""
+    found: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(dict)
+    with record.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            figures = [float(row[field]) for field in FIELDS[3:]]
+            found[row["data"], row["method"]][int(row["split"])] = figures
+    return found
 
 
 def cell(values: np.ndarray) -> str:
@@ -80,50 +99,54 @@ def cell(values: np.ndarray) -> str:
     return f"{values.mean():.3f} ± {student.ppf(0.975, n - 1) * error:.3f}"
 
 
-def table(names: Sequence[str], n_splits: int, n_workers: int) -> str:
-    """Write the table in markdown."""
+def table(found: dict[tuple[str, str], dict[int, list[float]]]) -> str:
+    """Write the table in markdown, over the splits in which all methods were measured."""
     lines = [
-        "| data | method | accuracy | log-loss | s per fit |",
-        "|---|---|---|---|---|",
+        "| data | splits | method | accuracy | log-loss | s per fit |",
+        "|---|---|---|---|---|---|",
     ]
     notes = []
-    with ProcessPoolExecutor(n_workers, get_context("spawn")) as pool:
-        futures = {
-            (name, method): pool.submit(measured, name, method, n_splits)
-            for name in names
-            for method in METHODS
-        }
-        measurements = {case: future.result() for case, future in futures.items()}
-    for name in names:
+    for name in DATA:
+        splits = sorted(set.intersection(*(set(found[name, method]) for method in METHODS)))
+        if not splits:
+            continue
         means = {}
         for method in METHODS:
-            figures = measurements[name, method]
+            figures = np.array([found[name, method][split] for split in splits])
             means[method] = figures[:, 0].mean()
             accuracy, loss = cell(figures[:, 0]), cell(figures[:, 1])
-            seconds = float(np.median(figures[:, 2]))
-            lines.append(f"| {name} | {method} | {accuracy} | {loss} | {seconds:.2g} |")
+            seconds = f"{np.median(figures[:, 2]):.2g}"
+            lines.append(f"| {name} | {len(splits)} | {method} | {accuracy} | {loss} | {seconds} |")
         ours = means.pop(OURS)
         best = max(means, key=lambda method: means[method])
-        behind = means[best] - ours
-        within = "within .02 of" if behind <= 0.02 else "not within .02 of"
-        notes.append(f"- {name}: {ours:.3f}, {within} the best other, {best} ({means[best]:.3f})")
+        within = "within .02 of" if means[best] - ours <= 0.02 else "not within .02 of"
+        notes.append(f"- {name}: {ours:.4f}, {within} the best other, {best} ({means[best]:.4f})")
     return "\n".join([*lines, "", *notes, ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--splits", type=int, default=N_SPLITS)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=DATA, default=list(DATA))
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results" / "flow_classifier.md"
-    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
+    record = arguments.out / "flow_classifier.csv"
+    if not record.exists():
+        record.write_text(",".join(FIELDS) + "\n", encoding="utf-8")
+    before = recorded(record)
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn")) as pool:
+        futures = []
+        for name in arguments.only:
+            for method in METHODS:
+                splits = [k for k in range(arguments.splits) if k not in before[name, method]]
+                futures.append(pool.submit(measure, name, method, splits, record))
+    for future in futures:
+        future.result()
     assert __doc__ is not None
     _, _, rules = __doc__.partition("\n\n")
-    text = table(arguments.only, arguments.splits, arguments.workers)
-    title = f"# FlowClassifier beside scikit-learn, {arguments.splits} splits"
-    arguments.out.write_text(f"{title}\n\n{rules.strip()}\n\n{text}", encoding="utf-8")
+    text = f"# FlowClassifier beside scikit-learn\n\n{rules.strip()}\n\n{table(recorded(record))}"
+    (arguments.out / "flow_classifier.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 The mathematics of the fixed point stays in `fpigauss`; this package carries it to modules, data
 loaders and processes. Every module imports only from those below it in this list:
 
+``imblearn``
+    over-sampling from a flow for imbalanced-learn;
+``sklearn/``
+    a flow over separated Gaussians as an estimator of scikit-learn;
 ``lightning``
     the callback that refits while Lightning trains;
 ``refit/``

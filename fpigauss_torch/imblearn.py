@@ -17,7 +17,7 @@ try:
     from sklearn.utils import check_random_state
 except ImportError as error:
     raise ImportError(
-        "fpigauss_torch.imblearn needs imbalanced-learn 0.14 or newer: "
+        "fpigauss_torch.imblearn needs imbalanced-learn 0.13 or newer: "
         'pip install "fpigauss[imblearn]"'
     ) from error
 

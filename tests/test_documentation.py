@@ -43,13 +43,16 @@ def test_every_page_with_code_is_run():
 
 def test_every_public_name_has_a_page():
     pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("imblearn", reason="imbalanced-learn is not installed")
+    pytest.importorskip("skorch", reason="skorch is not installed")
     import fpigauss_torch
-    from fpigauss_torch import priors
+    from fpigauss_torch import imblearn, priors, sklearn
 
     listed = re.compile(r"^   (?:\w+\.)?(\w+)$", flags=re.MULTILINE)
     pages = [(ROOT / "docs" / name).read_text() for name in _API_PAGES]
     names = {*fpigauss.__all__, *fpigauss_torch.__all__, *priors.__all__}
     names |= {*fpigauss.plot.__all__, *fpigauss.sklearn.__all__}
+    names |= {*sklearn.__all__, *imblearn.__all__}
     names -= {"__version__", "LEARNING_RATE_POLICIES"}
     assert names - {name for page in pages for name in listed.findall(page)} == set()
 
@@ -61,6 +64,8 @@ def test_readme():
 
 def test_scikit_learn():
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    pytest.importorskip("imblearn", reason="imbalanced-learn is not installed")
+    pytest.importorskip("skorch", reason="skorch is not installed")
     names = run("docs/scikit_learn.rst", RST, {"__name__": "scikit_learn"})
     assert names["search"].score(names["X_test"], names["y_test"]) > 0.9
 

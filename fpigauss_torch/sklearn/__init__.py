@@ -1,7 +1,6 @@
 """Flows over separated class Gaussians as an estimator of scikit-learn.
 
-It needs the extras ``zuko`` and ``sklearn``, and skorch, which the second brings along:
-``pip install "fpigauss[flow-classifier]"``. ``import fpigauss_torch`` leaves this package out: write
+It needs the extra ``skorch``, which brings zuko and scikit-learn along. ``import fpigauss_torch`` leaves this package out: write
 ``from fpigauss_torch.sklearn import FlowClassifier``.
 """
 
@@ -12,7 +11,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "fpigauss_torch.sklearn needs scikit-learn, skorch and zuko: "
-        'pip install "fpigauss[flow-classifier]"'
+        'pip install "fpigauss[skorch]"'
     ) from error
 
 from fpigauss_torch.sklearn._flow_classifier import FlowClassifier

@@ -413,6 +413,8 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
             check_nonnegative(getattr(self, name), name)
         for name in ("transforms", "bins", "max_epochs", "patience"):
             check_positive_integer(getattr(self, name), name)
+        if self.bins < 2:
+            raise InvalidInputError(f"bins is {self.bins}; a spline needs 2 pieces or more")
         if self.batch_size is not None:
             check_positive_integer(self.batch_size, "batch_size")
         if check_nonnegative(self.validation_fraction, "validation_fraction") >= 1.0:
@@ -426,6 +428,12 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
             )
         for width in self.hidden_features:
             check_positive_integer(width, "hidden_features")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise InvalidInputError(
+                f"device is {self.device!r}, which torch cannot use here ({error}); pass None"
+            ) from None
 
     def _trained(
         self, columns: Columns, rows: Rows, held_out: Rows, seed: int
