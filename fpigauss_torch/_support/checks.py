@@ -39,6 +39,8 @@ def as_latents(latents: Any, dim: int, device: torch.device) -> Tensor:
     if z.ndim != 2 or z.shape[1] != dim:
         one = tuple(z.shape) == (dim,)
         remedy = "pass z[None] for one row" if one else "flatten each sample's latents"
+        if z.ndim == 1 and not one:
+            remedy = "pass one row per sample; are z and y swapped?"
         if z.ndim == 1 and dim == 1:
             remedy = "pass z[:, None]"
         raise InvalidInputError(f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; {remedy}")

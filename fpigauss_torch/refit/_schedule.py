@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
@@ -9,7 +10,12 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
-from fpigauss import FixedPoint, FixedPointResult, InvalidInputError
+from fpigauss import (
+    FixedPoint,
+    FixedPointResult,
+    InvalidInputError,
+    UnreachableSeparationError,
+)
 from fpigauss.interface import RefitOptions, check_flag, check_whole
 from fpigauss_torch._support import (
     ACCEPTED,
@@ -42,6 +48,8 @@ SEPARATION = 150.0
 #: The paper refits before the first two epochs, when the flow is still far from separated
 #: Gaussians; later refits are checked for what they cost.
 _EARLY = 2
+#: Options in the messages of fits.
+_OPTION = re.compile(r"\b(max_iter|pi|shrinkage|tied|update)=")
 
 
 @dataclass(frozen=True)
@@ -249,18 +257,26 @@ class FixedPointSchedule(FormerSchedule):
                 _warm_up(flow, loader, self.warm_up, device, prepare)
         if warms_up:
             take_over_first(flow)  # each process has initialized its layers with its own batches
-        return refit_as_asked(
-            model,
-            loader,
-            refit,
-            accept=self.accept,
-            copies=copies,
-            device=device,
-            prepare=prepare,
-            max_batches=max_batches,
-            progress=progress,
-            early=epoch < _EARLY,
-        )
+        try:
+            return refit_as_asked(
+                model,
+                loader,
+                refit,
+                accept=self.accept,
+                copies=copies,
+                device=device,
+                prepare=prepare,
+                max_batches=max_batches,
+                progress=progress,
+                early=epoch < _EARLY,
+            )
+        except (InvalidInputError, UnreachableSeparationError) as error:
+            if _OPTION.search(str(error)):  # the message is that of a fit
+                error.add_note(
+                    "In a schedule, options go into fit=FixedPoint(...), and tied=True into "
+                    "LatentGaussians(...)."
+                )
+            raise
 
     def _asked(self, epoch: int) -> tuple[float | None, float | None]:
         """Return the lam and the separation before ``epoch``; neither where the fit has a lam."""

@@ -28,6 +28,7 @@ from fpigauss_torch import (
     typicality_score,
 )
 from fpigauss_torch.priors import (
+    DataGaussians,
     GradientGaussians,
     LearnedMeans,
     RandomMeans,
@@ -473,3 +474,24 @@ def test_augmentation_names_what_is_no_array():
     with pytest.raises(InvalidInputError, match="partners cannot be converted to a tensor"):
         augment(x, y, np.array([["a"]]))
     assert augment(x.double().numpy(), y)[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("dim", "shape", "remedy"),
+    [
+        (4, (4,), r"z\[None\] for one row"),
+        (4, (30,), "are z and y swapped"),
+        (1, (30,), r"pass z\[:, None\]"),
+        (4, (30, 2, 2), "flatten each sample's latents"),
+    ],
+)
+def test_latents_of_another_shape(dim, shape, remedy):
+    gaussians = LatentGaussians(N_CLASSES, dim)
+    with pytest.raises(InvalidInputError, match=rf"\(N, {dim}\) is needed; .*{remedy}"):
+        gaussians.fit_(torch.zeros(shape), batch()[1], 1.0)
+
+
+@pytest.mark.parametrize("kind", [LatentGaussians, DataGaussians, RandomMeans, LearnedMeans])
+def test_a_missing_size_is_told_under_the_name_of_the_prior(kind):
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}\.__init__\(\) missing .*'dim'"):
+        kind(10)

@@ -23,7 +23,13 @@ from fpigauss import (
     fit_fixed_point,
     smallest_kld,
 )
-from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
+from fpigauss_torch import (
+    ClassFlow,
+    FixedPointSchedule,
+    LatentGaussians,
+    RefitRejectedError,
+    refit_,
+)
 
 N_CLASSES, DIM = 3, 4
 
@@ -548,3 +554,26 @@ def test_former_options_are_checked_too(fault):
         pytest.raises(InvalidInputError, match=message),
     ):
         FixedPointSchedule(0.5, options=options, **given)
+
+
+def test_remedies_of_a_fit_say_where_they_go_in_a_schedule():
+    same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
+    x, y = data()
+    flat = torch.cat([x[:, :-1], torch.ones(len(x), 1)], 1)
+    diagonal = ClassFlow(None, LatentGaussians(N_CLASSES, DIM, "diagonal"), codec=same)
+    with pytest.raises(InvalidInputError, match=r"shrinkage=0\.01") as caught:
+        FixedPointSchedule().step(diagonal, [(flat, y)], 0)
+    assert "fit=FixedPoint(...)" in caught.value.__notes__[-1]
+    untied = ClassFlow(None, LatentGaussians(N_CLASSES, DIM, "diagonal", tied=False), codec=same)
+    with pytest.raises(UnreachableSeparationError, match=r"tied=True") as caught:
+        FixedPointSchedule().step(untied, [(x, y)], 0)
+    assert "tied=True into LatentGaussians(...)" in caught.value.__notes__[-1]
+    with pytest.raises(InvalidInputError, match="no sample of class") as caught:
+        FixedPointSchedule().step(untied, [(x[y > 0], y[y > 0])], 0)
+    assert not any("In a schedule" in note for note in getattr(caught.value, "__notes__", ()))
+    # one that is rejected says it itself
+    past = FixedPointSchedule(1e4, fit=FixedPoint(max_iter=50))
+    with pytest.raises(
+        RefitRejectedError, match=r'to a schedule: fit=FixedPoint\(update="means"\)'
+    ):
+        past.step(untied, [(x, y)], 0)
