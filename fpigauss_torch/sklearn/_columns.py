@@ -1,4 +1,4 @@
-"""Columns of a table as a flow likes them: without steps, centered, alike in scale and direction."""
+"""Columns of a table as a flow likes them: without steps, centered, with one scale."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,7 +93,7 @@ class Columns:
 def _steps(X: Floats) -> Floats:
     """Return the common step (d,) of the values of each column of integers, 0 for other columns."""
     steps = np.zeros(X.shape[1])
-    whole = np.all((X == np.rint(X)) & (np.abs(X) < _EXACT), axis=0)
+    whole = np.all((np.rint(X) == X) & (np.abs(X) < _EXACT), axis=0)
     for column in np.flatnonzero(whole):
         values = np.unique(X[:, column]).astype(np.int64)
         steps[column] = max(int(np.gcd.reduce(np.diff(values))), 1) if len(values) > 1 else 1

