@@ -1,7 +1,7 @@
 """Run the comparisons, print their tables and write them with their pictures.
 
-RESULTS.md goes into the folder above that of the pictures. Each comparison runs in a process of
-its own.
+RESULTS.md goes into the folder above that of the pictures, with the sections that other scripts
+have written into the folder. Each comparison runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ COMPARISONS = (
     "flows",
 )
 
+#: Sections of RESULTS.md that are made apart: estimators.md by ``benchmarks.estimators``.
+SECTIONS = ("estimators.md", "flow_classifier.md")
+
 
 def report(head: list[str], tables: list[Table], folder: Path, picture: Path) -> str:
     """Write the text of RESULTS.md."""
@@ -48,7 +51,10 @@ def report(head: list[str], tables: list[Table], folder: Path, picture: Path) ->
         f"![Bars]({picture.relative_to(folder).as_posix()})",
         "",
     ]
-    return "\n".join(lines) + "\n" + "\n".join(_report.markdown(t, folder) for t in tables)
+    sections = [_report.markdown(table, folder) for table in tables]
+    written = [picture.parent / name for name in SECTIONS]
+    sections += [path.read_text() for path in written if path.is_file()]
+    return "\n".join(lines) + "\n" + "\n".join(sections)
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def gaussians_for(n_classes: int, dim: int) -> LatentGaussians:
     y = torch.arange(4 * n_classes) % n_classes
     means = torch.randn(n_classes, dim, generator=generator)
     z = torch.randn(len(y), dim, generator=generator) + means[y]
-    gaussians = LatentGaussians(n_classes, dim)
+    gaussians = LatentGaussians(n_classes, dim, covariance="diagonal", tied=False)
     gaussians.fit_(z, y, 0.0)
     return gaussians
 
@@ -60,7 +60,9 @@ def broadcast(gaussians: LatentGaussians, z: Tensor) -> Tensor:
 
 def extra_resident(n_rows: int, n_classes: int, dim: int, ours: bool) -> int:
     """Measure the bytes that one call adds to the most that a process ever held."""
-    gaussians = LatentGaussians(n_classes, dim)  # nothing before the call may need more than it
+    gaussians = LatentGaussians(
+        n_classes, dim, covariance="diagonal", tied=False
+    )  # nothing before the call may need more than it
     z = torch.randn(n_rows, dim, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         gaussians.class_log_prob(z[:8])  # libraries load what they need
@@ -139,7 +141,9 @@ def conv_flow() -> list[Row]:
     """Compare a refit with its encode pass, and a training step with one without classes."""
     torch.manual_seed(0)
     n_classes, dim = 10, 3 * 16 * 16
-    model = ClassFlow(glow(3, 16, 2, 4, 64), LatentGaussians(n_classes, dim))
+    model = ClassFlow(
+        glow(3, 16, 2, 4, 64), LatentGaussians(n_classes, dim, covariance="diagonal", tied=False)
+    )
     x = torch.rand(4096, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     y = torch.arange(4096) % n_classes
     batches = list(zip(x.split(64), y.split(64), strict=True))
@@ -172,7 +176,10 @@ def matrix_exp_step() -> Row:
     from nfpi.flows import make_flow
 
     torch.manual_seed(0)
-    model = ClassFlow(make_flow("mef16", (1, 16, 16)), LatentGaussians(10, 16 * 16))
+    model = ClassFlow(
+        make_flow("mef16", (1, 16, 16)),
+        LatentGaussians(10, 16 * 16, covariance="diagonal", tied=False),
+    )
     x = torch.rand(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     y = torch.arange(64) % 10
     model(x, y)  # data-dependent layers start from a batch

@@ -15,8 +15,10 @@ import argparse
 import csv
 import sys
 import time
+import tokenize
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,10 +26,18 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.metrics import pairwise_distances
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from fpigauss import UnboundedObjectiveWarning, critical_lam, fit_fixed_point, pairwise_kld
+from fpigauss import (
+    ClassStatistics,
+    InvalidInputError,
+    UnboundedObjectiveWarning,
+    critical_lam,
+    fit_fixed_point,
+    pairwise_kld,
+)
 
 EMBEDDED = 5_000  # samples that t-SNE is given at most
 SHOWN = 3_000  # points per panel
@@ -40,10 +50,29 @@ SETTINGS = {
     "dense, tied": {"covariance": "dense", "tied": True, "shrinkage": "oas"},
     "identity, means only": {"covariance": "isotropic", "init": "identity", "update": "means"},
 }
+IN_PICTURE = {"covariance": "dense", "tied": True}
+
+
+#: What a damaged file makes numpy, or the csv module, raise.
+UNREADABLE = (
+    csv.Error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+MISSING = {"", "<na>", "n/a", "na", "nan", "nat", "null"}  # labels, in lower case
 
 
 def load(path):
-    """Load the user's latents, or the digits."""
+    """Load the user's latents, or the digits; nothing else is done before all checks."""
     if path is None:
         return load_digits(return_X_y=True)
     readers = {".npz": arrays_of, ".npy": matrix_of, ".csv": table_of}
@@ -51,45 +80,43 @@ def load(path):
     if suffix not in readers:
         sys.exit(f"{path}: expected a file that ends in {', '.join(readers)}")
     try:
-        z, y = readers[suffix](path)
-        z = np.asarray(z).astype(float)
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        z, y, lines = readers[suffix](path)
+        z = numbers(z, y, lines)
+        check_labels(y, lines)
+        check_fits(z, y)
+    except UNREADABLE as error:  # among them ours
         sys.exit(f"{path}: expected numbers z (N, d) and labels y (N,); {error}")
-    if z.ndim < 2 or y.shape != z.shape[:1] or 0 in z.shape or not np.isfinite(z).all():
-        sys.exit(f"{path}: z {z.shape} and y {y.shape} are not finite (N, d) and labels (N,)")
-    classes, counts = np.unique(y, return_counts=True)
-    if counts.min() < 4 or len(classes) < 2:
-        sys.exit(
-            f"{path}: needs at least two classes with at least four samples each, to split them"
-        )
-    return z.reshape(len(z), -1), y
+    return z, y
 
 
 def arrays_of(path):
     """Read the arrays z and y of an npz file."""
-    with np.load(path) as file:
-        missing = [name for name in ("z", "y") if name not in file]
+    with Path(path).open("rb") as file:
+        arrays = np.load(file)
+        if isinstance(arrays, np.ndarray):
+            raise TypeError("it is one array, an .npy file; give it that ending")
+        missing = [name for name in ("z", "y") if name not in arrays]
         if missing:
-            raise ValueError(f"it has no {' and no '.join(missing)}, but {', '.join(file)}")
-        return file["z"], file["y"]
+            raise ValueError(f"it has no {' and no '.join(missing)}, but {', '.join(arrays)}")
+        return arrays["z"], arrays["y"], None
 
 
 def matrix_of(path):
     """Read a matrix of numbers whose last column is the label."""
-    matrix = np.load(path)
+    with Path(path).open("rb") as file:
+        matrix = np.load(file)
+        if not isinstance(matrix, np.ndarray):
+            raise TypeError("it is an archive of arrays, an .npz file; give it that ending")
     if matrix.dtype.kind not in "buif" or matrix.ndim != 2 or matrix.shape[1] < 2:
         raise ValueError(
             f"it has shape {matrix.shape} and dtype {matrix.dtype}, and needs to be a matrix of "
             "numbers (N, d + 1), the last column the label"
         )
-    z, y = matrix[:, :-1], matrix[:, -1]
-    if not (y == np.round(y)).all():
-        raise ValueError("its last column, the label, is not integral")
-    return z, y.astype(int)
+    return matrix[:, :-1], matrix[:, -1], None
 
 
 def table_of(path):
-    """Read rows of numbers, with a label of any kind in the last column."""
+    """Read rows of numbers, with a label of any kind in the last column, and their lines."""
     with Path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         rows = [(reader.line_num, row) for row in reader if row]
@@ -102,7 +129,101 @@ def table_of(path):
                 "the other lines"
             )
     labels = np.array([row[-1].strip() for _, row in rows])
-    return np.array([row[:-1] for _, row in rows]), labels
+    return np.array([row[:-1] for _, row in rows], dtype=float), labels, [line for line, _ in rows]
+
+
+def place(row, lines):
+    """Say where a row is: in a table, its line."""
+    return f"row {row}" if lines is None else f"line {lines[row]}"
+
+
+def numbers(z, y, lines):
+    """Check latents, and return them as a matrix of floats."""
+    if z.dtype.kind not in "buif":
+        remedy = "take its real part" if z.dtype.kind == "c" else "save an array of numbers"
+        raise ValueError(f"z has dtype {z.dtype}; {remedy}")
+    if z.ndim < 2 or y.shape != z.shape[:1] or 0 in z.shape:
+        raise ValueError(
+            f"z {z.shape} and y {y.shape} are not (N, d) and (N,); save one row and one label per "
+            "sample"
+        )
+    with np.errstate(over="ignore"):  # longer floats
+        z = z.astype(float).reshape(len(z), -1)
+    faulty = np.argwhere(~np.isfinite(z))
+    if len(faulty):
+        row, column = faulty[0]
+        where = f"{place(row, lines)}, column {column}"
+        raise ValueError(f"z is {z[row, column]} in {where}; drop the row, or fill the gap")
+    low, high = z.min(axis=0), z.max(axis=0)
+    if (low == high).all():
+        raise ValueError("z is the same in all rows; save latents that differ")
+    column = np.argmax(np.maximum(abs(low), abs(high)))
+    extreme = max(abs(low[column]), abs(high[column]))
+    spread = (0.5 * high - 0.5 * low).max()
+    if not 1e-100 < spread <= extreme < 1e100:
+        raise ValueError(
+            f"z is up to {extreme:.2g}, in column {column}, and varies by {2 * spread:.2g}; "
+            "rescale it, by its standard deviation: squares of such numbers are not floats"
+        )
+    return z
+
+
+def check_labels(y, lines):
+    """Check that labels are what they seem, and that there are enough of each."""
+    if y.dtype.kind == "U":
+        check_words(y, lines)
+    ClassStatistics.from_samples(np.zeros((len(y), 1)), y)  # names the row of what is no label
+    classes, counts = np.unique(y, return_counts=True)
+    if counts.min() < 4 or len(classes) < 2:
+        raise ValueError(
+            "it needs at least two classes with at least four samples each, to split them; of "
+            f"{len(classes)}, {classes[counts.argmin()]} has {counts.min()}: drop or merge such"
+        )
+    if len(classes) > SHOWN:
+        raise ValueError(f"it has {len(classes)} classes; the picture shows {SHOWN} at most")
+
+
+def check_words(y, lines):
+    """Check that no label is missing, and none is a number that is written in two ways."""
+    classes, first = np.unique(y, return_index=True)
+    written = {}
+    for label, row in zip(classes.tolist(), first.tolist(), strict=True):
+        if label.strip().lower() in MISSING:
+            raise ValueError(
+                f"the label is {label!r} in {place(row, lines)}; drop the rows without a label, or "
+                "name their class"
+            )
+        if is_number(label):
+            other, before = written.setdefault(float(label), (label, row))
+            if other != label:
+                raise ValueError(
+                    f"the label is {other!r} in {place(before, lines)} and {label!r} in "
+                    f"{place(row, lines)}, the same number; write it in one way"
+                )
+
+
+def check_fits(z, y):
+    """Check that every class has a Gaussian of its own, in all settings of the table."""
+    classes, codes = np.unique(y, return_inverse=True)
+    means = np.stack([z[codes == k].mean(axis=0) for k in range(len(classes))])
+    distances = pairwise_distances(means - means[0]) + np.diag(np.full(len(classes), np.inf))
+    a, b = sorted(np.unravel_index(distances.argmin(), distances.shape))
+    if distances[a, b] <= 1e-12 * np.linalg.norm(np.ptp(z, axis=0)):
+        raise ValueError(
+            f"classes {classes[a]} and {classes[b]} have the same mean, and would not be pushed "
+            "apart; merge them, or drop one"
+        )
+    for k, label in enumerate(classes):
+        if (np.ptp(z[codes == k], axis=0) == 0.0).all():
+            raise ValueError(f"all rows of class {label} are the same; drop the class")
+    train, _, y_train, _ = halves(z, y)
+    if z.shape[1] == 2:  # as they are in the picture
+        fit_fixed_point(z, y, 0.0, **IN_PICTURE)
+    try:
+        for options in SETTINGS.values():
+            fit_fixed_point(train, y_train, 0.0, **options)
+    except InvalidInputError as error:
+        raise ValueError(f"of the principal components of the training half, {error}") from None
 
 
 def is_number(text):
@@ -122,6 +243,14 @@ def stratified(z, y, n_samples):
     return z, y
 
 
+def halves(z, y):
+    """Split samples in two, in the principal components in which the training half varies."""
+    train, test, y_train, y_test = train_test_split(z, y, test_size=0.5, stratify=y, random_state=0)
+    scale = PCA(n_components=min(32, *train.shape), random_state=0).fit(train)
+    varies = scale.explained_variance_ > 1e-12 * scale.explained_variance_[0]
+    return scale.transform(train)[:, varies], scale.transform(test)[:, varies], y_train, y_test
+
+
 def smallest(kld):
     """Return the divergence of the closest pair."""
     return kld[~np.eye(len(kld), dtype=bool)].min()
@@ -129,9 +258,7 @@ def smallest(kld):
 
 def table(z, y):
     """Fit every setting for lam from 0 up, and print how well it classifies the held-out half."""
-    train, test, y_train, y_test = train_test_split(z, y, test_size=0.5, stratify=y, random_state=0)
-    scale = PCA(n_components=min(32, *train.shape), random_state=0).fit(train)
-    train, test = scale.transform(train), scale.transform(test)
+    train, test, y_train, y_test = halves(z, y)
     lam_star = critical_lam(len(np.unique(y)))
     lams = {
         "per class": (0.0, 0.5 * lam_star, 0.95 * lam_star, 100.0),
@@ -184,8 +311,7 @@ def embedding(z, y):
 
 def picture(z, y, path):
     """Draw the embedding, and samples of its class Gaussians for three values of lam."""
-    options = {"covariance": "dense", "tied": True}
-    fits = [fit_fixed_point(z, y, lam, progress=True, **options) for lam in (0.0, SMALL, LARGE)]
+    fits = [fit_fixed_point(z, y, lam, progress=True, **IN_PICTURE) for lam in (0.0, SMALL, LARGE)]
     titles = ["samples of the data Gaussians (lam = 0)"] + [
         f"samples at lam = {lam:g}" for lam in (SMALL, LARGE)
     ]

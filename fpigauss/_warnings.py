@@ -8,6 +8,8 @@ __all__ = ["warn_user"]
 #: Packages whose lines are not the caller's: importlib looks names up for an import statement, and
 #: abc makes a class for a class statement.
 _PASSED = ("fpigauss", "fpigauss_torch", "abc", "importlib")
+#: Modules whose lines are not the caller's either: decorators, such as ``torch.no_grad()``.
+_DECORATORS = ("torch.utils._contextlib",)
 
 
 def warn_user(message: str | Warning, category: type[Warning]) -> None:
@@ -22,7 +24,7 @@ def warn_user(message: str | Warning, category: type[Warning]) -> None:
     """
     frame = sys._getframe(1)
     # code that is executed with globals of its own may have no name
-    while frame.f_back is not None and _package(frame.f_globals) in _PASSED:
+    while frame.f_back is not None and _is_passed(str(frame.f_globals.get("__name__", ""))):
         frame = frame.f_back
     # not by stacklevel, which counts no frames of importlib
     warnings.warn_explicit(
@@ -35,5 +37,5 @@ def warn_user(message: str | Warning, category: type[Warning]) -> None:
     )
 
 
-def _package(names: dict[str, object]) -> str:
-    return str(names.get("__name__", "")).partition(".")[0]
+def _is_passed(module: str) -> bool:
+    return module in _DECORATORS or module.partition(".")[0] in _PASSED

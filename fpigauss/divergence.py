@@ -12,11 +12,14 @@ there are recomputed from differences.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from fpigauss._array.blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, lost_below, mend
 from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import flattened, transposed
-from fpigauss._array.namespaces import cast_like, detached, device_of, namespace
+from fpigauss._array.namespaces import cast_like, detached, device_of, namespace, to_numpy
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
@@ -92,13 +95,15 @@ class PairTerms:
         classes = xp.arange(self.n_classes, device=device_of(self.means))
         return classes[rows][:, None] == classes[None, :]
 
-    def counting(self, rows: slice, held: Array | None = None) -> Array:
+    def counting(self, rows: slice, held: Any = None) -> Array:
         """Mark the pairs of a block of ``rows`` (R, K) that count for how far apart classes are.
 
-        Those of two different classes, unless both are ``held`` (K,).
+        Those of two different classes, unless both are ``held`` (K,), an array of any namespace.
         """
         if held is None:
             return ~self.diagonal(rows)
+        xp = namespace(self.means)
+        held = xp.asarray(to_numpy(held), device=device_of(self.means))
         return ~(self.diagonal(rows) | (held[rows][:, None] & held[None, :]))
 
     def divergences(self, rows: slice) -> Array:
@@ -188,7 +193,7 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
 
 
 @unflagged
-def smallest_kld(gaussians: ClassGaussians, *, held: Array | None = None) -> float:
+def smallest_kld(gaussians: ClassGaussians, *, held: Any = None) -> float:
     r"""Compute the smallest Kullback-Leibler divergence over ordered pairs of class Gaussians.
 
     The separation of the Gaussians: how far apart the closest two classes are. It is computed a
@@ -198,7 +203,7 @@ def smallest_kld(gaussians: ClassGaussians, *, held: Array | None = None) -> flo
     ----------
     gaussians : ClassGaussians
         K Gaussians.
-    held : (K,) boolean array, optional
+    held : (K,) array-like of bool, optional
         Classes whose pairs with one another do not count.
 
     Returns
@@ -209,15 +214,17 @@ def smallest_kld(gaussians: ClassGaussians, *, held: Array | None = None) -> flo
     Raises
     ------
     InvalidInputError
-        If ``gaussians`` is not a ClassGaussians.
+        If ``gaussians`` is not a ClassGaussians, or ``held`` not one truth value per class.
 
     Examples
     --------
     >>> from fpigauss import ClassGaussians, smallest_kld
-    >>> smallest_kld(ClassGaussians([[0.0], [2.0], [5.0]], [1.0], tied=True))
-    2.0
+    >>> gaussians = ClassGaussians([[0.0], [2.0], [5.0]], [1.0], tied=True)
+    >>> smallest_kld(gaussians), smallest_kld(gaussians, held=[True, True, False])
+    (2.0, 4.5)
     """
     terms = terms_of(gaussians)
+    held = _checked_held(held, terms.n_classes)
     xp = namespace(terms.means)
     smallest = math.inf
     for block in terms.blocks():
@@ -234,6 +241,19 @@ def terms_of(gaussians: ClassGaussians) -> PairTerms:
     means, factor = gaussians.working()
     factor = Factor(detached(factor.root), detached(factor.inverse))
     return PairTerms.at(gaussians.family, detached(means), factor)
+
+
+def _checked_held(held: Any, n_classes: int) -> Any:
+    """Check that there is one truth value per class, and bring them to the host."""
+    if held is None:
+        return None
+    marks = to_numpy(held) if hasattr(held, "dtype") else np.asarray(held)
+    if marks.dtype != np.bool_ or marks.shape != (n_classes,):
+        raise InvalidInputError(
+            f"held has shape {marks.shape} and dtype {marks.dtype}; "
+            f"pass one truth value for each of the {n_classes} classes"
+        )
+    return marks
 
 
 def _check_gaussians(gaussians: object) -> None:

@@ -7,6 +7,7 @@ the public names covers them too: what moves keeps a deprecated alias for one re
 """
 
 from fpigauss._array.checks import (
+    as_integer,
     check_choice,
     check_flag,
     check_nonnegative,
@@ -17,7 +18,7 @@ from fpigauss._array.checks import (
 from fpigauss._deprecated import forward_old_addresses, renamed
 from fpigauss._progress import progress_bar
 from fpigauss._warnings import warn_user
-from fpigauss.covariance import resolve_family, shrunk
+from fpigauss.covariance import distinct_name, resolve_family, shrunk
 from fpigauss.fit import RefitOptions
 from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
@@ -41,6 +42,7 @@ __all__ = [
     "RefitOptions",
     "Separation",
     "SmallestKLD",
+    "as_integer",
     "background_of",
     "balanced_nll",
     "check_choice",
@@ -52,6 +54,7 @@ __all__ = [
     "check_positive_integer",
     "check_sample_weight",
     "check_whole",
+    "distinct_name",
     "finished",
     "forward_old_addresses",
     "held_out_threshold",

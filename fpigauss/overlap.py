@@ -16,6 +16,7 @@ Logarithms are computed throughout: 150 nats apart, the overlap is 1e-18.
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from scipy.special import log_ndtr
 
@@ -80,7 +81,7 @@ def pairwise_overlap(gaussians: ClassGaussians, *, log: bool = False) -> Array:
 
 
 @unflagged
-def largest_log_overlap(gaussians: ClassGaussians, *, held: Array | None = None) -> float:
+def largest_log_overlap(gaussians: ClassGaussians, *, held: Any = None) -> float:
     """Compute the logarithm of the largest overlap of a pair, from ``pairwise_overlap``.
 
     Pairs of two classes that ``held`` (K,) marks do not count.

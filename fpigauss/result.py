@@ -104,6 +104,8 @@ class FixedPointResult:
         "objective", "residual", "step" (the part of the direction that was taken, 1 if all of
         it) and "smallest_kld" (not of two ``frozen`` classes), at the start and after every
         accepted step.
+    lam : float or None
+        The weight of the repulsion; None in results that were pickled before it was kept.
     """
 
     gaussians: ClassGaussians
@@ -113,6 +115,7 @@ class FixedPointResult:
     residual: float
     pi: Any
     history: History
+    lam: float | None = None
 
     @property
     def converged(self) -> bool:
@@ -121,7 +124,8 @@ class FixedPointResult:
 
     def __repr__(self) -> str:
         """Show the figures, without the arrays."""
+        lam = "" if self.lam is None else f"lam={self.lam:.6g}, "
         return (
-            f"FixedPointResult(status={self.status.value!r}, n_iter={self.n_iter}, "
+            f"FixedPointResult({lam}status={self.status.value!r}, n_iter={self.n_iter}, "
             f"objective={self.objective:.6g}, residual={self.residual:.2g})"
         )

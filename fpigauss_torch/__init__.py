@@ -33,6 +33,14 @@ Flow libraries are imported only by their own codecs and bases, and only when th
 
 import sys
 
+try:
+    import einops as _einops  # noqa: F401
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'fpigauss_torch needs torch and einops: pip install "fpigauss[torch]"'
+    ) from error
+
 from fpigauss import __version__
 from fpigauss.interface import forward_old_addresses
 from fpigauss_torch._moved import MOVED, NOT_PUBLIC

@@ -17,11 +17,14 @@ from fpigauss_torch._support import (
     as_samples,
     checked_encoding,
     evaluating,
+    given,
     is_sharded,
     labels_to_draw,
     not_encoded,
     register_sharded,
     under_compile,
+    warn_of_averaged_integers,
+    warn_of_log_determinants,
     warn_of_samples_not_finite,
 )
 from fpigauss_torch.codecs import codec_of
@@ -128,7 +131,7 @@ class ClassFlow(nn.Module):
         except torch.cuda.OutOfMemoryError:
             raise
         except _REFUSALS as error:
-            why = not_encoded(x, self.gaussians.dim)
+            why = not_encoded(x, self.gaussians.dim, self.codec.shapes, error)
             if why is None:
                 raise
             raise InvalidInputError(why) from error
@@ -178,7 +181,7 @@ class ClassFlow(nn.Module):
         (N,) tensor
             In nats.
         """
-        return -self.log_prob(x, y, priors=priors)
+        return -self.log_prob(x, y, **given(priors=priors))
 
     def log_prob(self, x: Tensor, y: Any = None, *, priors: Any = None) -> Tensor:
         """Compute log p(x|y), or log p(x) without labels.
@@ -194,7 +197,7 @@ class ClassFlow(nn.Module):
             In nats.
         """
         z, logdet = self.encode(x)
-        return self.gaussians.log_prob(z, y, priors=priors) + logdet
+        return self.gaussians.log_prob(z, y, **given(priors=priors)) + logdet
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         """Compute log p(x|y) of every class.
@@ -230,7 +233,7 @@ class ClassFlow(nn.Module):
         """
         if check_positive(levels, "levels") < 1:
             raise InvalidInputError(f"levels is {levels!r}; pass the number of levels, >= 1")
-        nats: Tensor = self(x, y, priors=priors)
+        nats: Tensor = self(x, y, **given(priors=priors))
         return nats / (math.log(2.0) * self.gaussians.dim) + math.log2(levels)
 
     def predict(self, x: Tensor, *, priors: Any = None, memory_limit: int = MEMORY_LIMIT) -> Tensor:
@@ -248,13 +251,18 @@ class ClassFlow(nn.Module):
         Returns
         -------
         (N,) int64 tensor
+
+        Warns
+        -----
+        RuntimeWarning
+            Once per call, if log-determinants of finite latents are not finite, or as in
+            ``LatentPrior.predict``; such rows have a rejection score of +inf.
         """
         with torch.no_grad(), evaluating(self):
-            return self.gaussians.predict(
-                self.encode(x)[0], priors=priors, memory_limit=memory_limit
-            )
+            z, logdet = self.encode(x)
+            warn_of_log_determinants(z, logdet)
+            return self.gaussians.predict(z, **_passed_on(priors, memory_limit))
 
-    @torch.no_grad()
     def predict_proba(
         self,
         x: Tensor,
@@ -278,12 +286,16 @@ class ClassFlow(nn.Module):
         Returns
         -------
         (N, K) tensor
+
+        Warns
+        -----
+        RuntimeWarning
+            Once per call, if log-determinants of finite latents are not finite.
         """
-        with evaluating(self):
-            z, _ = self.encode(x)
-            return self.gaussians.predict_proba(
-                z, temperature, priors=priors, memory_limit=memory_limit
-            )
+        with torch.no_grad(), evaluating(self):  # as a decorator it would hide who called
+            z, logdet = self.encode(x)
+            warn_of_log_determinants(z, logdet)
+            return self.gaussians.predict_proba(z, temperature, **_passed_on(priors, memory_limit))
 
     # -- samples ---------------------------------------------------------------------------
 
@@ -317,7 +329,9 @@ class ClassFlow(nn.Module):
         with torch.no_grad():  # as a decorator it would hide who called, from the warning
             generator = as_generator(seed)
             labels = labels_to_draw(labels, self.gaussians.density().means, generator)
-            z = self.gaussians.sample(labels, temperature, generator, dtype=self._dtype())
+            dtype = self._dtype()
+            own = None if dtype == torch.get_default_dtype() else dtype
+            z = self.gaussians.sample(labels, temperature, generator, **given(dtype=own))
             with evaluating(self):
                 x = self.decode(z)
             warn_of_samples_not_finite(x, labels)
@@ -342,10 +356,17 @@ class ClassFlow(nn.Module):
         return True
 
 
+def _passed_on(priors: Any, memory_limit: Any) -> dict[str, Any]:
+    """Return the options that a prior of the user's, which has no use for them, need not take."""
+    limit = {} if memory_limit is MEMORY_LIMIT else {"memory_limit": memory_limit}
+    return given(priors=priors) | limit
+
+
 def class_flow_of(model: Any, name: str = "model") -> ClassFlow:
     """Return the ``ClassFlow`` in a model, whatever wraps it."""
-    flow = under_compile(model)
+    flow, averaged = under_compile(model), None
     while isinstance(flow, AveragedModel | DistributedDataParallel):
+        averaged = flow if isinstance(flow, AveragedModel) else averaged
         flow = under_compile(flow.module)
     if not isinstance(flow, ClassFlow):
         raise InvalidInputError(
@@ -353,4 +374,6 @@ def class_flow_of(model: Any, name: str = "model") -> ClassFlow:
             "(ClassFlow(flow, gaussians)), bare or in DistributedDataParallel, AveragedModel or "
             "torch.compile"
         )
+    if averaged is not None:
+        warn_of_averaged_integers(averaged, flow)
     return flow

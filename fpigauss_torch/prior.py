@@ -22,6 +22,7 @@ from fpigauss_torch._support import (
     label_tensor,
     labels_to_draw,
     log_priors_of,
+    posterior,
     prior_mixture,
     soft_labels,
     state_said,
@@ -45,6 +46,8 @@ class LatentPrior(nn.Module, ABC):
 
     n_classes: int
     dim: int
+    #: Whether predictions before the first fit are intended, as in a sanity check.
+    fit_expected: bool = False
 
     def __init__(self, n_classes: int, dim: int) -> None:
         """Check the sizes."""
@@ -189,8 +192,10 @@ class LatentPrior(nn.Module, ABC):
         -----
         RuntimeWarning
             Once per call, if a row is not finite, or so far from all classes that every density
-            vanishes; such rows have a rejection score of +inf.
+            vanishes; such rows have a rejection score of +inf. Also if Gaussians that a refit fits
+            have not been fitted, and are all the same.
         """
+        self._warn_unless_fitted()
         with torch.no_grad():  # as a decorator it would hide who called, from the warning
             z = as_latents(z, self.dim, self.density().means.device)
             logs = self._log_priors(priors)
@@ -205,7 +210,6 @@ class LatentPrior(nn.Module, ABC):
             _warn_of_rows_without_density(z, codes)
             return torch.where(codes < 0, codes + self.n_classes, codes)
 
-    @torch.no_grad()
     def predict_proba(
         self,
         z: Tensor,
@@ -234,16 +238,25 @@ class LatentPrior(nn.Module, ABC):
             Rows that sum to one; the priors themselves (equal shares by default) for rows that no
             class has a density at, which are those that are not finite, or too far from all
             classes.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once per call, if Gaussians that a refit fits have not been fitted.
         """
         temperature = check_positive(temperature, "temperature")
-        z = as_latents(z, self.dim, self.density().means.device)
-        logs = self._log_priors(priors)
+        self._warn_unless_fitted()
+        with torch.no_grad():
+            z = as_latents(z, self.dim, self.density().means.device)
+            logs = self._log_priors(priors)
 
-        def posterior(rows: Tensor) -> Tensor:
-            by_class = _without_nan(self.class_log_prob(rows))
-            return torch.softmax(joint(by_class / temperature, logs), 1)
+            def shares(rows: Tensor) -> Tensor:
+                return posterior(_without_nan(self.class_log_prob(rows)), logs, temperature)
 
-        return by_blocks(posterior, z, self.n_classes, memory_limit)
+            return by_blocks(shares, z, self.n_classes, memory_limit)
+
+    def _warn_unless_fitted(self) -> None:
+        """Warn if predictions mean nothing yet."""
 
     @property
     def counts(self) -> Tensor | None:

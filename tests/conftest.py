@@ -32,6 +32,11 @@ def import_namespace(name: str) -> ModuleType:
         pytest.skip(f"{name} is not installed: pip install -e . --group test")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of jax last: once it is imported, its threads make every fork unsafe."""
+    items.sort(key=lambda item: item.path.name == "test_jax.py")
+
+
 @pytest.fixture(scope="module", params=["numpy", "torch", "array_api_strict"])
 def xp(request: pytest.FixtureRequest) -> ModuleType:
     """The array namespaces that the library is proved on: numpy, torch, array-api-strict."""

@@ -5,6 +5,7 @@ in any order and any wording. Where a row or a class is at fault its number or l
 no other number of the case is the same.
 """
 
+import io
 import os
 import pickle
 import re
@@ -31,6 +32,7 @@ from fpigauss import (
 
 ROW = 17  # the row at fault wherever one is
 CLASSES = ["ash", "elm", "fir"]
+GAUSSIANS = ClassGaussians(np.eye(3, 4), np.ones((3, 4)), classes=CLASSES)
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,30 @@ def wide(n_samples, dim=10):
 
 
 REMEDY = "shrinkage|tied"
+
+
+def numbers(n=30):
+    """Two classes on a line, as rows of one number."""
+    return np.arange(n) / n, np.arange(n) % 2
+
+
+add("z-of-one-dimension", lambda: fit(*numbers()), "z", r"z\[:, None\]", "swapped")
+add("z-and-y-swapped", lambda: fit(numbers()[1], numbers()[0][:, None]), "z", "swapped")
+add("z-a-type", lambda: fit(np.float32, numbers()[1]), "z", r"numpy\.float32")
+add(
+    "sample-weight-a-column",
+    lambda: fit(numbers()[0][:, None], numbers()[1], sample_weight=np.ones((30, 1))),
+    r"sample_weight\.ravel",
+)
+add("row-to-predict", lambda: GAUSSIANS.predict(np.zeros(4)), "z", r"z\[None, :\]")
+add("images-to-predict", lambda: GAUSSIANS.predict(np.zeros((3, 2, 2))), "z", "flatten")
+add("to-a-dtype", lambda: GAUSSIANS.to(np.float32), "like", "array")
+add("save-to-a-stream", lambda: GAUSSIANS.save(io.BytesIO()), "path", "BytesIO", "string")
+add("load-from-a-stream", lambda: ClassGaussians.load(io.BytesIO()), "path", "BytesIO", "string")
+add("statistics-of-a-stream", lambda: ClassStatistics.load(io.BytesIO()), "path", "BytesIO")
+add("a-number-of-draws-below-zero", lambda: GAUSSIANS.sample(-1), "labels", "-1")
+add("draws-of-a-flag", lambda: GAUSSIANS.sample(True), "labels", "True")
+add("draws-of-one-label", lambda: GAUSSIANS.sample("ash"), "labels", r"\['ash'\]")
 for family in ("diagonal", "dense", "isotropic"):
     add(
         f"one-sample-{family}",

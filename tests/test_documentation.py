@@ -1,6 +1,7 @@
 """The Python code of README.md and of the pages in docs/ runs, and gives what they say."""
 
 import re
+import warnings
 from pathlib import Path
 from textwrap import dedent
 
@@ -36,7 +37,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
-    names = ("extending", "flows", "quickstart", "scikit_learn", "separation")
+    names = ("extending", "flows", "lightning", "quickstart", "scikit_learn", "separation")
     assert pages == {f"{name}.rst" for name in names}
 
 
@@ -136,6 +137,19 @@ def test_flows():
     assert Path("model.pt").exists()
     assert namespace["extended"].gaussians.n_classes == N_CLASSES + 1
     assert namespace["x_new"].shape == namespace["x"].shape
+
+
+def test_lightning():
+    pytest.importorskip("lightning", reason="lightning is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        # Lightning's advice on machines with more cores, and a torch class that it uses
+        warnings.filterwarnings("ignore", "The '\\w+' does not have many workers")
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+        namespace = run("docs/lightning.rst", RST, {"__name__": "on_lightning"})
+    accuracy = float(namespace["trainer"].callback_metrics["accuracy"])
+    assert accuracy == pytest.approx(0.96, abs=0.02)
 
 
 def test_extending():

@@ -347,6 +347,21 @@ class TestSamples:
         assert (drawn != gaussians.sample(labels, seed=one)).all()  # the generator went on
         assert (first[2] != first[3]).all()  # rows of one class are draws apart
 
+    def test_a_number_of_draws(self, xp, covariance, tied):
+        means, covariances = parameters(covariance, tied, seed=17)
+        gaussians = build(
+            xp, 1e6 * np.arange(K)[:, None] + 0.0 * means, covariances, covariance, tied
+        )
+        z = gaussians.sample(400, seed=21)
+        assert in_namespace(z, xp)
+        counts = np.bincount(to_numpy(gaussians.predict(z)), minlength=K)
+        # a count is binomial; five standard deviations
+        assert (np.abs(counts - 400 / K) < 5 * np.sqrt(400 * (K - 1)) / K).all()
+        np.testing.assert_array_equal(
+            to_numpy(z), to_numpy(gaussians.sample(np.int64(400), seed=21))
+        )
+        assert gaussians.sample(0).shape == (0, D)
+
     def test_float32(self, xp, covariance, tied):
         means, covariances = parameters(covariance, tied, seed=21)
         gaussians = build(xp, means, covariances, covariance, tied, "float32")

@@ -12,13 +12,14 @@ from fpigauss import (
     pairwise_kld,
     solve_fixed_point,
 )
+from fpigauss._array.namespaces import precise, working_dtype
 
 LAM = 3.0
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["float32 only", "x64"])
 def jnp(request):
-    jax = pytest.importorskip("jax", reason="jax is not installed: pip install jax")
+    jax = pytest.importorskip("jax", reason="jax is not installed: pip install -e . --group test")
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", request.param)
     yield jax.numpy
@@ -129,3 +130,14 @@ def test_labels_of_64_bits_stay_what_they_are(jnp):
     found = np.asarray(gaussians.predict(jnp.asarray(z)))
     assert set(found.tolist()) <= set(labels.tolist())
     assert np.mean(found == labels) > 0.5
+
+
+def test_what_float64_is_follows_the_option(jnp):
+    jax = pytest.importorskip("jax", reason="jax is not installed: pip install -e . --group test")
+    x = jnp.zeros(2, dtype=jnp.float32)
+    before = jax.config.jax_enable_x64
+    for on in (True, False, True):
+        jax.config.update("jax_enable_x64", on)
+        assert (precise(x) is x) == on
+        assert working_dtype(x) == (jnp.float64 if on else jnp.float32)
+    jax.config.update("jax_enable_x64", before)

@@ -22,6 +22,7 @@ from fpigauss import (
     NotPositiveDefiniteError,
     UnboundedObjectiveWarning,
     UnknownOptionError,
+    UnreachableSeparationError,
     fit_fixed_point,
     solve_fixed_point,
 )
@@ -439,6 +440,7 @@ class TestCopies:
             "UnboundedObjectiveWarning": UnboundedObjectiveWarning("lam"),
             "ConvergenceWarning": ConvergenceWarning("tol"),
             "UnknownOptionError": UnknownOptionError("lamb"),
+            "UnreachableSeparationError": UnreachableSeparationError("no lam gives it"),
         }[name]
         error.add_note("in worker 3")
         error.statistics = ClassStatistics.from_samples(*blobs(seed=9))

@@ -3,6 +3,8 @@
 Status, history, counts, warnings, the callback, warm starts, shrinkage.
 """
 
+import copy
+import pickle
 import re
 from enum import StrEnum
 
@@ -275,6 +277,32 @@ def test_no_warning_where_a_minimum_is_certain(data, covariance, factor, options
     fit_fixed_point(*data, lam, covariance=covariance, tol=0, max_iter=3, **options)
 
 
+def test_a_runaway_gives_one_warning_that_begins_with_the_remedy():
+    wine = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed").load_wine
+    X, y = wine(return_X_y=True)
+    with pytest.warns(UnboundedObjectiveWarning) as caught:
+        result = fit_fixed_point(X, y, 10.0)
+    assert result.status == "unbounded"
+    (warning,) = caught
+    message = str(warning.message)
+    assert message.startswith('pass tied=True, or else update="means", pi="initial" or a smaller ')
+    assert f"after {result.n_iter} evaluations at lam=10, {Status.UNBOUNDED.message}" in message
+    assert names(critical_lam(3), message)
+    z, y = blobs(4, 3, 30, seed=2, spread=0.5)
+    with pytest.warns(UnboundedObjectiveWarning) as caught:
+        fit_fixed_point(z, y, 100.0, pi="mean")  # there is no lam* to be past
+    assert len(caught) == 1
+    assert str(caught[0].message).startswith("pass tied=True")
+
+
+def test_past_critical_lam_a_fit_that_does_not_run_away_says_so_beside_how_it_ended(data):
+    with pytest.warns() as caught:
+        fit_fixed_point(*data, 50.0 * critical("diagonal"), max_iter=1)
+    kinds = [warning.category for warning in caught]
+    assert kinds == [UnboundedObjectiveWarning, ConvergenceWarning]
+    assert all("lam=" in str(warning.message) for warning in caught)
+
+
 @per_class
 def test_overlapping_classes_run_away_past_critical_lam(xp, covariance):
     z, y = blobs(4, 3, 30, seed=2, spread=0.5)
@@ -374,3 +402,22 @@ def test_shrinkage_moves_the_fit_at_positive_lam(data):
     ends = {s: fit_fixed_point(z, y, 2.0, covariance="dense", shrinkage=s) for s in (0.0, 0.5)}
     problem = Problem(z, y, 2.0, "dense")
     assert distance(problem, point(ends[0.0]), point(ends[0.5])) > 1e-2
+
+
+def test_a_result_says_its_lam_and_older_pickles_load(data):
+    result = fit_fixed_point(*data, 2.0)
+    assert result.lam == 2.0
+    assert repr(result).startswith("FixedPointResult(lam=2, status='converged', n_iter=")
+    again = pickle.loads(pickle.dumps(result))
+    assert again.lam == 2.0 and repr(again) == repr(result)
+    old = copy.copy(result)
+    del old.__dict__["lam"]  # as it was pickled
+    loaded = pickle.loads(pickle.dumps(old))
+    assert loaded.lam is None
+    assert repr(loaded).startswith("FixedPointResult(status='converged', n_iter=")
+
+
+def test_a_running_result_says_its_lam_too(data):
+    seen = []
+    fit_fixed_point(*data, 1e4, tied=True, callback=lambda running: seen.append(running.lam))
+    assert set(seen) == {1e4}

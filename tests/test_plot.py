@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import EllipseCollection
+from matplotlib.text import Text
 from numpy.testing import assert_allclose, assert_array_equal
+from problems import quiet
 from scipy.stats import chi2
-from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
-from fpigauss import ClassGaussians, InvalidInputError, fit_fixed_point, pairwise_kld
+from fpigauss import ClassGaussians, InvalidInputError, fit_fixed_point, lam_path, pairwise_kld
 from fpigauss.gaussians import discriminant_axes, projected
-from fpigauss.plot import GaussiansDisplay, HistoryDisplay, KLDDisplay
-from fpigauss.plot._style import colors_apart
+from fpigauss.plot import GaussiansDisplay, HistoryDisplay, KLDDisplay, PathDisplay
+from fpigauss.plot._style import _ALIKE, colors_apart
 from fpigauss.sklearn import FixedPointGaussianClassifier
 
 mpl.use("Agg")
@@ -116,6 +118,46 @@ def test_neighbors_differ_in_color():
     assert np.mean(colors[1:] != colors[:-1]) > 0.9
 
 
+def test_neighbors_among_ten_classes_differ_in_color():
+    X, y = load_digits(return_X_y=True)
+    result = fit_fixed_point(X, y, 0.0, covariance="dense", shrinkage=0.1)
+    means = GaussiansDisplay.from_estimator(result).means
+    colors = np.asarray(colors_apart(means))
+    distances = np.linalg.norm(means[:, None] - means, axis=-1)
+    nearest = np.argsort(distances, axis=1)[:, 1:4]
+    assert len(set(colors)) == 7
+    assert (colors[nearest] != colors[:, None]).all()
+    alike = {frozenset(pair) for pair in _ALIKE}
+    pairs = zip(colors, colors[nearest[:, 0]], strict=True)
+    assert not any(frozenset(pair) in alike for pair in pairs)
+
+
+@pytest.mark.parametrize("points", [np.zeros((1, 2)), np.zeros((3, 2)), np.zeros((9, 2))])
+def test_equal_points_can_be_colored(points):
+    assert len(set(colors_apart(points))) == min(len(points), 7)
+
+
+@pytest.mark.parametrize("n_classes", [10, 100])
+def test_labels_do_not_hide_one_another(n_classes):
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(n_classes, 2)) / 3.0  # within the ellipses of one another
+    means[:3] = 0.0
+    gaussians = ClassGaussians(means, np.ones(n_classes), covariance="isotropic")
+    display = GaussiansDisplay.from_gaussians(gaussians)
+    display.figure_.canvas.draw()
+    boxes = [Text.get_window_extent(text) for text in display.ax_.texts]  # without the lines
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert_allclose([text.xy for text in display.ax_.texts], means)
+
+
+def test_the_color_bar_is_as_high_as_the_map():
+    display = KLDDisplay.from_gaussians(spread(10, 3))
+    display.figure_.canvas.draw()
+    beside = display.ax_.child_axes[0].get_window_extent()
+    shown = display.ax_.get_window_extent()
+    assert_allclose([beside.y0, beside.y1], [shown.y0, shown.y1], atol=1.0)
+
+
 def test_similar_classes_are_next_to_each_other():
     means = np.array([0.0, 50.0, 1.0, 51.0, 100.0, 52.0])[:, None]
     gaussians = ClassGaussians(means, np.ones((6, 1)), classes=list("abcdef"))
@@ -163,6 +205,70 @@ def test_one_step_and_no_finite_residual_can_be_drawn():
         HistoryDisplay.from_result(result).figure_.canvas.draw()
 
 
+def path_of(lams, *, validation=True, **options):
+    X, y = load_wine(return_X_y=True)
+    held_out = (X[::2], y[::2]) if validation else None
+    return lam_path(X, y, lams, validation=held_out, **{"tied": True, **options})
+
+
+def test_a_path_is_drawn_as_it_is():
+    path = path_of([0.0, 1.0, 10.0, 100.0])
+    display = path.plot()
+    assert isinstance(display, PathDisplay)
+    assert display.path is path
+    klds, likelihood, scores, loss = display.axes_
+    smallest, without, median, _ = klds.lines[:4]
+    assert_allclose(smallest.get_xdata(), path.lam[1:])
+    assert_allclose(smallest.get_ydata(), path.smallest_kld[1:])
+    assert_allclose(median.get_ydata(), path.median_kld[1:])
+    assert_allclose(likelihood.lines[0].get_ydata(), path.likelihood[1:])
+    assert_allclose(scores.lines[0].get_ydata(), path.accuracy[1:])
+    assert_allclose(scores.lines[2].get_ydata(), path.ece[1:])
+    assert_allclose(loss.lines[0].get_ydata(), path.nll[1:])
+    # lam = 0 has a place of its own at the left, named, and no line leads there
+    (place,) = without.get_xdata()
+    assert_allclose(without.get_ydata(), path.smallest_kld[:1])
+    assert place < 1.0
+    named = dict(
+        zip(loss.get_xticks(), (t.get_text() for t in loss.get_xticklabels()), strict=True)
+    )
+    assert named[place] == "0"
+    assert all(float(text) == at for at, text in named.items() if at != place)
+    display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    "lams", [[0.0], [3.0], [3.0, 3.5], [0.0, 3.0], np.geomspace(1e-3, 1e4, 8), [0.0, 0.0, 2.0]]
+)
+def test_few_and_many_lams_can_be_drawn(lams):
+    path = path_of(lams, validation=False)
+    display = PathDisplay.from_path(path)
+    assert len(display.axes_) == 2
+    for panel in display.axes_:
+        low, high = panel.get_xlim()
+        assert panel.get_xticks().size >= 1
+        assert all(low <= tick <= high for tick in panel.get_xticks())
+    display.figure_.canvas.draw()
+
+
+def test_fits_that_ran_away_are_marked_and_not_drawn():
+    with quiet():
+        path = path_of([0.0, 1.0, 1e3], tied=False)
+    assert path.status[-1] == "unbounded"
+    for panel in path.plot().axes_:
+        assert all(np.isfinite(line.get_ydata()).sum() <= 2 for line in panel.lines[:1])
+        (marked,) = [line for line in panel.lines if line.get_linestyle() == ":"]
+        assert_allclose(marked.get_xdata(), 1e3)
+
+
+def test_a_path_on_given_axes():
+    path = path_of([1.0, 2.0], validation=False)
+    _, panels = plt.subplots(2)
+    assert path.plot(ax=panels).axes_ == list(panels)
+    with pytest.raises(InvalidInputError, match="ax holds 1 axes; pass 2"):
+        path.plot(ax=plt.gca())
+
+
 def test_given_axes_are_used():
     _, ax = plt.subplots()
     assert GaussiansDisplay.from_gaussians(spread(3, 2), ax=ax).ax_ is ax
@@ -181,6 +287,7 @@ def test_given_axes_are_used():
         (lambda g: GaussiansDisplay.from_estimator(3), "gaussians_"),
         (lambda g: KLDDisplay.from_gaussians("g"), "ClassGaussians"),
         (lambda g: HistoryDisplay.from_result(g), "fit_fixed_point"),
+        (lambda g: PathDisplay.from_path(g), "lam_path"),
         (
             lambda g: HistoryDisplay.from_result(
                 fit_fixed_point([[0.0], [1.0], [2.0], [4.0]], [0, 0, 1, 1], 1.0, tied=True),

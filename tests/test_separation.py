@@ -387,8 +387,9 @@ def test_pairs_of_held_classes_do_not_count():
     statistics = ClassStatistics(
         counts=[9] * 4, means=means, covariances=np.ones((4, 2)), classes=[0, 1, 2, 3]
     )
-    held = np.array([True, True, False, False])
-    found = separated(statistics, FixedPoint(tied=True), SmallestKLD(400.0), held=held)
+    init = solve_fixed_point(statistics, 0.0, tied=True).gaussians
+    frozen = FixedPoint(tied=True, init=init, frozen=(0, 1))
+    found = separated(statistics, frozen, SmallestKLD(400.0))
     assert found.without_repulsion
     assert separated(statistics, FixedPoint(tied=True), SmallestKLD(400.0)).lam > 0.0
 

@@ -8,7 +8,14 @@ from helpers import FAMILIES, FAMILY_IDS
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fpigauss import InvalidInputError, fit_fixed_point
+from fpigauss import (
+    ClassStatistics,
+    InvalidInputError,
+    fit_fixed_point,
+    fit_separated,
+    lam_path,
+    solve_fixed_point,
+)
 
 family = pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
 
@@ -54,8 +61,10 @@ def test_every_remedy_helps(covariance, tied, seed, dim, constant, classes, few,
         again = message_of(z, y, **options | {"shrinkage": 0.1})
         at_fault = re.search(r"class (\d)", message)
         assert not again or (at_fault and f"class {at_fault[1]}" not in again)
-    if axis := re.search(r"no variance in any class \(dimension (\d)\); drop that", message):
+    if axis := re.search(r"no variance in any class \(dimension (\d)\); drop ", message):
         assert np.ptp(z[:, int(axis[1])][y == 1]) == 0.0
+    if "drop constant columns: z[:, (z != z[0]).any(0)]" in message:
+        assert z[:, (z != z[0]).any(0)].shape[1] < dim
     assert "pass " in message or "drop " in message
 
 
@@ -67,10 +76,17 @@ def test_an_axis_that_is_constant_everywhere_is_not_to_be_tied(covariance):
     z[:, 1] = 7.0
     with pytest.raises(InvalidInputError, match="no variance in any class") as caught:
         fit_fixed_point(z, y, 1.0, covariance=covariance)
-    assert "(dimension 1); drop that direction, or pass shrinkage" in str(caught.value)
+    assert str(caught.value).endswith(
+        "(dimension 1); drop constant columns: z[:, (z != z[0]).any(0)], or pass shrinkage=0.01"
+    )
     assert "tied" not in str(caught.value)
+    for remedy in ({"z": z[:, (z != z[0]).any(0)]}, {"shrinkage": 0.01}):
+        assert fit_fixed_point(**{"z": z, "y": y, "lam": 0.0, "covariance": covariance} | remedy)
+    statistics = ClassStatistics.from_samples(z, y, covariance="dense")
+    with pytest.raises(InvalidInputError, match=r"drop constant columns, or pass shrinkage=0\.01$"):
+        solve_fixed_point(statistics, 1.0, covariance=covariance)
     z[:, 1] = np.where(y == 0, 7.0, z[:, 0] ** 2)
-    with pytest.raises(InvalidInputError, match=r"dimension 1.*pass tied=True, shrinkage or more"):
+    with pytest.raises(InvalidInputError, match=r"dimension 1.*pass tied=True, shrinkage=0\.01 or"):
         fit_fixed_point(z, y, 1.0, covariance=covariance)
 
 
@@ -80,3 +96,27 @@ def test_equations_without_tied_covariances_do_not_advise_them():
     for equations in ("printed", "released"):
         with pytest.raises(InvalidInputError, match=r"class 0 has one sample.*pass more samples$"):
             fit_fixed_point(z, y, 1.0, equations=equations)
+
+
+@pytest.mark.parametrize("call", [fit_fixed_point, fit_separated, lam_path])
+def test_the_constant_column_of_a_frame_is_named(call):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 20)
+    z = pandas.DataFrame(rng.normal(size=(40, 3)) + y[:, None], columns=["a", "edge", "c"])
+    z["edge"] = 7.0
+    options = {fit_fixed_point: {"lam": 1.0}, fit_separated: {"min_kld": 9.0}, lam_path: {}}[call]
+    with pytest.raises(InvalidInputError, match="no variance in any class") as caught:
+        call(z, y, **options)
+    assert "(dimension 1, column 'edge')" in str(caught.value)
+    code = "z.loc[:, (z != z.iloc[0]).any()]"
+    assert f"drop constant columns: {code}, or pass" in str(caught.value)
+    assert eval(code, {"z": z}).columns.tolist() == ["a", "c"]
+
+
+def test_a_dimension_that_is_constant_in_each_class_but_differs_between_them():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 20)
+    z = np.stack([rng.normal(size=40), 1.0 + y], 1)  # which is not a constant column
+    with pytest.raises(InvalidInputError, match=r"\(dimension 1\); drop that direction, or pass"):
+        fit_fixed_point(z, y, 1.0)

@@ -1,6 +1,8 @@
 """The estimator for scikit-learn: its conventions, what it equals there, and what it refuses."""
 
+import inspect
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fpigauss import InvalidInputError, UnknownOptionError, pairwise_kld
+from fpigauss import InvalidInputError, UnknownOptionError, pairwise_kld, smallest_kld
 from fpigauss.sklearn import FixedPointGaussianClassifier
 
 Classifier = FixedPointGaussianClassifier
@@ -111,6 +113,33 @@ def test_separation_is_met_and_shared_covariances_are_the_default_for_it():
     assert classifier.lam_ > 0.0
     assert classifier.gaussians_.tied
     assert not Classifier(lam=1.0).fit(X, y).gaussians_.tied
+
+
+def test_gaussians_to_start_from():
+    X, y = load_wine(return_X_y=True)
+    names = np.array(["x", "y", "z"])[y]
+    first = Classifier(lam=3.0, tied=True).fit(X, names)
+    warm = Classifier(lam=3.0, tied=True, init=first.gaussians_)
+    assert clone(warm).fit(X, names).n_iter_ <= 2 < first.n_iter_
+    assert_allclose(warm.fit(X, names).gaussians_.means, first.gaussians_.means, rtol=1e-4)
+    parts = clone(warm).partial_fit(X[::2], names[::2], classes=["x", "y", "z"])
+    parts.partial_fit(X[1::2], names[1::2])
+    assert_allclose(parts.gaussians_.means, first.gaussians_.means, rtol=1e-4)
+    far = Classifier(separation=50.0, init=first.gaussians_, n_init=2).fit(X, names)
+    assert 50.0 <= smallest_kld(far.gaussians_) <= 52.5
+    assert far.lam_ == far.result_.lam
+    with pytest.raises(InvalidInputError, match="init has tied diagonal covariances"):
+        Classifier(lam=3.0, init=first.gaussians_).fit(X, names)
+
+
+def test_it_takes_the_options_that_make_sense_and_documents_them():
+    taken = set(inspect.signature(Classifier).parameters)
+    assert not taken & {"frozen", "callback"}
+    with pytest.raises(UnknownOptionError, match="frozen is not an option"):
+        Classifier(frozen=(0,))
+    documented = re.findall(r"^    (\w+) : |^(\w+) : ", Classifier.__doc__, re.MULTILINE)
+    assert {a or b for a, b in documented} >= taken
+    assert "{options}" not in Classifier.__doc__ and "{{" not in Classifier.__doc__
 
 
 def test_separation_that_the_classes_have_needs_no_repulsion():
@@ -323,7 +352,7 @@ def test_rows_are_refused_in_scikit_learn_s_words():
             classifier.predict(bad)
     with pytest.raises(ValueError, match="inconsistent numbers"):
         Classifier().fit(X, y[:-1])
-    with pytest.raises(ValueError, match=r"[Uu]nknown label type"):
+    with pytest.raises(ValueError, match=r"(?i)unknown label type"):
         Classifier().fit(X, X[:, 0])
     with pytest.raises(ValueError, match="one class"):
         Classifier().fit(X[:50], y[:50])

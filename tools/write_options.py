@@ -21,8 +21,8 @@ TARGET = Path(inspect.getfile(_options)).with_name("_typed_options.py")
 
 #: Options that belong to the Gaussians of a refit, or to the refit itself.
 _OWN = ("covariance", "tied", "init", "progress")
-#: Options that are otherwise declared by estimators, or make no sense there.
-_NOT_OF_ESTIMATORS = ("tied", "callback")
+#: Options that estimators declare otherwise, or that make no sense there: they learn all classes.
+_NOT_OF_ESTIMATORS = ("tied", "frozen", "callback")
 
 _HEAD = '''"""The options of a fit as keyword arguments, for type checkers and editors.
 

@@ -53,13 +53,19 @@ class Digits:
         return self._dequantized(gray), y
 
     def report(self, model, when):
-        """Print the accuracy on held-out digits, and bits per pixel in units of gray levels."""
+        """Print bits per held-out pixel, in units of gray levels; the accuracy once there is one.
+
+        Before the first fit all classes have the same Gaussian: any of the ten is as likely.
+        """
         model.eval()
-        accuracy = (model.predict(self.x_test) == self.y_test).float().mean()
         with torch.no_grad():
             bits = model.bits_per_dim(self.x_test, self.y_test).mean() + self.scale.log2().mean()
+        told = f"{bits:.2f} bits/dim on held-out digits"
+        if not model.gaussians.coincide:
+            accuracy = (model.predict(self.x_test) == self.y_test).float().mean()
+            told = f"accuracy {accuracy:.3f}, {told}"
         model.train()
-        print(f"{when}: accuracy {accuracy:.3f}, {bits:.2f} bits/dim on held-out digits")
+        print(f"{when}: {told}")
 
     def picture(self, model, augment, path):
         """Draw per class eight samples, and three held-out digits, each with its augmentation."""

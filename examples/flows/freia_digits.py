@@ -53,9 +53,7 @@ def main():
     digits = Digits()
 
     # FrEIA's networks have no base at all; (32,) and (2, 4, 4) become one vector of 64
-    model = ClassFlow(
-        multi_scale(), LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
-    )
+    model = ClassFlow(multi_scale(), LatentGaussians(n_classes=10, dim=64))
     digits.report(model, "untrained")
 
     # two fits of the Gaussians, pushed apart by lam; then the flow moves each class to its own

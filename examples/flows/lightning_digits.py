@@ -22,9 +22,7 @@ class DigitsModule(lightning.LightningModule):
         """Make the flow, its Gaussians, and the model of both."""
         super().__init__()
         flow = zuko.flows.NSF(64, transforms=3, passes=2, randperm=True, hidden_features=(128,))
-        self.model = ClassFlow(
-            flow, LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
-        )
+        self.model = ClassFlow(flow, LatentGaussians(n_classes=10, dim=64))
 
     def training_step(self, batch):
         """Compute the negative log-likelihood."""

@@ -42,9 +42,7 @@ def main():
     options = arguments(__doc__, "nflows_digits", epochs=20)
     digits = Digits()
 
-    model = ClassFlow(
-        spline_flow(), LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
-    )
+    model = ClassFlow(spline_flow(), LatentGaussians(n_classes=10, dim=64))
     digits.report(model, "untrained")
 
     # ActNorm takes its scales from the first batch in train mode, but the Gaussians are fitted in

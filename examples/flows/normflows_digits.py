@@ -30,7 +30,7 @@ def main():
 
     # three lines: a flow, one Gaussian per class (here of a common shape), and the model of both
     flow = real_nvp()
-    gaussians = LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
+    gaussians = LatentGaussians(n_classes=10, dim=64)
     model = ClassFlow(flow, gaussians)
     digits.report(model, "untrained")
 

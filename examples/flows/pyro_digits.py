@@ -28,9 +28,7 @@ def main():
     digits = Digits()
 
     # the transforms' networks become part of the model: a distribution of pyro is not a module
-    model = ClassFlow(
-        real_nvp(), LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
-    )
+    model = ClassFlow(real_nvp(), LatentGaussians(n_classes=10, dim=64))
     digits.report(model, "untrained")
 
     # two fits of the Gaussians, pushed apart by lam; then the flow moves each class to its own

@@ -23,9 +23,7 @@ def main():
     options = arguments(__doc__, "zuko_digits", epochs=20)
     digits = Digits()
 
-    model = ClassFlow(
-        spline_flow(), LatentGaussians(n_classes=10, dim=64, covariance="isotropic", tied=True)
-    )
+    model = ClassFlow(spline_flow(), LatentGaussians(n_classes=10, dim=64))
     digits.report(model, "untrained")
 
     # two fits of the Gaussians, pushed apart by lam; then the flow moves each class to its own

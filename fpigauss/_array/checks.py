@@ -1,6 +1,7 @@
 """Input checks: each raises InvalidInputError before any work, or returns the value."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 
 __all__ = [
+    "as_integer",
     "as_number",
     "check_choice",
     "check_classes",
@@ -35,6 +37,21 @@ T = TypeVar("T")
 
 
 # -- numbers -------------------------------------------------------------------------------
+
+
+def as_integer(value: Any) -> int | None:
+    """Convert a whole number of any library, numpy's or a 0-d tensor, to an int.
+
+    Anything else, flags and floats too, gives None.
+    """
+    if getattr(value, "ndim", 0) != 0:  # an array of one number is not one
+        return None
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def as_number(value: object, name: str) -> float:
@@ -156,10 +173,12 @@ def check_seed(seed: object) -> np.random.Generator:
 def check_matrix(x: Array, name: str) -> None:
     """Check that ``x`` is a 2-D array and not empty."""
     if x.ndim != 2:
-        raise InvalidInputError(
-            f"{name} has shape {tuple(x.shape)}, (N, d) is needed; "
-            f"flatten each sample, {name}.reshape(len({name}), -1)"
-        )
+        if x.ndim == 1:
+            swapped = "; or are z and y swapped?" if name == "z" else ""
+            remedy = f"pass {name}[:, None] for rows of one number{swapped}"
+        else:
+            remedy = f"flatten each sample, {name}.reshape(len({name}), -1)"
+        raise InvalidInputError(f"{name} has shape {tuple(x.shape)}, (N, d) is needed; {remedy}")
     if 0 in x.shape:
         raise InvalidInputError(
             f"{name} is empty, of shape {tuple(x.shape)}; pass at least one sample and dimension"
@@ -169,10 +188,14 @@ def check_matrix(x: Array, name: str) -> None:
 def check_width(z: Array, dim: int, whose: str = "of the Gaussians") -> None:
     """Check that ``z`` are latents (N, ``dim``)."""
     if z.ndim != 2 or z.shape[1] != dim:
-        raise InvalidInputError(
-            f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; "
-            f"pass latents from the space {whose}"
-        )
+        remedy = f"pass latents from the space {whose}"
+        if z.ndim == 1 and dim == 1:
+            remedy = "pass z[:, None]"
+        elif tuple(z.shape) == (dim,):
+            remedy = "pass z[None, :] if it is one row"
+        elif z.ndim > 2 and math.prod(z.shape[1:]) == dim:
+            remedy = "flatten each sample, z.reshape(len(z), -1)"
+        raise InvalidInputError(f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; {remedy}")
 
 
 def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:

@@ -56,7 +56,7 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, An
     stays a link. The file is replaced, so its owner becomes the writer's, and other hard links
     keep the earlier contents.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(_checked_path(path)))
     header: dict[str, Any] = {"format": _FORMAT, "kind": kind, "version": _VERSION}
     if not target.parent.is_dir():
         raise FileNotFoundError(
@@ -64,6 +64,16 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, An
         )
     with _replacement(target) as file:
         np.savez(file, **header, **arrays)
+
+
+def _checked_path(path: Any) -> str:
+    """Return a path as a string; refuse streams, which cannot be replaced atomically."""
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise InvalidInputError(
+            f"path is a {type(path).__name__}; pass a string or a pathlib.Path"
+        ) from None
 
 
 @contextmanager
@@ -178,8 +188,9 @@ def _refused(path: str | os.PathLike[str], kind: str, why: Exception) -> Invalid
 
 
 def _opened_to_read(path: str | os.PathLike[str], kind: str) -> BinaryIO:
+    name = _checked_path(path)
     try:
-        return Path(path).open("rb")
+        return Path(name).open("rb")
     except (FileNotFoundError, PermissionError):
         raise
     except (OSError, ValueError) as error:  # a folder, or a name that is too long or has a NUL

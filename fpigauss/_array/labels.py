@@ -57,7 +57,8 @@ def _read(y: object, name: str) -> Labels:
         ) from None
     if labels.ndim == 0:
         raise InvalidInputError(
-            f"{name} is {labels.item()!r}; pass a sequence of labels, one per sample"
+            f"{name} is {labels.item()!r}; pass a sequence of labels, one per sample, "
+            f"[{labels.item()!r}] if there is one"
         )
     if labels.ndim != 1:
         column = labels.shape[1:] == (1,)

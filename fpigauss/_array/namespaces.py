@@ -36,7 +36,8 @@ def device_of(x: Array) -> Any:
 
 def is_array(x: object) -> bool:
     """Say whether ``x`` already is an array of some namespace (a list or a DataFrame is not)."""
-    return bool(array_api_compat.is_array_api_obj(x))
+    # numpy's scalar types have the methods of their objects
+    return not isinstance(x, type) and bool(array_api_compat.is_array_api_obj(x))
 
 
 def detached(x: Array) -> Array:
@@ -62,8 +63,17 @@ def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
         return np.from_dlpack(x)
 
 
+#: float64 of the types of arrays, on the devices, that were found to compute in it: to ask anew
+#: costs as much as some densities. Those of jax, whose answer is an option that may change, are not
+#: among them, nor are failures, which may be of the moment.
+_FLOAT64: dict[tuple[type, Any], Any] = {}
+
+
 def working_dtype(x: Array) -> Any:
     """Return float64 where the device of ``x`` supports it, else float32."""
+    place = _place(x)
+    if place in _FLOAT64:
+        return _FLOAT64[place]
     xp = namespace(x)
     if not _has_float64(x):
         return xp.float32
@@ -71,6 +81,8 @@ def working_dtype(x: Array) -> Any:
         xp.zeros((1,), dtype=xp.float64, device=device_of(x))
     except (TypeError, RuntimeError, ValueError):
         return xp.float32
+    if not array_api_compat.is_jax_namespace(xp):
+        _FLOAT64[place] = xp.float64
     return xp.float64
 
 
@@ -83,10 +95,13 @@ def precise(x: Array) -> Array:
 
 
 def _has_float64(x: Array) -> bool:
-    if str(x.dtype).endswith("float64"):  # which is sooner told
+    if _place(x) in _FLOAT64 or str(x.dtype).endswith("float64"):  # which is sooner told
         return True
-    xp = namespace(x)
-    return "float64" in xp.__array_namespace_info__().dtypes(kind="real floating")
+    return "float64" in namespace(x).__array_namespace_info__().dtypes(kind="real floating")
+
+
+def _place(x: Array) -> tuple[type, Any]:
+    return type(x), getattr(x, "device", None)  # arrays of numpy 1 have none
 
 
 def check_dense(x: object, name: str) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "Isotropic",
     "ShrinkageName",
     "check_shrinkage",
+    "distinct_name",
     "own_name",
     "resolve_family",
     "shrunk",
@@ -35,15 +36,30 @@ FAMILIES: dict[str, type[CovarianceFamily]] = {
 
 def own_name(family: CovarianceFamily) -> str:
     """Return the name that a file has for a family; refuse one that stands for another family."""
+    other = _namesake(family)
+    if other is not None:
+        raise InvalidInputError(
+            f'{type(family).__name__} has the name "{family.name}", which in a file stands for '
+            f'{other.__name__}; give it a class variable name = "..." of its own'
+        )
+    return family.name
+
+
+def distinct_name(family: CovarianceFamily) -> str:
+    """Return the name of a family; with its class, where the name stands for another family."""
+    if _namesake(family) is None:
+        return family.name
+    return f"{family.name} ({type(family).__qualname__})"
+
+
+def _namesake(family: CovarianceFamily) -> type[CovarianceFamily] | None:
+    """Return the other family that the name of this one stands for, if there is one."""
     kind = type(family)
     others = [base for base in kind.__mro__[1:] if issubclass(base, CovarianceFamily)]
     for other in (*others, FAMILIES.get(family.name, kind)):
         if other is not kind and getattr(other, "name", None) == family.name:
-            raise InvalidInputError(
-                f'{kind.__name__} has the name "{family.name}", which in a file stands for '
-                f'{other.__name__}; give it a class variable name = "..." of its own'
-            )
-    return family.name
+            return other
+    return None
 
 
 def resolve_family(covariance: object, tied: object) -> CovarianceFamily:

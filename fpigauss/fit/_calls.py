@@ -33,10 +33,10 @@ def fit_fixed_point(
     part: with ``pi="forward"`` as minus the logarithm of their divergence, otherwise as
     exp(-KLD / (alpha pi)).
 
-    The latents stay where they are; only the Gaussians move apart. On fixed vectors, accuracy and
-    posteriors therefore get worse as ``lam`` grows. The repulsion is meant for an encoder that is
-    then trained under these Gaussians, so that its latents follow them (see ``fpigauss_torch``);
-    to classify fixed vectors, use ``lam=0`` or a small one.
+    The latents stay where they are; only the Gaussians move apart. On fixed vectors, posteriors
+    therefore get worse as ``lam`` grows, and accuracy gains little or falls. The repulsion is meant
+    for an encoder that is then trained under these Gaussians, so that its latents follow them (see
+    ``fpigauss_torch``); to classify fixed vectors, use ``lam=0`` or a small one.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def fit_fixed_point(
         tracked. The fit is computed in float64 where the device supports it; for jax arrays
         without ``jax_enable_x64``, on the host.
     y : (N,) array-like
-        Labels: integers, strings, or floats with integral values.
+        Labels: integers, strings, or floats with integral values. -1 is a class like any other.
     lam : float
         The weight of the repulsion, >= 0. At 0 the answer is the class means and covariances.
     sample_weight : (N,) array-like, optional

@@ -1,12 +1,14 @@
 """Input checks of a fit: what the data and the start must satisfy."""
 
+from typing import Any
+
 import numpy as np
 
 from fpigauss._array.labels import listed
 from fpigauss._array.linalg import eye_like
 from fpigauss._array.namespaces import first_true, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
-from fpigauss.covariance import CovarianceFamily, Factor
+from fpigauss.covariance import CovarianceFamily, Factor, distinct_name
 from fpigauss.divergence import PairTerms
 from fpigauss.equations import Equations, Held
 from fpigauss.errors import InvalidInputError
@@ -15,6 +17,7 @@ from fpigauss.gaussians import ClassGaussians
 from fpigauss.statistics import ClassStatistics
 
 __all__ = [
+    "Source",
     "check_class_counts",
     "check_distinct",
     "check_kind",
@@ -32,6 +35,30 @@ def data_values(family: CovarianceFamily, scatter: Array, n_pooled: int, dim: in
     ``n_pooled`` counts these classes.
     """
     return family.average(scatter / (n_pooled if family.tied else 1), dim)
+
+
+class Source(str):
+    """The name of the argument that data come from, and of the columns that they have there."""
+
+    columns: Any = None
+    #: Code that drops constant columns.
+    varying: str = ""
+
+    @classmethod
+    def of(cls, z: Any) -> "Source":
+        """Return the source of fits to the samples ``z``."""
+        source = cls("z")
+        source.columns = getattr(z, "columns", None)
+        if hasattr(z, "iloc"):
+            source.varying = ": z.loc[:, (z != z.iloc[0]).any()]"
+        elif source.columns is None:
+            source.varying = ": z[:, (z != z[0]).any(0)]"
+        return source
+
+    def named(self, axis: int) -> str:
+        """Name a dimension."""
+        column = "" if self.columns is None else f", column {self.columns[axis]!r}"
+        return f"dimension {axis}{column}"
 
 
 def check_kind(family: CovarianceFamily, statistics: ClassStatistics, source: str) -> None:
@@ -76,6 +103,7 @@ def check_scatter(
     singular = family.first_singular(values, own_noise)
     if singular is None:
         return
+    source = source if isinstance(source, Source) else Source(source)
     everywhere = family.tied or _singular_if_pooled(family, own, noise, statistics)
     label, count = statistics.classes[singular].item(), float(statistics.counts[singular])
     remedies = []
@@ -83,14 +111,17 @@ def check_scatter(
         remedies.append("tied=True")
     at_fault = slice(None) if family.tied else slice(singular, singular + 1)
     if _has_variance(statistics, at_fault, noise):
-        remedies.append("shrinkage")
+        remedies.append("shrinkage=0.01")
     if count <= 1.0 and not family.tied:
         raise InvalidInputError(
             f"{source}: class {label!r} has one sample, so it has no covariance of its own; "
             f"pass {_listed([*remedies, 'more samples'])}"
         )
-    where = _constant_axis(statistics, slice(None) if everywhere else at_fault)
+    axis = _constant_axis(statistics, slice(None) if everywhere else at_fault)
+    where = "" if axis is None else f" ({source.named(axis)})"
     drop = "drop that direction" if statistics.dim > 1 else "drop these latents"
+    if everywhere and statistics.dim > 1 and axis is not None and _is_one(statistics, axis):
+        drop = f"drop constant columns{source.varying}"
     if everywhere:
         whose = "the covariance pooled over all classes is singular"
         if not family.tied:
@@ -134,13 +165,19 @@ def _variances(statistics: ClassStatistics) -> Array:
     return c_y if c_y.ndim == 2 else namespace(c_y).linalg.diagonal(c_y)
 
 
-def _constant_axis(statistics: ClassStatistics, classes: slice) -> str:
-    """Name the first dimension that has no variance in ``classes``, if there is one."""
+def _constant_axis(statistics: ClassStatistics, classes: slice) -> int | None:
+    """Return the first dimension that has no variance in ``classes``, if there is one."""
     xp = namespace(statistics.means)
     largest = xp.max(_variances(statistics)[classes, :], axis=0)
     means = xp.max(xp.abs(statistics.means[classes, :]), axis=0)
-    axis = first_true(largest <= _rounding(means))
-    return "" if axis is None else f" (dimension {axis})"
+    return first_true(largest <= _rounding(means))
+
+
+def _is_one(statistics: ClassStatistics, axis: int) -> bool:
+    """Say whether the means of the classes are one along a dimension, up to rounding."""
+    xp = namespace(statistics.means)
+    means = statistics.means[:, axis]
+    return bool(xp.all((means - means[0]) ** 2 <= _rounding(xp.max(xp.abs(means)))))
 
 
 def _rounding(means: Array) -> Array:
@@ -231,4 +268,4 @@ def divergence_noise(family: CovarianceFamily, means: Array, factor: Factor, fra
 
 
 def described(family: CovarianceFamily) -> str:
-    return ("tied " if family.tied else "") + family.name
+    return ("tied " if family.tied else "") + distinct_name(family)

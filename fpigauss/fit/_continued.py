@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError, NotPositiveDefiniteError
-from fpigauss.fit._options import Options
+from fpigauss.fit._options import Callback, Options
 from fpigauss.fit._run import solved
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult, Status
@@ -25,6 +25,8 @@ class Fit(NamedTuple):
     #: None if the equations broke down (``NotPositiveDefiniteError``).
     result: FixedPointResult | None
     warnings: tuple[tuple[str, type[Warning]], ...] = ()
+    #: Whether the callback stopped it; of several starts, an earlier one may be the result.
+    stopped: bool = False
 
     @property
     def status(self) -> Status:
@@ -41,26 +43,20 @@ class Fit(NamedTuple):
         """Whether its Gaussians are an answer."""
         return self.status not in _FAILED
 
-    @property
-    def stopped(self) -> bool:
-        """Whether the callback stopped it."""
-        return self.status is Status.STOPPED
-
 
 @dataclass
 class Continuation:
     """Fits of the same statistics at one lam after the other.
 
-    ``options`` are those of a cold start. What it measures once, the number of ``pi="initial"``,
-    all later fits keep, so that they minimize the same objective.
+    ``options`` are those of a cold start, with its ``n_init``; a warm start is one. What the first
+    fit measures once, the number of ``pi="initial"``, all later ones keep, so that they minimize
+    the same objective.
     """
 
     statistics: ClassStatistics
     options: Options
     source: str
     like: Array
-    #: Marks classes (K,) whose pairs with one another count for no target.
-    held: Array | None = None
     #: Called after every fit.
     advance: Callable[[], object] = lambda: None
     _first: FixedPointResult | None = field(default=None, repr=False)
@@ -72,6 +68,9 @@ class Continuation:
         )
         if start is not None:
             options = replace(options, init=start, n_init=1)
+        observed = _Observed(self.options.callback)
+        if self.options.callback is not None:
+            options = replace(options, callback=observed)
         if self._first is not None:
             repulsion = self.options.strategies.repulsion.at_start(self._first.pi)
             options = replace(options, pi=repulsion)
@@ -89,7 +88,23 @@ class Continuation:
         finally:
             self.advance()
         self._first = self._first or result
-        return Fit(lam, result, tuple(warnings))
+        return Fit(lam, result, tuple(warnings), observed.stopped)
+
+
+@dataclass
+class _Observed:
+    """A callback, and whether it has stopped a fit."""
+
+    callback: Callback | None
+    stopped: bool = False
+
+    def __call__(self, result: FixedPointResult) -> None:
+        assert self.callback is not None
+        try:
+            self.callback(result)
+        except StopIteration:
+            self.stopped = True
+            raise
 
 
 def check_no_lam(options: Options, whose: str) -> None:

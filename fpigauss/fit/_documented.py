@@ -65,9 +65,9 @@ def with_options(
     return function
 
 
-def documented(cls: C) -> C:
-    """Fill the options into the docstring of a class that is made of them."""
-    _fill(cls)
+def documented(cls: C, *, without: Iterable[str] = ()) -> C:
+    """Fill the options, but those in ``without``, into the docstring of a class made of them."""
+    _fill(cls, without=without)
     return cls
 
 

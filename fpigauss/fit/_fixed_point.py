@@ -5,10 +5,10 @@ from typing import Any
 
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
+from fpigauss.fit._checks import Source
 from fpigauss.fit._documented import documented
 from fpigauss.fit._options import Options
 from fpigauss.fit._run import solved
-from fpigauss.gaussians import ClassGaussians
 from fpigauss.result import FixedPointResult
 from fpigauss.statistics import ClassStatistics, as_rows, results_like
 
@@ -57,7 +57,8 @@ class FixedPoint(Options):
         z : (N, d) array
             Latents, of any array-API namespace or array-like.
         y : (N,) array-like
-            Labels: integers, strings, or floats with integral values.
+            Labels: integers, strings, or floats with integral values. -1 is a class like any
+            other.
         sample_weight : (N,) array-like, optional
             Repetition weights >= 0.
 
@@ -72,7 +73,7 @@ class FixedPoint(Options):
         """
         self._check_ready()
         statistics, like = gathered(z, y, sample_weight, self)
-        return solved(statistics, self, source="z", like=like)
+        return solved(statistics, self, source=Source.of(z), like=like)
 
     def solve(self, statistics: ClassStatistics) -> FixedPointResult:
         """Fit from class statistics.
@@ -103,11 +104,7 @@ class FixedPoint(Options):
                 "lam is not given; pass a number >= 0, as FixedPoint(lam=...) or "
                 "dataclasses.replace(fixed_point, lam=...)"
             )
-        if self.frozen and not isinstance(self.init, ClassGaussians):
-            raise InvalidInputError(
-                f'frozen is {self.frozen!r}, but init is "{self.init}"; pass as init the '
-                "ClassGaussians that hold these classes"
-            )
+        self.check_start()
 
 
 def gathered(z: Any, y: Any, sample_weight: Any, options: Options) -> tuple[ClassStatistics, Array]:

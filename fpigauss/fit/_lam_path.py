@@ -8,19 +8,23 @@ from typing import Any, Unpack
 import numpy as np
 
 from fpigauss._array.checks import check_nonnegative
+from fpigauss._array.typing import Labels
 from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._balance import log_balance
+from fpigauss.fit._checks import Source
 from fpigauss.fit._continued import Continuation, Fit
 from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._fixed_point import FixedPoint, gathered
+from fpigauss.fit._lineup import with_frozen
 from fpigauss.fit._options import Options
 from fpigauss.fit._path import LamPath, path_of
 from fpigauss.fit._predicted import Predictor
 from fpigauss.fit._scores import Validation
 from fpigauss.fit._typed_options import FixedPointOptions
 from fpigauss.gaussians import ClassGaussians
+from fpigauss.statistics import ClassStatistics
 
 __all__ = ["lam_path"]
 
@@ -56,7 +60,7 @@ def lam_path(
     z : (N, d) array
         Latents, of any array-API namespace (numpy, torch, ...) or array-like.
     y : (N,) array-like
-        Labels: integers, strings, or floats with integral values.
+        Labels: integers, strings, or floats with integral values. -1 is a class like any other.
     lams : (n,) array-like, optional
         Weights of the repulsion, >= 0, in any order. By default 0, and eight per decade: for
         families with a ``critical_lam``, three decades up to 0.95 of it; otherwise from a tenth to
@@ -87,9 +91,12 @@ def lam_path(
 
     Notes
     -----
-    With ``pi="initial"`` all fits keep the number of the first, cold start. After a step in ``lam``
-    of more than ten, a fit starts cold. ``max_iter`` limits each fit; a ``callback`` that stops one
-    ends the path there.
+    With ``pi="initial"`` all fits keep the number of the first, cold start. The first ``lam`` > 0,
+    and one after a step of more than ten, starts cold, from ``init``; only such fits make
+    ``n_init`` starts. (From Gaussians of all classes, as ``init``, only the first does.)
+    ``max_iter`` limits each fit; a ``callback`` that stops one ends the path there. With ``frozen``
+    classes, pairs of two of them do not count for divergences and overlaps, and the two parts of
+    the objective leave out what it leaves out.
 
     Examples
     --------
@@ -107,15 +114,21 @@ def lam_path(
     if "lam" in options:
         raise InvalidInputError("lam is given; pass lams, the values to fit at, or leave it out")
     fixed_point = FixedPoint(**options)
+    fixed_point.check_start()
     grid = None if lams is None else _checked_lams(lams)
     statistics, like = gathered(z, y, sample_weight, fixed_point)
     held_out = None
     if validation is not None:
-        held_out = Validation.of(validation, statistics.classes, statistics.dim)
-    continuation = Continuation(statistics, fixed_point, source="z", like=like)
+        held_out = Validation.of(validation, _classes(statistics, fixed_point), statistics.dim)
+    continuation = Continuation(statistics, fixed_point, source=Source.of(z), like=like)
     fits = _fits(continuation, grid)
     _warn_once(fits)
-    return path_of(fits, fixed_point, held_out)
+    return path_of(fits, continuation, held_out)
+
+
+def _classes(statistics: ClassStatistics, options: Options) -> Labels:
+    """Return all classes of the fits."""
+    return with_frozen(statistics.classes, options.frozen)
 
 
 def _checked_lams(lams: Any) -> list[float]:
@@ -134,12 +147,14 @@ def _fits(continuation: Continuation, grid: Sequence[float] | None) -> list[Fit]
     options = continuation.options
     fits: list[Fit] = []
     predictor = Predictor(options)
-    warm = isinstance(options.init, ClassGaussians)
+    init, n_classes = options.init, len(_classes(continuation.statistics, options))
+    warm = isinstance(init, ClassGaussians) and init.n_classes == n_classes
     lams = [0.0] if grid is None else list(grid)
     with fit_bar(None if grid is None else len(grid), options.progress, "lam path") as bar:
         while len(fits) < len(lams) and not (fits and fits[-1].stopped):
             lam = lams[len(fits)]
-            near = warm or lam <= _STEP * predictor.lam
+            # a cold start walks to a lam that is far past the data; one from Gaussians does not
+            near = predictor.lam > 0.0 and (warm or lam <= _STEP * predictor.lam)
             start = predictor.at(lam) if near else None
             fits.append(continuation.at(lam, start))
             if fits[-1].usable and fits[-1].result is not None:
@@ -173,7 +188,7 @@ def _warn_once(fits: Sequence[Fit]) -> None:
     warned: dict[type[Warning], list[str]] = {}
     for fit in fits:
         for message, category in fit.warnings:
-            warned.setdefault(category, []).append(f"at lam={fit.lam:g}, {message}")
+            warned.setdefault(category, []).append(message)  # which names its lam
     for category, messages in warned.items():
         more = f" (and {len(messages) - 1} more like it; see status)" if messages[1:] else ""
         warn_user(f"{messages[0]}{more}", category)

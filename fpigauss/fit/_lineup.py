@@ -1,5 +1,6 @@
 """The classes of a fit, those of the data and those that are held, and where each starts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from fpigauss._array.labels import union
 from fpigauss._array.namespaces import cast_like, detached, device_of, namespace, to_numpy
-from fpigauss._array.typing import Array, Labels
+from fpigauss._array.typing import Array, Labels, Mask
 from fpigauss.covariance import CovarianceFamily, shrunk
 from fpigauss.divergence import PairTerms
 from fpigauss.equations import Held, per_class
@@ -24,10 +25,7 @@ from fpigauss.fit._options import Options
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.statistics import ClassStatistics, spread_over, taken
 
-__all__ = ["Lineup", "grouped"]
-
-#: One truth value per class, on the host.
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+__all__ = ["Lineup", "grouped", "with_frozen"]
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,15 @@ class Lineup:
         own = xp.where(per_class(weighed, own), own, held)
         return xp.where(weighed[:, None], statistics.means, means), family.pooled(own)
 
-    def held(self) -> Held | None:
-        """Describe to the equations what is held: all KLDs between held classes, to begin with."""
+    def held(self, like: Array | None = None) -> Held | None:
+        """Describe to the equations what is held: all KLDs between held classes, to begin with.
+
+        In arrays like ``like``; like the statistics by default.
+        """
         if self.free is None:
             return None
         group = np.where(self.free, np.arange(self.free.shape[0]), -1)
-        return Held(*(self._like(part) for part in (self.free, self.weighed, group)))
+        return Held(*(self._like(part, like) for part in (self.free, self.weighed, group)))
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -153,21 +154,16 @@ class Lineup:
         index = self._like(np.flatnonzero(mask))
         return namespace(self.own).take(self.own, index, axis=0), taken(self.statistics, mask)
 
-    def _like(self, values: Any) -> Array:
-        means = self.statistics.means
-        return namespace(means).asarray(values, device=device_of(means))
+    def _like(self, values: Any, like: Array | None = None) -> Array:
+        like = self.statistics.means if like is None else like
+        return namespace(like).asarray(values, device=device_of(like))
 
 
 def _with_frozen(
     statistics: ClassStatistics, frozen: Labels, source: str
 ) -> tuple[ClassStatistics, Mask]:
     """Return statistics of the ``frozen`` classes too, and a mask of the others."""
-    if (frozen.dtype.kind == "U") != (statistics.classes.dtype.kind == "U"):
-        raise InvalidInputError(
-            f"frozen has the class {frozen[0].item()!r}, but the data have classes such as "
-            f"{statistics.classes[0].item()!r}; make all labels strings, or all of them integers"
-        )
-    statistics = spread_over(statistics, union(statistics.classes, frozen))
+    statistics = spread_over(statistics, with_frozen(statistics.classes, frozen))
     free = ~np.isin(statistics.classes, frozen)
     if not free.any():
         raise InvalidInputError(
@@ -175,6 +171,19 @@ def _with_frozen(
             f"samples of another class to {source}"
         )
     return statistics, free
+
+
+def with_frozen(classes: Labels, frozen: Sequence[int | str] | Labels) -> Labels:
+    """Return the ``classes`` of the data and the ``frozen`` ones, sorted."""
+    if len(frozen) == 0:
+        return classes
+    frozen = np.asarray(frozen)
+    if (frozen.dtype.kind == "U") != (classes.dtype.kind == "U"):
+        raise InvalidInputError(
+            f"frozen has the class {frozen[0].item()!r}, but the data have classes such as "
+            f"{classes[0].item()!r}; make all labels strings, or all of them integers"
+        )
+    return union(classes, frozen)
 
 
 def grouped(held: Held, terms: PairTerms, noise: Array) -> Held:

@@ -7,6 +7,8 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias
 
+import numpy as np
+
 from fpigauss._array.checks import (
     check_choice,
     check_flag,
@@ -16,7 +18,7 @@ from fpigauss._array.checks import (
     check_whole,
 )
 from fpigauss._array.labels import as_classes, listed
-from fpigauss._array.typing import Labels, PiFunction
+from fpigauss._array.typing import Labels, Mask, PiFunction
 from fpigauss.covariance import (
     CovarianceFamily,
     FamilyName,
@@ -274,6 +276,21 @@ class Options:
     def updates_covariances(self) -> bool:
         """Whether the covariances are updated."""
         return self.update != "means"
+
+    def check_start(self) -> None:
+        """Raise if classes are frozen, and there are no Gaussians of them to start from.
+
+        Whoever puts in ``init`` after construction needs this check before the work.
+        """
+        if self.frozen and not isinstance(self.init, ClassGaussians):
+            raise InvalidInputError(
+                f'frozen is {self.frozen!r}, but init is "{self.init}"; pass as init the '
+                "ClassGaussians that hold these classes"
+            )
+
+    def held_in(self, gaussians: ClassGaussians) -> Mask | None:
+        """Mark the frozen ones of the classes of Gaussians (K,); None if there are none."""
+        return np.isin(gaussians.classes, self.frozen) if self.frozen else None
 
 
 def _check_held(frozen: Iterable[int | str], init: ClassGaussians) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fpigauss._array.linalg import broke_down, squared_norms
-from fpigauss._array.namespaces import cast_like, namespace
-from fpigauss._array.typing import Array
+from fpigauss._array.namespaces import cast_like, device_of, namespace
+from fpigauss._array.typing import Array, Mask
+from fpigauss.equations import per_class
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._options import Options
 from fpigauss.gaussians import ClassGaussians
@@ -26,7 +27,7 @@ class Predictor:
 
     Covariances are extrapolated as logarithms about the latest one, Sigma = F exp(S) F', so that
     predictions are positive definite and follow affine maps of the latents. What ``options`` do
-    not update stays. Where the path jumps, it begins anew.
+    not update, and frozen classes, stay exactly. Where the path jumps, it begins anew.
     """
 
     options: Options
@@ -76,8 +77,18 @@ class Predictor:
                 step = sum(weight * of_covariances for weight, (_, of_covariances) in weighed)
                 values = family.values(family.retract(factor, step))
                 covariances = family.pack(family.rounded(values, latest.means))
+            held = options.held_in(latest)
+            if held is not None:
+                means = _kept(held, latest.means, means)
+                if not family.tied:
+                    covariances = _kept(held, latest.covariances, covariances)
             return ClassGaussians(
-                means, covariances, covariance=family, tied=family.tied, classes=latest.classes
+                means,
+                covariances,
+                covariance=family,
+                tied=family.tied,
+                classes=latest.classes,
+                counts=latest.counts,
             )
         except InvalidInputError:  # they do not fit the dtype of the results
             return None
@@ -85,6 +96,13 @@ class Predictor:
             if broke_down(error):
                 return None
             raise
+
+
+def _kept(held: Mask, old: Array, new: Array) -> Array:
+    """Return ``old`` (K, ...) in the classes that are ``held`` (K,), else ``new``."""
+    xp = namespace(new)
+    old = cast_like(old, new)
+    return xp.where(per_class(xp.asarray(held, device=device_of(new)), new), old, new)
 
 
 def _lagrange(knots: Sequence[float], x: float) -> list[float]:

@@ -29,6 +29,9 @@ __all__ = ["Warn", "solved"]
 #: Takes a message and the category of a warning.
 Warn: TypeAlias = Callable[[str, type[Warning]], None]
 
+#: What helps where the objective has no lower bound.
+_REMEDIES = 'tied=True, or else update="means", pi="initial" or a smaller lam'
+
 #: Objectives closer than this, relative to their size, are of the same minimum.
 _SAME = 1e-9
 
@@ -60,10 +63,6 @@ def _solved(
     lam = options.lam
     assert lam is not None  # FixedPoint has checked it
     setup = prepare(statistics, options, lam, source, like)
-    equations = options.strategies.equations
-    if lam >= setup.lam_star and equations.runs_away:
-        warn(f"lam={lam:g}: {_no_minimum(setup)}", UnboundedObjectiveWarning)
-
     callback = options.callback
 
     def observe(begun: Setup, outcome: Outcome) -> bool:
@@ -208,15 +207,20 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
         residual=evaluation.residual,
         pi=pi,
         history=outcome.history,
+        lam=setup.problem.lam,
     )
 
 
 def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning], str]]:
-    """Yield the warning of an objective that ran away, or of a tolerance that was not reached."""
+    """Yield the warnings of an objective without a lower bound, and of a tolerance not reached."""
     options, status = setup.options, outcome.status
-    after = f"after {outcome.n_iter} evaluations"
+    after = f"after {outcome.n_iter} evaluations at lam={options.lam:g}"
+    past = setup.problem.lam >= setup.lam_star and options.strategies.equations.runs_away
     if status is Status.UNBOUNDED:
-        message = f"at lam={options.lam:g} {status.message} ({after}); {_no_minimum(setup)}"
+        message = f"pass {_REMEDIES}: {after}, {status.message}; {_no_minimum(setup)}"
+        yield UnboundedObjectiveWarning, message
+    elif past:
+        message = f"lam={options.lam:g}: {_no_minimum(setup)}; remedies: {_REMEDIES}"
         yield UnboundedObjectiveWarning, message
     remedies = {
         Status.MAX_ITER: (
@@ -237,14 +241,14 @@ def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning]
 
 
 def _no_minimum(setup: Setup) -> str:
-    remedies = 'tied=True first, or update="means", pi="initial" or a smaller lam'
+    """Say why no minimum is certain."""
     if math.isfinite(setup.lam_star):
         return (
             f'with pi="forward" and per-class "{setup.family.name}" covariances the '
             f"objective has no lower bound past lam* = {setup.lam_star:.6g} "
-            f"(a local minimum may survive); remedies: {remedies}"
+            "(a local minimum may survive)"
         )
     return (
         "with this pi and per-class covariances there is no sharp lam* below which a minimum is "
-        f"certain; remedies: {remedies}"
+        "certain"
     )

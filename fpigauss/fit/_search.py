@@ -126,8 +126,9 @@ def searched(
         aim=math.sqrt(low * high),
     )
     reached = None
-    if isinstance(options.init, ClassGaussians):
-        reached = target.kld(target.nats(options.init, held=fits.held), gaussians.dim)
+    init = options.init
+    if isinstance(init, ClassGaussians) and init.n_classes == gaussians.n_classes:
+        reached = target.kld(target.nats(init, held=options.held_in(init)), gaussians.dim)
     first = growth.first(reached) if near is None else near
     search = _Search(fits, target, growth, zero)
     return search.found(first), tuple(seen.trial for seen in search.all)
@@ -135,7 +136,10 @@ def searched(
 
 def _measured(fit: Fit, target: Separation, fits: Continuation) -> _Seen:
     """Measure a fit."""
-    nats = math.nan if fit.result is None else target.nats(fit.result.gaussians, held=fits.held)
+    nats = math.nan
+    if fit.result is not None:
+        gaussians = fit.result.gaussians
+        nats = target.nats(gaussians, held=fits.options.held_in(gaussians))
     trial = Trial(fit.lam, target.shown(nats), fit.status, fit.n_iter)
     return _Seen(fit, target.kld(nats, fits.statistics.dim), trial)
 
@@ -269,9 +273,11 @@ def _unreachable(
             failed = bracket.failed.trial
             reason += f', and from lam={failed.lam:.4g} on fits end "{failed.status}"'
     remedy = "raise max_iter, or ask for less"
-    if not strategies.family.tied:
-        exact = "" if strategies.equations.exact else ' and equations="stationary"'
-        remedy = f"pass tied=True{exact}, which reaches every separation, or ask for less"
+    if not strategies.family.tied and fits.options.updates_covariances:
+        others = ' or update="means", which reach'
+        if not strategies.equations.exact:
+            others = ' and equations="stationary", which reaches'
+        remedy = f"pass tied=True{others} every separation, or ask for less"
     error = UnreachableSeparationError(f"no lam gives a {target}: {reason}; {remedy}")
     error.value, error.lam = best.value, best.lam
     error.path = tuple(one.trial for one in seen)

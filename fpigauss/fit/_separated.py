@@ -9,6 +9,7 @@ from fpigauss._array.typing import Array
 from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
 from fpigauss.errors import InvalidInputError
+from fpigauss.fit._checks import Source
 from fpigauss.fit._continued import Continuation, check_no_lam
 from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._fixed_point import FixedPoint, checked_statistics, gathered
@@ -89,7 +90,6 @@ def separated(
     target: Separation,
     *,
     near: float | None = None,
-    held: Array | None = None,
     source: str = "statistics",
     like: Array | None = None,
 ) -> SeparatedResult:
@@ -100,19 +100,18 @@ def separated(
     statistics : ClassStatistics
         What to fit to.
     options : Options
-        Those of every fit, without lam.
+        Those of every fit, without lam. Pairs of two ``frozen`` classes do not count.
     target : Separation
         How far apart.
     near : float, optional
         A lam > 0 to try first, that of an earlier fit of similar data.
-    held : (K,) boolean array, optional
-        Classes whose pairs with one another do not count for the target.
     source : str
         The argument that the statistics come from, for messages.
     like : array, optional
         What gives results their dtype; the statistics by default.
     """
     check_no_lam(options, f"{target.name} is to find one")
+    options.check_start()
     if near is not None:
         near = check_positive(near, "near")
     with fit_bar(None, options.progress, "separation") as bar:
@@ -121,7 +120,6 @@ def separated(
             options,
             source=source,
             like=statistics.means if like is None else like,
-            held=held,
             advance=bar.update,
         )
         found, path = searched(fits, target, near)
@@ -168,7 +166,7 @@ def fit_separated(
     z : (N, d) array
         Latents, of any array-API namespace (numpy, torch, ...) or array-like. They are read once.
     y : (N,) array-like
-        Labels: integers, strings, or floats with integral values.
+        Labels: integers, strings, or floats with integral values. -1 is a class like any other.
     min_kld : float, optional
         The smallest KLD over ordered pairs of classes (``smallest_kld``), in nats, > 0: at least
         this, and at most 1.05 times this.
@@ -205,11 +203,14 @@ def fit_separated(
 
     Notes
     -----
-    ``lam`` is bracketed in steps of at most ten, then found by a guarded secant in log lam. Every
-    fit but the first starts from an earlier one, and all but the last are solved loosely. With
-    ``pi="initial"`` all keep the number of the first, cold start. ``max_iter`` limits each fit;
-    ``callback`` is called in each, and stopping one ends the search with what it has. (With
-    ``equations="released"``, ``lam=0`` is not the data: see ``ReleasedEquations``.)
+    ``lam`` is bracketed in steps of at most ten, then found by a guarded secant in log lam. Fits
+    start from earlier ones, and all but the last are solved loosely. The first one with ``lam`` > 0
+    starts cold, from ``init``, and only cold starts make ``n_init`` starts. With ``pi="initial"``
+    all keep the number of the first. ``max_iter`` limits each fit; ``callback`` is called in each,
+    and stopping one ends the search with what it has. (With ``equations="released"``, ``lam=0`` is
+    not the data: see ``ReleasedEquations``.)
+
+    Pairs of two ``frozen`` classes do not count for the target: they stay as far apart as they are.
 
     Examples
     --------
@@ -227,7 +228,7 @@ def fit_separated(
     targets = {"min_kld": min_kld, "max_overlap": max_overlap, "per_dim": per_dim}
     target, fixed_point = _resolved(targets, options)
     statistics, like = gathered(z, y, sample_weight, fixed_point)
-    return separated(statistics, fixed_point, target, source="z", like=like)
+    return separated(statistics, fixed_point, target, source=Source.of(z), like=like)
 
 
 @_with_options
@@ -283,4 +284,6 @@ def _resolved(
             "lam is given, but fit_separated finds it from a target; leave lam out, or call "
             "fit_fixed_point without a target"
         )
-    return separation_of(targets), FixedPoint(**given)
+    target, fixed_point = separation_of(targets), FixedPoint(**given)
+    fixed_point.check_start()
+    return target, fixed_point

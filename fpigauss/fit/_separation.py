@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from scipy.special import ndtri_exp
 
 from fpigauss._array.checks import as_number, check_positive
-from fpigauss._array.typing import Array
 from fpigauss.divergence import smallest_kld
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
@@ -57,7 +56,7 @@ class Separation(ABC):
         return check_positive(bound, self.name)
 
     @abstractmethod
-    def nats(self, gaussians: ClassGaussians, *, held: Array | None = None) -> float:
+    def nats(self, gaussians: ClassGaussians, *, held: Any = None) -> float:
         """Measure the separation, on a scale that is zero for equal Gaussians and grows.
 
         Pairs of two classes that ``held`` (K,) marks do not count.
@@ -76,11 +75,11 @@ class Separation(ABC):
         """Convert a separation to the smallest KLD that goes with it, if only roughly."""
         return nats
 
-    def value(self, gaussians: ClassGaussians, *, held: Array | None = None) -> float:
+    def value(self, gaussians: ClassGaussians, *, held: Any = None) -> float:
         """Measure the separation, in the units of the target."""
         return self.shown(self.nats(gaussians, held=held))
 
-    def met(self, gaussians: ClassGaussians, *, held: Array | None = None) -> bool:
+    def met(self, gaussians: ClassGaussians, *, held: Any = None) -> bool:
         """Say whether the Gaussians are as far apart as asked, or farther."""
         return self.nats(gaussians, held=held) >= self.needed
 
@@ -100,7 +99,7 @@ class SmallestKLD(Separation):
     name: ClassVar[str] = "min_kld"
     measure: ClassVar[str] = "smallest KLD"
 
-    def nats(self, gaussians: ClassGaussians, *, held: Array | None = None) -> float:
+    def nats(self, gaussians: ClassGaussians, *, held: Any = None) -> float:
         return smallest_kld(gaussians, held=held)
 
 
@@ -111,7 +110,7 @@ class NatsPerDimension(Separation):
     name: ClassVar[str] = "per_dim"
     measure: ClassVar[str] = "smallest KLD per dimension"
 
-    def nats(self, gaussians: ClassGaussians, *, held: Array | None = None) -> float:
+    def nats(self, gaussians: ClassGaussians, *, held: Any = None) -> float:
         return smallest_kld(gaussians, held=held) / gaussians.dim
 
     def kld(self, nats: float, dim: int) -> float:
@@ -135,7 +134,7 @@ class LargestOverlap(Separation):
             )
         return number
 
-    def nats(self, gaussians: ClassGaussians, *, held: Array | None = None) -> float:
+    def nats(self, gaussians: ClassGaussians, *, held: Any = None) -> float:
         return -largest_log_overlap(gaussians, held=held)
 
     def shown(self, nats: float) -> float:

@@ -174,11 +174,6 @@ class EstimatorOptions(TypedDict, total=False):
     """Shrink each class covariance toward its own scaled identity first, by a part in [0,
     1]."""
 
-    frozen: FrozenLabels
-    """Labels of classes whose Gaussians, those of ``init``, are kept exactly while the others
-    are fitted. They need no samples, and ``init`` may lack the others, which then start from
-    the data. A shared covariance is still updated, except with ``update="means"``."""
-
     n_init: int
     """The number of starts: the first is ``init``, the others have its means permuted or moved
     and its covariances scaled, the same ones in every fit. The result with the smallest

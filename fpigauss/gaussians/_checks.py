@@ -19,7 +19,7 @@ from fpigauss._array.namespaces import (
     working_dtype,
 )
 from fpigauss._array.typing import Array, Labels
-from fpigauss.covariance import FAMILIES, CovarianceFamily, resolve_family
+from fpigauss.covariance import FAMILIES, CovarianceFamily, distinct_name, resolve_family
 from fpigauss.errors import InvalidInputError
 
 __all__ = ["saved_family", "unified"]
@@ -46,7 +46,7 @@ def unified(
     if tuple(covariances.shape) != needed:
         raise InvalidInputError(
             f"covariances has shape {tuple(covariances.shape)}, {needed} is needed for "
-            f'{"tied " if family.tied else ""}"{family.name}" covariances of '
+            f'{"tied " if family.tied else ""}"{distinct_name(family)}" covariances of '
             f"{n_classes} classes in {dim} dimensions"
         )
     check_finite(means, "means", labels)

@@ -6,7 +6,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from fpigauss._array.checks import check_nonnegative, check_range, check_seed
+from fpigauss._array.checks import (
+    as_integer,
+    check_nonnegative,
+    check_range,
+    check_seed,
+    check_whole,
+)
 from fpigauss._array.files import FLAG, FLOATS, LABELS, NAME, load_arrays, save_arrays
 from fpigauss._array.flags import unflagged
 from fpigauss._array.namespaces import (
@@ -75,6 +81,8 @@ class ClassGaussians(Densities):
     array(['cat', 'dog'], dtype='<U3')
     >>> gaussians.sample(["dog", "cat"], seed=0).shape
     (2, 2)
+    >>> gaussians.sample(5, seed=0).shape
+    (5, 2)
     """
 
     means: Array
@@ -117,14 +125,15 @@ class ClassGaussians(Densities):
         temperature: float = 1.0,
         seed: int | np.random.Generator | None = None,
     ) -> Array:
-        """Draw one sample per label.
+        """Draw one sample per label, or ``labels`` samples from the mixture of all classes.
 
         Draws are made on the host, so a seed gives the same samples in every namespace.
 
         Parameters
         ----------
-        labels : (N,) array-like
-            The classes to draw from, in this order.
+        labels : (N,) array-like, or int
+            The classes to draw from, in this order; or how many draws, each of a class drawn
+            uniformly. ``[5]`` is one draw of the class 5, ``5`` is five draws.
         temperature : float
             Multiplies the standard deviations; 0 gives the means.
         seed : int or numpy.random.Generator, optional
@@ -138,12 +147,18 @@ class ClassGaussians(Densities):
         Raises
         ------
         InvalidInputError
-            If a label is unknown, or ``temperature`` is negative.
+            If a label is unknown, or ``temperature`` or the number of draws is negative.
         """
         temperature = check_nonnegative(temperature, "temperature")
-        codes = self._codes(labels)
+        source = check_seed(seed)
+        n_draws = as_integer(labels)
+        if n_draws is None:
+            codes = self._codes(labels)
+        else:
+            n_draws = check_whole(n_draws, "labels")
+            codes = source.integers(self.n_classes, size=n_draws)
         means, factor = self.working()
-        noise = check_seed(seed).standard_normal((codes.shape[0], self.dim))
+        noise = source.standard_normal((codes.shape[0], self.dim))
         white = cast_like(temperature * noise, means)
         xp = namespace(means)
 

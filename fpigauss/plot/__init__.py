@@ -15,5 +15,6 @@ except ImportError as error:
 from fpigauss.plot._gaussians import GaussiansDisplay
 from fpigauss.plot._history import HistoryDisplay
 from fpigauss.plot._kld import KLDDisplay
+from fpigauss.plot._path import PathDisplay
 
-__all__ = ["GaussiansDisplay", "HistoryDisplay", "KLDDisplay"]
+__all__ = ["GaussiansDisplay", "HistoryDisplay", "KLDDisplay", "PathDisplay"]

@@ -16,7 +16,8 @@ from fpigauss._array.namespaces import as_floating, cast_like, namespace, to_num
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians, discriminant_axes, projected
-from fpigauss.plot._style import axes_of, colors_apart, figure_of, gaussians_of
+from fpigauss.plot._labels import places_of_labels
+from fpigauss.plot._style import axes_of, colors_apart, darker, figure_of, gaussians_of
 
 __all__ = ["GaussiansDisplay"]
 
@@ -174,7 +175,8 @@ class GaussiansDisplay:
         ax : matplotlib.axes.Axes, optional
             Where to draw; new axes by default.
         labeled : bool
-            Write the label of every class at its mean.
+            Write the label of every class at its mean, or next to it with a line to it where labels
+            would hide one another.
 
         Returns
         -------
@@ -208,11 +210,11 @@ class GaussiansDisplay:
         reach = np.sqrt(chi2.ppf(max(_MASSES), df=2) * np.diagonal(self.covariances, 0, 1, 2))
         ax.update_datalim(np.concatenate([self.means - reach, self.means + reach]))
         ax.autoscale_view()
-        if labeled:
-            self._label(ax, colors)
         ax.set_aspect("equal", adjustable="datalim")
         ax.set_xlabel(self.axis_names[0])
         ax.set_ylabel(self.axis_names[1])
+        if labeled:
+            self._label(ax, colors)
         return self
 
     def _scatter(self, ax: Axes, colors: list[str]) -> None:
@@ -225,12 +227,22 @@ class GaussiansDisplay:
 
     def _label(self, ax: Axes, colors: list[str]) -> None:
         size = 7 if len(self.classes) > _MANY else 10
-        for label, mean, color in zip(self.classes, self.means, colors, strict=True):
-            ax.text(
-                mean[0],
-                mean[1],
-                str(label),
-                color=color,
+        names = [str(label) for label in self.classes]
+        if (layout := self.figure_.get_layout_engine()) is not None:
+            layout.execute(self.figure_)  # the size of the axes is that to be seen, and so
+        ax.apply_aspect()  # are the limits: labels are as far apart as when they are drawn
+        places = places_of_labels(ax, self.means, names, size)
+        for name, mean, offset, color in zip(names, self.means, places, colors, strict=True):
+            moved = bool(np.any(offset))
+            ax.annotate(
+                name,
+                mean,
+                xytext=offset,
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkB": 0.0}
+                if moved
+                else None,
+                color=darker(color),
                 fontsize=size,
                 weight="bold",
                 ha="center",

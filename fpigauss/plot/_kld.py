@@ -116,7 +116,7 @@ class KLDDisplay:
         """
         n_classes = len(self.classes)
         side = float(np.clip(3.8 + 0.1 * n_classes, 4.8, 14.0))
-        self.ax_ = ax = axes_of(ax, side=side)
+        self.ax_ = ax = axes_of(ax, side=side, width=1.15 * side + 0.4)
         self.figure_ = figure_of(ax)
         self.order_ = _by_similarity(self.kld)
         shown = self.kld[np.ix_(self.order_, self.order_)].astype(float)
@@ -126,7 +126,8 @@ class KLDDisplay:
         if high / low < 1.0 + 1e-6:
             low, high = low / 2.0, high * 2.0
         image = ax.imshow(shown, cmap="cividis", norm=LogNorm(low, high, clip=True))
-        bar = self.figure_.colorbar(image, ax=ax, label="KLD(row || column), nats", fraction=0.046)
+        beside = ax.inset_axes((1.03, 0.0, 0.04, 1.0))  # as high as the map, whatever the figure
+        bar = self.figure_.colorbar(image, cax=beside, label="KLD(row || column), nats")
         plain = LogFormatter(labelOnlyBase=False, minor_thresholds=(2.0, 0.5))
         bar.ax.yaxis.set_major_formatter(plain)
         bar.ax.yaxis.set_minor_formatter(plain)

@@ -6,8 +6,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
-from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
@@ -16,19 +17,26 @@ __all__ = [
     "COLORS",
     "axes_of",
     "colors_apart",
+    "darker",
     "figure_of",
     "gaussians_of",
     "label_size",
     "panels_of",
 ]
 
-#: Okabe and Ito's colors for all kinds of color vision (2008), without their black and yellow.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+#: Okabe and Ito's colors for all kinds of color vision (2008), without yellow, faint on white.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+
+#: Pairs of them that deuteranopes see alike but for their lightness.
+_ALIKE = (("#009E73", "#CC79A7"), ("#E69F00", "#D55E00"))
+#: The colors of neighbors settle in a few turns.
+_MOST_TURNS = 20
 
 
-def axes_of(ax: Axes | None, side: float = 5.0) -> Axes:
-    """Return ``ax``, or new axes ``side`` inches wide and high."""
-    return plt.subplots(figsize=(side, side), layout="constrained")[1] if ax is None else ax
+def axes_of(ax: Axes | None, side: float = 5.0, *, width: float | None = None) -> Axes:
+    """Return ``ax``, or new axes in a figure ``side`` inches high and, if not ``width``, wide."""
+    size = (side if width is None else width, side)
+    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 
 
 def figure_of(ax: Axes) -> Figure:
@@ -68,16 +76,40 @@ def gaussians_of(estimator: Any) -> ClassGaussians:
 
 
 def colors_apart(points: Any) -> list[str]:
-    """Give each of the ``points`` (K, 2) a color that its nearest neighbors do not have."""
+    """Color ``points`` (K, 2) so that those of one color are far apart.
+
+    Each point takes the color with the least sum of inverse squared distances to others of it, and
+    half of that to others of a color that some readers see alike, in turns until none changes.
+    """
     points = np.asarray(points, dtype=float)
-    n_near = min(len(points), len(COLORS))
-    near = KDTree(points).query(points, k=n_near)[1].reshape(len(points), n_near)
-    chosen = np.full(len(points), -1)
-    for code, neighbors in enumerate(near):
-        taken = set(chosen[neighbors]) | {chosen[k] for k, row in enumerate(near) if code in row}
-        free = [color for color in range(len(COLORS)) if color not in taken]
-        chosen[code] = free[0] if free else code % len(COLORS)
-    return [COLORS[color] for color in chosen]
+    squared = cdist(points, points, "sqeuclidean")
+    closeness = 1.0 / np.maximum(squared, 1e-12 * squared.max() or 1.0)
+    np.fill_diagonal(closeness, 0.0)
+    similarity = _similarity()
+    chosen = np.zeros((len(points), len(COLORS)))  # a one per row, once it is colored
+    crowded = np.argsort(-closeness.max(axis=1, initial=0.0), kind="stable")
+    for _ in range(_MOST_TURNS):
+        before = chosen.copy()
+        for code in crowded:
+            best = np.argmin(closeness[code] @ chosen @ similarity)
+            chosen[code] = np.arange(len(COLORS)) == best
+        if (chosen == before).all():
+            break
+    return [COLORS[color] for color in chosen.argmax(axis=1)]
+
+
+def _similarity() -> Any:
+    """Return how alike colors are (C, C)."""
+    similarity = np.eye(len(COLORS))
+    for one, other in _ALIKE:
+        pair = COLORS.index(one), COLORS.index(other)
+        similarity[pair] = similarity[pair[::-1]] = 0.5
+    return similarity
+
+
+def darker(color: str) -> tuple[float, ...]:
+    """Return a color as dark as small text needs it."""
+    return tuple(0.7 * part for part in to_rgb(color))
 
 
 def label_size(n_labels: int, inches: float) -> float:

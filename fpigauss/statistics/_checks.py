@@ -66,9 +66,10 @@ def check_sample_weight(sample_weight: object, n_rows: int) -> Array:
     weights = as_floating(sample_weight, "sample_weight")
     xp = namespace(weights)
     if tuple(weights.shape) != (n_rows,):
+        column = tuple(weights.shape) == (n_rows, 1)
         raise InvalidInputError(
             f"sample_weight has shape {tuple(weights.shape)}, ({n_rows},) is needed; "
-            "pass one weight per sample"
+            f"pass {'sample_weight.ravel()' if column else 'one weight per sample'}"
         )
     faulty = ~(xp.isfinite(weights) & (weights >= 0.0))
     row = first_true(faulty)

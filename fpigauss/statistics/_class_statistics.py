@@ -158,7 +158,8 @@ class ClassStatistics:
         z : (N, d) array
             Latents, of any namespace, mapped from a file or in a store; gradients are not tracked.
         y : (N,) array-like
-            Labels: integers, strings, or floats with integral values.
+            Labels: integers, strings, or floats with integral values. -1 is a class like any
+            other.
         covariance : {"diagonal", "dense"}
             Whether variances or full covariance matrices are gathered.
         classes : (K,) array-like, optional

@@ -75,7 +75,8 @@ def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
 
 def _is_store(z: Any) -> bool:
     """Say whether ``z`` is read by slicing it."""
-    return all(hasattr(z, name) for name in ("shape", "ndim", "dtype", "__getitem__"))
+    names = ("shape", "ndim", "dtype", "__getitem__")
+    return not isinstance(z, type) and all(hasattr(z, name) for name in names)
 
 
 def _is_mapped(z: Any) -> bool:

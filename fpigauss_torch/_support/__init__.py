@@ -1,6 +1,7 @@
 """What every room of this package uses: input checks, densities, modes, errors."""
 
 from fpigauss_torch._support.arrays import as_samples, as_tensor, not_encoded
+from fpigauss_torch._support.averaged import warn_of_averaged_integers
 from fpigauss_torch._support.backward import check_outside_backward, checked_at_backward
 from fpigauss_torch._support.blocks import MEMORY_LIMIT, by_blocks
 from fpigauss_torch._support.checks import (
@@ -15,7 +16,13 @@ from fpigauss_torch._support.compiled import under_compile
 from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError, RepeatedRepulsionWarning
 from fpigauss_torch._support.functional import is_mapped, is_wrapped
-from fpigauss_torch._support.labels import hard_labels, label_tensor, labels_to_draw, soft_labels
+from fpigauss_torch._support.labels import (
+    check_integral,
+    hard_labels,
+    label_tensor,
+    labels_to_draw,
+    soft_labels,
+)
 from fpigauss_torch._support.modes import evaluating, modes_restored
 from fpigauss_torch._support.options import (
     ACCEPTED,
@@ -25,12 +32,17 @@ from fpigauss_torch._support.options import (
     check_fit,
     check_lam_once,
     described,
+    given,
     lam_apart,
     starts_from_data,
     with_refit_options,
 )
-from fpigauss_torch._support.priors import joint, log_priors_of, prior_mixture
-from fpigauss_torch._support.samples import finite_rows, warn_of_samples_not_finite
+from fpigauss_torch._support.priors import joint, log_priors_of, posterior, prior_mixture
+from fpigauss_torch._support.samples import (
+    finite_rows,
+    warn_of_log_determinants,
+    warn_of_samples_not_finite,
+)
 from fpigauss_torch._support.sharded import is_sharded, register_sharded
 from fpigauss_torch._support.states import state_said, state_tensor
 
@@ -51,6 +63,7 @@ __all__ = [
     "by_blocks",
     "check_accepted",
     "check_fit",
+    "check_integral",
     "check_lam_once",
     "check_outside_backward",
     "check_statistics",
@@ -59,6 +72,7 @@ __all__ = [
     "described",
     "evaluating",
     "finite_rows",
+    "given",
     "hard_labels",
     "is_mapped",
     "is_sharded",
@@ -71,6 +85,7 @@ __all__ = [
     "mixture",
     "modes_restored",
     "not_encoded",
+    "posterior",
     "prior_mixture",
     "register_sharded",
     "soft_labels",
@@ -78,6 +93,8 @@ __all__ = [
     "state_said",
     "state_tensor",
     "under_compile",
+    "warn_of_averaged_integers",
+    "warn_of_log_determinants",
     "warn_of_samples_not_finite",
     "weighted",
     "with_refit_options",

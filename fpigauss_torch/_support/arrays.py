@@ -1,6 +1,6 @@
 """Array-likes as tensors, and samples as a flow can take them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,8 @@ def _tensor(x: Any, elsewhere: Callable[[], torch.device], dtype: torch.dtype) -
     """Convert samples to a tensor: numbers of Python to ``dtype``, others in their own."""
     if isinstance(x, Tensor):
         return x
-    listed = dtype if isinstance(x, list | tuple) else None
     remedy = "pass samples (N, ...) as a tensor or an array of numbers"
-    return as_tensor(x, "x", remedy, listed).to(elsewhere())
+    return as_tensor(x, "x", remedy, dtype if isinstance(x, list | tuple) else None).to(elsewhere())
 
 
 def _is_cast(x: Tensor) -> bool:
@@ -63,8 +62,16 @@ def _is_cast(x: Tensor) -> bool:
     )
 
 
-def not_encoded(x: Tensor, dim: int) -> str | None:
-    """Return what is wrong with samples that a flow could not encode, where that can be told."""
+def not_encoded(
+    x: Tensor,
+    dim: int,
+    shapes: Sequence[tuple[int, ...]] | None = None,
+    error: Exception | None = None,
+) -> str | None:
+    """Return what is wrong with samples that a flow could not encode, where that can be told.
+
+    ``shapes`` are those of the flow's latents, if it has encoded samples before.
+    """
     if x.ndim == 0 or (dim > 1 and (x.ndim == 1 or (x.shape[0] > 1 and x.numel() == dim))):
         return f"x has shape {tuple(x.shape)}; pass samples (N, ...), x[None] if it is one of them"
     if not (x.is_floating_point() or x.is_complex()):
@@ -72,4 +79,12 @@ def not_encoded(x: Tensor, dim: int) -> str | None:
             f"x has dtype {x.dtype}, which this flow does not encode; pass floating-point samples, "
             "scaled as in training: x / 255 for 8-bit images scaled to [0, 1]"
         )
+    if error is not None and x.shape[1:].numel() == dim:
+        fails = (
+            f"x has shape {tuple(x.shape)}, and the flow fails ({type(error).__name__}: {error})"
+        )
+        if x.ndim > 2 and all(len(shape) == 1 for shape in shapes or ()):
+            return f"{fails}; if it is a flow of vectors, flatten each sample: x.flatten(1)"
+        if x.ndim == 2 and any(len(shape) > 1 for shape in shapes or ()):
+            return f"{fails}; pass samples of the shape that it was trained on, images for example"
     return None

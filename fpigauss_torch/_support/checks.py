@@ -1,6 +1,5 @@
 """Input checks: what latents, encodings, seeds and statistics must be before they are used."""
 
-import operator
 from collections.abc import Collection
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassStatistics, InvalidInputError
+from fpigauss.interface import as_integer
 from fpigauss_torch._support.arrays import as_tensor
 
 __all__ = [
@@ -39,6 +39,8 @@ def as_latents(latents: Any, dim: int, device: torch.device) -> Tensor:
     if z.ndim != 2 or z.shape[1] != dim:
         one = tuple(z.shape) == (dim,)
         remedy = "pass z[None] for one row" if one else "flatten each sample's latents"
+        if z.ndim == 1 and dim == 1:
+            remedy = "pass z[:, None]"
         raise InvalidInputError(f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; {remedy}")
     if not z.is_floating_point():
         raise InvalidInputError(f"z has dtype {z.dtype}; pass floating-point latents")
@@ -67,21 +69,6 @@ def checked_encoding(encoded: Any, n_rows: int) -> tuple[Tensor, Tensor]:
             "sample"
         )
     return z, logdet
-
-
-def as_integer(value: Any) -> int | None:
-    """Convert a whole number of any library, numpy's or a 0-d tensor, to an int.
-
-    Anything else, flags and floats too, gives None.
-    """
-    if getattr(value, "ndim", 0) != 0:  # an array of one number is not one
-        return None
-    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
 
 
 def as_generator(seed: Any) -> torch.Generator | None:

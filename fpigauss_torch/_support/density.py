@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fpigauss_torch._support.checked import checked
 from fpigauss_torch._support.distances import (
     Differences,
     SquaredDistances,
@@ -67,6 +68,10 @@ class ClassDensity:
     def _tied(self) -> bool:
         return bool(self.inverse.shape[0] == 1)
 
+    @property
+    def _own_matrices(self) -> bool:
+        return self._dense and not self._tied
+
     def by_class(self, z: Tensor) -> Tensor:
         """Compute log N_y(z) (N, K) of ``z`` (N, d), by matrix products.
 
@@ -79,6 +84,9 @@ class ClassDensity:
         so that products have errors that are linear in the means, as rounding the means has; the
         last term is a table (K, K) in float64. Which mean is taken changes rounding alone.
         Differences are also whitened where every class has a dense matrix of its own.
+
+        In float64 that table would have no digits to spare. There, squares are expanded, and
+        entries that are small against what they are made of are computed from differences.
         """
         with torch.autocast(z.device.type, enabled=False):
             squared = self._prepared(z).squared(z)
@@ -87,11 +95,11 @@ class ClassDensity:
     def of_labels(self, z: Tensor, labels: Tensor) -> Tensor:
         """Compute log N_y(z) (N,) of the classes ``labels`` (N,), from differences."""
         with torch.autocast(z.device.type, enabled=False):
-            if self._dense and not self._tied and in_one_graph(labels):
+            if self._own_matrices and in_one_graph(labels):
                 return self.by_class(z).gather(1, labels[:, None])[:, 0]
             dtype = working_dtype(z)
             own = torch.zeros_like(labels) if self._tied else labels
-            if self._dense and not self._tied:
+            if self._own_matrices:
                 squared = squared_by_class(z, labels, self.means, self.inverse)
             else:
                 # the difference is taken in the wider dtype: no digits are lost far from the origin
@@ -112,12 +120,15 @@ class ClassDensity:
         parts, dtype = (self.means, self.inverse), working_dtype(z)
         few = self.inverse.ndim == 2 and z.numel() * self.means.shape[0] <= _FEW
         if torch.compiler.is_compiling() or any(is_wrapped(part) for part in parts):
+            if dtype == torch.float64 and not self._own_matrices:
+                return Differences(*halves(self.means, dtype), self.inverse.to(dtype))
             few = few and not torch.compiler.is_compiling()  # one graph for all sizes
             return _prepare(*parts, dtype, few=few, may_look=False)
         if any(part.requires_grad or part.is_inference() for part in parts):
-            # they change with every step, and to look at them would wait for the device
-            on_cpu = self.means.device.type == "cpu"
-            return _prepare(*parts, dtype, few=few, may_look=on_cpu)
+            # they change with every step, and to look at them would wait for the device; float64
+            # is slow there anyway, and looks at every entry
+            may_look = self.means.device.type == "cpu" or dtype == torch.float64
+            return _prepare(*parts, dtype, few=few, may_look=may_look)
         versions = tuple(part._version for part in parts)
         kept: _Kept | None = self.__dict__.get("_kept")
         if kept is None or kept.versions != versions:
@@ -154,6 +165,8 @@ def _prepare(
         return near
     if few and inverse.ndim == 2:
         return Differences(*halves(means, dtype), inverse.to(dtype))
+    if dtype == torch.float64:
+        return checked(means, inverse)
     return relative(means, inverse, dtype, may_look=may_look)
 
 

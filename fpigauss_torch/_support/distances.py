@@ -10,6 +10,7 @@ from fpigauss_torch._support.functional import is_mapped, is_wrapped
 
 __all__ = [
     "ACCURACY",
+    "BLOCK_OF_ROWS",
     "Differences",
     "SquaredDistances",
     "Whitened",
@@ -22,10 +23,13 @@ __all__ = [
     "wide_dtype",
 ]
 
-#: What entries may be off by, of their squared distance and d.
+#: What entries may be off by in float32, of their squared distance and d.
 ACCURACY = 1e-5
 
-#: How many numbers one block of a dense family's whitening may have.
+#: How many numbers the rows of one block may have, to stay in a processor's cache.
+BLOCK_OF_ROWS = 2**17
+
+#: How many numbers one block of classes may have.
 _BLOCK = 2**24
 
 
@@ -39,7 +43,7 @@ class SquaredDistances(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Differences(SquaredDistances):
-    """Differences of every row from every mean (N, K, d): for few numbers.
+    """Differences of every row from every mean (N, K, d), a block at a time.
 
     Parameters
     ----------
@@ -47,8 +51,8 @@ class Differences(SquaredDistances):
         The means.
     rest : (K, d) tensor, optional
         What the dtype of ``means`` leaves of the means.
-    inverse : (n, d) or (n, 1) tensor
-        The inverse standard deviations.
+    inverse : tensor
+        The inverse standard deviations, (n, d) or (n, 1); or the F^-1 (1, d, d) of all classes.
     """
 
     means: Tensor
@@ -56,11 +60,55 @@ class Differences(SquaredDistances):
     inverse: Tensor
 
     def squared(self, z: Tensor) -> Tensor:
-        """Compute squared distances (N, K) of ``z`` (N, d)."""
-        u = z.to(self.means.dtype)[:, None] - self.means
+        """Compute squared distances (N, K) of ``z`` (N, d).
+
+        With one matrix for all classes, rows and means are whitened about a center first: a product
+        for every difference would take K times as long.
+        """
+        z = z.to(self.means.dtype)
+        if self.inverse.ndim == 3:
+            return self._whitened_once(z)
+        n_classes, dim = self.means.shape
+        if torch.compiler.is_compiling() or z.numel() * n_classes <= BLOCK_OF_ROWS:
+            return self._of_classes(z, slice(None))
+        if not is_kept(z, self.means, self.inverse) and z.device.type == "cpu":
+            rows = max(1, BLOCK_OF_ROWS // (n_classes * dim))
+            return torch.cat([self._of_classes(x, slice(None)) for x in z.split(rows)])
+        per_block = max(1, _BLOCK // z.numel())
+        firsts = range(0, n_classes, per_block)
+        return torch.cat([self._of_classes(z, slice(i, i + per_block)) for i in firsts], 1)
+
+    def of_pairs(self, z: Tensor, rows: Tensor, classes: Tensor) -> Tensor:
+        """Compute the squared distances (M,) of ``rows`` (M,) of ``z`` to ``classes`` (M,)."""
+        if is_kept(z, self.means, self.inverse) or z.device.type != "cpu":
+            return self._of_pairs(z, rows, classes)
+        n_pairs = max(1, BLOCK_OF_ROWS // z.shape[1])
+        blocks = zip(rows.split(n_pairs), classes.split(n_pairs), strict=True)
+        return torch.cat([self._of_pairs(z, *block) for block in blocks])
+
+    def _of_classes(self, z: Tensor, block: slice) -> Tensor:
+        u = z[:, None] - self.means[block]
         if self.rest is not None:
-            u = u - self.rest if is_kept(u) else u.sub_(self.rest)
-        return squared_norms(product(u, self.inverse))
+            u = u - self.rest[block] if is_kept(u) else u.sub_(self.rest[block])
+        return self._norms(u, self.inverse if self.inverse.shape[0] == 1 else self.inverse[block])
+
+    def _whitened_once(self, z: Tensor) -> Tensor:
+        center = self.means.detach().mean(0)
+        means = self.means - center if self.rest is None else self.means - center + self.rest
+        root = self.inverse[0].T
+        one = root.new_ones(1, 1)
+        return Differences(means @ root, None, one).squared((z - center) @ root)
+
+    def _of_pairs(self, z: Tensor, rows: Tensor, classes: Tensor) -> Tensor:
+        u = z.index_select(0, rows) - self.means.index_select(0, classes)
+        if self.rest is not None:
+            u = u - self.rest.index_select(0, classes)
+        one = self.inverse.shape[0] == 1
+        return self._norms(u, self.inverse if one else self.inverse.index_select(0, classes))
+
+    def _norms(self, u: Tensor, inverse: Tensor) -> Tensor:
+        white = u @ inverse[0].T if inverse.ndim == 3 else product(u, inverse)
+        return squared_norms(white)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from fpigauss_torch._support.arrays import as_tensor
 from fpigauss_torch._support.checks import ON_META, as_integer
 from fpigauss_torch._support.functional import is_mapped
 
-__all__ = ["hard_labels", "label_tensor", "labels_to_draw", "soft_labels"]
+__all__ = ["check_integral", "hard_labels", "label_tensor", "labels_to_draw", "soft_labels"]
 
 
 def hard_labels(
@@ -31,6 +31,7 @@ def hard_labels(
     """
     labels = label_tensor(labels, n_classes, name)
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+        check_integral(labels, name)
         weights = f", or weights ({'N' if rows is None else rows}, {n_classes})" if soft else ""
         raise InvalidInputError(
             f"{name} has dtype {labels.dtype}; pass integers 0..{n_classes - 1}, one per row"
@@ -59,6 +60,25 @@ def hard_labels(
             f"{', and -1 means unlabeled' if unlabeled else ''}"
         )
     return labels, found == 1
+
+
+def check_integral(labels: Tensor, name: str) -> None:
+    """Raise for the first of labels (N,) or (N, 1) that ``long()`` would change, if there is one.
+
+    It would make a class of a missing label, and one class of two fractions.
+    """
+    if labels.ndim == 0 or labels.shape[1:] not in {(), (1,)}:
+        return
+    if torch.compiler.is_compiling() or is_mapped(labels) or labels.device.type == "meta":
+        return
+    real = labels.real if labels.is_complex() else labels
+    kept = labels == real.to(torch.int64)
+    if not bool(kept.all()):
+        row = int((~kept).flatten().nonzero()[0, 0])
+        raise InvalidInputError(
+            f"{name} is {labels.flatten()[row].item()} in row {row}, not an integral label; drop "
+            "the row or encode the labels as integers"
+        )
 
 
 def _one_per_row(labels: Tensor) -> str:
@@ -98,6 +118,8 @@ def soft_labels(labels: Tensor, n_classes: int, *, device: torch.device, rows: i
     """Return likelihood weights (N, K) on ``device``: nonnegative rows that sum to one."""
     if tuple(labels.shape) != (rows, n_classes) or not labels.is_floating_point():
         hard = labels.shape[-1] == 1 or not labels.is_floating_point()
+        if hard:
+            check_integral(labels, "labels")
         remedy = f": labels.{_one_per_row(labels)}" if labels.ndim == 2 and hard else ""
         raise InvalidInputError(
             f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}; pass integers "

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fpigauss_torch._support.distances import (
     ACCURACY,
+    BLOCK_OF_ROWS,
     SquaredDistances,
     halves,
     is_kept,
@@ -31,9 +32,6 @@ _CONTENDERS = 2
 #: class, and the mean less than so many standard deviations away.
 _WITHIN = 10.0
 _WIDER = 100.0
-
-#: How many numbers the rows of one block may have, to stay in a processor's cache.
-_BLOCK_OF_ROWS = 2**17
 
 #: To how many dimensions latents are reduced to find a mean near them.
 _SKETCH = 16
@@ -149,7 +147,7 @@ class _Relative(Products):
         """Compute squared distances (N,) of rows to the means of the classes ``own``."""
         if is_kept(x) or x.device.type != "cpu":
             return self._norms_of_differences(x, own)
-        rows = max(1, _BLOCK_OF_ROWS // x.shape[1])
+        rows = max(1, BLOCK_OF_ROWS // x.shape[1])
         blocks = zip(x.split(rows), own.split(rows), strict=True)
         return torch.cat([self._norms_of_differences(*block) for block in blocks])
 

@@ -12,7 +12,12 @@ from fpigauss import (
     InvalidInputError,
     Status,
 )
-from fpigauss.interface import check_option_names, with_options
+from fpigauss.interface import (
+    check_option_names,
+    check_positive,
+    distinct_name,
+    with_options,
+)
 
 __all__ = [
     "ACCEPTED",
@@ -22,6 +27,7 @@ __all__ = [
     "check_fit",
     "check_lam_once",
     "described",
+    "given",
     "lam_apart",
     "starts_from_data",
     "with_refit_options",
@@ -46,6 +52,8 @@ class Refit:
     fit: FixedPoint
     #: Whether it starts from the Gaussians as they are, where there are any.
     from_current: bool = False
+    #: The smallest KLD to reach in place of a lam, in nats.
+    separation: float | None = None
 
     @classmethod
     def checked(
@@ -54,10 +62,13 @@ class Refit:
         fit: FixedPoint | None,
         options: Mapping[str, Any],
         init: RefitInit | None = None,
+        separation: Any = None,
     ) -> Self:
         """Combine ``lam``, a ``fit`` and single options, which replace those of the fit."""
         fit = check_fit(fit)
-        check_lam_once(lam, fit)
+        check_lam_once(lam, fit, separation)
+        if separation is not None:
+            separation = check_positive(separation, "separation")
         _check_names(options, fit)
         given = dict(options)
         from_current = isinstance(init, str) and init == "current"
@@ -67,12 +78,22 @@ class Refit:
             given["init"] = init
         if lam is not None:
             given["lam"] = lam
-        return cls(replace(fit, **given), from_current)
+        return cls(replace(fit, **given), from_current, separation)
 
     def check_lam(self) -> None:
-        """Raise an error unless there is a lam."""
-        if self.fit.lam is None:
-            raise InvalidInputError("lam is not given; pass lam=, or fit=FixedPoint(lam=...)")
+        """Raise an error unless there is a lam, or a separation to find one for."""
+        if self.fit.lam is None and self.separation is None:
+            raise InvalidInputError(
+                "neither separation nor lam is given; pass separation=, the smallest KLD between "
+                "classes in nats (150 for example), or lam="
+            )
+
+    @property
+    def asked(self) -> str:
+        """What is asked for, in a message."""
+        if self.separation is not None:
+            return f"separation={self.separation:g}"
+        return f"lam={self.fit.lam:g}"
 
     def of(self, family: CovarianceFamily) -> FixedPoint:
         """Return the fit for Gaussians of ``family``, which ``fit`` need not repeat."""
@@ -92,12 +113,17 @@ def check_fit(fit: Any) -> FixedPoint:
     return FixedPoint() if fit is None else fit
 
 
-def check_lam_once(lam: Any, fit: FixedPoint) -> None:
-    """Raise an error if there is a lam both beside the fit and in it."""
+def check_lam_once(lam: Any, fit: FixedPoint, separation: Any = None) -> None:
+    """Raise an error if there are two of a lam beside the fit, one in it, and a separation."""
+    shown = "a function" if callable(lam) else repr(lam)
     if lam is not None and fit.lam is not None:
-        shown = "a function" if callable(lam) else repr(lam)
         raise InvalidInputError(
             f"lam is given twice, as {shown} and in fit as {fit.lam:g}; leave out one of them"
+        )
+    if separation is not None and not (lam is None and fit.lam is None):
+        where = f"lam={shown}" if lam is not None else f"a fit with lam={fit.lam:g}"
+        raise InvalidInputError(
+            f"separation is given beside {where}; leave out one of them: a separation finds its lam"
         )
 
 
@@ -134,6 +160,14 @@ def with_refit_options(function: F) -> F:
     return with_options(function, without=_OF_GAUSSIANS)
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None, to pass on.
+
+    What overrides a method may be older than an argument of it, which nobody has to have used.
+    """
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def check_accepted(accept: Any) -> tuple[str, ...]:
     """Check that ``accept`` is a collection of statuses, and return it as a tuple."""
     known = [status.value for status in Status]
@@ -148,4 +182,4 @@ def check_accepted(accept: Any) -> tuple[str, ...]:
 
 def described(family: CovarianceFamily) -> str:
     """Describe a family in a message."""
-    return f'{"tied " if family.tied else ""}"{family.name}"'
+    return f'{"tied " if family.tied else ""}"{distinct_name(family)}"'

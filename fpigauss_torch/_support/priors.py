@@ -10,7 +10,7 @@ from torch import Tensor
 from fpigauss.interface import log_priors
 from fpigauss_torch._support.density import mixture
 
-__all__ = ["joint", "log_priors_of", "prior_mixture"]
+__all__ = ["joint", "log_priors_of", "posterior", "prior_mixture"]
 
 
 def log_priors_of(priors: Any, counts: Tensor | None, like: Tensor) -> Tensor | None:
@@ -33,6 +33,20 @@ def log_priors_of(priors: Any, counts: Tensor | None, like: Tensor) -> Tensor | 
 def prior_mixture(by_class: Tensor, logs: Tensor | None) -> Tensor:
     """Compute log sum_y p(y) N_y(z) (N,) from log N_y(z) (N, K)."""
     return mixture(by_class) if logs is None else torch.logsumexp(by_class + logs.to(by_class), 1)
+
+
+def posterior(by_class: Tensor, logs: Tensor | None, temperature: float) -> Tensor:
+    """Compute p(y) N_y(z)^(1/temperature), normalized to sum to one (N, K), from log N_y(z) (N, K).
+
+    The largest log-density of each row is subtracted before the division, which could overflow
+    it: then the other classes vanish, however small the temperature.
+    """
+    if logs is not None:  # a class that cannot occur is not the largest
+        by_class = torch.where(logs.to(by_class) > -math.inf, by_class, -math.inf)
+    largest = by_class.amax(1, keepdim=True)
+    below = torch.where(largest > -math.inf, by_class - largest, by_class)
+    limits = torch.finfo(by_class.dtype)  # beyond them it would be 0 or infinite
+    return torch.softmax(joint(below / min(max(temperature, limits.tiny), limits.max), logs), 1)
 
 
 def joint(by_class: Tensor, logs: Tensor | None) -> Tensor:

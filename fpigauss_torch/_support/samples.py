@@ -1,4 +1,4 @@
-"""What a flow decodes: whether it is finite."""
+"""What a flow decodes, and its log-determinants: whether they are finite."""
 
 import torch
 from torch import Tensor
@@ -6,13 +6,35 @@ from torch import Tensor
 from fpigauss.interface import warn_user
 from fpigauss_torch._support.functional import is_wrapped
 
-__all__ = ["finite_rows", "warn_of_samples_not_finite"]
+__all__ = ["finite_rows", "warn_of_log_determinants", "warn_of_samples_not_finite"]
 
 
 def finite_rows(x: Tensor) -> Tensor:
     """Return which rows (N,) of ``x`` (N, ...) are finite in all their numbers."""
     finite = x.isfinite()
     return finite.all(dim=tuple(range(1, x.ndim))) if x.ndim > 1 else finite
+
+
+def warn_of_log_determinants(z: Tensor, logdet: Tensor) -> None:
+    """Warn once if rows of finite latents ``z`` (N, d) have no finite log-determinant (N,).
+
+    Latents that are not finite have no density, whatever the log-determinant, and are told of.
+    """
+    if torch.compiler.is_compiling() or is_wrapped(logdet) or is_wrapped(z):
+        return  # a compiled graph does not look at values
+    if bool(logdet.sum().isfinite()):
+        return
+    rows = (~logdet.isfinite() & finite_rows(z).to(logdet.device)).nonzero()[:, 0]
+    if rows.numel() == 0:
+        return
+    listed = ", ".join(map(str, rows[:6].tolist())) + (", ..." if rows.numel() > 6 else "")
+    warn_user(
+        f"the flow's log-determinant is {float(logdet[rows[0]]):g} in row {int(rows[0])} "
+        f"({rows.numel()} such rows: {listed}): their classes are those of their latents, since "
+        "all classes share the determinant, but no class has a density there; reject them "
+        "(rejection_score is inf), or look at the flow's input",
+        RuntimeWarning,
+    )
 
 
 def warn_of_samples_not_finite(x: Tensor, labels: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate, get_worker_info
 
 from fpigauss import InvalidInputError
 from fpigauss.interface import warn_user
-from fpigauss_torch._support import as_generator, as_integer, evaluating, finite_rows
+from fpigauss_torch._support import as_generator, as_integer, as_tensor, evaluating, finite_rows
 from fpigauss_torch.augment._perturbation import (
     check_partners,
     check_strength,
@@ -100,16 +100,16 @@ class LatentAugmentation:
         self._worker_seed: int | None = None
         self._axes: tuple[Tensor, int, PrincipalAxes] | None = None
 
-    def __call__(self, x: Tensor, y: Any, partners: Tensor | None = None) -> tuple[Tensor, Any]:
+    def __call__(self, x: Any, y: Any, partners: Any = None) -> tuple[Tensor, Any]:
         """Make new samples of a batch.
 
         Parameters
         ----------
-        x : (N, ...) tensor
+        x : (N, ...) tensor or array-like
             Samples.
         y : (N,) integers
             Classes 0..K-1, or -1 for samples to leave as they are.
-        partners : (N, ...) tensor, optional
+        partners : (N, ...) tensor or array-like, optional
             For "mix": a sample of the same class for every sample in ``x``, from any source. With
             many classes, few batches contain two samples of the same class. By default partners
             come from the batch.
@@ -117,7 +117,8 @@ class LatentAugmentation:
         Returns
         -------
         x : (N, ...) tensor
-            New samples, in the dtype and on the device of the old ones. Where the flow decodes to
+            New samples, in the dtype and on the device of the old ones; those of arrays are tensors
+            on the device of the flow. Where the flow decodes to
             numbers that are not finite, the old sample is kept.
         y : (N,) integers
             The labels that were given.
@@ -127,10 +128,11 @@ class LatentAugmentation:
         RuntimeWarning
             The first time that a sample is kept because of that.
         """
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise InvalidInputError(f"x is a {kind}; pass a floating-point tensor (N, ...)")
+        x = self._tensor(x, "x")
+        if not x.is_floating_point():
+            raise InvalidInputError(f"x is a {x.dtype}; pass a floating-point tensor (N, ...)")
         if partners is not None:
+            partners = self._tensor(partners, "partners")
             check_partners(partners, x, "x")
             if self.method != "mix":
                 raise InvalidInputError(
@@ -170,6 +172,15 @@ class LatentAugmentation:
         """
         x, y = default_collate(samples)
         return self(x, y)
+
+    def _tensor(self, x: Any, name: str) -> Tensor:
+        """Return samples as they are, or an array of them as a tensor on the flow's device."""
+        if isinstance(x, Tensor):
+            return x
+        listed = torch.get_default_dtype() if isinstance(x, list | tuple) else None
+        remedy = "pass samples (N, ...) as a tensor or an array of numbers"
+        device = self.model.gaussians.density().means.device
+        return as_tensor(x, name, remedy, listed).to(device)
 
     def _warn_of_kept(self, broken: Tensor) -> None:
         if not self._warned and bool(broken.any()):

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from fpigauss import ClassGaussians, InvalidInputError
 from fpigauss.interface import check_nonnegative
-from fpigauss_torch._support import as_generator, as_latents, hard_labels, working_dtype
+from fpigauss_torch._support import (
+    as_generator,
+    as_latents,
+    as_tensor,
+    hard_labels,
+    working_dtype,
+)
 from fpigauss_torch.augment._principal_axes import PrincipalAxes, check_n_axes, prior_of
 from fpigauss_torch.prior import LatentPrior
 
@@ -22,7 +28,7 @@ def mix_within_class(
     labels: Any,
     gaussians: _Gaussians,
     *,
-    partners: Tensor | None = None,
+    partners: Any = None,
     strength: float = 0.5,
     n_axes: int | None = None,
     seed: Any = None,
@@ -44,7 +50,7 @@ def mix_within_class(
     gaussians : LatentPrior, ClassGaussians or PrincipalAxes
         The class Gaussians, or their prepared axes, which for dense families saves computing them
         in every call.
-    partners : (N, d) tensor, optional
+    partners : (N, d) tensor or array-like, optional
         A latent of the same class for every row, from another source: with many classes, few
         batches contain two rows of the same class. By default partners are rows of ``z``.
     strength : float
@@ -80,6 +86,7 @@ def mix_within_class(
     if partners is None:
         toward = z[_partners(labels, generator)]
     else:
+        partners = _as_partners(partners, z)
         check_partners(partners, z, "z")
         toward = torch.where((labels >= 0)[:, None], partners, z)
     where = z.device if generator is None else generator.device
@@ -177,12 +184,16 @@ def _checked(z: Any, labels: Any, span: LatentPrior | PrincipalAxes) -> tuple[Te
     return z, codes
 
 
-def check_partners(partners: Any, rows: Tensor, name: str) -> None:
+def _as_partners(partners: Any, z: Tensor) -> Tensor:
+    """Return partners as they are, or an array of them as a tensor beside ``z``."""
+    if isinstance(partners, Tensor):
+        return partners
+    listed = z.dtype if isinstance(partners, list | tuple) else None
+    return as_tensor(partners, "partners", "pass a tensor or an array like z", listed).to(z.device)
+
+
+def check_partners(partners: Tensor, rows: Tensor, name: str) -> None:
     """Raise an error unless ``partners`` has the shape, dtype and device of ``rows``."""
-    if not isinstance(partners, Tensor):
-        raise InvalidInputError(
-            f"partners is a {type(partners).__name__}; pass a tensor like {name}"
-        )
     ours, theirs = ((tuple(t.shape), t.dtype, t.device) for t in (partners, rows))
     if ours != theirs:
         raise InvalidInputError(

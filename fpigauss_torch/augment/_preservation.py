@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support import evaluating
+from fpigauss_torch._support import as_tensor, check_integral, evaluating
 from fpigauss_torch.flow import class_flow_of
 
 __all__ = ["class_preservation"]
@@ -54,13 +54,14 @@ def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> floa
         raise InvalidInputError(
             f"augmented has shape {tuple(augmented.shape)}, x {tuple(x.shape)}; they must agree"
         )
-    truth = torch.as_tensor(y)
+    truth = as_tensor(y, "y", "pass integers, one per row")
     if truth.shape != x.shape[:1]:
         column = ": y.ravel()" if truth.shape[1:] == (1,) else ""
         raise InvalidInputError(
             f"y has shape {tuple(truth.shape)}, ({x.shape[0]},) is needed; give one label per row"
             f"{column}"
         )
+    check_integral(truth, "y")
     if not hasattr(model, "predict"):
         model = class_flow_of(model)
     judge = model if isinstance(model, nn.Module) else nn.Module()

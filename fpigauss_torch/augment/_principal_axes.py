@@ -41,7 +41,7 @@ class PrincipalAxes:
     >>> from fpigauss_torch import LatentGaussians, PrincipalAxes
     >>> z = torch.tensor([[0.0, 0.0, 0.0], [4.0, 2.0, 6.0], [1.0, 0.0, 0.0], [9.0, 2.0, 4.0]])
     >>> y = torch.tensor([0, 0, 1, 1])
-    >>> gaussians = LatentGaussians(2, 3)
+    >>> gaussians = LatentGaussians(2, 3, "diagonal", tied=False)
     >>> result = gaussians.fit_(z, y, lam=0.0)
     >>> PrincipalAxes.of(gaussians, 2).axes
     tensor([[2, 0],

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
-from fpigauss_torch._support import as_integer, hard_labels, soft_labels
+from fpigauss_torch._support import as_integer, as_tensor, hard_labels, soft_labels
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["LatentBase", "class_labels", "drawn", "flattened"]
@@ -74,7 +74,7 @@ def class_labels(context: Any, n_classes: int) -> Tensor:
     ``context`` is integers (N,); integers or integral floats (..., 1); or weights of likelihoods
     (..., K), or one-hot rows of any dtype.
     """
-    labels = torch.as_tensor(context)
+    labels = as_tensor(context, "labels", f"pass integers 0..{n_classes - 1} (N,)")
     if labels.ndim < 2:
         if labels.is_floating_point():
             raise InvalidInputError(

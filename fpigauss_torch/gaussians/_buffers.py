@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassGaussians, CovarianceFamily, InvalidInputError
-from fpigauss.interface import resolve_family
-from fpigauss_torch._support import ON_META, ClassDensity, is_wrapped
+from fpigauss.interface import distinct_name, resolve_family, warn_user
+from fpigauss_torch._support import ON_META, ClassDensity, is_wrapped, state_said, state_tensor
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["GaussianBuffers"]
@@ -36,8 +36,8 @@ class GaussianBuffers(LatentPrior):
         self,
         n_classes: int,
         dim: int,
-        covariance: str | CovarianceFamily = "diagonal",
-        tied: bool = False,
+        covariance: str | CovarianceFamily = "isotropic",
+        tied: bool = True,
     ) -> None:
         """Start from N(0, I) for every class."""
         super().__init__(n_classes, dim)
@@ -64,6 +64,26 @@ class GaussianBuffers(LatentPrior):
         if torch.compiler.is_compiling() or bool(self.class_counts.any()):
             return self.class_counts  # a compiled graph does not look at values
         return None
+
+    def _warn_unless_fitted(self) -> None:
+        """Warn if the Gaussians are all the same, as they are at first."""
+        if torch.compiler.is_compiling() or is_wrapped(self.means) or self.fit_expected:
+            return
+        if self.n_classes > 1 and self._are_alike():
+            warn_user(
+                "the Gaussians have not been fitted: all classes have the same one, and no sample "
+                "is more probable under one class than another; call schedule.step(model, loader, "
+                "epoch) before each epoch of training, or refit_(model, loader, separation=150.0) "
+                "once before it",
+                RuntimeWarning,
+            )
+
+    def _are_alike(self) -> bool:
+        """Return whether nothing tells the classes apart."""
+        alike = (self.means == self.means[:1]).all()
+        if not self.family.tied:
+            alike &= (self.covariances == self.covariances[:1]).all()
+        return bool(alike)
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Multiply standard-normal ``noise`` by F_y."""
@@ -189,7 +209,10 @@ class GaussianBuffers(LatentPrior):
 
     def described(self) -> dict[str, Any]:
         """Return what the tensors of a state do not say."""
-        return super().described() | {"covariance": self.family.name, "tied": self.family.tied}
+        return super().described() | {
+            "covariance": distinct_name(self.family),
+            "tied": self.family.tied,
+        }
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -198,6 +221,7 @@ class GaussianBuffers(LatentPrior):
         if f"{prefix}means" in state_dict:  # a state of before there were counts
             unknown = torch.zeros_like(state_dict[f"{prefix}means"][:, 0])
             state_dict.setdefault(f"{prefix}class_counts", unknown)
+        self._say_family(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if self.means.device.type == "meta":
             return
@@ -210,6 +234,32 @@ class GaussianBuffers(LatentPrior):
         for name in ("means", "covariances", "class_counts"):
             self._buffers[name] = getattr(self, name).to(dtype)
         self._swap(loaded)
+
+    def _say_family(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Add the class to the name of the family, in a state from before it was said.
+
+        Such a state may also be that of the family whose name it is: then its covariances have
+        numbers where this one has zeros.
+        """
+        name, distinct = self.family.name, distinct_name(self.family)
+        saved = state_dict.get(f"{prefix}_extra_state")
+        if distinct == name or saved is None or state_said(saved).get("covariance") != name:
+            return
+        values = state_dict.get(f"{prefix}covariances")
+        if values is not None and self._is_of_family(values):
+            said = state_said(saved) | {"covariance": distinct}
+            state_dict[f"{prefix}_extra_state"] = state_tensor(said)
+
+    def _is_of_family(self, covariances: Tensor) -> bool:
+        """Say whether covariances lie in the family, as far as that can be told from them."""
+        shape = self.family.public_shape(self.n_classes, self.dim)
+        if tuple(covariances.shape) != shape or covariances.device.type == "meta":
+            return False
+        values = self.family.unpack(covariances)
+        if values.shape[1:] not in {(self.dim,), (self.dim, self.dim)}:
+            return False  # groups of axes: any numbers may be theirs
+        projected = self.family.average(self.family.projections(values), self.dim)
+        return projected.shape == values.shape and bool((projected == values).all())
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,13 @@ from fpigauss import (
     InvalidInputError,
     critical_lam,
 )
-from fpigauss.interface import RefitOptions, check_sample_weight, warn_user
+from fpigauss.interface import (
+    RefitOptions,
+    SmallestKLD,
+    check_sample_weight,
+    separated,
+    warn_user,
+)
 from fpigauss_torch._support import (
     ACCEPTED,
     Refit,
@@ -50,10 +56,10 @@ class LatentGaussians(GaussianBuffers):
     ----------
     n_classes, dim : int
         K and d.
-    covariance : {"diagonal", "dense", "isotropic"} or CovarianceFamily
+    covariance : {"isotropic", "diagonal", "dense"} or CovarianceFamily
         The covariance family.
     tied : bool
-        One covariance shared by all classes.
+        One covariance shared by all classes. Tied families can be separated as far as asked.
 
     Attributes
     ----------
@@ -72,14 +78,24 @@ class LatentGaussians(GaussianBuffers):
     >>> from fpigauss_torch import LatentGaussians
     >>> y = torch.arange(60) % 3
     >>> z = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + y[:, None]
-    >>> gaussians = LatentGaussians(3, 2, tied=True)
-    >>> gaussians.fit_(z, y, lam=10.0).converged
+    >>> gaussians = LatentGaussians(3, 2)
+    >>> gaussians.fit_(z, y, separation=20.0).converged
     True
     >>> gaussians.log_prob(z, y).shape, gaussians.class_log_prob(z).shape
     (torch.Size([60]), torch.Size([60, 3]))
     >>> gaussians.sample([2, 0], seed=0).dtype
     torch.float32
     """
+
+    def __init__(
+        self,
+        n_classes: int,
+        dim: int,
+        covariance: str | CovarianceFamily = "isotropic",
+        tied: bool = True,
+    ) -> None:  # for a missing argument to be reported under this name
+        """Start from N(0, I) for every class."""
+        super().__init__(n_classes, dim, covariance, tied)
 
     # -- the prior -------------------------------------------------------------------------
 
@@ -101,6 +117,7 @@ class LatentGaussians(GaussianBuffers):
         y: Any,
         lam: float | None = None,
         *,
+        separation: float | None = None,
         fit: FixedPoint | None = None,
         init: RefitInit | None = None,
         accept: Collection[str] = ACCEPTED,
@@ -118,6 +135,9 @@ class LatentGaussians(GaussianBuffers):
             Classes 0..K-1; rows of class -1 (unlabeled) are left out.
         lam : float
             The weight of the repulsion, >= 0; here or in ``fit``.
+        separation : float
+            In place of ``lam``: the smallest KLD over ordered pairs of classes to reach, in nats,
+            as in ``fpigauss.fit_separated``. Classes that are that far apart are not repelled.
         fit : FixedPoint, optional
             The options as an object; single ones that are also passed replace its own, and
             ``covariance`` and ``tied`` are those of this module.
@@ -140,6 +160,8 @@ class LatentGaussians(GaussianBuffers):
         ------
         InvalidInputError
             If an argument cannot be used, a latent is not finite, or a class has no sample.
+        UnreachableSeparationError
+            If no ``lam`` gives the ``separation``.
         RefitRejectedError
             If the fit ends with a status that is not in ``accept``. After any error the old
             Gaussians are kept.
@@ -163,8 +185,11 @@ class LatentGaussians(GaussianBuffers):
             sample_weight=sample_weight,
         )
         lam, fit = lam_apart(lam, fit)
+        given: dict[str, Any] = {**options}
+        if separation is not None:  # what overrides solve_ may be older than this argument
+            given["separation"] = separation
         return self.solve_(
-            statistics, lam, fit=fit, init=init, accept=accept, progress=progress, **options
+            statistics, lam, fit=fit, init=init, accept=accept, progress=progress, **given
         )
 
     @with_refit_options
@@ -173,6 +198,7 @@ class LatentGaussians(GaussianBuffers):
         statistics: ClassStatistics,
         lam: float | None = None,
         *,
+        separation: float | None = None,
         fit: FixedPoint | None = None,
         init: RefitInit | None = None,
         accept: Collection[str] = ACCEPTED,
@@ -185,7 +211,7 @@ class LatentGaussians(GaussianBuffers):
         ----------
         statistics : ClassStatistics
             Statistics of this width and number of classes, which are 0..K-1 in their order.
-        lam, fit, init, accept, progress
+        lam, separation, fit, init, accept, progress
             As in ``fit_``.
         {options}
 
@@ -199,7 +225,7 @@ class LatentGaussians(GaussianBuffers):
             As in ``fit_``.
         """
         check_outside_backward("a refit")
-        refit = Refit.checked(lam, fit, options, init)
+        refit = Refit.checked(lam, fit, options, init, separation)
         refit.check_lam()
         accepted = check_accepted(accept)
         fixed_point = replace(refit.of(self.family), progress=progress or refit.fit.progress)
@@ -213,11 +239,16 @@ class LatentGaussians(GaussianBuffers):
         check_statistics(statistics, self.n_classes, self.dim, frozen=fixed_point.frozen)
         with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            result = fixed_point.solve(statistics)
+            if refit.separation is None:
+                result = fixed_point.solve(statistics)
+            else:
+                target = SmallestKLD(refit.separation)
+                result = separated(statistics, fixed_point, target).result
         if result.status not in accepted:  # the error says what the warnings say
             raise RefitRejectedError(
                 f'the fit ended "{result.status}" ({result.status.message}), which is not among '
-                f"accept={accepted}; the old Gaussians were kept. {self._remedies(fixed_point)}",
+                f"accept={accepted}; the old Gaussians were kept. "
+                f"{self._remedies(fixed_point, refit.asked)}",
                 result,
             )
         for warning in caught:
@@ -225,14 +256,15 @@ class LatentGaussians(GaussianBuffers):
         self.assign_(result.gaussians)
         return result
 
-    def _remedies(self, fixed_point: FixedPoint) -> str:
+    def _remedies(self, fixed_point: FixedPoint, asked: str) -> str:
         bound = critical_lam(
             self.n_classes, fixed_point.alpha, covariance=self.family, dim=self.dim
         )
         below = f' (with pi="forward" a minimum is certain below {bound:.3g})'
         return (
-            f"Lower lam={fixed_point.lam:g}{below if math.isfinite(bound) else ''}, make "
-            'LatentGaussians with tied=True, pass update="means" or pi="initial", or accept it'
+            f"Lower {asked}{below if math.isfinite(bound) else ''}, make "
+            'LatentGaussians with tied=True, pass update="means" or pi="initial" (to a schedule: '
+            'fit=FixedPoint(update="means"), for example), or accept it'
         )
 
     @property

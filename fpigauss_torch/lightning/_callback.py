@@ -10,7 +10,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from fpigauss import FixedPoint, FixedPointResult, InvalidInputError, Status
 from fpigauss.interface import check_positive_integer
-from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch._support import warn_of_averaged_integers
+from fpigauss_torch.flow import ClassFlow, class_flow_of
 from fpigauss_torch.lightning._bases import bases
 from fpigauss_torch.lightning._batches import Converted, Prepared, apart
 from fpigauss_torch.lightning._watch import InputWatch
@@ -157,6 +158,21 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
         if stage == "fit" and trainer.current_epoch == 0:
             self._latest, self.result, self._watches = -1, None, False
 
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Warn of averages that change what the flow needs."""
+        for averaged in _averaged_in(trainer):
+            if averaged.use_buffers:
+                flow = class_flow_of(self._flow_in(averaged), "the averaged flow")
+                warn_of_averaged_integers(averaged, flow)
+
+    def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
+        """Let the sanity check predict with Gaussians that are fitted after it."""
+        self._expect_fit(pl_module, True)
+
+    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
+        """Warn of such predictions from now on."""
+        self._expect_fit(pl_module, False)
+
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Refit if that has not been done before a validation, and log the refit."""
         self._step(trainer, pl_module, trainer.current_epoch)
@@ -182,9 +198,11 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
         """End the comparison."""
         self._watch.stop()
 
-    def on_exception(self, *args: Any) -> None:
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """End the comparison."""
         self._watch.stop()
+        if trainer.sanity_checking:
+            self._expect_fit(pl_module, False)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Refit for the coming epoch if an epoch of training has just ended, not the last."""
@@ -243,6 +261,9 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
                 )
             raise
 
+    def _expect_fit(self, pl_module: Any, expected: bool) -> None:
+        class_flow_of(self._flow_in(pl_module)).gaussians.fit_expected = expected
+
     def _flow_in(self, module: Any) -> Any:
         """Return the flow in a LightningModule, averaged or not; other modules as they are."""
         inner = getattr(module, "module", module)
@@ -266,13 +287,7 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
     def _copies_of(self, trainer: Any, pl_module: Any) -> Sequence[nn.Module]:
         if not isinstance(self.copies, str):
             return self.copies(trainer, pl_module) if callable(self.copies) else self.copies
-        # found by type, since Lightning has no public name for them
-        averaged: list[nn.Module] = [
-            value
-            for callback in trainer.callbacks
-            for value in vars(callback).values()
-            if isinstance(value, AveragedModel)
-        ]
+        averaged = _averaged_in(trainer)
         if not averaged:
             raise InvalidInputError(
                 'copies is "averaged", and no callback of the trainer has an AveragedModel; add a '
@@ -291,6 +306,16 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
         limit = trainer.num_training_batches
         in_full = limit >= length or (trainer.fast_dev_run and length < math.inf)
         return None if in_full else int(limit)
+
+
+def _averaged_in(trainer: Any) -> list[AveragedModel]:
+    """Return the averaged models of callbacks, by type: Lightning has no public name for them."""
+    return [
+        value
+        for callback in trainer.callbacks
+        for value in vars(callback).values()
+        if isinstance(value, AveragedModel)
+    ]
 
 
 def _named(value: Any) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fpigauss import ConvergenceWarning, InvalidInputError
 from fpigauss.interface import warn_user
-from fpigauss_torch._support import hard_labels, log_priors_of
+from fpigauss_torch._support import as_tensor, hard_labels, log_priors_of
 
 __all__ = ["calibrate_temperature"]
 
@@ -62,7 +62,8 @@ def calibrate_temperature(class_log_prob: Any, labels: Any, *, priors: Any = Non
     >>> calibrate_temperature(log_prob, torch.tensor([0, 0, 0, 1]))  # 8 / log 3: 3/4 confident
     7.28
     """
-    values = torch.as_tensor(class_log_prob).detach()
+    remedy = "pass log-densities (N, K), a tensor or an array of numbers"
+    values = as_tensor(class_log_prob, "class_log_prob", remedy).detach()
     if values.ndim != 2 or values.shape[1] < 2 or not values.is_floating_point():
         raise InvalidInputError(
             f"class_log_prob has shape {tuple(values.shape)} and dtype {values.dtype}; pass "

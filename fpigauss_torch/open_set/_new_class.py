@@ -51,6 +51,7 @@ def add_class(
     z_new: Tensor,
     lam: float | None = None,
     *,
+    separation: float | None = None,
     fit: FixedPoint | None = None,
     accept: Collection[str] = ACCEPTED,
     progress: bool = False,
@@ -76,6 +77,10 @@ def add_class(
     lam : float
         The weight of the repulsion, >= 0; here or in ``fit``. On digits, 10 or 0 cost the old
         classes nothing, and 1,000 cost 46 nats.
+    separation : float
+        In place of ``lam``: the smallest KLD to reach, in nats, over pairs of the new class and an
+        old one, in both orders. Pairs of old classes do not count. ``result.lam`` is what was
+        found. With ``update="means"`` it is reached in every family, and old classes lose nothing.
     fit, accept, progress, **options
         As in ``LatentGaussians.solve_``. In place of ``pi="initial"``, pass the number of the first
         fit (its ``result.pi``), since this fit starts elsewhere.
@@ -88,8 +93,10 @@ def add_class(
     Raises
     ------
     InvalidInputError
-        If ``statistics`` have other classes or dimensions, or ``z_new`` has too few rows for a
-        covariance.
+        If ``statistics`` have other classes or dimensions, ``z_new`` has too few rows for a
+        covariance, or not exactly one of ``lam`` and ``separation`` is given.
+    UnreachableSeparationError
+        If no ``lam`` gives the ``separation``.
     RefitRejectedError
         If the fit ends with a status that is not in ``accept``.
 
@@ -108,7 +115,7 @@ def add_class(
     >>> old = ClassStatistics.from_samples(z[y < 2], y[y < 2])
     >>> gaussians = LatentGaussians(2, 2, tied=True)
     >>> result = gaussians.solve_(old, lam=5.0)
-    >>> extended = add_class(gaussians, old, z[y == 2], lam=5.0)
+    >>> extended = add_class(gaussians, old, z[y == 2], separation=20.0, update="means")
     >>> extended.gaussians.n_classes, extended.result.converged
     (3, True)
     """
@@ -118,7 +125,8 @@ def add_class(
     if z_new.shape[0] == 0:
         raise InvalidInputError("z_new has no row; pass latents of the new class")
     _check_own_options(check_fit(fit), options)
-    refit = Refit.checked(lam, fit, options)
+    refit = Refit.checked(lam, fit, options, separation=separation)
+    refit.check_lam()
     n_classes, family = gaussians.n_classes, gaussians.family
     # a decorator of torch's would be the line that warnings point to
     with torch.no_grad():
@@ -134,19 +142,22 @@ def add_class(
         extended.n_swaps = gaussians.n_swaps
         held = replace(refit.fit, init=gaussians.class_gaussians(), frozen=range(n_classes))
         weight, fit = lam_apart(None, held)
-        result = extended.solve_(merged, weight, fit=fit, accept=accept, progress=progress)
+        # what overrides solve_ may be older than this argument
+        given: dict[str, Any] = {} if separation is None else {"separation": separation}
+        result = extended.solve_(merged, weight, fit=fit, accept=accept, progress=progress, **given)
         if not gaussians.coincide:
-            _warn_if_worse(gaussians, extended.class_gaussians(), merged, refit.fit.lam)
+            _warn_if_worse(gaussians, extended.class_gaussians(), merged, refit)
     return Extended(extended, replace(merged, closed=statistics.closed), result)
 
 
 def _warn_if_worse(
-    gaussians: LatentGaussians, after: ClassGaussians, merged: ClassStatistics, lam: float | None
+    gaussians: LatentGaussians, after: ClassGaussians, merged: ClassStatistics, refit: Refit
 ) -> None:
     """Warn if the new class costs the samples of the old ones much of their likelihood."""
     old = slice(gaussians.n_classes)
     own = after.covariances if after.tied else after.covariances[old]
     before = gaussians.class_gaussians()
+    smaller = "lam, 10 for example, or 0" if refit.separation is None else "separation"
     warn_of_repeated_repulsion(
         [
             Replacement(
@@ -161,8 +172,8 @@ def _warn_if_worse(
             )
         ],
         n_fits=gaussians.n_swaps,
-        what=f"add_class at lam={lam:g}",
-        remedy="pass a smaller lam, 10 for example, or 0",
+        what=f"add_class at {refit.asked}",
+        remedy=f'pass update="means", or a smaller {smaller}',
     )
 
 

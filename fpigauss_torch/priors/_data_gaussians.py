@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fpigauss import ClassStatistics, FixedPoint, FixedPointResult
+from fpigauss import ClassStatistics, CovarianceFamily, FixedPoint, FixedPointResult
 from fpigauss_torch._support import check_fit
 from fpigauss_torch.gaussians import LatentGaussians
 
@@ -15,8 +15,9 @@ __all__ = ["DataGaussians"]
 class DataGaussians(LatentGaussians):
     r"""Baseline 1: ``LatentGaussians`` that are always fitted without repulsion, at lam = 0.
 
-    Fits accept the ``lam`` that ``refit_`` and schedules pass, so that the same schedule works for
-    all fitted priors, but do not use it. Everything else is as in ``LatentGaussians``.
+    Fits accept the ``lam`` or ``separation`` that ``refit_`` and schedules pass, so that the same
+    schedule works for all fitted priors, but do not use it. Everything else is as in
+    ``LatentGaussians``.
 
     Parameters
     ----------
@@ -27,13 +28,23 @@ class DataGaussians(LatentGaussians):
     --------
     >>> import torch
     >>> from fpigauss_torch.priors import DataGaussians
-    >>> prior = DataGaussians(2, 1)
+    >>> prior = DataGaussians(2, 1, "diagonal", tied=False)
     >>> z = torch.tensor([[0.0], [2.0], [4.0], [8.0]])
     >>> prior.fit_(z, [0, 0, 1, 1]).converged
     True
     >>> prior.means.tolist(), prior.covariances.tolist()
     ([[1.0], [6.0]], [[1.0], [4.0]])
     """
+
+    def __init__(
+        self,
+        n_classes: int,
+        dim: int,
+        covariance: str | CovarianceFamily = "isotropic",
+        tied: bool = True,
+    ) -> None:
+        """Start from N(0, I) for every class."""
+        super().__init__(n_classes, dim, covariance, tied)
 
     def fit_(self, z: Tensor, y: Any, lam: float | None = None, **options: Any) -> FixedPointResult:
         """Take the class means and covariances of labeled latents that fit in memory.
@@ -66,6 +77,7 @@ class DataGaussians(LatentGaussians):
         statistics: ClassStatistics,
         lam: float | None = None,
         *,
+        separation: float | None = None,
         fit: FixedPoint | None = None,
         **options: Any,
     ) -> FixedPointResult:
@@ -75,7 +87,7 @@ class DataGaussians(LatentGaussians):
         ----------
         statistics : ClassStatistics
             Statistics of this width and number of classes, which are 0..K-1 in their order.
-        lam : float
+        lam, separation : float
             Not used: the fit is at lam = 0.
         fit, **options
             As in ``LatentGaussians.fit_``.

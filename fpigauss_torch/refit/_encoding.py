@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fpigauss import ClassStatistics, InvalidInputError
 from fpigauss.interface import progress_bar
-from fpigauss_torch._support import evaluating, hard_labels
+from fpigauss_torch._support import as_tensor, evaluating, hard_labels
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.refit._checks import Prepare, fitted_of
 
@@ -101,11 +101,13 @@ def unpacked(batch: Any, prepare: Prepare | None = None) -> tuple[Tensor, Any]:
             "to (x, y), or a loader that yields (x, y)"
         )
     x, y = batch
-    if not isinstance(x, Tensor) or x.ndim == 0:
+    dtype = torch.get_default_dtype() if isinstance(x, list | tuple) else None
+    samples = as_tensor(x, "x", "collate the samples into one tensor or array (N, ...)", dtype)
+    if samples.ndim == 0:
         raise InvalidInputError(
-            f"x is a {type(x).__name__}; collate the samples into one tensor (N, ...)"
+            f"x is a {type(x).__name__}; collate the samples into one tensor or array (N, ...)"
         )
-    return x, y
+    return samples, y
 
 
 # -- statistics ----------------------------------------------------------------------------
@@ -143,7 +145,8 @@ def _check_finite(parts: Sequence[_Encoded]) -> None:
             raise InvalidInputError(
                 f"batch {part.batch}: the latents contain NaN or infinity in row "
                 f"{int(part.rows[first])}, of class {int(part.labels[first])}; drop that sample, "
-                "or return to weights that encode it"
+                "return to weights that encode it, or pass prepare=, a function that scales a "
+                "batch as in training"
             )
 
 

@@ -7,23 +7,10 @@ from fpigauss import FixedPoint, FixedPointResult, InvalidInputError
 from fpigauss.interface import RefitOptions, warn_user
 from fpigauss_torch._support import Refit
 
-__all__ = ["ALPHA", "SINGLE", "FormerSchedule", "Taken", "set_twice"]
+__all__ = ["SINGLE", "FormerSchedule", "set_twice"]
 
-#: What goes with the recommended lam.
-ALPHA = 10.0
 #: One step of the fixed point, from the Gaussians as they are.
 SINGLE: RefitOptions = {"solver": "picard", "max_iter": 1, "tol": 0.0}
-
-
-class Taken(dict[str, Any]):
-    """What is left of former options: nothing but the fit that was made of them.
-
-    It is an argument that ``dataclasses.replace`` passes on, unlike a private field.
-    """
-
-    def __init__(self, fit: FixedPoint | None = None) -> None:
-        super().__init__()
-        self.fit = fit
 
 
 class FormerSchedule:
@@ -50,7 +37,7 @@ class FormerSchedule:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled schedule, also one from when ``options`` was all there was."""
-        self.__dict__.update(state)
+        self.__dict__.update({"separation": None, **state})
         if "fit" not in state:
             options = state.get("options", {})
             object.__setattr__(self, "options", {})
@@ -90,7 +77,7 @@ class FormerSchedule:
             self._take_options(self.options)
 
     def _take_options(self, given: Mapping[str, Any]) -> None:
-        """Turn former options into a fit, with the recommended alpha where lam is not given."""
+        """Turn former options into a fit."""
         options = dict(given)
         for name in options:
             if not isinstance(name, str):
@@ -104,12 +91,10 @@ class FormerSchedule:
                 raise set_twice(name)
         object.__setattr__(self, "accept", options.pop("accept", self.accept))
         init = options.pop("init", None)
-        alone = self.fit is None
-        recommended = {"alpha": ALPHA} if self.lam is None and alone else {}
-        refit = Refit.checked(None, self.fit, {**recommended, **options}, init)
+        refit = Refit.checked(None, self.fit, options, init)
         object.__setattr__(self, "init", "current" if refit.from_current else self.init)
         object.__setattr__(self, "fit", refit.fit)
-        object.__setattr__(self, "options", Taken(refit.fit if alone else None))
+        object.__setattr__(self, "options", {})
 
 
 def set_twice(name: str) -> InvalidInputError:

@@ -53,6 +53,7 @@ def refit_(
     loader: Iterable[Any],
     lam: float | None = None,
     *,
+    separation: float | None = None,
     fit: FixedPoint | None = None,
     init: RefitInit | None = None,
     accept: Collection[str] = ACCEPTED,
@@ -86,10 +87,14 @@ def refit_(
         A flow with ``LatentGaussians``; bare, or wrapped in DistributedDataParallel, AveragedModel
         or ``torch.compile``.
     loader : iterable of (x, y)
-        Batches, or what ``prepare`` turns into such: x (N, ...) tensors; y (N,) integers 0..K-1, or
-        -1 for rows to leave out. Use them without augmentation, or with the one used in training.
+        Batches, or what ``prepare`` turns into such: x (N, ...) tensors or arrays; y (N,) integers
+        0..K-1, or -1 for rows to leave out. Use them without augmentation, or with the one used in
+        training.
     lam : float
         The weight of the repulsion, >= 0; here or in ``fit``.
+    separation : float
+        In place of ``lam``: the smallest KLD over ordered pairs of classes to reach, in nats, as in
+        ``fpigauss.fit_separated``. Classes that the flow keeps that far apart are not repelled.
     fit : FixedPoint, optional
         The options of the fit as an object; single ones that are also passed replace its own, and
         ``covariance`` and ``tied`` are those of the Gaussians.
@@ -129,6 +134,8 @@ def refit_(
         sample.
     RefitRejectedError
         If a fit ends with a status that is not in ``accept``.
+    UnreachableSeparationError
+        If no ``lam`` gives the ``separation``.
 
     Warns
     -----
@@ -156,7 +163,7 @@ def refit_(
     """
     with raised_together():
         check_outside_backward("refit_")
-        refit = Refit.checked(lam, fit, options, init)
+        refit = Refit.checked(lam, fit, options, init, separation)
     return refit_as_asked(
         model,
         loader,
@@ -203,6 +210,10 @@ def refit_as_asked(
         for flow in flows
     ]
     weight, fit = lam_apart(None, replace(refit.fit, progress=progress))
+    # what overrides solve_ may be older than this argument
+    target: dict[str, Any] = {}
+    if refit.separation is not None:
+        target["separation"] = refit.separation
     with raised_together(), unlike_training():
         # nothing is replaced before all of them are accepted
         results = [
@@ -212,6 +223,7 @@ def refit_as_asked(
                 fit=fit,
                 init="current" if refit.from_current else None,
                 accept=accepted,
+                **target,
             )
             for flow, statistics in zip(flows, gathered, strict=True)
         ]
@@ -219,7 +231,7 @@ def refit_as_asked(
     if is_first():
         warn_of_thin_axes(fitted_of(flows[0]), results[0])
         if not early:
-            _warn_if_worse(flows, gathered, results, refit.fit.lam)
+            _warn_if_worse(flows, gathered, results, refit.asked)
     with unlike_training():
         for flow, result in zip(flows, results, strict=True):
             fitted_of(flow).assign_(result.gaussians)
@@ -288,7 +300,7 @@ def _warn_if_worse(
     flows: Sequence[ClassFlow],
     gathered: Sequence[ClassStatistics],
     results: Sequence[FixedPointResult],
-    lam: float | None,
+    asked: str,
 ) -> None:
     """Warn if Gaussians that flows have been trained toward are replaced by far worse ones."""
     held = [fitted_of(flow) for flow in flows]
@@ -299,10 +311,10 @@ def _warn_if_worse(
             if not gaussians.coincide
         ],
         n_fits=max(gaussians.n_swaps for gaussians in held),
-        what=f"this refit at lam={lam:g}",
+        what=f"this refit at {asked}",
         remedy="keep the Gaussians that the flow was trained toward, as "
-        "FixedPointSchedule(epochs=(0, 1)) does, or refit later at lam=0 or a hundredth of the "
-        "first lam: FixedPointSchedule(lam=function of the epoch)",
+        "FixedPointSchedule(epochs=(0, 1)) does, refit later with separation=, which repels only "
+        "what is too close, or at lam=0: FixedPointSchedule(lam=function of the epoch)",
     )
 
 

@@ -2,7 +2,6 @@
 
 import inspect
 import itertools
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
@@ -10,12 +9,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
-from fpigauss import (
-    FixedPoint,
-    FixedPointResult,
-    ForwardRepulsion,
-    InvalidInputError,
-)
+from fpigauss import FixedPoint, FixedPointResult, InvalidInputError
 from fpigauss.interface import RefitOptions, check_flag, check_whole
 from fpigauss_torch._support import (
     ACCEPTED,
@@ -28,7 +22,6 @@ from fpigauss_torch._support import (
     starts_from_data,
 )
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.refit._checks import (
     check_keywords,
     check_loader,
@@ -38,13 +31,14 @@ from fpigauss_torch.refit._checks import (
 )
 from fpigauss_torch.refit._distributed import raised_together, take_over_first
 from fpigauss_torch.refit._encoding import unlike_training, unpacked
-from fpigauss_torch.refit._former import ALPHA, SINGLE, FormerSchedule, Taken, set_twice
+from fpigauss_torch.refit._former import SINGLE, FormerSchedule, set_twice
 from fpigauss_torch.refit._refit import refit_as_asked
 
 __all__ = ["FixedPointSchedule"]
 
-#: lam over K^2 where none is given, at ``ALPHA``: see "Which setting" in docs/paper.rst.
-_LAM_PER_PAIR = 100.0
+#: The separation where neither it nor a lam is given, in nats: with ten classes of digits, flows
+#: classify no better beyond it.
+SEPARATION = 150.0
 #: The paper refits before the first two epochs, when the flow is still far from separated
 #: Gaussians; later refits are checked for what they cost.
 _EARLY = 2
@@ -59,21 +53,24 @@ class FixedPointSchedule(FormerSchedule):
     Parameters
     ----------
     lam : float or callable, optional
-        The weight of the repulsion, >= 0; or a function of the epoch that gives it. It goes with
-        the ``alpha`` of ``fit``, which is 1 unless a fit says otherwise. The default is
-        what our experiments recommend: 100 K^2 with ``alpha`` 10, for Gaussians that share their
-        covariance, ideally a single variance (``covariance="isotropic", tied=True``). With one
-        covariance per class, such a strong repulsion has no minimum, or one where a class is
-        inflated: pass a ``lam`` in that case.
+        The weight of the repulsion, >= 0, in place of a separation; or a function of the epoch that
+        gives it.
+    separation : float or callable, optional
+        How far apart classes are to be: the smallest KLD over ordered pairs, in nats, whatever
+        their number and dimension; or a function of the epoch that gives it. Each refit finds its
+        lam (``fpigauss.solve_separated``), which is 0 once the flow keeps the classes that far
+        apart. The default is 150 nats, if ``fit`` has no lam either. Gaussians that share their
+        covariance, as ``LatentGaussians`` do by default, reach every separation; others may not.
     epochs : collection of int or callable
         The epochs (from 0) before which to refit; or a function of the epoch that says
-        whether to refit. Every refit repels again, also classes that the flow already keeps apart,
-        so refits after the first epochs need a ``lam`` that falls to 0, or nearly:
-        ``lam=lambda epoch: 2.5e3 if epoch < 2 else 0.0`` for ten classes.
+        whether to refit. With a ``separation``, later refits repel only what is still too close.
+        With a ``lam`` every refit repels again, also classes that the flow already keeps apart: let
+        it fall to 0, ``lam=lambda epoch: 2.5e3 if epoch < 2 else 0.0`` for ten classes.
     single_iteration : bool
         Take one step of the fixed point from the present Gaussians (the first time from the data),
         since a flow in training moves the optimum anyway; otherwise every refit starts from the
-        data and runs until it converges. Each step repels, too, so this is for a small ``lam``.
+        data and runs until it converges. Each step repels, too, so this is for a small ``lam``,
+        which has to be given.
     warm_up : int
         How many batches are encoded in train mode, without gradients, before the first refit:
         layers that are initialized by data (ActNorm) must have seen some. Other effects of train
@@ -81,10 +78,7 @@ class FixedPointSchedule(FormerSchedule):
     options : mapping
         The former place of ``fit``, ``accept`` and ``init``; deprecated.
     fit : FixedPoint, optional
-        The options of every refit. If neither ``lam`` nor the fit has a lam, the recommended one is
-        converted to the ``alpha`` of the fit, so that lam exp(-1/alpha) / alpha stays the same:
-        100 K^2 at alpha = 10, 24.6 K^2 at alpha = 1. It is for ``pi="forward"``; pass a ``lam``
-        with another pi.
+        The options of every refit.
     accept : collection of str
         Statuses of a fit whose Gaussians replace the old ones: by default "converged",
         "max_iter" and "stalled".
@@ -104,7 +98,7 @@ class FixedPointSchedule(FormerSchedule):
     >>> model = ClassFlow(None, LatentGaussians(3, 2), codec=same)
     >>> y = torch.arange(60) % 3
     >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + 3 * y[:, None]
-    >>> schedule = FixedPointSchedule(lam=lambda epoch: 1.0 if epoch < 2 else 0.0, epochs=(0, 2))
+    >>> schedule = FixedPointSchedule(separation=50.0, epochs=(0, 2))
     >>> for epoch in range(3):
     ...     result = schedule.step(model, [(x, y)], epoch)
     ...     print(epoch, "frozen" if result is None else result.status)
@@ -122,8 +116,7 @@ class FixedPointSchedule(FormerSchedule):
     fit: FixedPoint | None = None
     accept: Collection[str] = ACCEPTED
     init: Literal["current"] | None = None
-    #: Whether the recommended lam stays 100 K^2 whatever the fit, as it did with former options.
-    _as_formerly: bool = field(default=False, init=False, repr=False)
+    separation: float | Callable[[int], float] | None = field(default=None, kw_only=True)
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Refuse unknown keywords: options of the fit by a message that says where they go."""
@@ -143,21 +136,20 @@ class FixedPointSchedule(FormerSchedule):
             )
         object.__setattr__(self, "accept", check_accepted(self.accept))
         fit = check_fit(self.fit)
-        if self.fit is None and self.lam is None:
-            fit = FixedPoint(alpha=ALPHA)
-        check_lam_once(self.lam, fit)
-        Refit.checked(0.0 if callable(self.lam) else self.lam, fit, {})
+        check_lam_once(self.lam, fit, self.separation)
+        lam, separation = (None if callable(x) else x for x in (self.lam, self.separation))
+        Refit.checked(lam, fit, {}, separation=separation)
         if self.single_iteration:
+            if self.lam is None and fit.lam is None:
+                raise InvalidInputError(
+                    "single_iteration takes a step at a lam, and none is given; pass lam="
+                )
             for name in SINGLE:
                 if getattr(fit, name) != getattr(FixedPoint(), name):
                     raise set_twice(name)
             if not starts_from_data(fit):
                 raise set_twice("init")
         object.__setattr__(self, "fit", fit)
-        taken = isinstance(self.options, Taken) and self.options.fit is fit
-        # where both ways agree, so do the values
-        as_formerly = taken and self.lam is None and not _is_recommended(fit)
-        object.__setattr__(self, "_as_formerly", as_formerly)
 
     def due(self, epoch: int) -> bool:
         """Return whether to refit before ``epoch``.
@@ -247,9 +239,10 @@ class FixedPointSchedule(FormerSchedule):
             check_outside_backward("a refit")
             flow = flow_of(model)
             gaussians = fitted_of(flow)
-            fit = replace(self.fit or FixedPoint(), lam=self._lam(epoch, gaussians), **single)
+            lam, separation = self._asked(epoch)
+            fit = replace(self.fit or FixedPoint(), **single)
             init = "current" if self.single_iteration else self.init
-            refit = Refit.checked(None, fit, {}, init)
+            refit = Refit.checked(lam, fit, {}, init, separation)
             refit.of(gaussians.family)
             warms_up = self.warm_up > 0 and gaussians.coincide
             if warms_up:
@@ -269,50 +262,20 @@ class FixedPointSchedule(FormerSchedule):
             early=epoch < _EARLY,
         )
 
-    def _lam(self, epoch: int, gaussians: LatentGaussians) -> float:
-        """Return the weight before ``epoch``; by default, every pair of classes weighs the same."""
-        fit = self.fit or FixedPoint()
-        if self.lam is not None:
-            return self.lam(epoch) if callable(self.lam) else self.lam
-        if fit.lam is not None:
-            return fit.lam
-        if not gaussians.family.tied and fit.update != "means":
-            raise InvalidInputError(
-                "lam is not given, and the recommended one is for covariances that classes share; "
-                'make LatentGaussians with covariance="isotropic", tied=True, or give a lam'
-            )
-        recommended = _LAM_PER_PAIR * gaussians.n_classes**2
-        if self._as_formerly:
-            return recommended
-        if fit.strategies.repulsion != ForwardRepulsion():
-            raise InvalidInputError(
-                'lam is not given, and the recommended one is for pi="forward"; give a lam'
-            )
-        # with pi="forward", alpha rescales lam by alpha exp(1 / alpha) and does nothing else
-        strength = _strength(fit.alpha)
-        lam = recommended * (_strength(ALPHA) / strength) if strength > 0.0 else math.inf
-        if not math.isfinite(lam):
-            raise InvalidInputError(
-                f"alpha is {fit.alpha:g}, at which no finite lam is as strong as the recommended "
-                "one; give a lam"
-            )
-        return lam
+    def _asked(self, epoch: int) -> tuple[float | None, float | None]:
+        """Return the lam and the separation before ``epoch``; neither where the fit has a lam."""
+        lam, separation = (
+            given(epoch) if callable(given) else given for given in (self.lam, self.separation)
+        )
+        if lam is None and separation is None and (self.fit or FixedPoint()).lam is None:
+            separation = SEPARATION
+        return lam, separation
 
 
 # not that of __new__
 FixedPointSchedule.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     list(inspect.signature(FixedPointSchedule.__init__).parameters.values())[1:]
 )
-
-
-def _strength(alpha: float) -> float:
-    """Return what a lam of one amounts to in Eq. 9."""
-    return math.exp(-1.0 / alpha) / alpha
-
-
-def _is_recommended(fit: FixedPoint) -> bool:
-    """Return whether the recommended lam goes with a fit as it is."""
-    return fit.alpha == ALPHA and fit.strategies.repulsion == ForwardRepulsion()
 
 
 def _as_epochs(epochs: Any) -> tuple[int, ...]:

@@ -110,9 +110,9 @@ def test_prepared_axes_give_the_same_moves():
 
 
 def test_many_axes_of_many_classes_take_little_memory():
-    axes = PrincipalAxes.of(LatentGaussians(100, 3072), 64)
+    axes = PrincipalAxes.of(LatentGaussians(100, 3072, covariance="diagonal", tied=False), 64)
     assert axes.scales.untyped_storage().nbytes() + axes.axes.untyped_storage().nbytes() < 2**18
-    dense = PrincipalAxes.of(LatentGaussians(2, 64, "dense"), 2)
+    dense = PrincipalAxes.of(LatentGaussians(2, 64, "dense", tied=False), 2)
     assert dense.axes.untyped_storage().nbytes() == 2 * 64 * 2 * 8
 
 
@@ -155,7 +155,7 @@ def test_new_names_of_the_classes_change_nothing(move, n_axes):
     z, y = latents()
     order = torch.tensor([2, 0, 1])  # the new class k is the old class order[k]
     core = gaussians.class_gaussians()
-    renamed = LatentGaussians(N_CLASSES, DIM).assign_(
+    renamed = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False).assign_(
         type(core)(core.means[order], core.covariances[order])
     )
     torch.testing.assert_close(
@@ -173,7 +173,7 @@ def test_mixing_turns_with_the_latent_space():
     turn, _ = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator, dtype=torch.float64))
     core = gaussians.class_gaussians()
     covariances = turn @ core.covariances @ turn.mT
-    turned = LatentGaussians(N_CLASSES, DIM, "dense").assign_(
+    turned = LatentGaussians(N_CLASSES, DIM, "dense", tied=False).assign_(
         type(core)(core.means @ turn.mT, (covariances + covariances.mT) / 2.0, covariance="dense")
     )
     for n_axes in (1, 2, None):
@@ -190,7 +190,7 @@ def test_mixing_follows_an_order_of_the_coordinates():
     z, y = latents()
     order = torch.tensor([3, 1, 4, 0, 2])
     core = gaussians.class_gaussians()
-    ordered = LatentGaussians(N_CLASSES, DIM).assign_(
+    ordered = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False).assign_(
         type(core)(core.means[:, order], core.covariances[:, order])
     )
     got = mix_within_class(z[:, order], y, ordered, n_axes=N_AXES, seed=0)
@@ -261,7 +261,13 @@ def test_every_other_row_of_the_class_is_the_partner_of_one():
     for seed in range(200):
         # z' = z + w (partner - z), and w is the same for latents and for their squares
         both = torch.cat([z, z * z], 1)
-        step = mix_within_class(both, y, LatentGaussians(N_CLASSES, 2), strength=1.0, seed=seed)
+        step = mix_within_class(
+            both,
+            y,
+            LatentGaussians(N_CLASSES, 2, covariance="diagonal", tied=False),
+            strength=1.0,
+            seed=seed,
+        )
         step = (step - both).double()
         # (p^2 - z^2) / (p - z) = p + z
         moved = step[:, 0] != 0
@@ -303,7 +309,7 @@ def test_mixing_keeps_means_and_shrinks_variances_as_stated():
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(n_rows) % 2
     z = torch.randn(n_rows, 3, generator=generator) * torch.tensor([3.0, 1.0, 2.0]) + y[:, None]
-    gaussians = LatentGaussians(2, 3)
+    gaussians = LatentGaussians(2, 3, covariance="diagonal", tied=False)
     gaussians.fit_(z, y, 0.0)
     mixed = mix_within_class(z, y, gaussians, strength=strength, n_axes=2, seed=1)
     assert torch.equal(mixed[:, 1], z[:, 1])
@@ -388,14 +394,14 @@ def test_bad_arguments_of_moves(move, change, message):
     arguments = {
         "z": torch.zeros(3, DIM),
         "labels": torch.tensor([0, 1, 2]),
-        "gaussians": LatentGaussians(N_CLASSES, DIM),
+        "gaussians": LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
     }
     with pytest.raises(InvalidInputError, match=message):
         move(**(arguments | change))
 
 
 def test_mixing_goes_no_farther_than_the_partner_and_prepared_axes_keep_their_number():
-    gaussians = LatentGaussians(N_CLASSES, DIM)
+    gaussians = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
     z, y = torch.zeros(3, DIM), torch.tensor([0, 1, 2])
     with pytest.raises(InvalidInputError, match="pass a number from 0 to 1"):
         mix_within_class(z, y, gaussians, strength=1.5)
@@ -406,7 +412,7 @@ def test_mixing_goes_no_farther_than_the_partner_and_prepared_axes_keep_their_nu
 @pytest.mark.parametrize(
     ("partners", "message"),
     [
-        ("others", "partners is a str; pass a tensor like z"),
+        ("others", "partners cannot be converted .*; pass a tensor or an array like z"),
         (torch.zeros(2, DIM), r"float32 \(2, 5\) on cpu, z is torch\.float32 \(3, 5\) on cpu"),
         (torch.zeros(3, DIM).double(), r"partners is torch\.float64"),
         (torch.zeros(3, DIM, device="meta"), "on meta, z"),
@@ -415,7 +421,12 @@ def test_mixing_goes_no_farther_than_the_partner_and_prepared_axes_keep_their_nu
 def test_partners_that_do_not_match(partners, message):
     z, y = torch.zeros(3, DIM), torch.tensor([0, 1, 2])
     with pytest.raises(InvalidInputError, match=message):
-        mix_within_class(z, y, LatentGaussians(N_CLASSES, DIM), partners=partners)
+        mix_within_class(
+            z,
+            y,
+            LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+            partners=partners,
+        )
 
 
 # -- through a flow ------------------------------------------------------------------------
@@ -500,7 +511,7 @@ def test_samples_are_mixed_with_the_partners_that_are_given():
 
 def test_images_keep_their_shape_and_labels_may_be_a_list():
     flat = (lambda x: (x.flatten(1), x.new_zeros(x.shape[0])), lambda z: z.reshape(-1, 2, 3, 4))
-    model = ClassFlow(None, LatentGaussians(2, 24), codec=flat)
+    model = ClassFlow(None, LatentGaussians(2, 24, covariance="diagonal", tied=False), codec=flat)
     x = torch.randn(4, 2, 3, 4, generator=torch.Generator().manual_seed(0))
     augmented, labels = LatentAugmentation(model, method="noise")(x, [0, 1, -1, 0])
     assert augmented.shape == x.shape and labels == [0, 1, -1, 0]
@@ -542,7 +553,9 @@ def test_refitted_gaussians_are_noticed():
     model.gaussians.fit_(z * torch.tensor([1.0, 1.0, 9.0, 1.0, 1.0]), y, 0.0)
     axes = augment._gaussians().axes[:, :, 0].abs()
     assert (axes.argmax(1) == 2).all() and axes[:, 2].min() > 0.9
-    model.gaussians.load_state_dict(LatentGaussians(N_CLASSES, DIM, "dense").state_dict())
+    model.gaussians.load_state_dict(
+        LatentGaussians(N_CLASSES, DIM, "dense", tied=False).state_dict()
+    )
     assert augment._gaussians().scales.max() == 1.0
 
 

@@ -26,7 +26,7 @@ def validation(request):
 
 @pytest.fixture
 def gaussians():
-    return fitted(LatentGaussians(K, D, "dense"), seed=1)
+    return fitted(LatentGaussians(K, D, "dense", tied=False), seed=1)
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
@@ -139,7 +139,7 @@ def test_state_carries_the_gaussians(adapter, batch):
     assert any(key.endswith("gaussians.means") for key in state)
     assert not any(key.endswith(("_like", "labels")) for key in state)
     torch.manual_seed(0)
-    other = type(adapter)(LatentGaussians(K, D, "dense"))
+    other = type(adapter)(LatentGaussians(K, D, "dense", tied=False))
     other.load_state_dict(state)
     torch.testing.assert_close(other.log_prob(x, y), adapter.log_prob(x, y))
 
@@ -217,7 +217,7 @@ def test_draws_are_those_of_the_prior(gaussians):
 
 
 def test_soft_labels_are_drawn_by_their_weights():
-    gaussians = LatentGaussians(3, 1)
+    gaussians = LatentGaussians(3, 1, covariance="diagonal", tied=False)
     values = gaussians.class_gaussians()
     values.means[:] = torch.tensor([[-100.0], [0.0], [100.0]])
     gaussians.assign_(values)

@@ -30,7 +30,7 @@ def validation(request):
 
 @pytest.fixture
 def gaussians():
-    return fitted(LatentGaussians(K, D, "dense"), seed=1)
+    return fitted(LatentGaussians(K, D, "dense", tied=False), seed=1)
 
 
 @pytest.fixture

@@ -54,7 +54,9 @@ def test_densities_are_those_of_the_latents_and_the_jacobian():
 
 def test_bits_per_dim():
     double = (lambda x: (2.0 * x, x.new_full(x.shape[:1], DIM * math.log(2.0))), lambda z: z / 2.0)
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=double)
+    model = ClassFlow(
+        None, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=double
+    )
     x = torch.zeros(2, DIM)
     # log N(0) + log 2 per axis, in bits
     expected = 0.5 * math.log2(2.0 * math.pi) - 1.0
@@ -103,7 +105,11 @@ def test_double_flows_draw_double_samples():
 
 
 def test_latents_of_another_width():
-    model = ClassFlow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM + 1), codec=CouplingCodec)
+    model = ClassFlow(
+        Coupling(DIM),
+        LatentGaussians(N_CLASSES, DIM + 1, covariance="diagonal", tied=False),
+        codec=CouplingCodec,
+    )
     with pytest.raises(InvalidInputError, match="make LatentGaussians with dim=4"):
         model(batch()[0])
 
@@ -120,19 +126,26 @@ def test_latents_of_another_width():
     ],
 )
 def test_what_a_codec_has_to_give(encode, message):
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=(encode, lambda z: z))
+    model = ClassFlow(
+        None,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=(encode, lambda z: z),
+    )
     with pytest.raises(InvalidInputError, match=message):
         model(*batch())
 
 
 def test_decoding_gives_a_tensor():
     same = (lambda x: (x, x.new_zeros(len(x))), lambda z: (z, 0.0))
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=same)
+    model = ClassFlow(
+        None, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=same
+    )
     model(*batch())
     with pytest.raises(InvalidInputError, match="decodes to a tuple"):
         model.sample([0])
 
 
+@pytest.mark.filterwarnings("ignore:the Gaussians have not been fitted:RuntimeWarning")
 def test_prediction_and_sampling_are_in_evaluation_mode(model):
     class Noted(torch.nn.Module):
         modes = ()
@@ -146,7 +159,11 @@ def test_prediction_and_sampling_are_in_evaluation_mode(model):
             return z
 
     flow = Noted()
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=(flow, flow.decode))
+    model = ClassFlow(
+        flow,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=(flow, flow.decode),
+    )
     x, _ = batch()
     model.predict(x), model.predict_proba(x), model.sample([0])
     assert flow.modes == (False, False, False)
@@ -177,7 +194,9 @@ def test_sampling_needs_the_shapes(model):
 def test_a_state_of_another_codec(model):
     flow = Coupling(DIM)
     other = ClassFlow(
-        None, LatentGaussians(N_CLASSES, DIM), FunctionCodec(flow, flow, flow.inverse)
+        None,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        FunctionCodec(flow, flow, flow.inverse),
     )
     with pytest.raises(InvalidInputError, match="the state is that of a CouplingCodec"):
         other.load_state_dict(model.state_dict())
@@ -197,13 +216,13 @@ def test_a_registered_codec_is_found():
         pass
 
     with pytest.raises(InvalidInputError, match=r"no codec is known for a .*Own"):
-        ClassFlow(Own(DIM), LatentGaussians(N_CLASSES, DIM))
+        ClassFlow(Own(DIM), LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False))
 
     @register_codec
     class OwnCodec(CouplingCodec):
         flow_types = (f"{Own.__module__}.{Own.__qualname__}",)
 
-    model = ClassFlow(Own(DIM), LatentGaussians(N_CLASSES, DIM))
+    model = ClassFlow(Own(DIM), LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False))
     assert type(model.codec) is OwnCodec
     with pytest.raises(InvalidInputError, match="flow_types is empty"):
         register_codec(CouplingCodec)
@@ -216,7 +235,11 @@ def test_a_registered_codec_is_found():
 @pytest.mark.parametrize("codec", ["normflows", (1, 2), (lambda x: x,), Coupling])
 def test_what_is_no_codec(codec):
     with pytest.raises(InvalidInputError, match="codec is"):
-        ClassFlow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM), codec=codec)
+        ClassFlow(
+            Coupling(DIM),
+            LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+            codec=codec,
+        )
 
 
 def test_latents_of_another_width_name_the_prior_that_there_is():

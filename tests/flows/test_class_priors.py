@@ -120,7 +120,7 @@ def test_five_percent_positives():
     generator = torch.Generator().manual_seed(0)
     y = (torch.rand(10_000, generator=generator) < 0.05).long()
     z = torch.randn(10_000, 4, generator=generator) + 0.6 * y[:, None]
-    gaussians = LatentGaussians(2, 4, tied=True)
+    gaussians = LatentGaussians(2, 4, tied=True, covariance="diagonal")
     gaussians.fit_(z, y, 0.0)
     model = ClassFlow(None, gaussians, codec=SAME)
     assert float(model.predict(z).double().mean()) > 0.25
@@ -171,7 +171,7 @@ def test_gradients_of_single_rows():
 
 
 def test_a_fit_knows_them_and_assigning_replaces_them():
-    gaussians = LatentGaussians(K, DIM)
+    gaussians = LatentGaussians(K, DIM, covariance="diagonal", tied=False)
     assert gaussians.counts is None
     weight = torch.linspace(0.5, 1.5, 100)
     gaussians.fit_(latents(), Y, 0.0, sample_weight=weight)
@@ -190,21 +190,21 @@ def test_a_fit_knows_them_and_assigning_replaces_them():
 def test_a_new_class_is_counted():
     z = latents()
     statistics = ClassStatistics.from_samples(z[Y < 2], Y[Y < 2])
-    gaussians = LatentGaussians(2, DIM, tied=True)
+    gaussians = LatentGaussians(2, DIM, tied=True, covariance="diagonal")
     gaussians.solve_(statistics, 1.0)
     extended = add_class(gaussians, statistics, z[Y == 2], 1.0)
     assert extended.gaussians.counts.tolist() == COUNTS
 
 
 def test_data_gaussians_know_them():
-    prior = DataGaussians(K, DIM)
+    prior = DataGaussians(K, DIM, covariance="diagonal", tied=False)
     prior.fit_(latents(), Y)
     assert prior.counts.tolist() == COUNTS
 
 
 def test_a_state_and_copies_contain_them():
     gaussians = fitted()
-    again = LatentGaussians(K, DIM, tied=True)
+    again = LatentGaussians(K, DIM, tied=True, covariance="diagonal")
     again.load_state_dict(gaussians.state_dict())
     for other in (again, copy.deepcopy(gaussians), pickle.loads(pickle.dumps(gaussians))):
         assert other.counts.tolist() == COUNTS
@@ -217,7 +217,7 @@ def test_a_cast_of_a_state_may_have_no_room_for_them():
     gaussians.class_counts.mul_(1e6)
     state = {name: value.half() for name, value in gaussians.state_dict().items()}
     assert not bool(state["class_counts"].isfinite().all())
-    again = LatentGaussians(K, DIM, tied=True)
+    again = LatentGaussians(K, DIM, tied=True, covariance="diagonal")
     again.load_state_dict(state)
     assert again.counts is None
 
@@ -253,7 +253,7 @@ def test_a_partial_state_leaves_them():
 
 
 def test_an_average_of_unfitted_and_fitted_has_their_proportions():
-    gaussians = LatentGaussians(K, DIM, tied=True)
+    gaussians = LatentGaussians(K, DIM, tied=True, covariance="diagonal")
     averaged = AveragedModel(gaussians, avg_fn=get_ema_avg_fn(0.9), use_buffers=True)
     averaged.update_parameters(gaussians)
     gaussians.fit_(latents(), Y, 1.0)
@@ -268,13 +268,14 @@ def test_an_average_of_unfitted_and_fitted_has_their_proportions():
 @pytest.mark.parametrize(
     "prior",
     [
-        LatentGaussians(K, DIM),
+        LatentGaussians(K, DIM, covariance="diagonal", tied=False),
         LearnedMeans(K, DIM, seed=0),
         RandomMeans(K, DIM, seed=0),
         GradientGaussians(K, DIM, 1.0, seed=0),
     ],
     ids=lambda prior: type(prior).__name__,
 )
+@pytest.mark.filterwarnings("ignore:the Gaussians have not been fitted:RuntimeWarning")
 def test_unknown_counts(prior):
     assert prior.counts is None
     for name in ("predict", "predict_proba", "log_prob"):
@@ -300,3 +301,30 @@ def test_bad_priors(name, priors, message):
     for target in (model, model.gaussians):
         with pytest.raises(InvalidInputError, match=message):
             getattr(target, name)(latents(), priors=priors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_temperatures_that_log_densities_overflow_under(dtype):
+    gaussians = LatentGaussians(K, DIM, "diagonal", tied=False)
+    gaussians.fit_(latents(), Y, 1.0)
+    narrow = LatentGaussians(K, DIM)
+    narrow.fit_(1e-3 * latents(), Y, 1.0)  # densities above 1, whose logarithms are positive
+    far = [torch.full((1, DIM), 1e18), torch.full((1, DIM), -1e15), torch.zeros(1, DIM)]
+    for prior in (gaussians, narrow):
+        z = torch.cat([prior.means.to(dtype), *(rows.to(dtype) for rows in far)])
+        by_class = prior.class_log_prob(z)
+        for coldness in (1e-3, 1e-39, 1e-300):
+            shares = prior.predict_proba(z, coldness)
+            ties = by_class == by_class.amax(1, keepdim=True)
+            torch.testing.assert_close(shares, ties.to(dtype) / ties.sum(1, keepdim=True))
+            # a class that cannot occur is not what the others are compared with
+            shares = prior.predict_proba(z[:K], coldness, priors=[0.0, 0.5, 0.5])
+            own = by_class[:K, 1:]
+            best = torch.nn.functional.one_hot(1 + own.argmax(1), K)
+            torch.testing.assert_close(shares, best.to(dtype))
+        hot = prior.predict_proba(z[:K], 1e300, priors=[0.0, 0.25, 0.75])
+        torch.testing.assert_close(hot, torch.tensor([[0.0, 0.25, 0.75]] * K, dtype=dtype))
+    infinite = torch.tensor([[math.inf] * DIM], dtype=dtype)
+    for temperature in (1e-300, 1.0, 1e300):
+        shares = gaussians.predict_proba(infinite, temperature)
+        torch.testing.assert_close(shares, torch.full((1, K), 1.0 / K, dtype=dtype))

@@ -35,7 +35,10 @@ def samples(n, shape, dtype=torch.float32, seed=0):
 
 
 def model_of(build, shape):
-    return ClassFlow(flow_of(build, shape), LatentGaussians(N_CLASSES, math.prod(shape)))
+    return ClassFlow(
+        flow_of(build, shape),
+        LatentGaussians(N_CLASSES, math.prod(shape), covariance="diagonal", tied=False),
+    )
 
 
 def log_prob_of_library(flow, x, y=None):
@@ -93,7 +96,7 @@ def test_class_conditional_density_is_that_of_normflows():
     with torch.no_grad():
         flow.q0.loc.copy_(samples(DIM, (N_CLASSES,)))
         flow.q0.log_scale.copy_(0.3 * samples(DIM, (N_CLASSES,), seed=1))
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM))
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False))
     assign(model.gaussians, flow.q0.loc.T, flow.q0.log_scale.T)
     x, y = samples(8, (DIM,)), torch.arange(8) % N_CLASSES
     theirs = log_prob_of_library(flow, x, y)
@@ -108,7 +111,9 @@ def test_class_conditional_multiscale_density_is_that_of_normflows():
             base.log_scale.copy_(0.3 * samples(*spread(base.log_scale), seed=seed + 9))
     x, y = samples(8, IMAGE), torch.arange(8) % N_CLASSES
     log_prob_of_library(flow, x, y)  # its ActNorm layers start from their first batch
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, math.prod(IMAGE)))
+    model = ClassFlow(
+        flow, LatentGaussians(N_CLASSES, math.prod(IMAGE), covariance="diagonal", tied=False)
+    )
     # each base has its own means, so that only levels in the right order agree: deepest first
     means = torch.cat([base.loc.flatten(0, -2) for base in flow.q0]).T
     log_scales = torch.cat([base.log_scale.flatten(0, -2) for base in flow.q0]).T
@@ -210,7 +215,9 @@ def torch_with_trained_base():
 def test_a_base_with_parameters_is_left_out(build):
     flow = build()
     shape = IMAGE if type(flow).__name__ == "MultiscaleFlow" else (DIM,)
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, math.prod(shape)))
+    model = ClassFlow(
+        flow, LatentGaussians(N_CLASSES, math.prod(shape), covariance="diagonal", tied=False)
+    )
     model(samples(6, shape), torch.arange(6) % N_CLASSES).mean().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 

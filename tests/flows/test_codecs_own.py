@@ -45,14 +45,20 @@ class Methods:
 
 @pytest.mark.parametrize("codec", [Methods(), Doubling(), [Methods().encode, Methods().decode]])
 def test_an_object_with_the_two_methods_is_a_codec(codec):
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=codec)
+    model = ClassFlow(
+        None, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=codec
+    )
     x = samples()
     torch.testing.assert_close(model.log_prob(x), Normal(0.0, 0.5).log_prob(x).sum(1))
     torch.testing.assert_close(model.sample(5, seed=0), model.sample(5, seed=0))
     torch.testing.assert_close(model.decode(model.encode(x)[0]), x)
     copied = copy.deepcopy(model)
     torch.testing.assert_close(copied(x), model(x))
-    fresh = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=copy.deepcopy(codec))
+    fresh = ClassFlow(
+        None,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=copy.deepcopy(codec),
+    )
     fresh.load_state_dict(model.state_dict())
     torch.testing.assert_close(fresh.sample(5, seed=0), model.sample(5, seed=0))
 
@@ -72,11 +78,19 @@ def test_what_is_trained_of_an_object_and_a_flow_is_registered_once():
 
     flow = Doubling()
     for codec, n_parameters in [(Around(flow), 2), (flow, 1), (Doubling(), 2), (Methods(), 1)]:
-        model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=codec)
+        model = ClassFlow(
+            flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=codec
+        )
         assert model.flow is flow
         assert len(list(model.parameters())) == n_parameters
         assert len(model.codec.state_dict()) == n_parameters + 1  # the shapes
-    copied = copy.deepcopy(ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=Around(flow)))
+    copied = copy.deepcopy(
+        ClassFlow(
+            flow,
+            LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+            codec=Around(flow),
+        )
+    )
     with torch.no_grad():
         for parameter in copied.parameters():
             parameter.add_(1.0)
@@ -98,7 +112,11 @@ def test_what_cannot_be_a_codec_is_told_what_it_lacks():
         ((Methods().encode,), r"codec is \(.*or two functions"),
     ]:
         with pytest.raises(InvalidInputError, match=message):
-            ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=codec)
+            ClassFlow(
+                None,
+                LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+                codec=codec,
+            )
 
 
 def test_a_codec_for_a_flow_of_ones_own():
@@ -123,7 +141,7 @@ def test_a_codec_for_a_flow_of_ones_own():
     class Derived(Own):  # found by its base class
         pass
 
-    model = ClassFlow(Derived(), LatentGaussians(N_CLASSES, DIM))
+    model = ClassFlow(Derived(), LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False))
     assert type(model.codec) is OwnCodec
     x = samples()
     normal = Normal(0.0, 0.5).log_prob(x).sum(1)
@@ -148,7 +166,11 @@ def test_a_codec_is_registered_as_a_class():
 
 def test_functions_of_images_go_back_to_their_shape():
     flow = Doubling()
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, 12), codec=(flow.encode, flow.decode))
+    model = ClassFlow(
+        flow,
+        LatentGaussians(N_CLASSES, 12, covariance="diagonal", tied=False),
+        codec=(flow.encode, flow.decode),
+    )
     x = samples(5, 3, 2, 2)
     torch.testing.assert_close(model.log_prob(x), Normal(0.0, 0.5).log_prob(x).flatten(1).sum(1))
     assert model.sample([0, 2], seed=0).shape == (2, 3, 2, 2)
@@ -158,14 +180,20 @@ def test_functions_of_images_go_back_to_their_shape():
 def test_functions_must_give_a_log_determinant_a_sample():
     flow = Doubling()
     column = (lambda x: (flow.encode(x)[0], x.new_zeros(len(x), 1)), flow.decode)
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=column)
+    model = ClassFlow(
+        flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=column
+    )
     with pytest.raises(InvalidInputError, match=r"logdet of shape \(8, 1\) for 8 samples"):
         model(samples())
 
 
 def test_methods_are_copied_with_their_flow_and_closures_are_refused():
     flow = Doubling()
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=(flow.encode, flow.decode))
+    model = ClassFlow(
+        flow,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=(flow.encode, flow.decode),
+    )
     duplicate = copy.deepcopy(model)
     x = samples()
     expected = model(x).detach()
@@ -175,10 +203,16 @@ def test_methods_are_copied_with_their_flow_and_closures_are_refused():
     assert duplicate.flow is duplicate.codec.module is not flow
 
     closures = (lambda x: flow.encode(x), lambda z: flow.decode(z))
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=closures)
+    model = ClassFlow(
+        flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=closures
+    )
     with pytest.raises(InvalidInputError, match="might still use the original flow"):
         copy.deepcopy(model)
-    copy.deepcopy(ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=closures))
+    copy.deepcopy(
+        ClassFlow(
+            None, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=closures
+        )
+    )
 
 
 class TwoLatents(Codec):
@@ -193,7 +227,9 @@ class TwoLatents(Codec):
 
 
 def test_several_latents_are_flattened_and_restored_within_one_graph():
-    model = ClassFlow(None, LatentGaussians(3, 6), codec=TwoLatents)
+    model = ClassFlow(
+        None, LatentGaussians(3, 6, covariance="diagonal", tied=False), codec=TwoLatents
+    )
     x, y = torch.arange(24.0).reshape(4, 6), torch.tensor([0, 1, 2, 0])
     expected = model(x, y)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")

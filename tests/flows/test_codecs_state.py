@@ -35,7 +35,7 @@ each_flow = pytest.mark.parametrize(
 def model_of(build, shape, seed=0):
     size = DIM if shape == (DIM,) else 16
     flow = build(shape if len(shape) > 1 else size, seed=seed)
-    return ClassFlow(flow, LatentGaussians(N_CLASSES, size))
+    return ClassFlow(flow, LatentGaussians(N_CLASSES, size, covariance="diagonal", tied=False))
 
 
 def batch(shape, n=30):
@@ -117,7 +117,7 @@ def test_inverses_of_torch_are_copied():
     transforms = [TorchCoupling(DIM), SoftplusTransform(), SigmoidTransform().inv]
     base = Independent(Normal(torch.zeros(DIM), torch.ones(DIM)), 1)
     flow = TransformedDistribution(base, [*transforms[1:], TorchCoupling(DIM).inv])
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM))
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False))
     x = model.flow.sample((5,))
     expected = model.log_prob(x)
     torch.testing.assert_close(expected, flow.log_prob(x), rtol=1e-4, atol=1e-4)

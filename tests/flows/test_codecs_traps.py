@@ -50,7 +50,7 @@ def over(*transforms, dim=DIM):
 
 def test_pyro_gives_new_latents_after_a_step():
     flow = pyro_flow(DIM)
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM))
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False))
     x = samples()
     before = model.encode(x)[0].detach()
     with torch.no_grad():
@@ -62,7 +62,9 @@ def test_pyro_gives_new_latents_after_a_step():
 
 
 def test_pyro_has_gradients_after_a_pass_without():
-    model = ClassFlow(pyro_flow(DIM), LatentGaussians(N_CLASSES, DIM))
+    model = ClassFlow(
+        pyro_flow(DIM), LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
+    )
     x = samples()
     with torch.no_grad():
         model(x)
@@ -100,7 +102,7 @@ def test_elementwise_transforms_count_every_dimension(transforms, shape):
     base = Independent(Normal(torch.zeros(base_shape), torch.ones(base_shape)), len(base_shape))
     flow = TransformedDistribution(base, transforms)
     x = flow.sample((6,))
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM))
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False))
     assert x.shape == (6, *shape)
     torch.testing.assert_close(model.log_prob(x), flow.log_prob(x), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.decode(model.encode(x)[0]), x, rtol=1e-4, atol=1e-5)
@@ -111,7 +113,9 @@ def test_a_batch_of_scalars_in_torch_is_a_vector_here():
     x = samples()
     expected = flow.log_prob(x).sum(1)
     for distribution in (flow, Independent(flow, 1)):
-        model = ClassFlow(distribution, LatentGaussians(N_CLASSES, DIM))
+        model = ClassFlow(
+            distribution, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
+        )
         torch.testing.assert_close(model.log_prob(x), expected)
 
 
@@ -195,7 +199,7 @@ def test_a_transform_of_the_input_is_part_of_the_flow():
     flow.transform = nf.transforms.Logit(alpha=0.05)
     x = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     flow.log_prob(x, None)  # its ActNorm layers start from their first batch
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, 16))
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, 16, covariance="diagonal", tied=False))
     torch.testing.assert_close(model.log_prob(x), flow.log_prob(x, None), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.decode(model.encode(x)[0]), x, rtol=1e-4, atol=1e-5)
 
@@ -206,7 +210,10 @@ def test_a_transform_of_the_input_is_part_of_the_flow():
 def test_act_norm_starts_at_the_first_encode():
     x = 5.0 + 3.0 * samples(64)
     for build in (normflows_realnvp, nflows_coupling):
-        model = ClassFlow(build(DIM, n_layers=0, act_norm=True), LatentGaussians(N_CLASSES, DIM))
+        model = ClassFlow(
+            build(DIM, n_layers=0, act_norm=True),
+            LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        )
         z, _ = model.train().encode(x)
         torch.testing.assert_close(z.mean(0), torch.zeros(DIM), rtol=0, atol=1e-4)
         torch.testing.assert_close(z.std(0), torch.ones(DIM), rtol=0, atol=1e-4)
@@ -215,7 +222,10 @@ def test_act_norm_starts_at_the_first_encode():
 
 
 def test_nflows_act_norm_does_not_start_in_eval_mode():
-    model = ClassFlow(nflows_coupling(DIM, n_layers=0, act_norm=True), LatentGaussians(3, DIM))
+    model = ClassFlow(
+        nflows_coupling(DIM, n_layers=0, act_norm=True),
+        LatentGaussians(3, DIM, covariance="diagonal", tied=False),
+    )
     x = 5.0 + 3.0 * samples(64)
     torch.testing.assert_close(model.eval().encode(x)[0], x)
 
@@ -225,7 +235,9 @@ def test_nflows_can_be_called():
     x = samples()
     with pytest.raises(RuntimeError, match="Forward method cannot be called"):
         flow(x)
-    assert ClassFlow(flow, LatentGaussians(N_CLASSES, DIM))(x).shape == (8,)
+    assert ClassFlow(flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False))(
+        x
+    ).shape == (8,)
 
 
 # -- contexts ----------------------------------------------------------------------------------
@@ -304,7 +316,7 @@ def test_conditional_flows_are_refused(build, message):
 )
 def test_what_is_no_flow(flow, message):
     with pytest.raises(InvalidInputError, match=message):
-        ClassFlow(flow, LatentGaussians(N_CLASSES, 2))
+        ClassFlow(flow, LatentGaussians(N_CLASSES, 2, covariance="diagonal", tied=False))
 
 
 def test_pyro_transforms_without_an_inverse():

@@ -51,6 +51,10 @@ def fitted(dtype=torch.float32):
     return model
 
 
+def pd_rows(x):
+    return pd.DataFrame(x.numpy(), index=range(5, len(x) + 5))
+
+
 def of_some_misclassified():
     return -8.0 * (1.0 - torch.eye(N_CLASSES)[batch()[1] * (torch.arange(30) < 20)])
 
@@ -96,7 +100,7 @@ def test_other_matrices_of_labels():
         with pytest.raises(InvalidInputError, match=r"\.ravel\(\)\.long\(\)"):
             call(model, x, y[:, None].float())
     assert model.log_prob(x, one_hot.float()).isfinite().all()  # weights of the classes
-    alone = LatentGaussians(1, DIM)
+    alone = LatentGaussians(1, DIM, covariance="diagonal", tied=False)
     assert alone.log_prob(x, torch.ones(30, 1)).shape == (30,)  # weights of one class
     with pytest.raises(InvalidInputError, match=r"labels\.ravel\(\)"):
         alone.log_prob(x, torch.zeros(30, 1, dtype=torch.int64))
@@ -119,6 +123,58 @@ def test_labels_of_other_libraries(convert):
     assert torch.equal(model.log_prob(x, convert(y)), model.log_prob(x, y))
 
 
+@pytest.mark.parametrize("call", OF_LABELS.values(), ids=OF_LABELS)
+@pytest.mark.parametrize("faulty", [1.5, math.nan, math.inf, 1.0 + 1.0j])
+def test_no_remedy_makes_labels_of_what_is_none(call, faulty):
+    # long() would make 1 of them, a class, or a number that is none
+    model, (x, y) = fitted(), batch()
+    labels = y.to(torch.complex64 if isinstance(faulty, complex) else torch.float32)
+    labels[4] = faulty
+    for given in (labels, labels.numpy(), pd.Series(labels.numpy(), index=np.arange(30) + 5)):
+        with pytest.raises(InvalidInputError) as caught:
+            call(model, x, given)
+        assert "in row 4" in str(caught.value)
+        assert "drop the row or encode" in str(caught.value)
+        assert "long" not in str(caught.value)
+
+
+def test_missing_labels_of_pandas_are_to_be_dropped():
+    model, (x, y) = fitted(), batch()
+    labels = pd.Series(y.numpy()).astype("Int64")
+    labels[7] = pd.NA
+    with pytest.raises(InvalidInputError, match=r"labels is nan in row 7, .*; drop the row"):
+        model.log_prob(x, labels)
+    with pytest.raises(InvalidInputError, match=r"labels is 0\.5 in row 0, .*drop the row"):
+        model.log_prob(x, torch.full((30, 1), 0.5))
+
+
+def test_calibration_ignores_an_index():
+    y, index = batch()[1], np.arange(30)[::-1] + 5
+    expected = calibrate_temperature(of_some_misclassified(), y)
+    given = pd.DataFrame(of_some_misclassified().numpy(), index=index)
+    assert calibrate_temperature(given, pd.Series(y.numpy(), index=index)) == expected
+    priors = pd.Series(np.full(N_CLASSES, 1.0 / N_CLASSES), index=[7, 8, 9])
+    assert calibrate_temperature(given, y, priors=priors) == pytest.approx(expected)
+    assert rejection_threshold(pd.Series([3.0, 1.0, 2.0, 10.0], index=[9, 8, 7, 6]), 0.25) == 3.0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([["a", "b"]]),
+        np.array([[None, 1.0]], dtype=object),
+        pd.DataFrame({"a": ["x"], "b": [1.0]}),
+        "scores",
+        [[1.0, 2.0], [3.0]],
+    ],
+)
+def test_what_is_not_numbers_is_told(values):
+    with pytest.raises(InvalidInputError, match="class_log_prob cannot be converted"):
+        calibrate_temperature(values, [0])
+    with pytest.raises(InvalidInputError, match="scores"):
+        rejection_threshold(values, 0.25)
+
+
 def test_labels_that_cannot_be_written_to():
     model, (x, y) = fitted(), batch()
     labels = y.numpy().copy()
@@ -134,7 +190,7 @@ INTEGERS = [np.int64, np.uint8, np.array, torch.tensor]
 @pytest.mark.parametrize("integer", INTEGERS)
 def test_integers_of_every_library(integer):
     for prior in (
-        LatentGaussians(integer(3), integer(4), "dense"),
+        LatentGaussians(integer(3), integer(4), "dense", tied=False),
         RandomMeans(integer(3), integer(4), seed=integer(0)),
         LearnedMeans(integer(3), integer(4)),
         GradientGaussians(integer(3), integer(4), integer(1)),
@@ -162,7 +218,7 @@ def test_what_is_not_an_integer():
     model = fitted()
     for value in (2.0, True, np.float64(2.0), np.True_, torch.tensor(True), "2", None, [2]):
         with pytest.raises(InvalidInputError, match="n_classes is"):
-            LatentGaussians(value, 4)
+            LatentGaussians(value, 4, covariance="diagonal", tied=False)
         with pytest.raises(InvalidInputError, match="n_axes is"):
             PrincipalAxes.of(model.gaussians, value)
         if value is not None:
@@ -242,7 +298,11 @@ def test_under_autocast_the_samples_of_the_caller_stay_as_they_are():
             return super().forward(x)
 
     flow = Noted(DIM)
-    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=(flow, flow.inverse))
+    model = ClassFlow(
+        flow,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=(flow, flow.inverse),
+    )
     x, _ = batch()
     with torch.autocast("cpu", torch.bfloat16):
         model(x.bfloat16()), model(x), model(x.double())
@@ -252,14 +312,22 @@ def test_under_autocast_the_samples_of_the_caller_stay_as_they_are():
 
 def test_flows_without_a_dtype_of_their_own_take_every_dtype():
     same = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=same)
+    model = ClassFlow(
+        None, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=same
+    )
     x, _ = batch(dtype=torch.float64)
     assert model(x).dtype == model(x.numpy()).dtype == torch.float64
     mixed = torch.nn.ModuleList([Coupling(DIM), Coupling(DIM, dtype=torch.float64)])
     codec = (lambda x: mixed[1](x.double()), lambda z: mixed[1].inverse(z))
-    assert ClassFlow(mixed, LatentGaussians(N_CLASSES, DIM), codec=codec)(x).dtype == x.dtype
+    assert (
+        ClassFlow(
+            mixed, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=codec
+        )(x).dtype
+        == x.dtype
+    )
 
 
+@pytest.mark.filterwarnings("ignore:the Gaussians have not been fitted:RuntimeWarning")
 @of_samples
 def test_one_sample_is_told_from_several(call):
     model, (x, _) = fitted(), batch()
@@ -270,7 +338,9 @@ def test_one_sample_is_told_from_several(call):
         call(model, torch.tensor(1.0))
     assert call(model, x[0][None]).shape[0] == 1
     image = (lambda x: (x.flatten(1), x.new_zeros(len(x))), lambda z: z)
-    images = ClassFlow(None, LatentGaussians(N_CLASSES, 12), codec=image)
+    images = ClassFlow(
+        None, LatentGaussians(N_CLASSES, 12, covariance="diagonal", tied=False), codec=image
+    )
     assert call(images, torch.zeros(2, 3, 2, 2)).shape[0] == 2
     with pytest.raises(InvalidInputError, match=r"x has shape \(3, 2, 2\); pass samples"):
         call(images, torch.zeros(3, 2, 2))
@@ -298,7 +368,11 @@ def test_an_error_of_the_flow_about_fine_samples_stays_as_it_is():
     def encode(x):
         raise RuntimeError("of its own")
 
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=(encode, lambda z: z))
+    model = ClassFlow(
+        None,
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=(encode, lambda z: z),
+    )
     with pytest.raises(RuntimeError, match="of its own"):
         model(batch()[0])
 
@@ -310,8 +384,16 @@ def test_latents_of_other_libraries():
         torch.testing.assert_close(call(z.tolist()), call(z))
         assert torch.equal(call(z.round().int().tolist()), call(z.round()))
     assert torch.equal(gaussians.predict(z.numpy()), gaussians.predict(z))
-    expected = LatentGaussians(N_CLASSES, DIM).fit_(z, y, 1.0).gaussians.means
-    found = LatentGaussians(N_CLASSES, DIM).fit_(z.numpy(), y.numpy(), 1.0).gaussians.means
+    expected = (
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
+        .fit_(z, y, 1.0)
+        .gaussians.means
+    )
+    found = (
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
+        .fit_(z.numpy(), y.numpy(), 1.0)
+        .gaussians.means
+    )
     assert torch.equal(found, expected)
     moved = mix_within_class(z.numpy(), y.numpy(), gaussians, seed=0)
     assert torch.equal(moved, mix_within_class(z, y, gaussians, seed=0))
@@ -331,3 +413,63 @@ def test_rows_without_a_density_are_told_by_their_place_in_the_whole():
     with pytest.warns(RuntimeWarning, match=r"z is not finite in row 20 \(2 such rows\)"):
         codes = gaussians.predict(z, memory_limit=1000)
     assert codes[20] == codes[21] == 0
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["new", "used"])
+def test_images_for_a_flow_of_vectors(encoded):
+    model = coupling_model(N_CLASSES, 16)
+    x = torch.zeros(3, 1, 4, 4)
+    if encoded:
+        model.encode(x.flatten(1))
+    with pytest.raises(InvalidInputError, match=r"flatten each sample: x\.flatten\(1\)") as caught:
+        model.log_prob(x)
+    assert "x has shape (3, 1, 4, 4), and the flow fails (" in str(caught.value)
+    with pytest.raises(InvalidInputError, match=r"batch 0: .*flatten each sample"):
+        refit_(model, [(x, torch.arange(3))], 1.0)
+
+
+def test_vectors_for_a_flow_of_images():
+    turned = torch.nn.Conv2d(1, 1, 1)
+    codec = (lambda x: (turned(x), x.new_zeros(len(x))), lambda z: z)
+    model = ClassFlow(turned, LatentGaussians(N_CLASSES, 16), codec=codec)
+    with pytest.raises(RuntimeError, match="conv2d"):  # nothing is known of the flow yet
+        model.log_prob(torch.zeros(3, 16))
+    model.encode(torch.zeros(3, 1, 4, 4))
+    with pytest.raises(InvalidInputError, match=r"\(3, 16\), and the flow fails .*images for"):
+        model.log_prob(torch.zeros(3, 16))
+
+
+# -- augmentation --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["mix", "noise"])
+@pytest.mark.parametrize("convert", [lambda x: x.numpy(), lambda x: x.tolist(), pd_rows])
+def test_augmentation_of_arrays(method, convert):
+    model, (x, y) = fitted(), batch()
+    options = {"method": method, "seed": 0}
+    expected, _ = LatentAugmentation(model, **options)(x, y)
+    labels = y.numpy()
+    found, same = LatentAugmentation(model, **options)(convert(x), labels)
+    assert torch.equal(found, expected)
+    assert same is labels
+    if method == "mix":
+        expected, _ = LatentAugmentation(model, seed=0)(x, y, x.flip(0))
+        found, _ = LatentAugmentation(model, seed=0)(convert(x), y, convert(x.flip(0)))
+        assert torch.equal(found, expected)
+        moved = mix_within_class(
+            convert(x), y, model.gaussians, partners=convert(x.flip(0)), seed=0
+        )
+        again = mix_within_class(x, y, model.gaussians, partners=x.flip(0), seed=0)
+        assert torch.equal(moved, again)
+
+
+def test_augmentation_names_what_is_no_array():
+    model, (x, y) = fitted(), batch()
+    augment = LatentAugmentation(model)
+    with pytest.raises(InvalidInputError, match="x cannot be converted to a tensor"):
+        augment("samples", y)
+    with pytest.raises(InvalidInputError, match=r"x is a torch\.int64"):
+        augment(np.zeros((30, DIM), dtype=np.int64), y)
+    with pytest.raises(InvalidInputError, match="partners cannot be converted to a tensor"):
+        augment(x, y, np.array([["a"]]))
+    assert augment(x.double().numpy(), y)[0].dtype == torch.float64

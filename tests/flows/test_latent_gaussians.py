@@ -194,7 +194,7 @@ def test_the_temperature_of_the_posterior():
 
 def test_bf16_autocast_costs_no_digits():
     dim = 3072
-    gaussians = LatentGaussians(3, dim)
+    gaussians = LatentGaussians(3, dim, covariance="diagonal", tied=False)
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(30) % 3
     z = torch.randn(30, dim, generator=generator) + y[:, None]
@@ -263,7 +263,7 @@ def test_a_fit_is_the_core_s(covariance, tied):
 def test_half_latents_are_fitted_in_float64():
     z, y = latents()
     z = z.to(torch.bfloat16)
-    a, b = (LatentGaussians(N_CLASSES, DIM) for _ in range(2))
+    a, b = (LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False) for _ in range(2))
     a.fit_(z, y, 5.0)
     b.fit_(z.double(), y, 5.0)
     assert torch.equal(a.means, b.means)
@@ -273,7 +273,7 @@ def test_rows_without_a_label_are_left_out_of_a_fit():
     z, y = latents()
     some = y.clone()
     some[::7] = -1
-    a, b = (LatentGaussians(N_CLASSES, DIM) for _ in range(2))
+    a, b = (LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False) for _ in range(2))
     a.fit_(z, some, 5.0, sample_weight=torch.ones(len(z)))
     b.fit_(z[some >= 0], y[some >= 0], 5.0)
     torch.testing.assert_close(a.means, b.means, rtol=1e-12, atol=1e-12)
@@ -372,7 +372,7 @@ def test_bad_options_of_a_fit(options, message):
 
 
 def test_every_empty_class_is_named():
-    gaussians = LatentGaussians(9, DIM)
+    gaussians = LatentGaussians(9, DIM, covariance="diagonal", tied=False)
     z, y = latents()
     with pytest.raises(InvalidInputError, match=r"no sample of class 4, 5, 6, 7, 8; give every"):
         gaussians.fit_(z, y, 1.0)
@@ -469,7 +469,7 @@ def test_loading_under_inference_mode_does_not_poison_a_refit():
     z, y = latents()
     for assign in (False, True):
         with torch.inference_mode():
-            made_there = LatentGaussians(N_CLASSES, DIM)
+            made_there = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
             made_there.load_state_dict(copy.deepcopy(state), assign=assign)
         for loaded in (made_there, copy.deepcopy(gaussians)):
             loaded.fit_(z, y, 2.0)
@@ -512,7 +512,7 @@ def test_the_state_comes_back(covariance, tied):
 
 @pytest.mark.parametrize("assign", [False, True])
 def test_a_loaded_state_has_factors_of_its_own(assign):
-    gaussians, other = fitted(), LatentGaussians(N_CLASSES, DIM)
+    gaussians, other = fitted(), LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
     other.load_state_dict(copy.deepcopy(gaussians.state_dict()), assign=assign)
     z, y = latents()
     other.fit_(z, y, 1.0)
@@ -522,10 +522,10 @@ def test_a_loaded_state_has_factors_of_its_own(assign):
 @pytest.mark.parametrize(
     "other",
     [
-        LatentGaussians(N_CLASSES + 1, DIM),
-        LatentGaussians(N_CLASSES, DIM + 1),
-        LatentGaussians(N_CLASSES, DIM, "dense"),
-        LatentGaussians(N_CLASSES, DIM, tied=True),
+        LatentGaussians(N_CLASSES + 1, DIM, covariance="diagonal", tied=False),
+        LatentGaussians(N_CLASSES, DIM + 1, covariance="diagonal", tied=False),
+        LatentGaussians(N_CLASSES, DIM, "dense", tied=False),
+        LatentGaussians(N_CLASSES, DIM, tied=True, covariance="diagonal"),
     ],
     ids=["K", "d", "covariance", "tied"],
 )
@@ -555,7 +555,7 @@ def test_a_state_without_positive_definite_covariances_is_refused(name, value):
     state = fitted().state_dict()
     state[name] = torch.full_like(state[name], value)
     with pytest.raises(InvalidInputError, match=name):
-        LatentGaussians(N_CLASSES, DIM).load_state_dict(state)
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False).load_state_dict(state)
 
 
 def test_half_states_are_held_in_float64():
@@ -563,7 +563,7 @@ def test_half_states_are_held_in_float64():
         name: value.half() if isinstance(value, Tensor) else value
         for name, value in fitted().state_dict().items()
     }
-    gaussians = LatentGaussians(N_CLASSES, DIM)
+    gaussians = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
     gaussians.load_state_dict(state, assign=True)
     assert {buffer.dtype for buffer in gaussians.buffers()} == {torch.float64}
 
@@ -578,7 +578,10 @@ def test_meta_and_back():
     assert empty.means.dtype == torch.float64
     empty.reset_parameters()
     z, y = latents()
-    assert torch.equal(empty.log_prob(z, y), LatentGaussians(N_CLASSES, DIM).log_prob(z, y))
+    assert torch.equal(
+        empty.log_prob(z, y),
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False).log_prob(z, y),
+    )
     empty.load_state_dict(gaussians.state_dict())
     z, y = latents()
     assert torch.equal(empty.log_prob(z, y), gaussians.log_prob(z, y))
@@ -655,7 +658,10 @@ def test_frozen_classes_keep_the_present_gaussians(covariance, tied):
 
 def test_frozen_classes_need_gaussians_to_start_from():
     z, y = latents()
-    for gaussians, init in ((LatentGaussians(N_CLASSES, DIM), "current"), (fitted(), None)):
+    for gaussians, init in (
+        (LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), "current"),
+        (fitted(), None),
+    ):
         with pytest.raises(InvalidInputError, match=r'^frozen is \(0,\), .* init="current"'):
             gaussians.fit_(z, y, 1.0, init=init, frozen=[0])
     with pytest.raises(InvalidInputError, match=r"no sample of class 1"):

@@ -605,7 +605,11 @@ def test_a_module_that_is_the_flow():
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.01)
 
-    module = Flow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM), codec=CouplingCodec)
+    module = Flow(
+        Coupling(DIM),
+        LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False),
+        codec=CouplingCodec,
+    )
     callback = FixedPointCallback(FixedPointSchedule(0.5))
     fitted(PACKAGES[0], callback, module=module, validated=False, max_epochs=1)
     assert torch.equal(module.gaussians.means, callback.result.gaussians.means)
@@ -740,3 +744,31 @@ def test_names_the_package_where_lightning_is_missing():
     assert ended.returncode != 0
     assert "ImportError: neither lightning nor pytorch_lightning is installed" in ended.stderr
     assert "pip install lightning" in ended.stderr
+
+
+@averages
+@pytest.mark.parametrize("use_buffers", [True, False])
+def test_averages_that_would_round_the_flows_permutations_are_told_of(use_buffers):
+    module = module_class("lightning.pytorch")()
+    module.model.codec.register_buffer("permutation", torch.arange(64))
+    averaging = callbacks.WeightAveraging(avg_fn=get_ema_avg_fn(0.9), use_buffers=use_buffers)
+    refits = FixedPointCallback(FixedPointSchedule(0.5))
+    if use_buffers:
+        with pytest.warns(RuntimeWarning, match=r"integers \(codec.permutation\)"):
+            fitted(PACKAGES[0], [averaging, refits], module=module, max_epochs=1)
+    else:
+        fitted(PACKAGES[0], [averaging, refits], module=module, max_epochs=1)
+
+
+def test_the_sanity_check_may_predict_and_nothing_else_before_the_first_fit():
+    class Predicting(module_class("lightning.pytorch")):
+        def validation_step(self, batch, _):
+            self.model.predict(batch[0])
+
+    module = Predicting()
+    refits = FixedPointCallback(FixedPointSchedule(0.5, epochs=(9,)))
+    with pytest.warns(RuntimeWarning, match="not been fitted") as caught:
+        fitted(PACKAGES[0], [refits], module=module, max_epochs=2, num_sanity_val_steps=1)
+    told = [w for w in caught if "not been fitted" in str(w.message)]
+    assert len(told) == 2 * len(loader())
+    assert not module.model.gaussians.fit_expected

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 from coupling import coupling_model
-from problems import gaussian_classes
+from problems import gaussian_classes, quiet
 
-from fpigauss import ClassStatistics, FixedPoint, InvalidInputError, critical_lam, pairwise_kld
+from fpigauss import (
+    ClassStatistics,
+    FixedPoint,
+    InvalidInputError,
+    UnreachableSeparationError,
+    critical_lam,
+    pairwise_kld,
+)
 from fpigauss_torch import LatentGaussians, RefitRejectedError, add_class
 
 N_OLD, DIM = 4, 3
@@ -103,6 +110,80 @@ def test_the_old_classes_are_kept_bit_for_bit(covariance, tied, update):
         assert 0.5 < ratio < 2.0
     divergences = pairwise_kld(extended.class_gaussians())
     assert divergences[N_OLD, :N_OLD].min() > 0.5
+
+
+@pytest.mark.parametrize("update", ["both", "means"])
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+def test_a_separation_from_every_old_class(covariance, tied, update):
+    gaussians, statistics, z, y = fitted(covariance, tied, lam=1.0)
+    new = z[y == N_OLD]
+    without = add_class(gaussians, statistics, new, 0.0, update=update).gaussians
+
+    def between(fitted):
+        kld = pairwise_kld(fitted.class_gaussians())
+        return min(kld[N_OLD, :N_OLD].min().item(), kld[:N_OLD, N_OLD].min().item())
+
+    # a covariance of its own runs away where lam is large
+    target = (5.0 if tied or update == "means" else 1.2) * between(without)
+    with quiet():  # past lam* a local minimum survives, which is warned of
+        extended, _, result = add_class(
+            gaussians, statistics, new, separation=target, update=update
+        )
+    assert result.converged
+    assert result.lam > 0.0
+    assert target <= between(extended) <= 1.05 * target
+    assert torch.equal(extended.means[:N_OLD], gaussians.means)
+    if not tied:
+        assert torch.equal(extended.covariances[:N_OLD], gaussians.covariances)
+    elif update == "means":
+        assert torch.equal(extended.covariances, gaussians.covariances)
+    with quiet():
+        again = add_class(gaussians, statistics, new, result.lam, update=update).gaussians
+    assert between(again) == pytest.approx(between(extended), rel=1e-3)
+    if not tied or update == "means":  # old classes keep their samples' likelihood, exactly
+        rows = torch.arange(len(y))[y < N_OLD]
+        after, before = (g.log_prob(z[rows], y[rows]) for g in (extended, gaussians))
+        torch.testing.assert_close(after, before, rtol=1e-12, atol=1e-12)
+
+
+def test_old_classes_that_are_close_do_not_matter_for_a_separation():
+    z, y = data()
+    gaussians, statistics, *_ = fitted(tied=True, lam=0.0)
+    old = pairwise_kld(gaussians.class_gaussians())
+    closest = old[~torch.eye(N_OLD, dtype=torch.bool)].min()
+    far = z[y == N_OLD] + 30.0
+    result = add_class(
+        gaussians, statistics, far, separation=float(2.0 * closest), update="means"
+    ).result
+    assert result.lam == 0.0  # the new class is that far from all others by itself
+
+
+def test_a_separation_or_a_lam():
+    gaussians, statistics, z, y = fitted(tied=True)
+    new = z[y == N_OLD]
+
+    def refused(message, *lam, **options):
+        with pytest.raises(InvalidInputError, match=message):
+            add_class(gaussians, statistics, new, *lam, **options)
+
+    refused("neither separation nor lam is given")
+    refused(r"separation is given beside lam=1\.0; leave out one", 1.0, separation=50.0)
+    refused("separation is given beside a fit with lam=2", separation=50.0, fit=FixedPoint(2.0))
+    refused("separation is -1; pass a finite number > 0", separation=-1.0)
+    own = fitted("dense")
+    with pytest.raises(UnreachableSeparationError, match="tied=True") as caught:
+        add_class(own[0], own[1], own[2][own[3] == N_OLD], separation=1e4)
+    assert caught.value.value > 0.0
+
+
+def test_what_overrides_a_fit_gets_no_separation_that_was_not_asked_for():
+    class Older(LatentGaussians):
+        def solve_(self, statistics, lam=None, *, fit=None, accept=(), progress=False):
+            return super().solve_(statistics, lam, fit=fit, progress=progress)
+
+    gaussians, statistics, z, y = fitted()
+    older = Older.from_class_gaussians(gaussians.class_gaussians())
+    assert add_class(older, statistics, z[y == N_OLD], 0.5).result.lam == 0.5
 
 
 def test_the_old_module_stays_as_it_is():

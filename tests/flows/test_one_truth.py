@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from flow_builders import VECTOR_FLOWS
 from helpers import FAMILIES, FAMILY_IDS
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from fpigauss import InvalidInputError
+from fpigauss import Dense, Diagonal, InvalidInputError
 from fpigauss_torch import ClassFlow, LatentGaussians
+from fpigauss_torch._support import state_tensor
 from fpigauss_torch.priors import GradientGaussians, LearnedMeans
 
 family = pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
@@ -158,7 +160,9 @@ def test_states_are_tensors_and_old_ones_load(prior):
         again.load_state_dict(cast)
         assert again.codec.shapes == model.codec.shapes == [(DIM,)]
         torch.testing.assert_close(again(latents(), Y), model(latents(), Y), rtol=2e-2, atol=2e-1)
-    wrong = ClassFlow(VECTOR_FLOWS["zuko-maf"](DIM, seed=1), LatentGaussians(K, DIM, "dense"))
+    wrong = ClassFlow(
+        VECTOR_FLOWS["zuko-maf"](DIM, seed=1), LatentGaussians(K, DIM, "dense", tied=False)
+    )
     with pytest.raises(InvalidInputError, match=f"state is that of a {type(prior).__name__}"):
         wrong.load_state_dict(state)
 
@@ -168,7 +172,10 @@ def test_a_state_as_safetensors(tmp_path):
     model = ClassFlow(VECTOR_FLOWS["zuko-maf"](DIM, seed=0), fitted())
     model(latents())
     safetensors.save_model(model, str(tmp_path / "a.safetensors"))
-    again = ClassFlow(VECTOR_FLOWS["zuko-maf"](DIM, seed=1), LatentGaussians(K, DIM, tied=True))
+    again = ClassFlow(
+        VECTOR_FLOWS["zuko-maf"](DIM, seed=1),
+        LatentGaussians(K, DIM, tied=True, covariance="diagonal"),
+    )
     safetensors.load_model(again, str(tmp_path / "a.safetensors"))
     assert torch.equal(again(latents(), Y), model(latents(), Y))
     assert again.sample([0]).shape == (1, DIM)
@@ -201,3 +208,57 @@ def test_gradients_of_single_rows_with_mapped_labels(covariance, tied):
         (wanted,) = torch.autograd.grad(gaussians.log_prob(leaf, labels).sum(), leaf)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     assert math.isfinite(float(found.sum()))
+
+
+# -- families without a name of their own --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Blocks(Dense):
+    """Blocks of two by two along the diagonal, under the name of all matrices."""
+
+    def projections(self, covariances):
+        block = torch.arange(covariances.shape[-1]) // 2
+        return covariances * (block[:, None] == block).to(covariances)
+
+    def outer(self, a, b):
+        return self.projections(super().outer(a, b))
+
+
+@dataclass(frozen=True)
+class Pairs(Diagonal):
+    """One variance per pair of axes, under the name of one per axis."""
+
+    def fold(self, x):
+        return x[..., 0::2] + x[..., 1::2]
+
+    def per_axis(self, values):
+        return values.repeat_interleave(2, dim=-1)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("own", "parent"), [(Blocks(), "dense"), (Pairs(), "diagonal")])
+def test_a_family_without_a_name_does_not_pass_as_its_parent(own, parent, tied):
+    ours, theirs = fitted(own, tied), fitted(parent, tied)
+    for into, state in ((ours, theirs.state_dict()), (theirs, ours.state_dict())):
+        before = into.covariances.clone()
+        with pytest.raises(InvalidInputError, match=rf"{parent} \({type(own).__name__}\)"):
+            into.load_state_dict(state)
+        assert torch.equal(into.covariances, before)
+    with pytest.raises(InvalidInputError, match=rf'"{parent} \({type(own).__name__}\)"'):
+        ours.assign_(theirs.class_gaussians())
+    again = LatentGaussians(K, DIM, own, tied)
+    again.load_state_dict(ours.state_dict())
+    assert torch.equal(again.covariances, ours.covariances)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_states_that_do_not_say_the_class_load_where_they_fit(tied):
+    ours = fitted(Blocks(), tied)
+    old = ours.described() | {"covariance": "dense"}
+    for said in (old, state_tensor(old)):
+        again = LatentGaussians(K, DIM, Blocks(), tied)
+        again.load_state_dict(ours.state_dict() | {"_extra_state": said})
+        assert torch.equal(again.covariances, ours.covariances)
+    with pytest.raises(InvalidInputError, match="the state is that of"):
+        again.load_state_dict(fitted("dense", tied).state_dict())

@@ -41,7 +41,7 @@ def latents(n=300, dim=DIM, seed=0):
 
 
 def data_gaussians(dim=DIM, seed=0):
-    prior = DataGaussians(K, dim)
+    prior = DataGaussians(K, dim, covariance="diagonal", tied=False)
     prior.fit_(*latents(dim=dim, seed=seed))
     return prior
 
@@ -115,7 +115,10 @@ def test_a_state_goes_into_a_prior_of_the_same_kind(make):
 @every_prior
 def test_a_state_does_not_go_into_a_prior_of_another_kind(make):
     state = saved(make())
-    for other in (LatentGaussians(K, DIM, "dense"), *(maker() for maker in PRIORS.values())):
+    for other in (
+        LatentGaussians(K, DIM, "dense", tied=False),
+        *(maker() for maker in PRIORS.values()),
+    ):
         if type(other) is not type(make()):
             before = copy.deepcopy(other.state_dict())
             with pytest.raises(InvalidInputError, match="the state is that of"):
@@ -201,13 +204,13 @@ def test_training_lowers_the_loss_of_a_flow(make):
 @pytest.mark.parametrize("lam", [0.0, 1e4])
 def test_data_gaussians_are_the_class_moments_whatever_lam(lam):
     z, y = latents()
-    prior = DataGaussians(K, DIM)
+    prior = DataGaussians(K, DIM, covariance="diagonal", tied=False)
     result = prior.fit_(z, y, lam)
     statistics = ClassStatistics.from_samples(z, y)
     assert result.converged
     torch.testing.assert_close(prior.means, statistics.means)
     torch.testing.assert_close(prior.covariances, statistics.covariances)
-    streamed = DataGaussians(K, DIM)
+    streamed = DataGaussians(K, DIM, covariance="diagonal", tied=False)
     streamed.solve_(statistics, lam)
     assert torch.equal(streamed.covariances, prior.covariances)
 
@@ -223,15 +226,17 @@ def test_data_gaussians_take_the_options_of_fits():
 def test_the_fit_of_data_gaussians_is_checked():
     z, y = latents()
     with pytest.raises(InvalidInputError, match=r"^fit is a int; pass a fpigauss\.FixedPoint"):
-        DataGaussians(K, DIM).fit_(z, y, fit=3)
+        DataGaussians(K, DIM, covariance="diagonal", tied=False).fit_(z, y, fit=3)
 
 
 def test_a_refit_runs_on_data_gaussians_and_refuses_what_is_trained():
     x, y = latents(dim=4)
     batches = list(zip(x.float().split(64), y.split(64), strict=True))
-    fitted = ClassFlow(Coupling(4), DataGaussians(K, 4), codec=CouplingCodec)
+    fitted = ClassFlow(
+        Coupling(4), DataGaussians(K, 4, covariance="diagonal", tied=False), codec=CouplingCodec
+    )
     result = refit_(fitted, batches, lam=7.0)
-    expected = DataGaussians(K, 4)
+    expected = DataGaussians(K, 4, covariance="diagonal", tied=False)
     # float32 latents, of batches and of all rows at once
     expected.fit_(fitted.encode(x.float())[0], y)
     torch.testing.assert_close(fitted.gaussians.means, expected.means, rtol=1e-5, atol=1e-5)
@@ -634,3 +639,54 @@ def test_arguments_of_the_symmetrized_penalty():
 @pytest.mark.parametrize("make", [PRIORS[name] for name in ("data", "random", "learned")])
 def test_the_others_have_no_penalty(make):
     assert make().penalty().item() == 0.0
+
+
+class Older(RandomMeans):
+    """Overrides methods as they were before they had ``priors`` and ``memory_limit``."""
+
+    def log_prob(self, z, labels=None):
+        return super().log_prob(z, labels)
+
+    def predict(self, z):
+        return super().predict(z)
+
+    def predict_proba(self, z, temperature=1.0):
+        return super().predict_proba(z, temperature)
+
+    def sample(self, labels, temperature=1.0, seed=None):
+        return super().sample(labels, temperature, seed)
+
+
+def test_methods_of_a_prior_need_not_take_options_that_are_not_given():
+    same = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
+    x, y = latents()
+    x = x.float()
+    older, newer = (
+        ClassFlow(None, kind(K, DIM, seed=0), codec=same) for kind in (Older, RandomMeans)
+    )
+    for call in (
+        lambda model: model(x, y),
+        lambda model: model.log_prob(x),
+        lambda model: model.bits_per_dim(x, y),
+        lambda model: model.predict(x),
+        lambda model: model.predict_proba(x, 2.0),
+        lambda model: model.sample(y, seed=0),
+    ):
+        assert torch.equal(call(older), call(newer))
+    for options in ({"priors": [0.2, 0.3, 0.5]}, {"memory_limit": 2**20}, {"memory_limit": None}):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            older.predict(x, **options)
+
+
+def test_methods_of_a_flow_need_not_take_options_that_are_not_given():
+    class OlderFlow(ClassFlow):
+        def log_prob(self, x, y=None):
+            return super().log_prob(x, y)
+
+        def forward(self, x, y=None):
+            return super().forward(x, y)
+
+    same = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
+    model = OlderFlow(None, RandomMeans(K, DIM, seed=0), codec=same)
+    x, y = latents()
+    assert model.bits_per_dim(x.float(), y).isfinite().all()

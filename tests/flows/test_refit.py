@@ -3,10 +3,12 @@
 import copy
 import inspect
 import itertools
+import math
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from coupling import Coupling, CouplingCodec, coupling_model
@@ -458,7 +460,9 @@ FAULTS = {
     "not iterable": (7, "^loader is a int; "),
     "samples only": ([(X, Y), X], r"^batch 1: loader yields a Tensor here; .*yields \(x, y\)"),
     "three things": ([(X, Y, Y)], r"^batch 0: loader yields a tuple here of 3;"),
-    "no tensor": ([(X.numpy(), Y)], "^batch 0: x is a ndarray; "),
+    "no array": ([(list(X), Y)], "^batch 0: x cannot be converted to a tensor .*; collate the"),
+    "no samples": ([(X[0, 0], Y)], "^batch 0: x is a Tensor; collate the samples into one tensor"),
+    "words": ([(["a", "b"], Y[:2])], "^batch 0: x cannot be converted to a tensor .*; collate"),
     "label out of range": ([(X, Y + 1)], r"^batch 0: y is 3 in row \d+; the classes are 0..2"),
     "label below -1": ([(X, Y - 2)], "^batch 0: y is -2 in row "),
     "float labels": ([(X, Y.float())], "^batch 0: y has dtype torch.float32"),
@@ -477,8 +481,41 @@ def test_names_the_batch_at_fault(fault):
     assert_same(before, buffers_of(model))
 
 
+@pytest.mark.parametrize(
+    "converted",
+    [
+        lambda x, y: (x.numpy(), y.numpy()),
+        lambda x, y: (x.double().numpy(), y.tolist()),
+        lambda x, y: (pd.DataFrame(x.numpy()), pd.Series(y.numpy(), index=range(9, 9 + len(y)))),
+        lambda x, y: [x.tolist(), y],
+    ],
+    ids=["numpy", "float64", "pandas", "lists"],
+)
+def test_batches_may_be_arrays(converted):
+    ours, theirs = coupling_model(N_CLASSES, DIM), coupling_model(N_CLASSES, DIM)
+    y = torch.where(torch.arange(len(Y)) % 7 == 0, -1, Y)  # some rows to leave out
+    refit_(ours, [(X, y)], 1.0)
+    refit_(theirs, [converted(X, y)], 1.0)
+    assert_same(buffers_of(ours), buffers_of(theirs))
+    warm = FixedPointSchedule(1.0, warm_up=1)
+    warm.step(coupling_model(N_CLASSES, DIM), [converted(X, y)], 0)
+
+
+def test_latents_that_are_not_finite_may_be_for_want_of_scaling():
+    x = X.clone()
+    x[3] = math.inf
+    with pytest.raises(
+        InvalidInputError, match=r"in row 3, of class .*or pass prepare=, a function"
+    ):
+        refit_(coupling_model(N_CLASSES, DIM), [(x, Y)], 1.0)
+
+
 def test_names_the_batch_whose_latents_have_another_width():
-    model = ClassFlow(Coupling(DIM), LatentGaussians(N_CLASSES, DIM + 1), codec=CouplingCodec)
+    model = ClassFlow(
+        Coupling(DIM),
+        LatentGaussians(N_CLASSES, DIM + 1, covariance="diagonal", tied=False),
+        codec=CouplingCodec,
+    )
     with pytest.raises(InvalidInputError, match=r"^batch 0: the flow's latents have 4 dimensions"):
         refit_(model, [(X, Y)], 1.0)
 
@@ -547,7 +584,8 @@ class Stronger(LatentGaussians):
 
 def stronger():
     model = coupling_model(N_CLASSES, DIM)
-    return ClassFlow(None, Stronger(N_CLASSES, DIM), codec=model.codec)
+    gaussians = Stronger(N_CLASSES, DIM, "diagonal", False)
+    return ClassFlow(None, gaussians, codec=model.codec)
 
 
 def test_what_overrides_a_fit_gets_lam_by_position():
@@ -560,10 +598,10 @@ def test_what_overrides_a_fit_gets_lam_by_position():
     FixedPointSchedule(0.5).step(models[2], batches(x, y), 0)
     for model in models:
         assert torch.equal(model.gaussians.means, expected)
-    by_hand = LatentGaussians(N_CLASSES, DIM)
+    by_hand = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
     by_hand.fit_(z, y, 1.0)
     for arguments in ({"lam": 0.5}, {"fit": FixedPoint(0.5)}):
-        gaussians = Stronger(N_CLASSES, DIM)
+        gaussians = Stronger(N_CLASSES, DIM, "diagonal", False)
         gaussians.fit_(z, y, **arguments)
         assert torch.equal(gaussians.means, by_hand.means)
 
@@ -572,8 +610,8 @@ def test_what_overrides_a_fit_gets_lam_by_position():
     ("fit", "given", "message"),
     [
         (FixedPoint(2.0), {"lam": 1.0}, "^lam is given twice, as 1.0 and in fit as 2; "),
-        (FixedPoint(), {}, r"^lam is not given; pass lam=, or fit=FixedPoint\(lam="),
-        (None, {}, r"^lam is not given; "),
+        (FixedPoint(), {}, "^neither separation nor lam is given; pass separation="),
+        (None, {}, "^neither separation nor lam is given; "),
         ({"lam": 1.0}, {}, "^fit is a dict; pass a fpigauss.FixedPoint"),
         (FixedPoint(1.0, covariance="dense"), {}, '^fit has "dense" covariances, the Gaussians'),
         (FixedPoint(1.0, tied=True), {}, '^fit has tied "diagonal" covariances, the Gaussians'),
@@ -604,7 +642,9 @@ def test_copies_need_a_loader_that_can_be_read_again():
 
 def test_latents_whose_sums_overflow_keep_the_old_gaussians(held):
     codec = (lambda x: (x.double() * 1e200, x.sum(1)), lambda z: z)
-    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=codec)
+    model = ClassFlow(
+        None, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=codec
+    )
     with pytest.raises(InvalidInputError, match="its sums overflow; rescale it"):
         refit_(model, batches(X, Y), 1.0)
     assert not model.gaussians.means.any()
@@ -614,7 +654,9 @@ class Standard(LatentPrior):
     """N(0, I) for every class."""
 
     def density(self):
-        return LatentGaussians(self.n_classes, self.dim).density()
+        return LatentGaussians(
+            self.n_classes, self.dim, covariance="diagonal", tied=False
+        ).density()
 
     def color(self, noise, labels):
         return noise

@@ -8,7 +8,7 @@ import torch
 from coupling import Coupling
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from fpigauss import ClassStatistics
+from fpigauss import ClassStatistics, FixedPoint
 from fpigauss_torch import (
     ClassFlow,
     FixedPointSchedule,
@@ -105,9 +105,14 @@ def test_a_copy_that_gets_worse_is_enough():
 
 
 def test_periodic_refits_warn():
+    schedule = FixedPointSchedule(9 * STRONG, range(0, 9, 4), fit=FixedPoint(alpha=10.0))
     with pytest.warns(RepeatedRepulsionWarning) as caught:
-        trained(FixedPointSchedule(epochs=range(0, 9, 4)), 9)
+        trained(schedule, 9)
     assert len(caught) == 2
+
+
+def test_periodic_refits_to_a_separation_do_not_warn():
+    trained(FixedPointSchedule(separation=20.0, epochs=range(0, 9, 4)), 9)
 
 
 @pytest.mark.parametrize("later", [0.0, 1.0])

@@ -55,7 +55,11 @@ def test_they_are_rejected_with_equal_shares_and_one_warning(covariance, tied):
 
 def test_a_log_determinant_that_is_not_finite_is_rejected():
     logdets = torch.tensor([0.0, math.inf, -math.inf, math.nan])
-    model = ClassFlow(None, LatentGaussians(3, 2), codec=(lambda x: (x, logdets), lambda z: z))
+    model = ClassFlow(
+        None,
+        LatentGaussians(3, 2, covariance="diagonal", tied=False),
+        codec=(lambda x: (x, logdets), lambda z: z),
+    )
     assert rejection_score(model, torch.zeros(4, 2))[1:].tolist() == [math.inf] * 3
 
 
@@ -80,3 +84,44 @@ def test_gradients_that_overflow_stay_visible():
     loss.backward()
     assert not bool(loss.isfinite())
     assert not bool(z.grad.isfinite().all())
+
+
+def of_log_determinants(logdets):
+    gaussians = fitted("diagonal", True)
+    model = ClassFlow(None, gaussians, codec=(lambda x: (x, logdets.to(x)), lambda z: z))
+    return model, gaussians.means.float()
+
+
+def test_predictions_without_a_finite_log_determinant_are_told_of_once():
+    model, x = of_log_determinants(torch.tensor([0.0, math.nan, -math.inf]))
+    for predict in (model.predict, model.predict_proba):
+        with pytest.warns(RuntimeWarning, match=r"is nan in row 1 \(2 such rows: 1, 2\)") as caught:
+            found = predict(x)
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+        # all classes share the determinant
+        assert torch.equal(found, predict_quietly(model.gaussians, predict.__name__, x))
+    x[1] = math.nan  # such latents have no density anyway, of which the Gaussians tell
+    for logdets in ([0.0, math.nan, 0.0], [0.0, math.nan, math.inf]):
+        model, _ = of_log_determinants(torch.tensor(logdets))
+        with pytest.warns(RuntimeWarning) as caught:
+            model.predict(x)
+        assert len(caught) == 1 + (logdets[2] == math.inf)
+
+
+def predict_quietly(model, name, x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return getattr(model, name)(x)
+
+
+def test_log_determinants_are_no_matter_where_they_are_finite_or_compiled():
+    model, x = of_log_determinants(torch.full((3,), 3e38))  # whose sum overflows
+    predict_quietly(model, "predict", x)
+    predict_quietly(model, "predict_proba", x)
+    model, x = of_log_determinants(torch.full((3,), math.nan))
+    expected = model.gaussians.predict(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled = torch.compile(lambda x: model.predict(x), backend="eager")
+        assert torch.equal(compiled(x), expected)

@@ -66,7 +66,11 @@ def test_finite_samples_are_silent(model):
 
 def test_finite_samples_whose_sum_overflows_are_silent():
     most = torch.finfo(torch.float32).max
-    model = ClassFlow(None, LatentGaussians(2, 2), codec=(STEEP[0], lambda z: z.mul(0.0).add(most)))
+    model = ClassFlow(
+        None,
+        LatentGaussians(2, 2, covariance="diagonal", tied=False),
+        codec=(STEEP[0], lambda z: z.mul(0.0).add(most)),
+    )
     model.encode(torch.zeros(1, 2))
     x = model.sample(8, seed=0)
     assert bool(x.isfinite().all())
@@ -75,7 +79,7 @@ def test_finite_samples_whose_sum_overflows_are_silent():
 
 def test_samples_of_one_number_each():
     flat = (lambda x: (x, torch.zeros(len(x))), lambda z: (40.0 * z[:, 0]).exp())
-    model = ClassFlow(None, LatentGaussians(2, 1), codec=flat)
+    model = ClassFlow(None, LatentGaussians(2, 1, covariance="diagonal", tied=False), codec=flat)
     model.encode(torch.zeros(1, 1))
     with pytest.warns(RuntimeWarning, match="samples are not finite"):
         model.sample(400, temperature=2.0, seed=0)
@@ -89,7 +93,7 @@ def test_compiled_code_does_not_look(model):
 
 def test_augmentation_keeps_samples_that_would_not_be_finite():
     log = (lambda x: (x.log(), -x.log().sum(1)), lambda z: z.exp())
-    model = ClassFlow(None, LatentGaussians(2, 2), codec=log)
+    model = ClassFlow(None, LatentGaussians(2, 2, covariance="diagonal", tied=False), codec=log)
     augment = LatentAugmentation(model, method="noise", strength=60.0, seed=0)
     x, y = torch.ones(200, 2), torch.arange(200) % 2
     with pytest.warns(RuntimeWarning, match=r"are left as they were.*strength=60") as caught:

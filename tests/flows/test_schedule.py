@@ -19,7 +19,9 @@ from fpigauss import (
     InvalidInputError,
     Status,
     UnknownOptionError,
+    UnreachableSeparationError,
     fit_fixed_point,
+    smallest_kld,
 )
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians, refit_
 
@@ -74,51 +76,104 @@ def test_refits_before_the_epochs_that_are_due(epochs, expected):
     assert [epoch for epoch, result in results.items() if result is not None] == expected
 
 
+SEPARATION = 150.0  # nats, where nothing is given
+
+
 @pytest.mark.parametrize(
     ("family", "options"),
     [
         (("isotropic", True), {}),
-        (("dense", True), {}),
+        (("diagonal", True), {"pi": "initial"}),
+        (("dense", True), {"alpha": 2.0}),
         (("isotropic", False), {"update": "means", "init": "identity"}),
     ],
 )
-def test_recommends_a_repulsion(family, options):
+def test_separates_as_far_as_is_recommended(family, options):
     model = model_of(*family)
     by_hand = copy.deepcopy(model)
-    fit = FixedPoint(alpha=10.0, **options) if options else None
+    fit = FixedPoint(**options) if options else None
     assert FixedPointSchedule(fit=fit).step(model, batches(), 0).converged
-    refit_(by_hand, batches(), 100.0 * N_CLASSES**2, alpha=10.0, **options)
+    refit_(by_hand, batches(), separation=SEPARATION, **options)
     assert torch.equal(model.gaussians.means, by_hand.gaussians.means)
-    assert torch.equal(model.gaussians.covariances, by_hand.gaussians.covariances)
+    reached = smallest_kld(model.gaussians.class_gaussians())
+    assert SEPARATION <= reached <= 1.05 * SEPARATION
+
+
+@pytest.mark.parametrize("separation", [20.0, lambda epoch: 20.0 * (epoch + 1)])
+def test_a_separation_of_ones_own(separation):
+    model = model_of("isotropic", True)
+    schedule = FixedPointSchedule(separation=separation, epochs=[2])
+    schedule.step(model, batches(), 2)
+    asked = 60.0 if callable(separation) else 20.0
+    assert asked <= smallest_kld(model.gaussians.class_gaussians()) <= 1.05 * asked
+
+
+def test_classes_that_are_far_apart_are_not_repelled():
+    model, by_hand = model_of("isotropic", True), model_of("isotropic", True)
+    refit_(by_hand, batches(), 0.0)
+    reached = smallest_kld(by_hand.gaussians.class_gaussians())
+    FixedPointSchedule(separation=0.9 * reached).step(model, batches(), 0)
+    assert torch.equal(model.gaussians.means, by_hand.gaussians.means)
+
+
+def test_a_lam_by_position_is_no_separation():
+    assert FixedPointSchedule(0.5).lam == 0.5
+    assert FixedPointSchedule(0.5).separation is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lam": 1.0}, "beside lam=1.0"),
+        ({"lam": abs}, "beside lam=a function"),
+        ({"fit": FixedPoint(2.0)}, "beside a fit with lam=2"),
+    ],
+)
+def test_a_separation_and_a_lam_are_refused(given, message):
+    with pytest.raises(InvalidInputError, match=f"^separation is given {message}; leave out one"):
+        FixedPointSchedule(separation=3.0, **given)
+    if "fit" in given:
+        with pytest.raises(InvalidInputError, match=message):
+            refit_(model_of("isotropic", True), batches(), separation=3.0, **given)
+
+
+@pytest.mark.parametrize("separation", [0.0, -1.0, float("nan"), "far"])
+def test_what_is_not_a_separation_is_refused(separation):
+    with pytest.raises(InvalidInputError, match=r"^separation is "):
+        FixedPointSchedule(separation=separation)
+
+
+def test_what_cannot_be_reached_keeps_the_gaussians():
+    model = model_of("diagonal", False)
+    before = copy.deepcopy(model.gaussians.state_dict())
+    with pytest.raises(UnreachableSeparationError, match="tied=True"):
+        FixedPointSchedule(separation=1e6).step(model, batches(), 0)
+    after = model.gaussians.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_single_iteration_needs_a_lam():
+    with pytest.raises(InvalidInputError, match=r"^single_iteration takes a step at a lam"):
+        FixedPointSchedule(single_iteration=True)
+
+
+@pytest.mark.parametrize("n_classes", [10, 30, 100, 300])
+def test_the_default_separates_alike_whatever_the_number_of_classes(n_classes):
+    # the former default, 100 K^2 at alpha 10, gave 251, 598, 1618 and 4641 nats
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(40 * n_classes, 16, generator=rng)
+    y = torch.arange(len(x)) % n_classes
+    x = x + torch.randn(n_classes, 16, generator=rng)[y]
+    same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
+    model = ClassFlow(None, LatentGaussians(n_classes, 16), codec=same)
+    FixedPointSchedule().step(model, [(x, y)], 0)
+    reached = smallest_kld(model.gaussians.class_gaussians())
+    assert SEPARATION <= reached <= 1.05 * SEPARATION
 
 
 def model_of(covariance, tied):
     gaussians = LatentGaussians(N_CLASSES, DIM, covariance, tied)
     return ClassFlow(None, gaussians, codec=coupling_model(N_CLASSES, DIM).codec)
-
-
-def test_recommends_none_for_a_covariance_a_class():
-    with pytest.raises(InvalidInputError, match=r"^lam is not given.*tied=True, or give a lam"):
-        FixedPointSchedule(warm_up=1).step(model_of("diagonal", False), None, 0)
-
-
-def test_a_fit_is_stronger_than_what_is_recommended():
-    given = FixedPoint(alpha=2.0, max_iter=7)
-    assert FixedPointSchedule().fit == FixedPoint(alpha=10.0)
-    assert FixedPointSchedule(fit=given).fit == given
-    assert FixedPointSchedule(0.5).fit == FixedPoint()
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 30.0])
-def test_what_is_recommended_is_as_strong_at_another_alpha(alpha):
-    fits = [FixedPoint(alpha=value, tol=1e-9) for value in (alpha, 10.0)]
-    results = [
-        FixedPointSchedule(fit=fit).step(model_of("isotropic", True), batches(), 0) for fit in fits
-    ]
-    # alpha only rescales lam: one objective, reached to 1e-9 in standard deviations; these are far
-    # apart, so that distances of 5e-4 were seen at 1e-6
-    means = [result.gaussians.means for result in results]
-    torch.testing.assert_close(*means, rtol=1e-6, atol=1e-6)
 
 
 def test_lam_may_be_in_the_fit():
@@ -162,55 +217,10 @@ def test_former_options_become_a_fit():
     with pytest.warns(DeprecationWarning, match=r"pass fit=FixedPoint\(\.\.\.\)") as caught:
         former = FixedPointSchedule(options={"max_iter": 7, "accept": ["max_iter"]})
     assert [warning.filename for warning in caught] == [__file__]
-    assert former == FixedPointSchedule(fit=FixedPoint(alpha=10.0, max_iter=7), accept=["max_iter"])
+    assert former == FixedPointSchedule(fit=FixedPoint(max_iter=7), accept=["max_iter"])
     with pytest.warns(DeprecationWarning, match="init="):
         former = FixedPointSchedule(0.5, options={"init": "current", "alpha": 2.0})
     assert former == FixedPointSchedule(0.5, fit=FixedPoint(alpha=2.0), init="current")
-
-
-@pytest.mark.parametrize("alpha", [0.5, 2.0])
-def test_former_options_take_the_recommended_lam_as_it_is(alpha):
-    with pytest.warns(DeprecationWarning, match="pass fit="):
-        former = FixedPointSchedule(options={"alpha": alpha})
-    later = [former, dataclasses.replace(former, epochs=[0]), copy.deepcopy(former)]
-    later.append(pickle.loads(pickle.dumps(former)))
-    expected = model_of("isotropic", True)
-    refit_(expected, batches(), 100.0 * N_CLASSES**2, alpha=alpha)
-    for schedule in later:
-        model = model_of("isotropic", True)
-        schedule.step(model, batches(), 0)
-        assert torch.equal(model.gaussians.means, expected.gaussians.means)
-    assert former == later[2] == later[3]
-    now = FixedPointSchedule(fit=FixedPoint(alpha=alpha))  # of the same strength, another lam
-    assert now.fit == former.fit and now != former
-    assert dataclasses.replace(former, fit=FixedPoint(alpha=alpha)) == now
-    assert dataclasses.replace(former, lam=2.0) == FixedPointSchedule(2.0, fit=now.fit)
-
-
-def test_former_options_with_another_pi_take_the_recommended_lam_too():
-    with pytest.warns(DeprecationWarning, match="pass fit="):
-        former = FixedPointSchedule(options={"pi": "initial"})
-    model, expected = model_of("isotropic", True), model_of("isotropic", True)
-    former.step(model, batches(), 0)
-    refit_(expected, batches(), 100.0 * N_CLASSES**2, pi="initial", alpha=10.0)
-    assert torch.equal(model.gaussians.means, expected.gaussians.means)
-
-
-@pytest.mark.parametrize("pi", ["mean", "initial", 3.0, lambda d: d.mean()])
-def test_recommends_none_for_another_pi(pi):
-    schedule = FixedPointSchedule(fit=FixedPoint(alpha=10.0, pi=pi))
-    with pytest.raises(InvalidInputError, match=r'^lam is not given.*pi="forward"; give a lam$'):
-        schedule.step(model_of("isotropic", True), batches(), 0)
-    assert dataclasses.replace(schedule, lam=1.0).step(model_of("isotropic", True), batches(), 0)
-
-
-@pytest.mark.parametrize("alpha", [1e-3, 1.4e-3, 1e308])
-def test_recommends_none_where_alpha_leaves_no_number(alpha):
-    schedule = FixedPointSchedule(fit=FixedPoint(alpha=alpha))
-    with pytest.raises(
-        InvalidInputError, match=r"^alpha is 0\.001.*; give a lam$|^alpha is 1e\+308"
-    ):
-        schedule.step(model_of("isotropic", True), batches(), 0)
 
 
 def state_of_old(**fields):
@@ -236,17 +246,18 @@ def test_an_old_pickle_keeps_its_options():
     assert pickle.loads(pickle.dumps(read)) == read
 
 
-@pytest.mark.parametrize("alpha", [2.0, 10.0])
-def test_an_old_pickle_without_a_lam_is_the_schedule_that_it_was(alpha):
-    read = from_state(state_of_old(lam=None, options={"alpha": alpha}))
-    with pytest.warns(DeprecationWarning, match="pass fit="):
-        assert read == FixedPointSchedule(options={"alpha": alpha})
-    assert (read == FixedPointSchedule()) is (alpha == 10.0)
+def test_an_old_pickle_without_a_lam_takes_the_separation():
+    former = from_state(state_of_old(lam=None, options={"alpha": 2.0}))
+    assert former == FixedPointSchedule(fit=FixedPoint(alpha=2.0))
+    state = {**state_of_old(lam=None), "fit": FixedPoint(alpha=10.0), "_as_formerly": False}
+    model = model_of("isotropic", True)
+    from_state(state).step(model, batches(), 0)
+    assert smallest_kld(model.gaussians.class_gaussians()) >= SEPARATION
 
 
 def test_a_pickle_from_before_the_latest_field_is_read():
     schedule = FixedPointSchedule(0.5, fit=FixedPoint(alpha=2.0))
-    state = {name: value for name, value in vars(schedule).items() if name != "_as_formerly"}
+    state = {name: value for name, value in vars(schedule).items() if name != "separation"}
     assert from_state(state) == schedule
 
 
@@ -380,7 +391,9 @@ class ActNorm(nn.Module):
 def normed_model():
     flow = nn.ModuleList([ActNorm(DIM), Coupling(DIM), nn.Dropout(0.0)])
     codec = (lambda x: flow[1](flow[0](x)), lambda z: flow[1].inverse(z) + flow[0].shift)
-    return ClassFlow(flow, LatentGaussians(N_CLASSES, DIM), codec=codec), flow
+    return ClassFlow(
+        flow, LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False), codec=codec
+    ), flow
 
 
 @pytest.mark.parametrize("training", [True, False])

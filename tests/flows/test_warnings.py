@@ -22,15 +22,19 @@ FIT = FixedPoint(1e3, max_iter=1)  # past lam*, and too few evaluations
 KINDS = {ConvergenceWarning, UnboundedObjectiveWarning}
 
 
-def fitted(kind=LatentGaussians):
-    gaussians = kind(N_CLASSES, DIM)
+def fitted():
+    gaussians = LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False)
     gaussians.solve_(STATISTICS, 0.0)
     return gaussians
 
 
 CALLS = {
-    "fit_": lambda: LatentGaussians(N_CLASSES, DIM).fit_(Z, Y, fit=FIT),
-    "solve_": lambda: LatentGaussians(N_CLASSES, DIM).solve_(STATISTICS, fit=FIT),
+    "fit_": lambda: LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False).fit_(
+        Z, Y, fit=FIT
+    ),
+    "solve_": lambda: LatentGaussians(N_CLASSES, DIM, covariance="diagonal", tied=False).solve_(
+        STATISTICS, fit=FIT
+    ),
     "refit_": lambda: refit_(coupling_model(N_CLASSES, DIM), [(Z, Y)], fit=FIT),
     "step": lambda: FixedPointSchedule(fit=FIT).step(coupling_model(N_CLASSES, DIM), [(Z, Y)], 0),
     "force": lambda: FixedPointSchedule(fit=FIT).force(coupling_model(N_CLASSES, DIM), [(Z, Y)], 9),

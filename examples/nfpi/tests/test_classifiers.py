@@ -71,7 +71,7 @@ def stripe_flow(flipped=False):
     """Put the identity over Gaussians fitted to stripes, or to stripes under wrong labels."""
     data = stripes(300)
     labels = (data.labels + 1) % N_CLASSES if flipped else data.labels
-    gaussians = LatentGaussians(N_CLASSES, 64)
+    gaussians = LatentGaussians(N_CLASSES, 64, covariance="diagonal", tied=False)
     gaussians.fit_((data.images.double() / 256).flatten(1), labels, lam=0.0)
     return flow_over(gaussians)
 
@@ -317,7 +317,9 @@ def test_flow_augmentation_leaves_what_does_not_decode():
     x = torch.rand(20, *SHAPE)
     x[:10, 0, 0, 0] = -1.0  # those stay below zero in any mix of their class, and decode to NaN
     y = (torch.arange(20) >= 10).long()
-    augment = FlowAugmentation(flow_over(LatentGaussians(2, 64), decode), share=1.0)
+    augment = FlowAugmentation(
+        flow_over(LatentGaussians(2, 64, covariance="diagonal", tied=False), decode), share=1.0
+    )
     moved, _ = augment(x, y)
     assert torch.equal(moved[:10], x[:10])
     assert not (moved[10:] == x[10:]).flatten(1).all(1).any()
@@ -485,7 +487,10 @@ def test_a_checkpoint_from_before_a_setting_was_kept_is_read(tmp_path):
 
 def test_a_flow_is_known_by_what_was_trained(tmp_path):
     path = tmp_path / "checkpoint.pt"
-    flow = ClassFlow(make_flow("coupling", SHAPE, hidden=8), LatentGaussians(N_CLASSES, 64))
+    flow = ClassFlow(
+        make_flow("coupling", SHAPE, hidden=8),
+        LatentGaussians(N_CLASSES, 64, covariance="diagonal", tied=False),
+    )
     flow.encode(torch.rand(2, *SHAPE))
 
     def run():
@@ -570,13 +575,17 @@ def test_broken_pixels_are_told_of_and_others_clipped():
         return x.reshape(-1, *SHAPE)
 
     with pytest.warns(RuntimeWarning, match="1 of 6 generated images"):
-        images = generate_images(flow_over(LatentGaussians(3, 64), decode), 6).images
+        images = generate_images(
+            flow_over(LatentGaussians(3, 64, covariance="diagonal", tied=False), decode), 6
+        ).images
     assert images[:3, 0, 0, 0].tolist() == [128, 255, 0]
 
 
 def test_generation_refuses_what_does_not_fit():
     with pytest.raises(InvalidInputError, match="sample has 3 classes in 63 dimensions"):
-        generate_images(stripe_flow(), 9, sample=LatentGaussians(3, 63))
+        generate_images(
+            stripe_flow(), 9, sample=LatentGaussians(3, 63, covariance="diagonal", tied=False)
+        )
     with pytest.raises(InvalidInputError, match="n_images is 2; pass at least one"):
         generate_images(stripe_flow(), 2)
 

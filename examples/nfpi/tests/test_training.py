@@ -495,7 +495,7 @@ class _Identity(torch.nn.Module):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_grid_has_a_row_a_class(channels):
     flow = _Identity()
-    prior = LatentGaussians(2, 4 * channels)
+    prior = LatentGaussians(2, 4 * channels, covariance="diagonal", tied=False)
     model = ClassFlow(flow, prior, codec=(flow.encode, flow.decode))
     model.encode(torch.zeros(1, channels, 2, 2))
     with torch.no_grad():

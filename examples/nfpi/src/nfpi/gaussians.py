@@ -143,7 +143,12 @@ def start_(model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]], init: str
     """
     prior = model.gaussians
     if init == "data" and isinstance(prior, GradientGaussians | LearnedMeans | SymmetricKLMeans):
-        fitted = over(model, DataGaussians(prior.n_classes, prior.dim).to(prior.means.device))
+        fitted = over(
+            model,
+            DataGaussians(prior.n_classes, prior.dim, covariance="diagonal", tied=False).to(
+                prior.means.device
+            ),
+        )
         prior.init_from_(gather_statistics(fitted, batches))
 
 

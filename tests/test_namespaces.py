@@ -1,0 +1,40 @@
+"""Whether a device has float64: asked once, with the answers of a moment not kept."""
+
+import numpy as np
+import pytest
+from helpers import asarray_in
+
+from fpigauss._array import namespaces
+from fpigauss._array.namespaces import namespace, precise, working_dtype
+
+
+@pytest.fixture
+def asked_anew(monkeypatch):
+    monkeypatch.setattr(namespaces, "_FLOAT64", {})
+
+
+def test_it_is_asked_once(xp, asked_anew, monkeypatch):
+    x = asarray_in(xp, np.zeros(2, dtype=np.float32))
+    float64 = namespace(x).float64
+    assert working_dtype(x) == float64
+    for name in ("namespace", "device_of"):
+        monkeypatch.setattr(namespaces, name, None)  # which would ask again
+    assert working_dtype(x) == float64
+    assert precise(x) is x
+
+
+def test_a_failure_is_of_the_moment(asked_anew, monkeypatch):
+    x = np.zeros(2, dtype=np.float32)
+
+    class Failing:
+        float32, float64 = np.float32, np.float64
+        __array_namespace_info__ = staticmethod(namespace(x).__array_namespace_info__)
+
+        @staticmethod
+        def zeros(*_, **__):
+            raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(namespaces, "namespace", lambda *_: Failing)
+        assert working_dtype(x) == np.float32
+    assert working_dtype(x) == np.float64
