@@ -4,15 +4,17 @@ Rules, set before the full run:
 
 - Ten random stratified splits, 70 % for training, the same for every method.
 - Nothing is tuned per data set. LogisticRegression takes standardized columns and may take 5,000
-  iterations; everything else has its defaults. The defaults of FlowClassifier come from a small grid
-  (number of transforms, noise, batches per epoch, whitened columns or not) on some of these splits,
-  so that its figures are slightly optimistic. "s per fit" is the median, in one thread.
+  iterations; everything else has its defaults. The defaults of FlowClassifier come from a small
+  grid (number of transforms, noise, batches per epoch, whitened columns or not) on two to five
+  splits, some of them among these, so that its figures are slightly optimistic.
+- "s per fit" is the median in one thread. The recorded run had a fifth of a busy core: the times
+  of FlowClassifier are several times those of an idle machine.
 - Accuracy and log-loss in nats are means over the splits with half the width of their 95 %
-  intervals, corrected for overlapping training parts (Nadeau & Bengio 2003). A method is "within .02"
-  if its mean accuracy is at most .02 below the best one of the others.
-
-- Every fit is recorded in flow_classifier.csv. Splits that are in it are not measured again, so that
-  a run goes on where it was stopped; the table is of the splits in which all methods were measured.
+  intervals, corrected for overlapping training parts (Nadeau & Bengio 2003). FlowClassifier is
+  "within .02" if its mean accuracy is at most .02 below the best one of the others.
+- Every fit is recorded in flow_classifier.csv. Splits that are in it are not measured again, so
+  that a run goes on where it was stopped; the table is of the splits in which all methods were
+  measured.
 
 Run ``python -m benchmarks.flow_classifier [--splits N] [--workers N] [--out FOLDER]``.
 """

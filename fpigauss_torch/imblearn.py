@@ -4,7 +4,7 @@
 ``from fpigauss_torch.imblearn import FlowOverSampler``.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -31,7 +31,7 @@ Floats = np.ndarray[Any, np.dtype[Any]]
 class FlowOverSampler(BaseOverSampler):
     """Over-sample classes with rows that a model of their densities draws.
 
-    Other than SMOTE, which goes halfway between rows, a flow draws from the density of the class
+    Unlike SMOTE, which interpolates between rows, a flow draws from the density of the class
     that it has learned from all classes together: separated Gaussians keep what it draws for one
     class apart from the others. The rows that are given stay, and come first.
 
@@ -75,7 +75,7 @@ class FlowOverSampler(BaseOverSampler):
     True
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseOverSampler._parameter_constraints,
         "estimator": "no_validation",
     }

@@ -1,6 +1,7 @@
 """Flows over separated class Gaussians as an estimator of scikit-learn.
 
-It needs the extra ``skorch``, which brings zuko and scikit-learn along. ``import fpigauss_torch`` leaves this package out: write
+It needs the extra ``skorch``, which brings zuko and scikit-learn along. ``import
+fpigauss_torch`` leaves this package out: write
 ``from fpigauss_torch.sklearn import FlowClassifier``.
 """
 
@@ -10,8 +11,7 @@ try:
     import zuko  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "fpigauss_torch.sklearn needs scikit-learn, skorch and zuko: "
-        'pip install "fpigauss[skorch]"'
+        'fpigauss_torch.sklearn needs scikit-learn, skorch and zuko: pip install "fpigauss[skorch]"'
     ) from error
 
 from fpigauss_torch.sklearn._flow_classifier import FlowClassifier

@@ -1,4 +1,4 @@
-"""Columns of a table as a flow likes them: without steps, centered, alike in scale and direction."""
+"""Columns of a table as a flow likes them: without steps, centered, with one scale."""
 
 from dataclasses import dataclass, replace
 from typing import Any

@@ -31,8 +31,8 @@ def temperature_of(by_class: Floats, codes: Floats, priors: Floats) -> float:
     """Find a temperature from log p(x|y) (M, K) of held-out rows and their classes.
 
     The least certain row counts once more, as one of its second class: some hundred rows without a
-    mistake say no more than that mistakes are rare, and without one the best temperature would be 0.
-    It is 1 if there are fewer than ten rows.
+    mistake say no more than that mistakes are rare, and without one the best temperature would be
+    0. It is 1 if there are fewer than ten rows.
     """
     if len(codes) < _ENOUGH:
         return 1.0

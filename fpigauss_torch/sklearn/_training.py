@@ -1,8 +1,9 @@
 """The training of a flow toward separated Gaussians, in the loop of skorch.
 
-skorch is made for estimators: it trains in memory, prints nothing, writes nothing, restores the best
-epoch by itself and starts at once. A Trainer of Lightning sets up loggers, checkpoints and signal
-handlers for every fit, which takes longer than the epochs of a small table.
+skorch is made for estimators: it trains in memory, prints and writes nothing, warns of nothing, and
+restores the best epoch by itself. Lightning would write checkpoints for that, and has loggers and
+signal handlers to be turned off. skorch is also a little quicker for small tables: 30 epochs of 100
+rows take .09 s, .13 s in Lightning, and an import 1.1 s, 2.5 s of Lightning.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,8 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
-from fpigauss import ClassStatistics, solve_separated
 from fpigauss_torch._support import evaluating
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.gaussians import LatentGaussians
 
 __all__ = ["Rows", "Training", "encoded"]
 
@@ -169,22 +168,13 @@ class _Refits(Callback):
             objective = net.module_
             x = torch.tensor(self.rows.x, dtype=torch.float32, device=objective.steps.device)
             z, _log_det = encoded(objective.model, objective.noisy(x))
-            _refit(objective.model.gaussians, z, self.rows, self.separation)
+            objective.model.gaussians.fit_(
+                z,
+                torch.as_tensor(self.rows.codes),
+                separation=self.separation,
+                sample_weight=self.rows.weights,
+            )
         self.tick()
-
-
-def _refit(gaussians: LatentGaussians, z: Tensor, rows: Rows, separation: float) -> None:
-    """Refit to latents, so that every two classes are ``separation`` nats apart."""
-    statistics = ClassStatistics.from_samples(
-        z.cpu().double(),
-        rows.codes,
-        covariance=gaussians.statistics_kind,
-        classes=range(gaussians.n_classes),
-        sample_weight=rows.weights,
-    )
-    family = gaussians.family
-    found = solve_separated(statistics, min_kld=separation, covariance=family, tied=family.tied)
-    gaussians.assign_(found.gaussians)
 
 
 def _unheard(_: str) -> None:

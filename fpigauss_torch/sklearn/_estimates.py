@@ -1,0 +1,258 @@
+"""What a fitted flow tells about rows: labels, probabilities, densities; and rows that it draws."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fpigauss import ClassGaussians, InvalidInputError, open_set_threshold
+from fpigauss.interface import check_positive, check_positive_integer
+from fpigauss_torch.flow import ClassFlow
+from fpigauss_torch.gaussians import LatentGaussians
+from fpigauss_torch.sklearn._columns import Columns
+from fpigauss_torch.sklearn._training import encoded
+
+__all__ = ["FlowEstimates"]
+
+Floats = np.ndarray[Any, np.dtype[Any]]
+
+
+class FlowEstimates(BaseEstimator):
+    """The methods of an estimator that has been fitted."""
+
+    classes_: Floats
+    model_: ClassFlow
+    priors_: Floats
+    temperature_: float
+    held_out_scores_: Floats
+    validation_fraction: float
+    _columns: Columns
+
+    # -- prediction ------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> Any:
+        """Predict the labels with the highest posterior probabilities.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N,) array
+        """
+        logits = self._posterior_logits(X)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Compute the logarithms of ``predict_proba``.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, K) array
+        """
+        logits = self._posterior_logits(X)
+        return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Compute the posterior probabilities of the classes, at ``temperature_``.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, K) array
+            Rows that sum to one, columns in the order of ``classes_``.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def decision_function(self, X: Any) -> Any:
+        """Compute log p(y|x) up to a constant; for two classes, how much higher the second's is.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, K) or (N,) array
+        """
+        logits = self._posterior_logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    # -- densities -------------------------------------------------------------------------
+
+    def class_log_prob(self, X: Any) -> Any:
+        """Compute log p(x|y) of every class.
+
+        In columns of integers the density is that of the numbers after they were spread.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, K) array
+            In nats, columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        return self._class_log_prob(validate_data(self, X, reset=False, dtype=np.float64))
+
+    def score_samples(self, X: Any, y: Any = None) -> Any:
+        """Compute log p(x), the log-density of the mixture of all classes; log p(x|y) with labels.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+        y : (N,) array-like, optional
+            The class of each row.
+
+        Returns
+        -------
+        (N,) array
+            In nats.
+        """
+        by_class = self.class_log_prob(X)
+        if y is None:
+            return self._mixture(by_class)
+        codes = self._codes(y, "y")
+        if len(codes) != len(by_class):
+            raise InvalidInputError(f"y has {len(codes)} labels for {len(by_class)} rows of X")
+        return np.take_along_axis(by_class, codes[:, None], axis=1)[:, 0]
+
+    def reject(self, X: Any, rate: float = 0.05) -> Any:
+        """Tell which rows belong to no class: those less likely than nearly all held-out ones.
+
+        The threshold is that of ``fpigauss.open_set_threshold``. Held-out rows have had a say in
+        when to stop, so that it holds approximately.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+        rate : float
+            The probability that a row of a known class is rejected, 0 < rate < 1. It needs 1 / rate
+            - 1 held-out rows.
+
+        Returns
+        -------
+        (N,) array of bool
+            True where a row is rejected.
+
+        Raises
+        ------
+        InvalidInputError
+            If too few rows were held out for the rate.
+        """
+        check_is_fitted(self)
+        n_held_out = len(self.held_out_scores_)
+        needed = math.ceil(1.0 / check_positive(rate, "rate") - 1e-9) - 1
+        if n_held_out < max(needed, 1):
+            raise InvalidInputError(
+                f"rate={rate:g} needs {max(needed, 1)} held-out rows, but fit held out "
+                f"{n_held_out}; pass a higher rate, or fit with more rows or a higher "
+                f"validation_fraction than {self.validation_fraction:g}"
+            )
+        return -self.score_samples(X) > open_set_threshold(self.held_out_scores_, rate=rate)
+
+    # -- samples ---------------------------------------------------------------------------
+
+    def sample(
+        self, n_samples: int = 1, *, labels: Any = None, random_state: Any = None
+    ) -> tuple[Any, Any]:
+        """Draw rows: of the classes ``labels``, or of classes drawn by their priors.
+
+        Columns of integers get integers within their range.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many rows to draw, if ``labels`` is not given.
+        labels : (N,) array-like, optional
+            The classes to draw from, in this order.
+        random_state : int, numpy.random.RandomState or None
+            The source of randomness, as in scikit-learn.
+
+        Returns
+        -------
+        X : (N, d) array
+        y : (N,) array
+        """
+        check_is_fitted(self)
+        source = check_random_state(random_state)
+        if labels is None:
+            n_samples = check_positive_integer(n_samples, "n_samples")
+            codes = source.choice(len(self.classes_), size=n_samples, p=self.priors_)
+        else:
+            codes = self._codes(labels, "labels")
+        rows = self.model_.sample(torch.tensor(codes), seed=int(source.randint(2**31 - 1)))
+        return self._columns.undo(rows.numpy()), self.classes_[codes]
+
+    # -- what else the fit has ----------------------------------------------------------------
+
+    @property
+    def gaussians_(self) -> ClassGaussians:
+        """One Gaussian per class, in the latent space."""
+        check_is_fitted(self)
+        prior = self.model_.gaussians
+        assert isinstance(prior, LatentGaussians)
+        return prior.class_gaussians()
+
+    def map_columns(self, X: Any) -> torch.Tensor:
+        """Map rows to what ``model_`` encodes: standardized and whitened within the classes.
+
+        Parameters
+        ----------
+        X : (N, d) array-like
+
+        Returns
+        -------
+        (N, d) float64 tensor
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return torch.as_tensor(self._columns(X))
+
+    # -- within --------------------------------------------------------------------------------
+
+    def _class_log_prob(self, X: Floats) -> Floats:
+        """Compute log p(x|y) (N, K) of checked rows."""
+        if len(X) == 0:
+            return np.empty((0, len(self.classes_)))
+        z, log_det = encoded(self.model_, self._columns(X))
+        by_class = self.model_.gaussians.class_log_prob(z) + log_det[:, None]
+        log_prob: Floats = by_class.numpy() + self._columns.log_det
+        return log_prob
+
+    def _mixture(self, by_class: Floats) -> Floats:
+        with np.errstate(divide="ignore"):  # a prior may be zero
+            sums: Floats = np.logaddexp.reduce(by_class + np.log(self.priors_), axis=1)
+        return sums
+
+    def _posterior_logits(self, X: Any) -> Floats:
+        by_class = self.class_log_prob(X)
+        with np.errstate(divide="ignore"):
+            logits: Floats = by_class / self.temperature_ + np.log(self.priors_)
+        return logits
+
+    def _codes(self, labels: Any, name: str) -> Floats:
+        """Return the numbers of labels, all of which must be among the classes."""
+        labels = column_or_1d(labels)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise InvalidInputError(
+                f"{name} contains {unknown[:1].tolist()[0]!r}, which is not among classes_; pass "
+                "labels that occurred in fit"
+            )
+        codes: Floats = np.searchsorted(self.classes_, labels)
+        return codes
