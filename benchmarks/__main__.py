@@ -32,7 +32,7 @@ COMPARISONS = (
     "flows",
 )
 
-#: Sections of RESULTS.md that are made apart: estimators.md by ``benchmarks.estimators``.
+#: Sections of RESULTS.md that are made apart, by ``benchmarks.estimators`` and ``.flow_classifier``.
 SECTIONS = ("estimators.md", "flow_classifier.md")
 
 

@@ -147,7 +147,7 @@ def main() -> None:
         future.result()
     assert __doc__ is not None
     _, _, rules = __doc__.partition("\n\n")
-    text = f"# FlowClassifier beside scikit-learn\n\n{rules.strip()}\n\n{table(recorded(record))}"
+    text = f"## FlowClassifier beside scikit-learn\n\n{rules.strip()}\n\n{table(recorded(record))}"
     (arguments.out / "flow_classifier.md").write_text(text, encoding="utf-8")
 
 
