@@ -32,7 +32,7 @@ COMPARISONS = (
     "flows",
 )
 
-#: Sections of RESULTS.md that are made apart, by ``benchmarks.estimators`` and ``.flow_classifier``.
+#: Sections of RESULTS.md that are made apart, by modules of these names.
 SECTIONS = ("estimators.md", "flow_classifier.md")
 
 
