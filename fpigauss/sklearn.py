@@ -140,7 +140,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
 
     See Also
     --------
-    fpigauss.fit_fixed_point, fpigauss.fit_separated
+    fpigauss.fit_fixed_point : also fits classes that come later, with ``frozen=``.
+    fpigauss.fit_separated : find the ``lam`` that puts the classes as far apart as asked.
 
     Examples
     --------
