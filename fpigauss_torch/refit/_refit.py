@@ -333,7 +333,7 @@ def _warn_if_worse(
 
 
 def _as_far_as_asked(gaussians: LatentGaussians, refit: Refit) -> bool:
-    """Say whether classes are as far apart as the refit asks, up to rounding; a lam asks nothing."""
+    """Say whether classes are as far apart as asked, up to rounding; a lam asks for nothing."""
     if refit.separation is None:
         return True
     held = np.isin(np.arange(gaussians.n_classes), np.asarray(refit.fit.frozen))
