@@ -7,6 +7,7 @@ __all__ = [
     "ConvergenceWarning",
     "InvalidInputError",
     "NotPositiveDefiniteError",
+    "PooledCovarianceWarning",
     "UnboundedObjectiveWarning",
     "UnknownOptionError",
     "UnreachableSeparationError",
@@ -93,6 +94,10 @@ class UnreachableSeparationError(ArithmeticError):
     value: float = float("nan")
     lam: float = float("nan")
     path: tuple[Any, ...] = ()
+
+
+class PooledCovarianceWarning(UserWarning):
+    """A shared covariance is fitted to some of its classes: frozen ones have no samples."""
 
 
 class UnboundedObjectiveWarning(UserWarning):

@@ -12,7 +12,12 @@ from typing import Any, Literal, Self, Unpack
 
 import numpy as np
 
-from fpigauss._array.checks import check_choice, check_nonnegative, check_positive_integer
+from fpigauss._array.checks import (
+    check_choice,
+    check_nonnegative,
+    check_positive,
+    check_positive_integer,
+)
 from fpigauss._array.labels import as_labels
 from fpigauss._array.linalg import eye_like, log_sum_exp, softmax
 from fpigauss._array.namespaces import as_floating, device_of, namespace, to_numpy
@@ -20,6 +25,7 @@ from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import EstimatorOptions, FixedPoint
 from fpigauss.fit._documented import documented, with_options
+from fpigauss.fit._fixed_point import checked_statistics
 from fpigauss.fit._options import check_option_names
 from fpigauss.fit._run import solved
 from fpigauss.fit._separated import separated
@@ -27,7 +33,7 @@ from fpigauss.fit._separation import separation_of
 from fpigauss.gaussians import ClassGaussians, discriminant_axes
 from fpigauss.gaussians._priors import joint, log_priors, mixture
 from fpigauss.result import FixedPointResult
-from fpigauss.statistics import ClassStatistics
+from fpigauss.statistics import ClassStatistics, check_sample_weight
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
@@ -55,6 +61,8 @@ class _Fitted:
     #: Which of all classes have rows, in numbers from 0.
     seen: Labels
     n_classes: int
+    #: Those of all classes that were fitted to; None in older files.
+    statistics: ClassStatistics | None = None
 
     def over_all(self, log_prob: Array) -> Array:
         """Spread the columns of the seen classes over those of all."""
@@ -94,10 +102,11 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         The lam that reaches it is found by ``solve_separated``. Pass this or ``lam``.
     tied : bool, optional
         One covariance shared by all classes. The default is True with a ``separation``, which only
-        tied families always reach, and otherwise False.
+        tied families always reach, and otherwise False: pass it where the two are compared.
     priors : "counts", None or (K,) array-like
-        Prior probabilities of the classes: those of the training rows, equal ones, or numbers that
-        sum to one.
+        Prior probabilities of the classes: those of the training rows, equal ones (None, which
+        elsewhere in scikit-learn stands for those of the training rows), or numbers that sum to
+        one.
     var_smoothing : float
         The part of the largest variance of a feature that is added to all variances of all classes,
         as in scikit-learn's GaussianNB: with it, a feature may be constant in a class.
@@ -120,7 +129,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
     priors_ : (K,) array
         The prior probabilities in use.
     statistics_ : ClassStatistics
-        Counts, means and covariances of the training rows; save or merge them to go on elsewhere.
+        Counts, means and covariances of the training rows; save or merge them to go on elsewhere,
+        with ``fit_statistics``.
     n_iter_ : int
         The number of evaluations of the fit, with the one at the start.
     n_features_in_ : int
@@ -130,7 +140,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
 
     See Also
     --------
-    fpigauss.fit_fixed_point, fpigauss.fit_separated
+    fpigauss.fit_fixed_point : also fits classes that come later, with ``frozen=``.
+    fpigauss.fit_separated : find the ``lam`` that puts the classes as far apart as asked.
 
     Examples
     --------
@@ -206,6 +217,10 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         X, y, weights = self._validated(X, y, sample_weight, reset=True)
         occurs = y if weights is None else y[to_numpy(weights) > 0.0]
         classes = np.unique(occurs)
+        if len(classes) == 0:
+            raise InvalidInputError(
+                "sample_weight is zero in every row; give rows of two classes at least weight"
+            )
         if len(classes) < 2:
             raise InvalidInputError(
                 f"y contains one class, {classes[:1].tolist()[0]!r}; at least two are needed"
@@ -267,6 +282,48 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         self.classes_, self._cached = known, None
         return self
 
+    def fit_statistics(self, statistics: ClassStatistics) -> Self:
+        """Fit the Gaussians to class statistics, such as those of several machines, merged.
+
+        The outcome is that of ``fit`` to all the rows that the statistics are of; ``partial_fit``
+        adds more.
+
+        Parameters
+        ----------
+        statistics : ClassStatistics
+            Statistics of all classes that can occur, with rows of two at least; "dense" ones for
+            dense covariances. Their labels become ``classes_``.
+
+        Returns
+        -------
+        FixedPointGaussianClassifier
+            Itself.
+
+        Raises
+        ------
+        InvalidInputError
+            If a parameter or the statistics cannot be used.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fpigauss import ClassStatistics
+        >>> from fpigauss.sklearn import FixedPointGaussianClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> first, second = (ClassStatistics.from_samples(X[i::2], y[i::2]) for i in (0, 1))
+        >>> classifier = FixedPointGaussianClassifier().fit_statistics(first.merge(second))
+        >>> round(classifier.score(X, y), 2)
+        0.96
+        """
+        fixed_point = self._checked()
+        statistics = checked_statistics(statistics)
+        self._cached = self._solve(fixed_point, statistics, source="statistics")
+        self.classes_, self.statistics_ = statistics.classes, statistics
+        self.n_features_in_ = statistics.dim
+        if hasattr(self, "feature_names_in_"):  # those of another fit
+            del self.feature_names_in_
+        return self
+
     def __sklearn_tags__(self) -> Tags:
         """Say what scikit-learn should know: arrays of any namespace are taken, if dispatched."""
         tags = super().__sklearn_tags__()
@@ -280,6 +337,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
                 f"lam={self.lam!r} and separation={self.separation!r} are both given; "
                 "pass one of them"
             )
+        if self.separation is not None:
+            check_positive(self.separation, "separation")
         check_nonnegative(self.var_smoothing, "var_smoothing")
         check_choice(self.features, "features", ("log_density", "discriminant"))
         if self.n_components is not None:
@@ -297,6 +356,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         check_classification_targets(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+            check_sample_weight(sample_weight, X.shape[0])
         return X, to_numpy(y), sample_weight
 
     # -- the Gaussians, fitted at their first use --------------------------------------------
@@ -333,11 +393,13 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
 
     def _fitted(self) -> "_Fitted":
         check_is_fitted(self, "statistics_")
-        if self._cached is None:
+        if self._cached is None or self._cached.statistics is not self.statistics_:
             self._cached = self._solve(self._checked(), self.statistics_)
         return self._cached
 
-    def _solve(self, fixed_point: FixedPoint, statistics: ClassStatistics) -> "_Fitted":
+    def _solve(
+        self, fixed_point: FixedPoint, statistics: ClassStatistics, source: str = "X"
+    ) -> "_Fitted":
         """Fit the classes that have rows."""
         priors = log_priors(
             self.priors,
@@ -353,11 +415,12 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             )
         some = _smoothed(_of_classes(statistics, seen), self.var_smoothing)
         if self.separation is None:
-            result = solved(some, fixed_point, source="X", like=some.means)
-            return _Fitted(fixed_point.lam or 0.0, result, priors, seen, statistics.n_classes)
-        target = separation_of({"min_kld": self.separation})
-        found = separated(some, replace(fixed_point, lam=None), target, source="X")
-        return _Fitted(found.lam, found.result, priors, seen, statistics.n_classes)
+            result = solved(some, fixed_point, source=source, like=some.means)
+        else:
+            target = separation_of({"min_kld": self.separation})
+            options = replace(fixed_point, lam=None)
+            result = separated(some, options, target, source=source).result
+        return _Fitted(result.lam or 0.0, result, priors, seen, statistics.n_classes, statistics)
 
     # -- prediction ------------------------------------------------------------------------
 

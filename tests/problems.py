@@ -128,6 +128,7 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fpigauss.ConvergenceWarning)
         warnings.simplefilter("ignore", fpigauss.UnboundedObjectiveWarning)
+        warnings.simplefilter("ignore", fpigauss.PooledCovarianceWarning)
         yield
 
 

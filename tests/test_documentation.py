@@ -67,7 +67,12 @@ def test_scikit_learn():
     pytest.importorskip("imblearn", reason="imbalanced-learn is not installed")
     pytest.importorskip("skorch", reason="skorch is not installed")
     names = run("docs/scikit_learn.rst", RST, {"__name__": "scikit_learn"})
-    assert names["search"].score(names["X_test"], names["y_test"]) > 0.9
+    best = names["search"].best_params_
+    prefix = "fixedpointgaussianclassifier__"
+    assert best == {f"{prefix}covariance": "dense", f"{prefix}separation": None}
+    assert names["search"].best_estimator_.score(names["X_test"], names["y_test"]) > 0.9
+    assert Path("wine.joblib").exists()
+    assert names["whole"].statistics_.counts.sum() == len(names["y_train"])
 
 
 def test_quickstart():
@@ -97,6 +102,10 @@ def test_separation(capsys):
     assert namespace["separated"].lam == pytest.approx(233.0, abs=1.0)
     assert "the best is 6.292 nats, at lam=18.49" in printed, printed
     assert len(namespace["path"]) == 34
+    later = namespace["later"].gaussians
+    assert later.classes.tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(later.means[:5], namespace["separated"].gaussians.means)
+    assert namespace["later"].lam > 0.0
 
 
 def test_flows():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ from fpigauss import (
     FixedPointResult,
     InvalidInputError,
     NotPositiveDefiniteError,
+    PooledCovarianceWarning,
     critical_lam,
     fit_fixed_point,
+    fit_separated,
+    lam_path,
     pairwise_kld,
     solve_fixed_point,
 )
@@ -30,6 +34,9 @@ from fpigauss.fit._start import prepare
 
 #: Forces cancel to this part of their sizes where a fit with the default tol has converged.
 BALANCED = 1e-3
+
+#: Shared covariances that are pooled without the samples of held classes, on purpose.
+without_held_samples = pytest.mark.filterwarnings("ignore::fpigauss.PooledCovarianceWarning")
 
 
 @dataclass(frozen=True)
@@ -280,6 +287,7 @@ def old_and_new(covariance="diagonal", tied=False, *, lam=1.0, n_classes=4):
     return result.gaussians, z, y, ~old
 
 
+@without_held_samples
 @pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_namespace_and_dtype(xp, covariance, tied, dtype):
@@ -359,6 +367,7 @@ def test_at_lam_0_the_free_classes_are_their_data():
     )
 
 
+@without_held_samples
 @pytest.mark.parametrize("with_rows", [True, False])
 @pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
 def test_a_shared_covariance_is_pooled_over_the_classes_with_data(covariance, with_rows):
@@ -398,6 +407,7 @@ def test_a_shared_covariance_is_pooled_over_the_classes_with_data(covariance, wi
     np.testing.assert_array_equal(means_only.gaussians.covariances, gaussians.covariances)
 
 
+@without_held_samples
 @pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
 def test_frozen_classes_may_be_equal(covariance, tied):
     _, z, y, new = old_and_new()
@@ -623,3 +633,31 @@ def test_the_option_is_a_sorted_tuple_of_plain_labels():
         assert FixedPoint(frozen=labels, init=init) == expected
     assert "frozen=(0, 2)" in repr(expected)
     assert all(type(label) is int for label in expected.frozen)
+
+
+# -- a shared covariance without the samples of held classes -----------------------------------
+
+
+def test_a_covariance_pooled_without_the_held_classes_is_warned_about_once():
+    z, y = blobs(4, 2, seed=3)
+    new = y >= 2
+    old = fit_fixed_point(z[~new], y[~new], 5.0, tied=True).gaussians
+    options = {"tied": True, "init": old, "frozen": old.classes}
+    message = r'frozen classes 0, 1 have none.*pass update="means"'
+    with pytest.warns(PooledCovarianceWarning, match=message) as caught:
+        fit_fixed_point(z[new], y[new], 5.0, **options)
+    assert [warning.filename for warning in caught] == [__file__]
+    for call in (partial(fit_separated, min_kld=50.0), partial(lam_path, lams=[0.0, 1.0, 2.0])):
+        with pytest.warns(PooledCovarianceWarning, match=message) as caught:
+            call(z[new], y[new], **options)
+        assert len(caught) == 1
+    # the remedies that it names
+    fit_fixed_point(z[new], y[new], 5.0, **options, update="means")
+    fit_fixed_point(z, y, 5.0, **options)
+    fit_fixed_point(z[new], y[new], 5.0, init=_per_class(old), frozen=old.classes)
+
+
+def _per_class(gaussians):
+    """The same Gaussians with a covariance per class."""
+    covariances = np.tile(gaussians.covariances, (gaussians.n_classes, 1))
+    return ClassGaussians(gaussians.means, covariances, classes=gaussians.classes)

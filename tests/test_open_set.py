@@ -27,6 +27,7 @@ from fpigauss import (
     l2_normalize,
     open_set_score,
     open_set_threshold,
+    smallest_kld,
 )
 
 K, D = 4, 3
@@ -398,3 +399,21 @@ def test_bad_thresholds(scores, rate, message):
 
 def test_infinite_scores_below_the_rate_do_no_harm():
     assert open_set_threshold([0.0, 1.0, math.inf], rate=0.5) == 1.0
+
+
+def test_what_has_gaussians_is_told_where_they_are():
+    z, y = blobs(3, 2, seed=0)
+    result = fit_fixed_point(z, y, 0.0)
+    with pytest.raises(InvalidInputError, match=r"FixedPointResult; pass its gaussians$"):
+        open_set_score(result, z)
+    with pytest.raises(InvalidInputError, match=r"FixedPointResult; pass its gaussians$"):
+        smallest_kld(result)
+    sklearn = pytest.importorskip("fpigauss.sklearn", reason="scikit-learn is not installed")
+    for classifier in (
+        sklearn.FixedPointGaussianClassifier(),
+        sklearn.FixedPointGaussianClassifier().fit(z, y),
+    ):
+        with pytest.raises(InvalidInputError, match=r"Classifier; pass its gaussians_$"):
+            open_set_score(classifier, z)
+    with pytest.raises(InvalidInputError, match="is a float; pass ClassGaussians, such as"):
+        open_set_score(1.0, z)

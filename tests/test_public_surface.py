@@ -36,6 +36,7 @@ NAMES = {
     "MeanRepulsion",
     "NotPositiveDefiniteError",
     "Picard",
+    "PooledCovarianceWarning",
     "PrintedEquations",
     "ReleasedEquations",
     "Repulsion",

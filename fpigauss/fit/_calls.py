@@ -70,6 +70,8 @@ def fit_fixed_point(
         If L has no lower bound for this ``lam`` and family, or runs away.
     ConvergenceWarning
         If a fit with ``tol > 0`` ended before it converged.
+    PooledCovarianceWarning
+        If a shared covariance is updated, and some ``frozen`` classes have no samples.
 
     See Also
     --------

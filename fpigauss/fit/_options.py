@@ -203,7 +203,8 @@ class Options:
         (),
         "Labels of classes whose Gaussians, those of ``init``, are kept exactly while the others "
         "are fitted. They need no samples, and ``init`` may lack the others, which then start from "
-        'the data. A shared covariance is still updated, except with ``update="means"``.',
+        "the data. A shared covariance is still updated, to that of the samples, except with "
+        '``update="means"``.',
         _check_frozen,
     )
     n_init: int = option(

@@ -9,13 +9,18 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fpigauss._array.checks import check_range
+from fpigauss._array.labels import listed
 from fpigauss._array.linalg import broke_down
 from fpigauss._array.namespaces import cast_like
 from fpigauss._array.typing import Array
 from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
 from fpigauss.equations import Evaluation
-from fpigauss.errors import ConvergenceWarning, UnboundedObjectiveWarning
+from fpigauss.errors import (
+    ConvergenceWarning,
+    PooledCovarianceWarning,
+    UnboundedObjectiveWarning,
+)
 from fpigauss.fit._options import Options
 from fpigauss.fit._start import Setup, prepare
 from fpigauss.fit._starts import starts
@@ -212,8 +217,17 @@ def _result(setup: Setup, outcome: Outcome, like: Array) -> FixedPointResult:
 
 
 def _warnings_of(outcome: Outcome, setup: Setup) -> Iterator[tuple[type[Warning], str]]:
-    """Yield the warnings of an objective without a lower bound, and of a tolerance not reached."""
+    """Yield the warnings: no lower bound, a tolerance not reached, classes left out of a pool."""
     options, status = setup.options, outcome.status
+    without = setup.without_samples
+    if options.updates_covariances and setup.family.tied and without.size:
+        message = (
+            f"the shared covariance is that of the samples alone, and the frozen classes "
+            f"{listed(without)} have none: they get it too, and may be closer to each other than "
+            'in init; pass update="means", which keeps the covariance of init, or statistics that '
+            "have these classes too (ClassStatistics.merge)"
+        )
+        yield PooledCovarianceWarning, message
     after = f"after {outcome.n_iter} evaluations at lam={options.lam:g}"
     past = setup.problem.lam >= setup.lam_star and options.strategies.equations.runs_away
     if status is Status.UNBOUNDED:

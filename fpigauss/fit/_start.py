@@ -8,7 +8,7 @@ import numpy as np
 from fpigauss._array.checks import check_range
 from fpigauss._array.linalg import broke_down, flattened, squared_norms
 from fpigauss._array.namespaces import cast_like, namespace, to_numpy
-from fpigauss._array.typing import Array
+from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import CovarianceFamily
 from fpigauss.divergence import PairTerms
 from fpigauss.equations import Equations, Evaluation, Point, Problem
@@ -51,6 +51,11 @@ class Setup:
     def family(self) -> CovarianceFamily:
         """The family of the results."""
         return self.options.strategies.family
+
+    @property
+    def without_samples(self) -> Labels:
+        """The labels of the classes that have no samples, which are held."""
+        return self.statistics.classes[to_numpy(self.statistics.counts) <= 0.0]
 
     @property
     def counts(self) -> Array | None:

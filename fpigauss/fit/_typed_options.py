@@ -63,7 +63,8 @@ class FixedPointOptions(TypedDict, total=False):
     frozen: FrozenLabels
     """Labels of classes whose Gaussians, those of ``init``, are kept exactly while the others
     are fitted. They need no samples, and ``init`` may lack the others, which then start from
-    the data. A shared covariance is still updated, except with ``update="means"``."""
+    the data. A shared covariance is still updated, to that of the samples, except with
+    ``update="means"``."""
 
     n_init: int
     """The number of starts: the first is ``init``, the others have its means permuted or moved
@@ -118,7 +119,8 @@ class RefitOptions(TypedDict, total=False):
     frozen: FrozenLabels
     """Labels of classes whose Gaussians, those of ``init``, are kept exactly while the others
     are fitted. They need no samples, and ``init`` may lack the others, which then start from
-    the data. A shared covariance is still updated, except with ``update="means"``."""
+    the data. A shared covariance is still updated, to that of the samples, except with
+    ``update="means"``."""
 
     n_init: int
     """The number of starts: the first is ``init``, the others have its means permuted or moved

@@ -32,7 +32,7 @@ def log_priors(priors: Any, *, counts: Array | None, classes: Labels, like: Arra
 
 
 def _as_counted(priors: str, counts: Array | None) -> Array:
-    check_choice(priors, "priors", ("counts",), "None, or one probability per class")
+    check_choice(priors, "priors", ("counts",), "None for equal ones, or one probability per class")
     if counts is None:
         raise InvalidInputError(
             'priors is "counts", but the Gaussians do not know the counts of their classes (older '

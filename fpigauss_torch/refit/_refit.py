@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from fpigauss import (
     FixedPoint,
     FixedPointResult,
     InvalidInputError,
+    smallest_kld,
 )
 from fpigauss.interface import RefitOptions
 from fpigauss_torch._support import (
@@ -25,7 +27,7 @@ from fpigauss_torch._support import (
     with_refit_options,
 )
 from fpigauss_torch.flow import ClassFlow
-from fpigauss_torch.gaussians import Replacement, warn_of_repeated_repulsion
+from fpigauss_torch.gaussians import LatentGaussians, Replacement, warn_of_repeated_repulsion
 from fpigauss_torch.refit._checks import (
     check_initialized,
     check_loader,
@@ -45,6 +47,9 @@ from fpigauss_torch.refit._encoding import own_statistics, unlike_training
 from fpigauss_torch.refit._thin_axes import warn_of_thin_axes
 
 __all__ = ["gather_statistics", "refit_", "refit_as_asked"]
+
+#: By how much of itself a separation may fall when Gaussians are stored in float32.
+_ROUNDING = 1e-3
 
 
 @with_refit_options
@@ -231,7 +236,7 @@ def refit_as_asked(
     if is_first():
         warn_of_thin_axes(fitted_of(flows[0]), results[0])
         if not early:
-            _warn_if_worse(flows, gathered, results, refit.asked)
+            _warn_if_worse(flows, gathered, results, refit)
     with unlike_training():
         for flow, result in zip(flows, results, strict=True):
             fitted_of(flow).assign_(result.gaussians)
@@ -300,22 +305,40 @@ def _warn_if_worse(
     flows: Sequence[ClassFlow],
     gathered: Sequence[ClassStatistics],
     results: Sequence[FixedPointResult],
-    asked: str,
+    refit: Refit,
 ) -> None:
-    """Warn if Gaussians that flows have been trained toward are replaced by far worse ones."""
+    """Warn if Gaussians that flows have been trained toward are replaced by far worse ones.
+
+    Of Gaussians that are closer than the separation that is asked for, more was asked on purpose.
+    """
     held = [fitted_of(flow) for flow in flows]
+    later = (
+        "refit later with separation=, which repels only what is too close, or at lam=0: "
+        "FixedPointSchedule(lam=function of the epoch)"
+        if refit.separation is None
+        else "or pass a smaller separation later: FixedPointSchedule(separation=function of the "
+        "epoch)"
+    )
     warn_of_repeated_repulsion(
         [
             Replacement(gaussians.class_gaussians(), result.gaussians, statistics)
             for gaussians, result, statistics in zip(held, results, gathered, strict=True)
-            if not gaussians.coincide
+            if not gaussians.coincide and _as_far_as_asked(gaussians, refit)
         ],
         n_fits=max(gaussians.n_swaps for gaussians in held),
-        what=f"this refit at {asked}",
+        what=f"this refit at {refit.asked}",
         remedy="keep the Gaussians that the flow was trained toward, as "
-        "FixedPointSchedule(epochs=(0, 1)) does, refit later with separation=, which repels only "
-        "what is too close, or at lam=0: FixedPointSchedule(lam=function of the epoch)",
+        f"FixedPointSchedule(epochs=(0, 1)) does, {later}",
     )
+
+
+def _as_far_as_asked(gaussians: LatentGaussians, refit: Refit) -> bool:
+    """Say whether classes are as far apart as asked, up to rounding; a lam asks for nothing."""
+    if refit.separation is None:
+        return True
+    held = np.isin(np.arange(gaussians.n_classes), np.asarray(refit.fit.frozen))
+    reached = smallest_kld(gaussians.class_gaussians(), held=held)
+    return reached >= (1.0 - _ROUNDING) * refit.separation
 
 
 def _signature(flow: ClassFlow) -> tuple[int, int, str, bool]:

@@ -115,6 +115,29 @@ def test_periodic_refits_to_a_separation_do_not_warn():
     trained(FixedPointSchedule(separation=20.0, epochs=range(0, 9, 4)), 9)
 
 
+def test_a_larger_separation_than_before_is_asked_on_purpose():
+    model = made()
+    for _ in range(2):
+        refit_(model, LOADER, separation=10.0)
+    before = nll(model)
+    assert refit_(model, LOADER, separation=200.0).converged
+    assert nll(model) > before + DIM
+
+
+def test_a_separation_that_the_gaussians_had_has_remedies_of_its_own():
+    model = made()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for n_steps in (0, 80, 40):
+        refit_(model, LOADER, separation=200.0)
+        for _ in range(n_steps):
+            optimizer.zero_grad()
+            model(X, Y).mean().backward()
+            optimizer.step()
+    with pytest.warns(RepeatedRepulsionWarning, match="or pass a smaller separation") as caught:
+        refit_(model, LOADER, separation=200.0)
+    assert "separation=, which" not in str(caught[0].message)
+
+
 @pytest.mark.parametrize("later", [0.0, 1.0])
 def test_later_refits_with_little_repulsion_do_not_warn(later):
     def lam(epoch):

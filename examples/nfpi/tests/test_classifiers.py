@@ -675,7 +675,7 @@ def of_flow(tmp_path):
     ("given", "words"),
     [
         (["--share", "2"], "share is 2.0"),
-        (["--strength", "3"], "strength is 3.0"),
+        (["--strength", "3"], "strength is 3;"),
         (["--axes", "65"], "n_axes is 65"),
         (["--limit", "5"], "a limit of 5 images"),
         (["--generate", "5"], "n_images is 5"),

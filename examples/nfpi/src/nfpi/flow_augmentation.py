@@ -28,7 +28,7 @@ class FlowAugmentation:
     method, strength, n_axes
         As in ``LatentAugmentation``.
     share : float
-        The share of images to replace, in [0, 1]. Those whose decoding is not finite are kept.
+        The share of images to replace, in [0, 1]. Those whose decoding is not finite are kept, with a warning.
     partners : ImageSet, optional
         "mix" draws a partner from these for each image it moves; it may draw the image itself.
         Without them, partners come from the batch, and images without another of their class are
@@ -82,7 +82,7 @@ class FlowAugmentation:
             moved, _ = self._augment(*own, self._partners(own[1]).to(x))
         else:
             moved, _ = self._augment(*own)
-        usable = moved.flatten(1).isfinite().all(1)
+        usable = (moved != own[0]).flatten(1).any(1)  # others are not finite, and left as they were
         changed = x.clone()
         changed[chosen[usable]] = moved[usable].clamp(0.0, 1.0)
         return changed, y
