@@ -23,7 +23,7 @@ from fpigauss._array.namespaces import cast_like, detached, device_of, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
-from fpigauss.gaussians import ClassGaussians
+from fpigauss.gaussians import ClassGaussians, check_gaussians
 
 __all__ = ["PairTerms", "pairwise_kld", "smallest_kld", "terms_of"]
 
@@ -185,7 +185,7 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
     array([[0., 2.],
            [2., 0.]])
     """
-    _check_gaussians(gaussians)
+    check_gaussians(gaussians)
     means, factor = gaussians.working()
     terms = PairTerms.at(gaussians.family, means, factor)
     divergences = [terms.divergences(block) for block in terms.blocks()]
@@ -237,7 +237,7 @@ def smallest_kld(gaussians: ClassGaussians, *, held: Any = None) -> float:
 
 def terms_of(gaussians: ClassGaussians) -> PairTerms:
     """Compute the terms of class Gaussians, without gradients."""
-    _check_gaussians(gaussians)
+    check_gaussians(gaussians)
     means, factor = gaussians.working()
     factor = Factor(detached(factor.root), detached(factor.inverse))
     return PairTerms.at(gaussians.family, detached(means), factor)
@@ -254,8 +254,3 @@ def _checked_held(held: Any, n_classes: int) -> Any:
             f"pass one truth value for each of the {n_classes} classes"
         )
     return marks
-
-
-def _check_gaussians(gaussians: object) -> None:
-    if not isinstance(gaussians, ClassGaussians):
-        raise InvalidInputError(f"gaussians is a {type(gaussians).__name__}; pass a ClassGaussians")

@@ -96,7 +96,7 @@ def test_two_classes_in_many_dimensions_get_a_plane():
     result = fit_fixed_point(X, y, 0.0, covariance="dense")
     display = GaussiansDisplay.from_estimator(result, X, y)
     assert_allclose(display.covariances.mean(axis=0), np.eye(2), atol=1e-6)
-    assert display.axis_names == ("discriminant axis 1", "discriminant axis 2")
+    assert display.axis_names == ("discriminant axis 1", "across axis 1")  # LDA has one axis
 
 
 def test_samples_lie_with_their_classes():

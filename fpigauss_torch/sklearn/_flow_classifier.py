@@ -386,7 +386,7 @@ class FlowClassifier(ClassifierMixin, BaseEstimator):
     def gaussians_(self) -> ClassGaussians:
         """One Gaussian per class, in the latent space."""
         check_is_fitted(self)
-        gaussians: ClassGaussians = self.model_.gaussians.class_gaussians()
+        gaussians: ClassGaussians = self.model_.gaussians.class_gaussians(self.classes_)
         return gaussians
 
     def map_columns(self, X: Any) -> torch.Tensor:
