@@ -5,7 +5,7 @@ from typing import Any
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians._class_gaussians import ClassGaussians
 
-__all__ = ["check_gaussians", "gaussians_within"]
+__all__ = ["check_gaussians", "gaussians_to_pass", "gaussians_within"]
 
 #: The attributes in which fits, estimators and flows keep their Gaussians.
 _ATTRIBUTES = ("gaussians_", "gaussians")
@@ -37,10 +37,15 @@ def _made_by(given: Any) -> ClassGaussians | None:
     return made if isinstance(made, ClassGaussians) else None
 
 
+def gaussians_to_pass(given: object) -> str:
+    """Say what to pass in place of ``given``: the Gaussians in it, if there are any."""
+    found = gaussians_within(given)
+    return "a ClassGaussians" if found is None else f"its {found[1]}, a ClassGaussians"
+
+
 def check_gaussians(gaussians: object) -> None:
     """Raise an error that says what to pass if ``gaussians`` is not a ClassGaussians."""
-    if isinstance(gaussians, ClassGaussians):
-        return
-    found = gaussians_within(gaussians)
-    instead = "a ClassGaussians" if found is None else f"its {found[1]}, a ClassGaussians"
-    raise InvalidInputError(f"gaussians is a {type(gaussians).__name__}; pass {instead}")
+    if not isinstance(gaussians, ClassGaussians):
+        raise InvalidInputError(
+            f"gaussians is a {type(gaussians).__name__}; pass {gaussians_to_pass(gaussians)}"
+        )

@@ -11,6 +11,7 @@ from fpigauss.gaussians import (
     ClassGaussians,
     Density,
     by_blocks,
+    check_gaussians,
     latents,
     log_priors,
     narrowed,
@@ -92,11 +93,7 @@ def open_set_score(
     .. [2] Ren, Fort, Liu, Roy, Padhy, Lakshminarayanan. A simple fix to Mahalanobis distance for
        improving near-OOD detection. 2021.
     """
-    if not isinstance(gaussians, ClassGaussians):
-        raise InvalidInputError(
-            f"gaussians is a {type(gaussians).__name__}; pass ClassGaussians, such as the "
-            "gaussians of a result"
-        )
+    check_gaussians(gaussians)
     found = check_method(method, background=background, priors=priors)
     logs = log_priors(
         priors,

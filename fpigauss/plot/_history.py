@@ -102,7 +102,9 @@ class HistoryDisplay:
         """
         title = ""
         if isinstance(result, SeparatedResult):
-            title = f"the last of {len(result.path)} fits, lam={result.lam:.4g}"
+            title = (
+                f"fit {len(result.path)} of {len(result.path)} of the search, lam={result.lam:.4g}"
+            )
             result = result.result
         if not isinstance(result, FixedPointResult):
             raise InvalidInputError(
@@ -141,7 +143,7 @@ class HistoryDisplay:
             panel.set_ylabel(title)
             panel.grid(alpha=0.3)
             panel.set_xlim(-0.5, len(values) - 0.5)
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         self.axes_[-1].set_xlabel("step")
         if self.title:
             self.axes_[0].set_title(self.title, fontsize="medium")
