@@ -158,7 +158,7 @@ class KLDDisplay:
         room = min(box.width, box.height) * 72.0 / self.figure_.dpi / len(names)  # per name
         size = min(0.8 * room, 10.0) if 0.8 * room >= _SMALLEST else _SPARSE
         every = every_nth(room, size)
-        upright = (0.7 * max(map(len, names)) + 0.5) * size < every * room
+        upright = (0.62 * max(map(len, names)) + 0.5) * size < every * room
         shown = range(0, len(names), every)
         text: dict[str, Any] = {"fontsize": size, "parse_math": False}
         ax.set_xticks(shown, names[::every], rotation=0 if upright else 90, **text)
