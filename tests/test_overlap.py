@@ -10,7 +10,14 @@ from helpers import FAMILIES, FAMILY_IDS, asarray_in, dtype_name, in_namespace, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fpigauss import ClassGaussians, InvalidInputError, pairwise_kld, pairwise_overlap, smallest_kld
+from fpigauss import (
+    ClassGaussians,
+    FixedPoint,
+    InvalidInputError,
+    pairwise_kld,
+    pairwise_overlap,
+    smallest_kld,
+)
 from fpigauss.overlap import largest_log_overlap
 
 family = pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
@@ -135,6 +142,8 @@ def test_what_contains_gaussians_is_told_how_to_pass_them(measure):
             InvalidInputError, match=re.escape(f"pass its .{way}, a ClassGaussians")
         ):
             measure(passed)
+        with pytest.raises(InvalidInputError, match=re.escape(f"or its .{way}, a ClassGaussians")):
+            FixedPoint(init=passed)
 
 
 def test_mean_covariances_that_rounding_makes_indefinite():

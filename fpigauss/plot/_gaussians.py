@@ -51,8 +51,8 @@ class GaussiansDisplay:
     counts least there.
 
     Labels of more than 16 characters are shortened in the middle. A label that finds no free place
-    within the axes is left out. Places are those for the axes as they are when they are drawn in: of
-    a figure whose layout moves its panels as others fill, draw in this panel last.
+    within the axes is left out. Labels are placed in the axes as they are: where a layout moves
+    panels as others fill, draw this one last.
 
     Parameters
     ----------
