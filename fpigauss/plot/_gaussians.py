@@ -28,7 +28,7 @@ __all__ = ["GaussiansDisplay"]
 #: The parts of a class that lie within its ellipses.
 _MASSES = (0.5, 0.95)
 #: How the ellipses of each are drawn: style and width.
-_LINES = {0.5: ("solid", 1.2), 0.95: ("dashed", 0.8)}
+_LINES: dict[float, tuple[Any, float]] = {0.5: ("solid", 1.2), 0.95: ("dashed", 0.8)}
 #: Points of all classes together: more hide one another.
 _MOST_POINTS = 5000
 #: Classes from which on labels are small.
@@ -244,7 +244,7 @@ class GaussiansDisplay:
         ]
         every = self.means if self.points is None else np.concatenate([self.means, self.points])
         inside = (ax.transData + ax.transAxes.inverted()).transform(every)
-        corners = {
+        corners: dict[Any, int] = {
             f"{up} {side}": np.sum(
                 (np.abs(inside - (side == "right", up == "upper")) < _LEGEND).all(axis=-1)
             )
@@ -255,7 +255,7 @@ class GaussiansDisplay:
             ax,
             lines,
             [f"{mass:.0%} of a class" for mass in masses],
-            loc=min(corners, key=corners.__getitem__),
+            loc=min(corners, key=lambda corner: corners[corner]),
             fontsize="x-small",
             framealpha=0.7,
             edgecolor="none",
