@@ -294,7 +294,7 @@ def test_bad_options(options, message):
 
 def test_bad_arguments(torch):
     gaussians, z, _ = fitted(7)
-    with pytest.raises(InvalidInputError, match="gaussians is a ndarray; pass ClassGaussians"):
+    with pytest.raises(InvalidInputError, match="gaussians is a ndarray; pass a ClassGaussians"):
         open_set_score(z, z)
     with pytest.raises(InvalidInputError, match=r"\(N, 3\) is needed"):
         open_set_score(gaussians, z[:, :2])

@@ -1,6 +1,8 @@
 """How much pairs overlap: exact where tied, a bound elsewhere, and never lost to underflow."""
 
 import math
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,14 @@ from helpers import FAMILIES, FAMILY_IDS, asarray_in, dtype_name, in_namespace, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fpigauss import ClassGaussians, InvalidInputError, pairwise_kld, pairwise_overlap, smallest_kld
+from fpigauss import (
+    ClassGaussians,
+    FixedPoint,
+    InvalidInputError,
+    pairwise_kld,
+    pairwise_overlap,
+    smallest_kld,
+)
 from fpigauss.overlap import largest_log_overlap
 
 family = pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
@@ -118,6 +127,23 @@ def test_gradients_are_not_tracked(torch):
     gaussians = ClassGaussians(means + torch.tensor([[0.0], [2.0]]), torch.ones(1), tied=True)
     assert not pairwise_overlap(gaussians).requires_grad
     assert smallest_kld(gaussians) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("measure", [smallest_kld, pairwise_kld, pairwise_overlap])
+def test_what_contains_gaussians_is_told_how_to_pass_them(measure):
+    gaussians = ClassGaussians([[0.0], [2.0]], [1.0], tied=True)
+    latent = SimpleNamespace(class_gaussians=lambda: gaussians)
+    for passed, way in (
+        (latent, "class_gaussians()"),
+        (SimpleNamespace(gaussians=latent), "gaussians.class_gaussians()"),
+        (SimpleNamespace(gaussians_=gaussians), "gaussians_"),
+    ):
+        with pytest.raises(
+            InvalidInputError, match=re.escape(f"pass its .{way}, a ClassGaussians")
+        ):
+            measure(passed)
+        with pytest.raises(InvalidInputError, match=re.escape(f"or its .{way}, a ClassGaussians")):
+            FixedPoint(init=passed)
 
 
 def test_mean_covariances_that_rounding_makes_indefinite():

@@ -1,6 +1,9 @@
 """The pictures: what is drawn where, for few classes and for many, and what is refused."""
 
 import itertools
+from dataclasses import replace
+from io import BytesIO
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -9,13 +12,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import EllipseCollection
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 from numpy.testing import assert_allclose, assert_array_equal
 from problems import quiet
 from scipy.stats import chi2
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from fpigauss import ClassGaussians, InvalidInputError, fit_fixed_point, lam_path, pairwise_kld
+from fpigauss import (
+    ClassGaussians,
+    InvalidInputError,
+    fit_fixed_point,
+    fit_separated,
+    lam_path,
+    pairwise_kld,
+)
 from fpigauss.gaussians import discriminant_axes, projected
 from fpigauss.plot import GaussiansDisplay, HistoryDisplay, KLDDisplay, PathDisplay
 from fpigauss.plot._style import _ALIKE, colors_apart
@@ -96,7 +111,7 @@ def test_two_classes_in_many_dimensions_get_a_plane():
     result = fit_fixed_point(X, y, 0.0, covariance="dense")
     display = GaussiansDisplay.from_estimator(result, X, y)
     assert_allclose(display.covariances.mean(axis=0), np.eye(2), atol=1e-6)
-    assert display.axis_names == ("discriminant axis 1", "discriminant axis 2")
+    assert display.axis_names == ("discriminant axis 1", "across axis 1")  # LDA has one axis
 
 
 def test_samples_lie_with_their_classes():
@@ -109,6 +124,112 @@ def test_samples_lie_with_their_classes():
         assert_allclose(mean, display.means[code], rtol=1e-7)
     many = np.repeat(X, 100, axis=0)
     assert len(GaussiansDisplay.from_estimator(classifier, many).points) <= 5000
+
+
+@pytest.mark.parametrize("given_axes", [False, True])
+@pytest.mark.parametrize("n_classes", [10, 20, 100])
+def test_long_names_stay_within_axes_that_they_do_not_shrink(n_classes, given_axes):
+    names = [f"species number {k:03d}" for k in range(n_classes)]
+    gaussians = replace(spread(n_classes, 2), classes=names)
+    ax = plt.subplots(1, 2, figsize=(12, 6))[1][0] if given_axes else None
+    display = GaussiansDisplay.from_gaussians(gaussians, ax=ax)
+    before = display.ax_.get_window_extent()
+    display.figure_.savefig(BytesIO())
+    frame = display.ax_.get_window_extent()
+    assert_allclose(frame.get_points(), before.get_points(), atol=1.0)
+    if ax is None:
+        assert frame.width > 0.8 * display.figure_.bbox.width
+    texts = display.ax_.texts
+    assert len(texts) == n_classes if n_classes < 100 else 50 < len(texts) <= n_classes
+    assert all(len(text.get_text()) <= 16 and not text.get_in_layout() for text in texts)
+    assert {text.get_text()[-3:] for text in texts} <= {name[-3:] for name in names}
+    boxes = [Text.get_window_extent(text) for text in texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    for box in boxes:
+        assert frame.x0 <= box.x0 < box.x1 <= frame.x1
+        assert frame.y0 <= box.y0 < box.y1 <= frame.y1
+
+
+def test_labels_of_a_hundred_classes_stay_in_their_panel():
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
+    gaussians = spread(100, 2)
+    GaussiansDisplay.from_gaussians(gaussians, ax=left)
+    KLDDisplay.from_gaussians(gaussians, ax=right)
+    figure.canvas.draw()
+    frame = left.get_window_extent()
+    boxes = [Text.get_window_extent(text) for text in left.texts]
+    assert len(boxes) > 90
+    assert all(frame.contains(*box.min) and frame.contains(*box.max) for box in boxes)
+    for labels in (right.get_xticklabels(), right.get_yticklabels()):
+        assert 10 < len(labels) < 100
+        assert all(label.get_fontsize() >= 6.0 for label in labels)
+        boxes = [label.get_window_extent() for label in labels]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("names", [["$a_b", "$x^2$", "a_{x}$"], ["a\nb", "c\td", "e"]])
+def test_names_are_written_as_they_are(names):
+    gaussians = replace(spread(3, 2), classes=names)
+    first, second = GaussiansDisplay.from_gaussians(gaussians), KLDDisplay.from_gaussians(gaussians)
+    first.figure_.canvas.draw()
+    second.figure_.canvas.draw()
+    expected = [" ".join(name.split()) for name in names]
+    assert [text.get_text() for text in first.ax_.texts] == expected
+    ticks = [*second.ax_.get_xticklabels(), *second.ax_.get_yticklabels()]
+    assert {text.get_text() for text in ticks} == set(expected)
+    assert not any(text.get_parse_math() for text in [*first.ax_.texts, *ticks])
+
+
+@pytest.mark.parametrize("names", [["setosa", "versicolor", "virginica"], ["malignant", "benign"]])
+def test_a_heat_map_is_drawn_whole(names):
+    gaussians = replace(spread(len(names), 3), classes=sorted(names))
+    display = KLDDisplay.from_gaussians(gaussians)
+    display.figure_.canvas.draw()
+    page = display.figure_.bbox
+    (bar,) = display.ax_.child_axes
+    for text in (display.ax_.yaxis.label, display.ax_.xaxis.label, bar.yaxis.label):
+        box = text.get_window_extent()
+        assert page.contains(*box.min) and page.contains(*box.max)
+
+
+@pytest.mark.parametrize(("n_classes", "explained"), [(3, ["50%", "95%"]), (30, ["50%"])])
+def test_ellipses_are_explained(n_classes, explained):
+    _, ax = plt.subplots()
+    ax.plot([0.0], [0.0], label="mine")
+    mine = ax.legend()
+    display = GaussiansDisplay.from_gaussians(spread(n_classes, 2), ax=ax)
+    assert ax.get_legend() is mine
+    (legend,) = [artist for artist in display.ax_.artists if isinstance(artist, Legend)]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"{p} of a class" for p in explained
+    ]
+    box = legend.get_window_extent()
+    assert not any(Text.get_window_extent(text).overlaps(box) for text in ax.texts)
+
+
+def test_pipelines_and_searches_are_drawn():
+    X, y = load_wine(return_X_y=True)
+    pipeline = make_pipeline(StandardScaler(), PCA(4), FixedPointGaussianClassifier(lam=1.0))
+    pipeline.fit(X, y)
+    points = pipeline[:-1].transform(X)
+    expected = GaussiansDisplay.from_gaussians(pipeline[-1].gaussians_, points, y)
+    search = GridSearchCV(pipeline, {"pca__n_components": [4]}, cv=2).fit(X, y)
+    bare = GridSearchCV(pipeline[-1], {"lam": [1.0]}, cv=2).fit(points, y)
+    for estimator, rows in ((pipeline, X), (search, X), (bare, points), (pipeline[2:], points)):
+        display = GaussiansDisplay.from_estimator(estimator, rows, y)
+        assert_allclose(np.abs(display.points), np.abs(expected.points), rtol=1e-6, atol=1e-6)
+        assert_allclose(
+            KLDDisplay.from_estimator(estimator).kld, pairwise_kld(pipeline[-1].gaussians_)
+        )
+        assert len(HistoryDisplay.from_estimator(estimator).axes_) == 3
+
+
+def test_what_has_class_gaussians_is_drawn():
+    gaussians = spread(3, 2)
+    latent = SimpleNamespace(class_gaussians=lambda: gaussians)
+    for passed in (gaussians, latent, SimpleNamespace(gaussians=latent)):
+        assert_allclose(GaussiansDisplay.from_gaussians(passed).means, gaussians.means)
+        assert_allclose(KLDDisplay.from_gaussians(passed).kld, pairwise_kld(gaussians))
 
 
 def test_neighbors_differ_in_color():
@@ -198,6 +319,24 @@ def test_history():
     HistoryDisplay.from_estimator(classifier).figure_.canvas.draw()
 
 
+def test_history_of_a_separation_is_that_of_its_last_fit():
+    X, y = load_wine(return_X_y=True)
+    separated = fit_separated(X, y, min_kld=50.0)
+    display = HistoryDisplay.from_result(separated)
+    assert display.history is separated.result.history
+    n_fits = len(separated.path)
+    assert display.axes_[0].get_title().startswith(f"fit {n_fits} of {n_fits}")
+
+
+def test_a_fit_that_starts_at_its_end_has_no_empty_panels():
+    X, y = load_wine(return_X_y=True)
+    display = HistoryDisplay.from_result(fit_fixed_point(X, y, 0.0))
+    display.figure_.canvas.draw()
+    assert [len(panel.lines[0].get_xdata()) for panel in display.axes_] == [1, 1, 1]
+    low, high = display.axes_[-1].get_xlim()
+    assert [tick for tick in display.axes_[-1].get_xticks() if low <= tick <= high] == [0.0]
+
+
 def test_one_step_and_no_finite_residual_can_be_drawn():
     X, y = load_wine(return_X_y=True)
     for equations in ("stationary", "released"):
@@ -235,6 +374,16 @@ def test_a_path_is_drawn_as_it_is():
     assert named[place] == "0"
     assert all(float(text) == at for at, text in named.items() if at != place)
     display.figure_.canvas.draw()
+
+
+def test_losses_that_are_zero_in_practice_lie_at_the_end_of_the_axis():
+    z = np.random.default_rng(0).normal(size=(60, 2)) + 30.0 * (np.arange(60) % 3)[:, None]
+    y = np.arange(60) % 3
+    path = lam_path(z, y, [0.0, 1.0, 10.0], validation=(z, y), tied=True)
+    assert path.nll.max() < 1e-6
+    loss = path.plot().axes_[-1]
+    assert_allclose(loss.lines[0].get_ydata(), 1e-6)
+    assert loss.get_ylim()[0] > 1e-8
 
 
 @pytest.mark.parametrize(
@@ -285,6 +434,17 @@ def test_given_axes_are_used():
         (lambda g: GaussiansDisplay.from_gaussians(g, np.zeros((2, 2)), [0]), "1 label"),
         (lambda g: GaussiansDisplay.from_gaussians(g, np.zeros((2, 2)), [0, 9]), "label 9"),
         (lambda g: GaussiansDisplay.from_estimator(3), "gaussians_"),
+        (
+            lambda g: GaussiansDisplay.from_estimator(make_pipeline(StandardScaler())),
+            "Pipeline, without gaussians_",
+        ),
+        (
+            lambda g: KLDDisplay.from_estimator(
+                GridSearchCV(FixedPointGaussianClassifier(), {"lam": [1.0]})
+            ),
+            "GridSearchCV, without gaussians_",
+        ),
+        (lambda g: KLDDisplay.from_gaussians(ClassGaussians([[0.0]], [[1.0]])), "one class"),
         (lambda g: KLDDisplay.from_gaussians("g"), "ClassGaussians"),
         (lambda g: HistoryDisplay.from_result(g), "fit_fixed_point"),
         (lambda g: PathDisplay.from_path(g), "lam_path"),

@@ -28,7 +28,7 @@ from fpigauss.covariance import (
 )
 from fpigauss.equations import Equations, EquationsName, resolve_equations
 from fpigauss.errors import InvalidInputError, UnknownOptionError
-from fpigauss.gaussians import ClassGaussians
+from fpigauss.gaussians import ClassGaussians, gaussians_to_pass
 from fpigauss.repulsion import PiName, Repulsion, resolve_repulsion
 from fpigauss.result import FixedPointResult
 from fpigauss.solvers import Solver, SolverName, resolve_solver
@@ -77,7 +77,7 @@ def _check_update(value: object, name: str) -> str:
 def _check_init(value: object, name: str) -> object:
     if isinstance(value, ClassGaussians):
         return value
-    return check_choice(value, name, ("data", "identity"), or_else="a ClassGaussians")
+    return check_choice(value, name, ("data", "identity"), or_else=gaussians_to_pass(value))
 
 
 def _check_frozen(value: Any, name: str) -> tuple[int | str, ...]:

@@ -1,19 +1,51 @@
-"""The check of an argument that should be class Gaussians."""
+"""What is passed where Gaussians are wanted: them, or something that contains them."""
+
+from typing import Any
 
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians._class_gaussians import ClassGaussians
 
-__all__ = ["check_gaussians"]
+__all__ = ["check_gaussians", "gaussians_to_pass", "gaussians_within"]
+
+#: The attributes in which fits, estimators and flows keep their Gaussians.
+_ATTRIBUTES = ("gaussians_", "gaussians")
+
+
+def gaussians_within(given: Any) -> tuple[ClassGaussians, str] | None:
+    """Find the Gaussians in ``given``, and how they are written: ".class_gaussians()" or the like.
+
+    Gaussians themselves are written as "". None if there are no Gaussians.
+    """
+    if isinstance(given, ClassGaussians):
+        return given, ""
+    if isinstance(given, type):
+        return None
+    for name in _ATTRIBUTES:
+        kept = getattr(given, name, None)
+        if isinstance(kept, ClassGaussians):
+            return kept, f".{name}"
+        if (made := _made_by(kept)) is not None:
+            return made, f".{name}.class_gaussians()"
+    made = _made_by(given)
+    return None if made is None else (made, ".class_gaussians()")
+
+
+def _made_by(given: Any) -> ClassGaussians | None:
+    """Return what the method ``class_gaussians`` of latent Gaussians gives."""
+    make = getattr(given, "class_gaussians", None)
+    made = make() if callable(make) and not isinstance(given, type) else None
+    return made if isinstance(made, ClassGaussians) else None
+
+
+def gaussians_to_pass(given: object) -> str:
+    """Say what to pass in place of ``given``: the Gaussians in it, if there are any."""
+    found = gaussians_within(given)
+    return "a ClassGaussians" if found is None else f"its {found[1]}, a ClassGaussians"
 
 
 def check_gaussians(gaussians: object) -> None:
-    """Raise an error unless these are ClassGaussians; it says where something else has them."""
-    if isinstance(gaussians, ClassGaussians):
-        return
-    kind = type(gaussians)
-    remedy = "pass ClassGaussians, such as the gaussians of a result"
-    # of the class, and not of the object: an estimator may fit them at their first use
-    for name in ("gaussians", "gaussians_"):
-        if hasattr(kind, name) or name in getattr(gaussians, "__dict__", {}):
-            remedy = f"pass its {name}"
-    raise InvalidInputError(f"gaussians is a {kind.__name__}; {remedy}")
+    """Raise an error that says what to pass if ``gaussians`` is not a ClassGaussians."""
+    if not isinstance(gaussians, ClassGaussians):
+        raise InvalidInputError(
+            f"gaussians is a {type(gaussians).__name__}; pass {gaussians_to_pass(gaussians)}"
+        )

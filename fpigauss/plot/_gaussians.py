@@ -1,11 +1,14 @@
 """Ellipses of class Gaussians, with samples."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from scipy.stats import chi2
 
@@ -16,27 +19,40 @@ from fpigauss._array.namespaces import as_floating, cast_like, namespace, to_num
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians, discriminant_axes, projected
-from fpigauss.plot._labels import places_of_labels
-from fpigauss.plot._style import axes_of, colors_apart, darker, figure_of, gaussians_of
+from fpigauss.plot._found import drawn_gaussians, gaussians_of, latents_of
+from fpigauss.plot._labels import names_of, places_of_labels
+from fpigauss.plot._style import axes_of, colors_apart, darker, figure_of
 
 __all__ = ["GaussiansDisplay"]
 
 #: The parts of a class that lie within its ellipses.
 _MASSES = (0.5, 0.95)
+#: How the ellipses of each are drawn: style and width.
+_LINES: dict[float, tuple[Any, float]] = {0.5: ("solid", 1.2), 0.95: ("dashed", 0.8)}
 #: Points of all classes together: more hide one another.
 _MOST_POINTS = 5000
 #: Classes from which on labels are small.
 _MANY = 20
+#: Characters from which on a label is long.
+_LONG = 8
+#: The part of the axes, in width and height, that the legend takes at most.
+_LEGEND = (0.35, 0.15)
 
 
 class GaussiansDisplay:
     """Class Gaussians in a plane: per class, ellipses that hold 50 and 95 % of it.
 
-    Of more than 20 classes, the picture shows the inner ellipses only.
+    The ellipse of 50 % is solid, that of 95 % dashed. Of more than 20 classes, the picture shows
+    the inner ellipses only.
 
     Two dimensions are drawn as they are. Of more, the picture shows the plane of the first two
     discriminant axes, along which the class means part most, in units of the standard deviation
-    within classes.
+    within classes. Two classes have one such axis; up is then across it, along the feature that
+    counts least there.
+
+    Labels of more than 16 characters are shortened in the middle. A label that finds no free place
+    within the axes is left out. Labels are placed in the axes as they are: where a layout moves
+    panels as others fill, draw this one last.
 
     Parameters
     ----------
@@ -98,16 +114,18 @@ class GaussiansDisplay:
 
         Parameters
         ----------
-        estimator : FixedPointGaussianClassifier or FixedPointResult
-            Something that has Gaussians.
+        estimator : FixedPointGaussianClassifier, Pipeline, search or FixedPointResult
+            Something that has Gaussians; of a pipeline those of its last step, of a search those of
+            its best estimator.
         X, y, **options
-            As ``z``, ``y`` and the others of ``from_gaussians``.
+            As ``z``, ``y`` and the others of ``from_gaussians``. The steps of a pipeline before the
+            last one transform ``X`` first.
 
         Returns
         -------
         GaussiansDisplay
         """
-        return cls.from_gaussians(gaussians_of(estimator), X, y, **options)
+        return cls.from_gaussians(gaussians_of(estimator), latents_of(estimator, X), y, **options)
 
     @classmethod
     def from_gaussians(
@@ -124,7 +142,8 @@ class GaussiansDisplay:
         Parameters
         ----------
         gaussians : ClassGaussians
-            Gaussians in two dimensions or more.
+            Gaussians in two dimensions or more, or what has them as ``class_gaussians()``, as
+            LatentGaussians and flows do.
         z : (N, d) array, optional
             Samples; of more than 5,000, every so many is drawn.
         y : (N,) array-like, optional
@@ -143,17 +162,13 @@ class GaussiansDisplay:
         InvalidInputError
             If there is one dimension only, or the samples do not fit the Gaussians.
         """
-        if not isinstance(gaussians, ClassGaussians):
-            raise InvalidInputError(
-                f"gaussians is a {type(gaussians).__name__}; pass a ClassGaussians"
-            )
+        gaussians = drawn_gaussians(gaussians)
         if gaussians.dim < 2:
             raise InvalidInputError("gaussians have one dimension; ellipses need two or more")
         if y is not None and z is None:
             raise InvalidInputError("y is given without z; pass the samples too")
         axes = _plane_of(gaussians)
         flat = projected(gaussians, axes)
-        names = "dimension" if gaussians.dim == 2 else "discriminant axis"
         points = labels = None
         if z is not None:
             points, labels = _in_plane(gaussians, axes, z, y)
@@ -163,7 +178,7 @@ class GaussiansDisplay:
             gaussians.classes,
             points=points,
             labels=labels,
-            axis_names=(f"{names} 1", f"{names} 2"),
+            axis_names=_axis_names(gaussians),
         )
         return display.plot(ax=ax, **options)
 
@@ -176,7 +191,7 @@ class GaussiansDisplay:
             Where to draw; new axes by default.
         labeled : bool
             Write the label of every class at its mean, or next to it with a line to it where labels
-            would hide one another.
+            would hide one another; without a free place, not at all.
 
         Returns
         -------
@@ -190,8 +205,8 @@ class GaussiansDisplay:
             self._scatter(ax, colors)
         variances, directions = np.linalg.eigh(self.covariances)
         angles = np.degrees(np.arctan2(directions[:, 1, 1], directions[:, 0, 1]))
-        many = len(self.classes) > _MANY
-        for mass in _MASSES[:1] if many else _MASSES:
+        masses = _MASSES[:1] if len(self.classes) > _MANY else _MASSES
+        for mass in masses:
             across = 2.0 * np.sqrt(variances * chi2.ppf(mass, df=2))
             ellipses = EllipseCollection(
                 across[:, 1],
@@ -202,8 +217,8 @@ class GaussiansDisplay:
                 offset_transform=ax.transData,
                 facecolors="none",
                 edgecolors=colors,
-                linewidths=1.2 if mass == _MASSES[0] else 0.8,
-                linestyles="solid" if mass == _MASSES[0] else "dashed",
+                linewidths=_LINES[mass][1],
+                linestyles=_LINES[mass][0],
                 zorder=2,
             )
             ax.add_collection(ellipses)
@@ -213,9 +228,40 @@ class GaussiansDisplay:
         ax.set_aspect("equal", adjustable="datalim")
         ax.set_xlabel(self.axis_names[0])
         ax.set_ylabel(self.axis_names[1])
+        if (layout := self.figure_.get_layout_engine()) is not None:
+            layout.execute(self.figure_)  # the size of the axes is that to be seen, and so
+        ax.apply_aspect()  # are the limits: labels are as far apart as when they are drawn
+        legend = self._explain(ax, masses)
         if labeled:
-            self._label(ax, colors)
+            self._label(ax, colors, legend)
         return self
+
+    def _explain(self, ax: Axes, masses: Sequence[float]) -> Legend:
+        """Say which ellipse holds what, in the corner with the fewest points."""
+        lines = [
+            Line2D([], [], color="0.3", linestyle=_LINES[mass][0], linewidth=_LINES[mass][1])
+            for mass in masses
+        ]
+        every = self.means if self.points is None else np.concatenate([self.means, self.points])
+        inside = (ax.transData + ax.transAxes.inverted()).transform(every)
+        corners: dict[Any, int] = {
+            f"{up} {side}": np.sum(
+                (np.abs(inside - (side == "right", up == "upper")) < _LEGEND).all(axis=-1)
+            )
+            for up in ("upper", "lower")
+            for side in ("right", "left")
+        }
+        legend = Legend(
+            ax,
+            lines,
+            [f"{mass:.0%} of a class" for mass in masses],
+            loc=min(corners, key=lambda corner: corners[corner]),
+            fontsize="x-small",
+            framealpha=0.7,
+            edgecolor="none",
+        )
+        ax.add_artist(legend)  # a legend of the axes' own stays
+        return legend
 
     def _scatter(self, ax: Axes, colors: list[str]) -> None:
         if self.labels is None:
@@ -225,31 +271,38 @@ class GaussiansDisplay:
         across, up = self.points.T
         ax.scatter(across, up, s=4, c=shades, alpha=0.5, linewidths=0, zorder=1)
 
-    def _label(self, ax: Axes, colors: list[str]) -> None:
-        size = 7 if len(self.classes) > _MANY else 10
-        names = [str(label) for label in self.classes]
-        if (layout := self.figure_.get_layout_engine()) is not None:
-            layout.execute(self.figure_)  # the size of the axes is that to be seen, and so
-        ax.apply_aspect()  # are the limits: labels are as far apart as when they are drawn
-        places = places_of_labels(ax, self.means, names, size)
-        for name, mean, offset, color in zip(names, self.means, places, colors, strict=True):
-            moved = bool(np.any(offset))
-            ax.annotate(
+    def _label(self, ax: Axes, colors: list[str], legend: Legend) -> None:
+        names = names_of(self.classes)
+        size = (7 if len(names) > _MANY else 10) - 2 * (max(map(len, names)) > _LONG)
+        font: dict[str, Any] = {"fontsize": size, "weight": "bold", "parse_math": False}
+        taken = [legend.get_window_extent()]
+        places = places_of_labels(ax, self.means, names, taken, **font)
+        for name, mean, place, color in zip(names, self.means, places, colors, strict=True):
+            if place is None:
+                continue
+            line = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkB": 0.0}
+            text = ax.annotate(
                 name,
                 mean,
-                xytext=offset,
+                xytext=place,
                 textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkB": 0.0}
-                if moved
-                else None,
+                arrowprops=line if np.any(place) else None,
                 color=darker(color),
-                fontsize=size,
-                weight="bold",
                 ha="center",
                 va="center",
                 zorder=3,
                 path_effects=[withStroke(linewidth=2, foreground="white")],
+                clip_on=True,
+                **font,
             )
+            text.set_in_layout(False)  # labels do not shrink the axes that they are placed in
+
+
+def _axis_names(gaussians: ClassGaussians) -> tuple[str, str]:
+    if gaussians.dim == 2:
+        return "dimension 1", "dimension 2"
+    second = "across axis 1" if gaussians.n_classes == 2 else "discriminant axis 2"
+    return "discriminant axis 1", second
 
 
 def _plane_of(gaussians: ClassGaussians) -> Any:

@@ -4,8 +4,11 @@ from typing import Any, Self
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fpigauss.errors import InvalidInputError
+from fpigauss.fit import SeparatedResult
+from fpigauss.plot._found import fitted_of
 from fpigauss.plot._style import COLORS, figure_of, panels_of
 from fpigauss.result import FixedPointResult, History
 
@@ -22,10 +25,18 @@ _PANELS = {
 class HistoryDisplay:
     """The objective, the residual and the smallest divergence over the steps of a fit.
 
+    Logarithmic axes show what is positive; a panel without anything positive, as the objective of a
+    fit whose start is its end, has a linear axis.
+
+    After a separation, the history is that of the last of several fits, which starts from earlier
+    ones: it is short, and begins close to its end.
+
     Parameters
     ----------
     history : dict of str to (n_steps + 1,) numpy array
         The ``history`` of a ``FixedPointResult``.
+    title : str
+        What is written above the panels.
 
     Attributes
     ----------
@@ -47,8 +58,9 @@ class HistoryDisplay:
     axes_: list[Any]
     figure_: Figure
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, title: str = "") -> None:
         self.history = history
+        self.title = title
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
@@ -56,8 +68,8 @@ class HistoryDisplay:
 
         Parameters
         ----------
-        estimator : FixedPointGaussianClassifier
-            A fitted estimator.
+        estimator : FixedPointGaussianClassifier, Pipeline or search
+            A fitted estimator; of a pipeline its last step counts, of a search its best estimator.
         ax : sequence of three matplotlib.axes.Axes, optional
             Where to draw; new axes by default.
 
@@ -65,15 +77,17 @@ class HistoryDisplay:
         -------
         HistoryDisplay
         """
-        return cls.from_result(getattr(estimator, "result_", estimator), ax=ax)
+        fitted = fitted_of(estimator)
+        return cls.from_result(getattr(fitted, "result_", fitted), ax=ax)
 
     @classmethod
-    def from_result(cls, result: FixedPointResult, *, ax: Any = None) -> Self:
+    def from_result(cls, result: FixedPointResult | SeparatedResult, *, ax: Any = None) -> Self:
         """Draw the history of a fit.
 
         Parameters
         ----------
-        result : FixedPointResult
+        result : FixedPointResult or SeparatedResult
+            Of the latter, its last fit.
         ax : sequence of three matplotlib.axes.Axes, optional
             Where to draw; new axes by default.
 
@@ -86,11 +100,18 @@ class HistoryDisplay:
         InvalidInputError
             If ``result`` is something else.
         """
+        title = ""
+        if isinstance(result, SeparatedResult):
+            title = (
+                f"fit {len(result.path)} of {len(result.path)} of the search, lam={result.lam:.4g}"
+            )
+            result = result.result
         if not isinstance(result, FixedPointResult):
             raise InvalidInputError(
-                f"result is a {type(result).__name__}; pass what fit_fixed_point returns"
+                f"result is a {type(result).__name__}; "
+                "pass what fit_fixed_point or fit_separated returns"
             )
-        return cls(result.history).plot(ax=ax)
+        return cls(result.history, title).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> Self:
         """Draw the three panels.
@@ -112,11 +133,18 @@ class HistoryDisplay:
             if name == "objective":
                 values = values - values[np.isfinite(values)].min(initial=np.inf)
             shown = np.isfinite(values) & (values > 0.0)  # what a logarithmic axis can show
+            logarithmic = shown.any()
+            if not logarithmic:
+                shown = np.isfinite(values)
             steps = np.flatnonzero(shown)
             panel.plot(steps, values[shown], ".-", color=COLORS[0], markersize=4, linewidth=1.2)
-            if len(steps) and (name != "smallest_kld" or np.ptp(np.log(values[shown])) > 3.0):
+            if logarithmic and (name != "smallest_kld" or np.ptp(np.log(values[shown])) > 3.0):
                 panel.set_yscale("log")
             panel.set_ylabel(title)
             panel.grid(alpha=0.3)
+            panel.set_xlim(-0.5, len(values) - 0.5)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         self.axes_[-1].set_xlabel("step")
+        if self.title:
+            self.axes_[0].set_title(self.title, fontsize="medium")
         return self

@@ -15,13 +15,23 @@ from fpigauss._array.typing import Labels
 from fpigauss.divergence import pairwise_kld
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
-from fpigauss.plot._style import axes_of, figure_of, gaussians_of, label_size
+from fpigauss.plot._found import drawn_gaussians, gaussians_of
+from fpigauss.plot._labels import every_nth, names_of
+from fpigauss.plot._style import axes_of, figure_of
 
 __all__ = ["KLDDisplay"]
+
+#: The smallest font in which all are named, and that of names where only some are, in points.
+_SMALLEST, _SPARSE = 4.0, 6.0
+#: Classes from which on ticks without marks can be told apart.
+_MANY = 20
 
 
 class KLDDisplay:
     """A heat map of KLD(N_y || N_y'), in nats, with similar classes next to each other.
+
+    Every class has a row and a column. Where the axes are too small to name them all, every second
+    is named, or every third, and so on.
 
     Parameters
     ----------
@@ -65,8 +75,9 @@ class KLDDisplay:
 
         Parameters
         ----------
-        estimator : FixedPointGaussianClassifier or FixedPointResult
-            Something that has Gaussians.
+        estimator : FixedPointGaussianClassifier, Pipeline, search or FixedPointResult
+            Something that has Gaussians; of a pipeline those of its last step, of a search those of
+            its best estimator.
         ax : matplotlib.axes.Axes, optional
             Where to draw; new axes by default.
 
@@ -83,6 +94,7 @@ class KLDDisplay:
         Parameters
         ----------
         gaussians : ClassGaussians
+            Or what has them as ``class_gaussians()``, as LatentGaussians and flows do.
         ax : matplotlib.axes.Axes, optional
             Where to draw; new axes by default.
 
@@ -95,10 +107,9 @@ class KLDDisplay:
         InvalidInputError
             If there are no Gaussians, or one class only.
         """
-        if not isinstance(gaussians, ClassGaussians) or gaussians.n_classes < 2:
-            raise InvalidInputError(
-                f"gaussians is {gaussians!r}; pass a ClassGaussians of two classes or more"
-            )
+        gaussians = drawn_gaussians(gaussians)
+        if gaussians.n_classes < 2:
+            raise InvalidInputError("gaussians have one class; divergences need two or more")
         return cls(to_numpy(pairwise_kld(gaussians)), gaussians.classes).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> Self:
@@ -116,7 +127,7 @@ class KLDDisplay:
         """
         n_classes = len(self.classes)
         side = float(np.clip(3.8 + 0.1 * n_classes, 4.8, 14.0))
-        self.ax_ = ax = axes_of(ax, side=side, width=1.15 * side + 0.4)
+        self.ax_ = ax = axes_of(ax, side=side, width=1.15 * side + 0.4, layout="compressed")
         self.figure_ = figure_of(ax)
         self.order_ = _by_similarity(self.kld)
         shown = self.kld[np.ix_(self.order_, self.order_)].astype(float)
@@ -131,14 +142,28 @@ class KLDDisplay:
         plain = LogFormatter(labelOnlyBase=False, minor_thresholds=(2.0, 0.5))
         bar.ax.yaxis.set_major_formatter(plain)
         bar.ax.yaxis.set_minor_formatter(plain)
-        names = [str(label) for label in self.classes[self.order_]]
-        size = label_size(n_classes, 0.7 * side)
-        ax.set_xticks(range(n_classes), names, fontsize=size, rotation=90 if _long(names) else 0)
-        ax.set_yticks(range(n_classes), names, fontsize=size)
-        ax.tick_params(length=0 if n_classes > 20 else 2)
         ax.set_xlabel("to")
         ax.set_ylabel("from")
+        for _ in range(2):  # names take room from the axes, whose size decides on the names
+            if (layout := self.figure_.get_layout_engine()) is not None:
+                layout.execute(self.figure_)
+            ax.apply_aspect()
+            self._name(ax)
         return self
+
+    def _name(self, ax: Axes) -> None:
+        """Name the rows and columns, as many as can be read."""
+        names = names_of(self.classes[self.order_])
+        box = ax.get_window_extent()
+        room = min(box.width, box.height) * 72.0 / self.figure_.dpi / len(names)  # per name
+        size = min(0.8 * room, 10.0) if 0.8 * room >= _SMALLEST else _SPARSE
+        every = every_nth(room, size)
+        upright = (0.62 * max(map(len, names)) + 0.5) * size < every * room
+        shown = range(0, len(names), every)
+        text: dict[str, Any] = {"fontsize": size, "parse_math": False}
+        ax.set_xticks(shown, names[::every], rotation=0 if upright else 90, **text)
+        ax.set_yticks(shown, names[::every], **text)
+        ax.tick_params(length=0 if len(names) > _MANY and every == 1 else 2)
 
 
 def _by_similarity(kld: Any) -> Any:
@@ -149,7 +174,3 @@ def _by_similarity(kld: Any) -> Any:
     np.fill_diagonal(between, 0.0)
     distances = squareform(between, checks=False)
     return leaves_list(optimal_leaf_ordering(linkage(distances, "average"), distances))
-
-
-def _long(names: list[str]) -> bool:
-    return len(names) * max(map(len, names)) > 30

@@ -24,6 +24,8 @@ _PANELS = {
 }
 #: What is drawn on a logarithmic axis: it is positive, and grows like a power of lam.
 _LOGARITHMIC = {"smallest_kld", "nll"}
+#: Where a logarithmic axis of losses ends: what is below, no validation data can tell from 0.
+_LEAST = {"nll": 1e-6}
 #: How fits end whose Gaussians are no answer.
 _FAILED = ("unbounded", "diverged")
 #: How far lam = 0 is to the left of the smallest other one: a part of the axis, and at least.
@@ -37,7 +39,8 @@ class PathDisplay:
 
     The axis of ``lam`` is logarithmic. A fit at ``lam=0`` has its place at the left end, beyond a
     break of the axis, and is not joined to the others. Fits that ran away or broke down have no
-    points; dotted lines mark where they are.
+    points; dotted lines mark where they are. The axis of the log-loss ends at 1e-6 nats; losses
+    below, of classes that are told apart without doubt, lie on its end.
 
     Parameters
     ----------
@@ -113,7 +116,8 @@ class PathDisplay:
         failed = np.isin(self.path.status, _FAILED)
         for panel, (title, names) in zip(self.axes_, shown.items(), strict=True):
             for color, (name, label) in zip(COLORS, names.items(), strict=False):
-                values = np.where(failed, np.nan, columns[name])
+                kept = np.maximum(columns[name], _LEAST.get(name, -np.inf))
+                values = np.where(failed, np.nan, kept)
                 _draw(panel, positions, self.path.lam, values, color=color, label=label)
             for position in positions[failed]:
                 panel.axvline(position, color="0.6", linestyle=":", linewidth=1.0)

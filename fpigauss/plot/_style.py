@@ -11,7 +11,6 @@ from matplotlib.figure import Figure, SubFigure
 from scipy.spatial.distance import cdist
 
 from fpigauss.errors import InvalidInputError
-from fpigauss.gaussians import ClassGaussians
 
 __all__ = [
     "COLORS",
@@ -19,8 +18,6 @@ __all__ = [
     "colors_apart",
     "darker",
     "figure_of",
-    "gaussians_of",
-    "label_size",
     "panels_of",
 ]
 
@@ -33,10 +30,16 @@ _ALIKE = (("#009E73", "#CC79A7"), ("#E69F00", "#D55E00"))
 _MOST_TURNS = 20
 
 
-def axes_of(ax: Axes | None, side: float = 5.0, *, width: float | None = None) -> Axes:
-    """Return ``ax``, or new axes in a figure ``side`` inches high and, if not ``width``, wide."""
+def axes_of(
+    ax: Axes | None, side: float = 5.0, *, width: float | None = None, layout: str = "constrained"
+) -> Axes:
+    """Return ``ax``, or new axes in a figure ``side`` inches high and, if not ``width``, wide.
+
+    Axes of a fixed aspect need the layout "compressed": the constrained one leaves room for their
+    labels beside the axes as they were before the aspect was applied.
+    """
     size = (side if width is None else width, side)
-    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+    return plt.subplots(figsize=size, layout=layout)[1] if ax is None else ax
 
 
 def figure_of(ax: Axes) -> Figure:
@@ -59,20 +62,6 @@ def panels_of(ax: Any, names: Sequence[str]) -> list[Axes]:
             f"ax holds {len(panels)} axes; pass {len(names)}, for {', '.join(names)}"
         )
     return panels
-
-
-def gaussians_of(estimator: Any) -> ClassGaussians:
-    """Return the Gaussians of an estimator, a result, or what is made of Gaussians itself."""
-    for name in ("gaussians_", "gaussians"):
-        found = getattr(estimator, name, None)
-        if isinstance(found, ClassGaussians):
-            return found
-    if isinstance(estimator, ClassGaussians):
-        return estimator
-    raise InvalidInputError(
-        f"estimator is a {type(estimator).__name__}, without gaussians_; "
-        "pass a fitted FixedPointGaussianClassifier, or Gaussians to from_gaussians"
-    )
 
 
 def colors_apart(points: Any) -> list[str]:
@@ -110,8 +99,3 @@ def _similarity() -> Any:
 def darker(color: str) -> tuple[float, ...]:
     """Return a color as dark as small text needs it."""
     return tuple(0.7 * part for part in to_rgb(color))
-
-
-def label_size(n_labels: int, inches: float) -> float:
-    """Return a font size at which ``n_labels`` fit side by side, between 4 and 10 points."""
-    return float(np.clip(0.8 * 72.0 * inches / max(n_labels, 1), 4.0, 10.0))

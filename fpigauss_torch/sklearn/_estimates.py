@@ -206,7 +206,7 @@ class FlowEstimates(BaseEstimator):
         check_is_fitted(self)
         prior = self.model_.gaussians
         assert isinstance(prior, LatentGaussians)
-        return prior.class_gaussians()
+        return prior.class_gaussians(self.classes_)
 
     def map_columns(self, X: Any) -> torch.Tensor:
         """Map rows to what ``model_`` encodes: standardized and whitened within the classes.

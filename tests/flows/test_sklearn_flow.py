@@ -49,6 +49,20 @@ def test_scikit_learn_finds_nothing(estimator, check):
     check(estimator)
 
 
+def test_its_latents_are_drawn_under_their_labels():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from fpigauss.plot import GaussiansDisplay
+
+    X, y = load_wine(return_X_y=True)
+    names = np.asarray(["barbera", "barolo", "grignolino"])[y]
+    classifier = tiny().fit(X, names)
+    display = GaussiansDisplay.from_estimator(classifier, X, names)
+    assert display.classes.tolist() == ["barbera", "barolo", "grignolino"]
+    latents = classifier.model_.encode(classifier.map_columns(X))[0].detach()
+    expected = GaussiansDisplay.from_gaussians(classifier.gaussians_, latents, names)
+    assert_allclose(display.points, expected.points)
+
+
 # -- columns -------------------------------------------------------------------------------------
 
 

@@ -82,7 +82,7 @@ class FlowAugmentation:
             moved, _ = self._augment(*own, self._partners(own[1]).to(x))
         else:
             moved, _ = self._augment(*own)
-        usable = (moved != own[0]).flatten(1).any(1)  # others are not finite, and left as they were
+        usable = (moved != own[0]).flatten(1).any(1)  # others would not be finite
         changed = x.clone()
         changed[chosen[usable]] = moved[usable].clamp(0.0, 1.0)
         return changed, y
