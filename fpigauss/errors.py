@@ -79,12 +79,13 @@ class NotPositiveDefiniteError(ArithmeticError):
 
 
 class UnreachableSeparationError(ArithmeticError):
-    """No ``lam`` leads to Gaussians as far apart as asked; the message says why, and the remedy.
+    """No ``lam`` that was tried separates Gaussians as asked; the message says why, and the remedy.
 
     Attributes
     ----------
     value : float
-        The largest separation that was reached (the smallest overlap, for ``max_overlap``).
+        The largest separation short of the target that a converged fit reached (the smallest
+        overlap, for ``max_overlap``).
     lam : float
         The ``lam`` of that fit.
     path : tuple of Trial

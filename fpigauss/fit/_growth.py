@@ -20,6 +20,8 @@ _SLOPES = (0.2, 5.0)
 _BELOW_CRITICAL = 0.9
 #: The largest exponent of a guess.
 _LARGEST = 600.0
+#: The exponent of a lam that counts as too large for floating-point numbers.
+_OVERFLOWS = 620.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Growth:
         if not before < after < math.inf:
             return math.nan
         return after + math.log(-math.expm1(before - after))
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the lam for the KLD to aim at, data aside, is beyond floating-point numbers."""
+        return self.balance(self.aim) > _OVERFLOWS
 
     def first(self, reached: float | None) -> float:
         """Guess the lam for the KLD to aim at; ``reached`` is that of Gaussians to start from."""

@@ -1,15 +1,15 @@
 """The search for the lam whose fitted Gaussians are as far apart as asked."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from fpigauss.errors import UnreachableSeparationError
 from fpigauss.fit._continued import Continuation, Fit
 from fpigauss.fit._growth import Growth
 from fpigauss.fit._separation import Separation
+from fpigauss.fit._trials import Seen, Trial, measured
+from fpigauss.fit._unreachable import unreachable
 from fpigauss.gaussians import ClassGaussians
-from fpigauss.result import Status
 
 __all__ = ["Trial", "searched"]
 
@@ -18,66 +18,27 @@ __all__ = ["Trial", "searched"]
 _LOOSE, _LOOSEST = 1e-3, 1e-2
 #: How far past the first guess, in either direction, to look for a lam.
 _FARTHEST = 1e8
-#: A bracket as narrow as this, in lam, is closed: between two solutions, or before a failure.
-_CLOSED, _CLOSED_AT_FAILURE = 1.001, 1.01
+#: A bracket as narrow as this, in lam, is closed: between two loose solutions, between others, or
+#: before a failure.
+_CLOSED, _CLOSED_EXACTLY, _CLOSED_AT_FAILURE = 1.001, 1.0001, 1.01
 #: The fits that a search with one policy may take, and how often it halves the bracket.
 _MAX_FITS = 60
 _HALVE = 3
 
 
-class Trial(NamedTuple):
-    """A fit on the way to a target.
-
-    Attributes
-    ----------
-    lam : float
-        The weight of the repulsion.
-    value : float
-        What was asked for, at the fitted Gaussians; NaN if there are none.
-    status : Status
-        How the fit ended.
-    n_iter : int
-        Its evaluations.
-    """
-
-    lam: float
-    value: float
-    status: Status
-    n_iter: int
-
-
-class _Seen(NamedTuple):
-    """A fit, and the smallest KLD that goes with its separation."""
-
-    fit: Fit
-    kld: float
-    trial: Trial
-
-    @property
-    def lam(self) -> float:
-        return self.fit.lam
-
-    @property
-    def usable(self) -> bool:
-        return self.fit.usable
-
-    @property
-    def gaussians(self) -> ClassGaussians | None:
-        return None if self.fit.result is None else self.fit.result.gaussians
-
-
 class _Bracket(NamedTuple):
     """The last fit before the target, the first beyond it, and the first that failed."""
 
-    below: _Seen
-    above: _Seen | None
-    failed: _Seen | None
+    below: Seen
+    above: Seen | None
+    failed: Seen | None
 
     @property
     def closed(self) -> bool:
         """Whether there is nothing more to find in it."""
         if self.above is not None:
-            return self.above.lam <= _CLOSED * self.below.lam
+            exact = self.above.exact and self.below.exact
+            return self.above.lam <= (_CLOSED_EXACTLY if exact else _CLOSED) * self.below.lam
         return self.failed is not None and self.failed.lam <= _CLOSED_AT_FAILURE * self.below.lam
 
 
@@ -90,6 +51,10 @@ def _nearest(bracket: _Bracket, lam: float) -> ClassGaussians | None:
     if above is not None and above.lam * below.lam <= lam * lam:
         return above.gaussians
     return _from_below(bracket, lam)
+
+
+def _cold(bracket: _Bracket, lam: float) -> ClassGaussians | None:
+    return None
 
 
 def _from_below(bracket: _Bracket, lam: float) -> ClassGaussians | None:
@@ -110,10 +75,10 @@ def searched(
     enough to ``tol``.
     """
     options = fits.options
-    zero = _measured(fits.at(0.0), target, fits)
+    zero = measured(fits.at(0.0), target, fits)
     low, high = target.band(fits.statistics.dim)
     if zero.fit.result is None:
-        raise _unreachable(fits, target, low, [zero], None)
+        raise unreachable(options, target, [zero], low, None)
     if zero.fit.stopped or zero.kld >= low:
         return zero.fit, (zero.trial,)
     gaussians = zero.fit.result.gaussians
@@ -134,20 +99,10 @@ def searched(
     return search.found(first), tuple(seen.trial for seen in search.all)
 
 
-def _measured(fit: Fit, target: Separation, fits: Continuation) -> _Seen:
-    """Measure a fit."""
-    nats = math.nan
-    if fit.result is not None:
-        gaussians = fit.result.gaussians
-        nats = target.nats(gaussians, held=fits.options.held_in(gaussians))
-    trial = Trial(fit.lam, target.shown(nats), fit.status, fit.n_iter)
-    return _Seen(fit, target.kld(nats, fits.statistics.dim), trial)
-
-
 class _Search:
     """The fits that were seen, and those of them that the bracket is made of."""
 
-    def __init__(self, fits: Continuation, target: Separation, growth: Growth, zero: _Seen) -> None:
+    def __init__(self, fits: Continuation, target: Separation, growth: Growth, zero: Seen) -> None:
         self.fits, self.target, self.growth = fits, target, growth
         self.low, self.high = target.band(growth.dim)
         self.zero, self.seen, self.all = zero, [zero], [zero]
@@ -159,26 +114,33 @@ class _Search:
         """Search from a first guess; where the solutions jump, along each of their branches."""
         range_of_lam = (first / _FARTHEST, first * _FARTHEST)
         found = self._tried(first, None) or self._closed_in(_nearest, range_of_lam)
-        above = self._bracket().above
-        if found is None and above is not None and self.tol != self.fits.options.tol:
-            # a jump may be no more than what the loose solutions do not resolve
-            self.tol = self.fits.options.tol
-            self.seen = [self.zero, *self._failed()]
-            found = self._tried(above.lam, None) or self._closed_in(_nearest, range_of_lam)
+        if found is None:
+            found = self._cold_again(range_of_lam)
         for policy in (_from_below, _from_above):
-            bracket = self._bracket()
-            if found is not None or bracket.above is None:
+            above = [seen for seen in self.all if seen.exact and self._is_above(seen)]
+            if found is not None or not above:
                 break
             # the branch from below ends somewhere past the jump, the one from above before it
-            beyond = max(filter(self._is_above, self.seen), key=lambda seen: seen.lam)
-            ends = (bracket.below, beyond) if policy is _from_below else (self.zero, bracket.above)
+            lowest, farthest = (choice(above, key=lambda seen: seen.lam) for choice in (min, max))
+            below = self._bracket().below
+            ends = (below, farthest) if policy is _from_below else (self.zero, lowest)
             self.seen = [*ends, *self._failed()]
             found = self._closed_in(policy, range_of_lam)
         if found is None:
-            raise _unreachable(self.fits, self.target, self.low, self.all, self._bracket())
+            raise unreachable(self.fits.options, self.target, self.all, self.low, self.growth)
         return found
 
-    def _failed(self) -> list[_Seen]:
+    def _cold_again(self, range_of_lam: tuple[float, float]) -> Fit | None:
+        """Search with cold fits to ``tol``: loose or warm ones may fail or jump where these do not.
+
+        It begins where the search has ended.
+        """
+        below, above, failed = self._bracket()
+        end = above or failed or below
+        self.tol, self.seen = self.fits.options.tol, [self.zero]
+        return self._tried(end.lam, None) or self._closed_in(_cold, range_of_lam)
+
+    def _failed(self) -> list[Seen]:
         return [seen for seen in self.seen if not seen.usable]
 
     def _tried(self, lam: float, start: ClassGaussians | None) -> Fit | None:
@@ -190,16 +152,18 @@ class _Search:
             seen = self._at(lam, seen.gaussians)
         return seen.fit if self._hit(seen) or seen.fit.stopped else None
 
-    def _at(self, lam: float, start: ClassGaussians | None) -> _Seen:
-        seen = _measured(self.fits.at(lam, start, self.tol), self.target, self.fits)
+    def _at(self, lam: float, start: ClassGaussians | None) -> Seen:
+        exact = self.tol == self.fits.options.tol
+        fit = self.fits.at(lam, start, self.tol)
+        seen = measured(fit, self.target, self.fits, exact=exact)
         self.seen.append(seen)
         self.all.append(seen)
         return seen
 
-    def _hit(self, seen: _Seen) -> bool:
+    def _hit(self, seen: Seen) -> bool:
         return seen.usable and self.low <= seen.kld <= self.high
 
-    def _is_above(self, seen: _Seen) -> bool:
+    def _is_above(self, seen: Seen) -> bool:
         return seen.usable and seen.kld > self.high
 
     def _bracket(self) -> _Bracket:
@@ -235,7 +199,7 @@ class _Search:
         lam = below.lam * self.growth.factor(below.kld, self._earlier(below))
         return lam if failed is None else min(lam, math.sqrt(below.lam * failed.lam))
 
-    def _earlier(self, below: _Seen) -> tuple[float, float] | None:
+    def _earlier(self, below: Seen) -> tuple[float, float] | None:
         """Say by what factor lam grew to ``below`` from the fit before, and the KLD there."""
         before = [seen for seen in self.seen if seen.usable and 0.0 < seen.lam < below.lam]
         if not before:
@@ -244,41 +208,5 @@ class _Search:
         return below.lam / last.lam, last.kld
 
 
-def _lowest(seen: Iterable[_Seen]) -> _Seen | None:
+def _lowest(seen: Iterable[Seen]) -> Seen | None:
     return min(seen, key=lambda one: one.lam, default=None)
-
-
-def _unreachable(
-    fits: Continuation,
-    target: Separation,
-    low: float,
-    seen: Sequence[_Seen],
-    bracket: _Bracket | None,
-) -> UnreachableSeparationError:
-    """Return the error that says what was reached, what stands in the way, and the remedy."""
-    strategies = fits.options.strategies
-    best = seen[0].trial
-    reason = "the equations break down at lam=0"
-    if bracket is not None:
-        short = (one for one in seen if one.usable and one.kld < low)
-        best = max(short, key=lambda one: one.kld).trial
-        reason = f"the best is {best.value:.4g}{target.unit}, at lam={best.lam:.4g}"
-        if bracket.above is not None:
-            last, beyond = bracket.below.trial, bracket.above.trial
-            reason = (
-                f"the fits jump from {last.value:.4g}{target.unit} at lam={last.lam:.6g} "
-                f"to {beyond.value:.4g}{target.unit} at lam={beyond.lam:.6g}"
-            )
-        elif bracket.failed is not None:
-            failed = bracket.failed.trial
-            reason += f', and from lam={failed.lam:.4g} on fits end "{failed.status}"'
-    remedy = "raise max_iter, or ask for less"
-    if not strategies.family.tied and fits.options.updates_covariances:
-        others = ' or update="means", which reach'
-        if not strategies.equations.exact:
-            others = ' and equations="stationary", which reaches'
-        remedy = f"pass tied=True{others} every separation, or ask for less"
-    error = UnreachableSeparationError(f"no lam gives a {target}: {reason}; {remedy}")
-    error.value, error.lam = best.value, best.lam
-    error.path = tuple(one.trial for one in seen)
-    return error

@@ -189,7 +189,8 @@ def fit_separated(
     InvalidInputError
         If an argument cannot be used, no target or several are given, or a ``lam`` beside one.
     UnreachableSeparationError
-        If no ``lam`` meets the target; the message names the largest separation reached.
+        If none of the ``lam`` tried meets the target; the message names the largest separation
+        short of it that a converged fit reached, and what stands in the way.
 
     Warns
     -----
@@ -204,11 +205,12 @@ def fit_separated(
     Notes
     -----
     ``lam`` is bracketed in steps of at most ten, then found by a guarded secant in log lam. Fits
-    start from earlier ones, and all but the last are solved loosely. The first one with ``lam`` > 0
-    starts cold, from ``init``, and only cold starts make ``n_init`` starts. With ``pi="initial"``
-    all keep the number of the first. ``max_iter`` limits each fit; ``callback`` is called in each,
-    and stopping one ends the search with what it has. (With ``equations="released"``, ``lam=0`` is
-    not the data: see ``ReleasedEquations``.)
+    start from earlier ones, and all but the last are solved loosely. A search that fails is
+    repeated with cold fits to ``tol``, and with fits along both sides of a jump. The first one with
+    ``lam`` > 0 starts cold, from ``init``, and only cold starts make ``n_init`` starts. With
+    ``pi="initial"`` all keep the number of the first. ``max_iter`` limits each fit; ``callback`` is
+    called in each, and stopping one ends the search with what it has. (With
+    ``equations="released"``, ``lam=0`` is not the data: see ``ReleasedEquations``.)
 
     Pairs of two ``frozen`` classes do not count for the target: they stay as far apart as they are.
 

@@ -49,7 +49,7 @@ SEPARATION = 150.0
 #: Gaussians; later refits are checked for what they cost.
 _EARLY = 2
 #: Options in the messages of fits.
-_OPTION = re.compile(r"\b(max_iter|pi|shrinkage|tied|update)=")
+_OPTION = re.compile(r"\b(alpha|max_iter|pi|shrinkage|tied|tol|update)=")
 
 
 @dataclass(frozen=True)
@@ -280,9 +280,8 @@ class FixedPointSchedule(FormerSchedule):
 
     def _asked(self, epoch: int) -> tuple[float | None, float | None]:
         """Return the lam and the separation before ``epoch``; neither where the fit has a lam."""
-        lam, separation = (
-            given(epoch) if callable(given) else given for given in (self.lam, self.separation)
-        )
+        lam = _at(epoch, self.lam, "lam")
+        separation = _at(epoch, self.separation, "separation")
         if lam is None and separation is None and (self.fit or FixedPoint()).lam is None:
             separation = SEPARATION
         return lam, separation
@@ -292,6 +291,19 @@ class FixedPointSchedule(FormerSchedule):
 FixedPointSchedule.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     list(inspect.signature(FixedPointSchedule.__init__).parameters.values())[1:]
 )
+
+
+def _at(epoch: int, given: float | Callable[[int], float] | None, name: str) -> float | None:
+    """Return what is ``given`` for an epoch, by number or by function."""
+    if not callable(given):
+        return given
+    value = given(epoch)
+    if value is None:
+        raise InvalidInputError(
+            f"{name} is a function that returns None for epoch {epoch}; return a number for every "
+            "epoch that is due"
+        )
+    return value
 
 
 def _as_epochs(epochs: Any) -> tuple[int, ...]:

@@ -114,6 +114,17 @@ def test_a_separation_of_ones_own(separation):
     assert asked <= smallest_kld(model.gaussians.class_gaussians()) <= 1.05 * asked
 
 
+@pytest.mark.parametrize("name", ["separation", "lam"])
+def test_a_function_that_returns_none_is_refused(name):
+    model = model_of("isotropic", True)
+    schedule = FixedPointSchedule(
+        **{name: lambda epoch: 20.0 if epoch < 3 else None}, epochs=[2, 3]
+    )
+    assert schedule.step(model, batches(), 2).converged
+    with pytest.raises(InvalidInputError, match=f"^{name} is a function .* None for epoch 3"):
+        schedule.step(model, batches(), 3)
+
+
 def test_classes_that_are_far_apart_are_not_repelled():
     model, by_hand = model_of("isotropic", True), model_of("isotropic", True)
     refit_(by_hand, batches(), 0.0)

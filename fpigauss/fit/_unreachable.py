@@ -1,0 +1,112 @@
+"""The error where no fit met a target: what was reached, what stands in the way, the remedy."""
+
+from collections.abc import Iterable, Sequence
+
+from fpigauss.errors import UnreachableSeparationError
+from fpigauss.fit._growth import Growth
+from fpigauss.fit._options import Options
+from fpigauss.fit._separation import Separation
+from fpigauss.fit._trials import Seen
+from fpigauss.result import Status
+
+__all__ = ["unreachable"]
+
+#: A tolerance above this does not tell how far apart the Gaussians will be.
+_INEXACT = 1e-2
+
+
+def unreachable(
+    options: Options, target: Separation, seen: Sequence[Seen], low: float, growth: Growth | None
+) -> UnreachableSeparationError:
+    """Say what fits that converged have reached; ``low`` is the KLD that was asked for.
+
+    ``growth`` is None if there is no fit at lam = 0.
+    """
+    settled = [one for one in seen if _settled(one, options)]
+    best = max((s for s in settled if s.kld < low), key=lambda s: s.kld, default=seen[0])
+    if growth is None:
+        exact = options.strategies.equations.exact
+        remedy = _other_options(options) if exact else 'pass equations="stationary"'
+        message = f"the equations break down at lam=0, from where a {target} is sought; {remedy}"
+    else:
+        reason, remedy = _obstacle(options, target, seen, best=best, low=low, growth=growth)
+        tried = len({one.lam for one in seen})
+        message = f"none of the {tried} lam tried gives a {target}: {reason}; {remedy}"
+    error = UnreachableSeparationError(message)
+    error.value, error.lam = best.trial.value, best.lam
+    error.path = tuple(one.trial for one in seen)
+    return error
+
+
+def _settled(seen: Seen, options: Options) -> bool:
+    """Say whether a fit is an answer: it has converged, or with ``tol=0`` run as long as asked."""
+    return seen.exact and (seen.usable if options.tol == 0.0 else _converged(seen))
+
+
+def _converged(seen: Seen) -> bool:
+    return seen.trial.status is Status.CONVERGED
+
+
+def _obstacle(
+    options: Options,
+    target: Separation,
+    seen: Sequence[Seen],
+    *,
+    best: Seen,
+    low: float,
+    growth: Growth,
+) -> tuple[str, str]:
+    """Return what stands in the way, and the remedy."""
+    reached = f"the best is {_shown(best, target)}"
+    if options.tol > _INEXACT:
+        return f"{reached}, and fits stop early at tol={options.tol:g}", "lower tol"
+    beyond = _first(s for s in seen if _settled(s, options) and s.kld >= low)
+    if beyond is not None:
+        reason = f"the fits jump from {_shown(best, target)} to {_shown(beyond, target)}"
+        return reason, _other_options(options)
+    past = [one for one in seen if one.exact and one.lam > best.lam]
+    failed = _first(one for one in past if not one.usable)
+    if failed is not None:
+        ends = f'fits end "{failed.trial.status}" at lam={failed.lam:.4g}'
+        return f"{reached}, and {ends}", _other_options(options)
+    if growth.too_large:
+        overflows = f"at alpha={options.alpha:g} the lam that it takes overflows"
+        return f"{reached}, and {overflows}", "raise alpha, or ask for less"
+    unsettled = [one for one in seen if one.exact and not _settled(one, options)]
+    if unsettled:
+        ends, remedy = _unsettled(options, unsettled)
+        return f"{reached}, and {ends}", remedy
+    largest = max(one.lam for one in seen)
+    return f"{reached}, and lam={largest:.4g} is the largest tried", "ask for less"
+
+
+def _unsettled(options: Options, fits: Sequence[Seen]) -> tuple[str, str]:
+    """Say how many fits do not converge, and what they need."""
+    slow = sum(one.trial.status is Status.MAX_ITER for one in fits)
+    ends = {
+        "max_iter": (slow, f"end at max_iter={options.max_iter}"),
+        "tol": (len(fits) - slow, f"stall above tol={options.tol:g}"),
+    }
+    told = " and ".join(f"{count} {how}" for count, how in ends.values() if count)
+    needed = " or ".join(name for name, (count, _) in ends.items() if count)
+    return f"of {len(fits)} fits that do not converge, {told}", f"raise {needed}, or ask for less"
+
+
+def _other_options(options: Options) -> str:
+    """Say which options reach what these do not."""
+    strategies = options.strategies
+    if strategies.family.tied or not options.updates_covariances:
+        return "ask for less"
+    others = ' or update="means", which reach'
+    if not strategies.equations.exact:
+        others = ' and equations="stationary", which reaches'
+    return f"pass tied=True{others} every separation, or ask for less"
+
+
+def _shown(seen: Seen, target: Separation) -> str:
+    return f"{seen.trial.value:.4g}{target.unit} at lam={seen.lam:.6g}"
+
+
+def _first(seen: Iterable[Seen]) -> Seen | None:
+    """Return the fit of the smallest lam."""
+    return min(seen, key=lambda one: one.lam, default=None)
