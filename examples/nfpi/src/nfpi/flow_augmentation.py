@@ -28,7 +28,8 @@ class FlowAugmentation:
     method, strength, n_axes
         As in ``LatentAugmentation``.
     share : float
-        The share of images to replace, in [0, 1]. Those whose decoding is not finite are kept, with a warning.
+        The share of images to replace, in [0, 1]. Those that decode to what is not finite are kept,
+        with a warning.
     partners : ImageSet, optional
         "mix" draws a partner from these for each image it moves; it may draw the image itself.
         Without them, partners come from the batch, and images without another of their class are
