@@ -20,6 +20,7 @@ from fpigauss import (
     ConvergenceWarning,
     InvalidInputError,
     NotPositiveDefiniteError,
+    PooledCovarianceWarning,
     UnboundedObjectiveWarning,
     UnknownOptionError,
     UnreachableSeparationError,
@@ -440,6 +441,7 @@ class TestCopies:
             "UnboundedObjectiveWarning": UnboundedObjectiveWarning("lam"),
             "ConvergenceWarning": ConvergenceWarning("tol"),
             "UnknownOptionError": UnknownOptionError("lamb"),
+            "PooledCovarianceWarning": PooledCovarianceWarning("frozen"),
             "UnreachableSeparationError": UnreachableSeparationError("no lam gives it"),
         }[name]
         error.add_note("in worker 3")

@@ -176,7 +176,7 @@ def test_pairs_of_held_classes_do_not_count(covariance, tied):
 
 @pytest.mark.parametrize("function", [pairwise_overlap, smallest_kld])
 def test_bad_input(function):
-    with pytest.raises(InvalidInputError, match="gaussians is a ndarray; pass ClassGaussians, such as"):
+    with pytest.raises(InvalidInputError, match="gaussians is a ndarray; pass a ClassGaussians"):
         function(np.eye(2))
     with pytest.raises(InvalidInputError, match="log is 1; pass True or False"):
         pairwise_overlap(gaussians_of(0, "diagonal", True), log=1)

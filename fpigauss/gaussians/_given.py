@@ -40,7 +40,10 @@ def _made_by(given: Any) -> ClassGaussians | None:
 def gaussians_to_pass(given: object) -> str:
     """Say what to pass in place of ``given``: the Gaussians in it, if there are any."""
     found = gaussians_within(given)
-    return "a ClassGaussians" if found is None else f"its {found[1]}, a ClassGaussians"
+    if found is not None:
+        return f"its {found[1]}, a ClassGaussians"
+    later = [name for name in _ATTRIBUTES if hasattr(type(given), name)]  # before a fit
+    return f"its .{later[0]}, a ClassGaussians" if later else "a ClassGaussians"
 
 
 def check_gaussians(gaussians: object) -> None:
