@@ -1,7 +1,5 @@
 """Targets that no fit meets: what the error claims is what fits show, and it names the obstacle."""
 
-import math
-
 import numpy as np
 import pytest
 from problems import gaussian_classes, quiet
@@ -68,7 +66,8 @@ def test_the_best_is_what_a_cold_fit_reaches(data, covariance, target):
     z, y = data()
     error = error_of((z, y), min_kld=target, tied=False, covariance=covariance)
     assert f"the best is {error.value:.4g} nats at lam={error.lam:.6g}" in str(error)
-    cold = fit_fixed_point(z, y, error.lam, covariance=covariance)
+    with quiet():  # which is past lam*
+        cold = fit_fixed_point(z, y, error.lam, covariance=covariance)
     assert cold.converged
     assert smallest_kld(cold.gaussians) == pytest.approx(error.value, rel=1e-3)
 
@@ -101,7 +100,7 @@ def test_a_lam_that_overflows():
 
 def test_no_evaluations_are_the_obstacle():
     error = error_of(gaussian_classes(0, 5, 3, 40), min_kld=50.0, max_iter=0)
-    assert "end at max_iter=0; raise max_iter, or ask for less" in str(error)
+    assert "fits end at max_iter=0, not converged; raise max_iter, or ask for less" in str(error)
     assert (error.lam, error.value) == (0.0, error.path[0].value)
 
 
@@ -110,8 +109,17 @@ def test_fits_of_a_large_tol_are_the_obstacle():
     assert "fits stop early at tol=1e+09; lower tol" in str(error)
 
 
-def test_what_rounding_does_not_resolve_is_not_the_best():
-    error = error_of(gaussian_classes(0, 5, 3, 40), min_kld=1e13, covariance="dense", max_iter=50)
-    assert "fits that do not converge" in str(error)
-    ends = [t.value for t in error.path if t.status == "converged"]
-    assert math.isclose(error.value, max(ends))
+@pytest.mark.parametrize("seed", [0, 1])
+def test_fits_that_do_not_converge_are_not_the_best(seed):
+    z, y = gaussian_classes(seed, 5, 3, 40)
+    error = None
+    try:
+        with quiet():
+            found = fit_separated(z, y, min_kld=1e16, covariance="dense", max_iter=30)
+    except UnreachableSeparationError as raised:
+        error = raised
+    if error is None:  # rounding decides whether such targets are met
+        assert 1e16 <= found.value <= 1.05e16
+        return
+    assert "not converged; raise " in str(error)
+    assert error.value in [trial.value for trial in error.path if trial.status == "converged"]

@@ -87,9 +87,9 @@ def _unsettled(options: Options, fits: Sequence[Seen]) -> tuple[str, str]:
         "max_iter": (slow, f"end at max_iter={options.max_iter}"),
         "tol": (len(fits) - slow, f"stall above tol={options.tol:g}"),
     }
-    told = " and ".join(f"{count} {how}" for count, how in ends.values() if count)
+    told = " and ".join(f"{count} fits {how}" for count, how in ends.values() if count)
     needed = " or ".join(name for name, (count, _) in ends.items() if count)
-    return f"of {len(fits)} fits that do not converge, {told}", f"raise {needed}, or ask for less"
+    return f"{told}, not converged", f"raise {needed}, or ask for less"
 
 
 def _other_options(options: Options) -> str:
