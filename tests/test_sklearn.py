@@ -187,6 +187,18 @@ def test_partial_fit_is_one_fit_in_any_order(n_parts, seed):
     assert_allclose(parts.predict_log_proba(X), whole.predict_log_proba(X), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("looked", [False, True])
+def test_parameters_that_are_set_later_are_of_the_next_fit(looked):
+    X, y = load_wine(return_X_y=True)
+    classifier = Classifier(lam=0.5).partial_fit(X, y, classes=[0, 1, 2])
+    if looked:
+        classifier.predict(X)
+    classifier.set_params(lam=None, priors=None, covariance="dense")
+    assert classifier.lam_ == 0.5
+    expected = Classifier(lam=0.5).fit(X, y).predict_proba(X)
+    assert_allclose(classifier.predict_proba(X), expected, atol=1e-9)
+
+
 def test_partial_fit_before_all_classes_have_come():
     X, y = load_iris(return_X_y=True)
     classifier = Classifier().partial_fit(X[:50], y[:50], classes=[0, 1, 2])

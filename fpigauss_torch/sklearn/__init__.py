@@ -11,8 +11,7 @@ try:
     import zuko  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "fpigauss_torch.sklearn needs scikit-learn, skorch and zuko: "
-        'pip install "fpigauss[skorch]"'
+        'fpigauss_torch.sklearn needs scikit-learn, skorch and zuko: pip install "fpigauss[skorch]"'
     ) from error
 
 from fpigauss_torch.sklearn._flow_classifier import FlowClassifier

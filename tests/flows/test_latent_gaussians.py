@@ -414,7 +414,7 @@ def test_bad_samples():
         ([4], "labels is 4 in row 0"),
         ([-1], "labels is -1 in row 0"),
         (-3, "-3"),
-        ([0.5], "float32"),
+        ([0.5], "labels is 0.5 in row 0"),
         ([True], "bool"),
     ):
         with pytest.raises(InvalidInputError, match=message):

@@ -1,16 +1,14 @@
-"""The class Gaussians as an estimator of scikit-learn; needs the extra ``sklearn``.
-
-``import fpigauss`` leaves this module out: write
-``from fpigauss.sklearn import FixedPointGaussianClassifier``.
-"""
+"""The class Gaussians as a classifier of scikit-learn."""
 
 import inspect
-import math
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Self, Unpack
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fpigauss._array.checks import (
     check_choice,
@@ -19,7 +17,7 @@ from fpigauss._array.checks import (
     check_positive_integer,
 )
 from fpigauss._array.labels import as_labels
-from fpigauss._array.linalg import eye_like, log_sum_exp, softmax
+from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import as_floating, device_of, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
@@ -27,54 +25,15 @@ from fpigauss.fit import EstimatorOptions, FixedPoint
 from fpigauss.fit._documented import documented, with_options
 from fpigauss.fit._fixed_point import checked_statistics
 from fpigauss.fit._options import check_option_names
-from fpigauss.fit._run import solved
-from fpigauss.fit._separated import separated
-from fpigauss.fit._separation import separation_of
 from fpigauss.gaussians import ClassGaussians, discriminant_axes
-from fpigauss.gaussians._priors import joint, log_priors, mixture
+from fpigauss.gaussians._priors import joint, mixture
 from fpigauss.result import FixedPointResult
+from fpigauss.sklearn._recipe import Fitted, Recipe, taken
 from fpigauss.statistics import ClassStatistics, check_sample_weight
-
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-    from sklearn.utils import Tags, check_random_state, column_or_1d
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-except ImportError as error:
-    raise ImportError(
-        'fpigauss.sklearn needs scikit-learn 1.6 or newer: pip install "fpigauss[sklearn]"'
-    ) from error
 
 __all__ = ["FixedPointGaussianClassifier"]
 
 FeaturesName = Literal["log_density", "discriminant"]
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """A fit of the classes that have rows, which are the ``seen`` ones of all."""
-
-    lam: float
-    result: FixedPointResult
-    #: Of all classes (K,); None if they are equal.
-    log_priors: Array | None
-    #: Which of all classes have rows, in numbers from 0.
-    seen: Labels
-    n_classes: int
-    #: Those of all classes that were fitted to; None in older files.
-    statistics: ClassStatistics | None = None
-
-    def over_all(self, log_prob: Array) -> Array:
-        """Spread the columns of the seen classes over those of all."""
-        xp = namespace(log_prob)
-        n_seen = len(self.seen)
-        if n_seen == self.n_classes:
-            return log_prob
-        source = np.full(self.n_classes, n_seen)
-        source[self.seen] = np.arange(n_seen)
-        nothing = xp.full_like(log_prob[:, :1], -math.inf)
-        index = xp.asarray(source, device=device_of(log_prob))
-        return xp.take(xp.concat([log_prob, nothing], axis=1), index, axis=1)
 
 
 #: Options that are declared here, or make no sense: an estimator learns all of its classes.
@@ -156,7 +115,9 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
     True
     """
 
-    _cached: _Fitted | None
+    _cached: Fitted | None
+    #: The parameters as they were at the last call of a fit.
+    _recipe: Recipe
 
     @partial(with_options, without=_NOT_TAKEN)
     def __init__(
@@ -213,7 +174,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             If a parameter or a class cannot be used; the message names it and the remedy. What is
             wrong with ``X`` or ``y`` alone is told by scikit-learn's own ValueError.
         """
-        fixed_point = self._checked()
+        recipe = self._checked()
         X, y, weights = self._validated(X, y, sample_weight, reset=True)
         occurs = y if weights is None else y[to_numpy(weights) > 0.0]
         classes = np.unique(occurs)
@@ -227,9 +188,9 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             )
         if not np.isin(y, classes).all():  # rows that do not count have labels of their own
             kept = np.flatnonzero(np.isin(y, classes))
-            X, weights, y = _taken(X, kept), _taken(weights, kept), y[kept]
-        statistics = _gathered(fixed_point, X, y, weights, classes=classes)
-        self._cached = self._solve(fixed_point, statistics)
+            X, weights, y = taken(X, kept), taken(weights, kept), y[kept]
+        statistics = recipe.gathered(X, y, weights, classes=classes)
+        self._cached, self._recipe = recipe.fitted(statistics), recipe
         self.classes_, self.statistics_ = classes, statistics
         return self
 
@@ -257,7 +218,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             As in ``fit``; also if ``y`` contains a label that is not in ``classes``, or if these
             are not given in the first call or differ later.
         """
-        fixed_point = self._checked()
+        recipe = self._checked()
         first = not hasattr(self, "statistics_")
         X, y, weights = self._validated(X, y, sample_weight, reset=first)
         known = None if classes is None else np.unique(column_or_1d(classes))
@@ -277,9 +238,9 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
                 f"y contains the label {unseen[:1].tolist()[0]!r}, which is not in classes; "
                 "pass all labels that can occur in the first call"
             )
-        part = _gathered(fixed_point, X, y, weights, classes=known)
+        part = recipe.gathered(X, y, weights, classes=known)
         self.statistics_ = part if first else self.statistics_.merge(part)
-        self.classes_, self._cached = known, None
+        self.classes_, self._cached, self._recipe = known, None, recipe
         return self
 
     def fit_statistics(self, statistics: ClassStatistics) -> Self:
@@ -315,9 +276,9 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         >>> round(classifier.score(X, y), 2)
         0.96
         """
-        fixed_point = self._checked()
+        recipe = self._checked()
         statistics = checked_statistics(statistics)
-        self._cached = self._solve(fixed_point, statistics, source="statistics")
+        self._cached, self._recipe = recipe.fitted(statistics, source="statistics"), recipe
         self.classes_, self.statistics_ = statistics.classes, statistics
         self.n_features_in_ = statistics.dim
         if hasattr(self, "feature_names_in_"):  # those of another fit
@@ -330,8 +291,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         tags.array_api_support = True
         return tags
 
-    def _checked(self) -> FixedPoint:
-        """Check the parameters, and return the options of the fit."""
+    def _checked(self) -> Recipe:
+        """Check the parameters, and return what the fit takes of them."""
         if self.lam is not None and self.separation is not None:
             raise InvalidInputError(
                 f"lam={self.lam!r} and separation={self.separation!r} are both given; "
@@ -346,7 +307,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         tied = self.separation is not None if self.tied is None else self.tied
         lam = 0.0 if self.lam is None else self.lam
         options = {name: getattr(self, name) for name in EstimatorOptions.__annotations__}
-        return FixedPoint(lam, tied=tied, **options)
+        fixed_point = FixedPoint(lam, tied=tied, **options)
+        return Recipe(fixed_point, self.separation, self.priors, self.var_smoothing)
 
     def _validated(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
@@ -391,36 +353,11 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         """The number of evaluations, with the one at the start."""
         return self._fitted().result.n_iter + 1
 
-    def _fitted(self) -> "_Fitted":
+    def _fitted(self) -> Fitted:
         check_is_fitted(self, "statistics_")
         if self._cached is None or self._cached.statistics is not self.statistics_:
-            self._cached = self._solve(self._checked(), self.statistics_)
+            self._cached = self._recipe.fitted(self.statistics_)
         return self._cached
-
-    def _solve(
-        self, fixed_point: FixedPoint, statistics: ClassStatistics, source: str = "X"
-    ) -> "_Fitted":
-        """Fit the classes that have rows."""
-        priors = log_priors(
-            self.priors,
-            counts=statistics.counts,
-            classes=statistics.classes,
-            like=statistics.means,
-        )
-        seen = np.flatnonzero(to_numpy(statistics.counts) > 0.0)
-        if len(seen) < 2:
-            raise InvalidInputError(
-                f"{len(seen)} of the {statistics.n_classes} classes had rows so far; "
-                "at least two are needed"
-            )
-        some = _smoothed(_of_classes(statistics, seen), self.var_smoothing)
-        if self.separation is None:
-            result = solved(some, fixed_point, source=source, like=some.means)
-        else:
-            target = separation_of({"min_kld": self.separation})
-            options = replace(fixed_point, lam=None)
-            result = separated(some, options, target, source=source).result
-        return _Fitted(result.lam or 0.0, result, priors, seen, statistics.n_classes, statistics)
 
     # -- prediction ------------------------------------------------------------------------
 
@@ -587,46 +524,3 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
                 f"{namespace(means).__name__} on {device_of(means)}"
             )
         return namespace(z).astype(z, means.dtype, copy=False)
-
-
-def _gathered(
-    fixed_point: FixedPoint, X: Array, y: Labels, sample_weight: Any, *, classes: Labels
-) -> ClassStatistics:
-    return ClassStatistics.from_samples(
-        X,
-        as_labels(y),
-        covariance="dense" if fixed_point.strategies.family.needs_dense else "diagonal",
-        classes=as_labels(classes, "classes"),
-        sample_weight=sample_weight,
-    )
-
-
-def _taken(x: Array, rows: Labels) -> Array:
-    """Take rows of an array, by their numbers on the host."""
-    xp = namespace(x)
-    return xp.take(x, xp.asarray(rows, device=device_of(x)), axis=0)
-
-
-def _of_classes(statistics: ClassStatistics, codes: Labels) -> ClassStatistics:
-    """Return the statistics of some of the classes."""
-    if len(codes) == statistics.n_classes:
-        return statistics
-    return ClassStatistics(
-        _taken(statistics.counts, codes),
-        _taken(statistics.means, codes),
-        _taken(statistics.covariances, codes),
-        statistics.classes[codes],
-    )
-
-
-def _smoothed(statistics: ClassStatistics, part: float) -> ClassStatistics:
-    """Add a part of the largest variance of a feature to the variances of every class."""
-    xp = namespace(statistics.means)
-    dense = statistics.covariance == "dense"
-    variances = xp.linalg.diagonal(statistics.covariances) if dense else statistics.covariances
-    weights = (statistics.counts / xp.sum(statistics.counts))[:, None]
-    apart = statistics.means - xp.sum(weights * statistics.means, axis=0)
-    total = xp.sum(weights * (variances + apart * apart), axis=0)  # law of total variance
-    added = part * xp.max(total)
-    identity = eye_like(statistics.dim, statistics.means) if dense else 1.0
-    return replace(statistics, covariances=statistics.covariances + added * identity)

@@ -1,0 +1,125 @@
+"""What a classifier fits: the part of its parameters that a fit takes, and what comes of it."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fpigauss._array.labels import as_labels
+from fpigauss._array.linalg import eye_like
+from fpigauss._array.namespaces import device_of, namespace, to_numpy
+from fpigauss._array.typing import Array, Labels
+from fpigauss.errors import InvalidInputError
+from fpigauss.fit import FixedPoint
+from fpigauss.fit._run import solved
+from fpigauss.fit._separated import separated
+from fpigauss.fit._separation import separation_of
+from fpigauss.gaussians._priors import log_priors
+from fpigauss.result import FixedPointResult
+from fpigauss.statistics import ClassStatistics
+
+__all__ = ["Fitted", "Recipe", "taken"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit of the classes that have rows, which are the ``seen`` ones of all."""
+
+    lam: float
+    result: FixedPointResult
+    #: Of all classes (K,); None if they are equal.
+    log_priors: Array | None
+    #: Which of all classes have rows, in numbers from 0.
+    seen: Labels
+    n_classes: int
+    #: Those of all classes that were fitted to; None in older files.
+    statistics: ClassStatistics | None = None
+
+    def over_all(self, log_prob: Array) -> Array:
+        """Spread the columns of the seen classes over those of all."""
+        xp = namespace(log_prob)
+        n_seen = len(self.seen)
+        if n_seen == self.n_classes:
+            return log_prob
+        source = np.full(self.n_classes, n_seen)
+        source[self.seen] = np.arange(n_seen)
+        nothing = xp.full_like(log_prob[:, :1], -math.inf)
+        index = xp.asarray(source, device=device_of(log_prob))
+        return xp.take(xp.concat([log_prob, nothing], axis=1), index, axis=1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Parameters as they were when rows were passed: later ones are of the next fit."""
+
+    fixed_point: FixedPoint
+    separation: float | None
+    priors: Any
+    var_smoothing: float
+
+    def gathered(
+        self, X: Array, y: Labels, sample_weight: Any, *, classes: Labels
+    ) -> ClassStatistics:
+        """Gather the statistics that the fit needs."""
+        return ClassStatistics.from_samples(
+            X,
+            as_labels(y),
+            covariance="dense" if self.fixed_point.strategies.family.needs_dense else "diagonal",
+            classes=as_labels(classes, "classes"),
+            sample_weight=sample_weight,
+        )
+
+    def fitted(self, statistics: ClassStatistics, source: str = "X") -> Fitted:
+        """Fit the classes that have rows."""
+        priors = log_priors(
+            self.priors,
+            counts=statistics.counts,
+            classes=statistics.classes,
+            like=statistics.means,
+        )
+        seen = np.flatnonzero(to_numpy(statistics.counts) > 0.0)
+        if len(seen) < 2:
+            raise InvalidInputError(
+                f"{len(seen)} of the {statistics.n_classes} classes had rows so far; "
+                "at least two are needed"
+            )
+        some = _smoothed(_of_classes(statistics, seen), self.var_smoothing)
+        if self.separation is None:
+            result = solved(some, self.fixed_point, source=source, like=some.means)
+        else:
+            target = separation_of({"min_kld": self.separation})
+            options = replace(self.fixed_point, lam=None)
+            result = separated(some, options, target, source=source).result
+        return Fitted(result.lam or 0.0, result, priors, seen, statistics.n_classes, statistics)
+
+
+def taken(x: Array, rows: Labels) -> Array:
+    """Take rows of an array, by their numbers on the host."""
+    xp = namespace(x)
+    return xp.take(x, xp.asarray(rows, device=device_of(x)), axis=0)
+
+
+def _of_classes(statistics: ClassStatistics, codes: Labels) -> ClassStatistics:
+    """Return the statistics of some of the classes."""
+    if len(codes) == statistics.n_classes:
+        return statistics
+    return ClassStatistics(
+        taken(statistics.counts, codes),
+        taken(statistics.means, codes),
+        taken(statistics.covariances, codes),
+        statistics.classes[codes],
+    )
+
+
+def _smoothed(statistics: ClassStatistics, part: float) -> ClassStatistics:
+    """Add a part of the largest variance of a feature to the variances of every class."""
+    xp = namespace(statistics.means)
+    dense = statistics.covariance == "dense"
+    variances = xp.linalg.diagonal(statistics.covariances) if dense else statistics.covariances
+    weights = (statistics.counts / xp.sum(statistics.counts))[:, None]
+    apart = statistics.means - xp.sum(weights * statistics.means, axis=0)
+    total = xp.sum(weights * (variances + apart * apart), axis=0)  # law of total variance
+    added = part * xp.max(total)
+    identity = eye_like(statistics.dim, statistics.means) if dense else 1.0
+    return replace(statistics, covariances=statistics.covariances + added * identity)
