@@ -88,6 +88,12 @@ def fits(rank, world):
     return results
 
 
+def a_separation(rank, world):
+    model = model_of("isotropic", True)
+    result = refit_(model, shard(rank, world), separation=30.0)
+    return {"lam": torch.tensor(result.lam), **state_of(model.gaussians)}
+
+
 def statistics(rank, world):
     gathered = gather_statistics(model_of("dense", False, 1e4), shard(rank, world))
     return {name: getattr(gathered, name) for name in ("counts", "means", "covariances")}
@@ -237,6 +243,7 @@ def sharded(rank, world):
 
 OF_FOUR = [
     fits,
+    a_separation,
     statistics,
     fits_that_differ,
     an_empty_shard,
@@ -250,7 +257,13 @@ OF_FOUR = [
     sizes_that_differ,
     warm_up,
 ]
-OF_TWO = [fits, statistics, training, sharded]  # DDP and optimizers take seconds to import
+OF_TWO = [
+    fits,
+    a_separation,
+    statistics,
+    training,
+    sharded,
+]  # DDP and optimizers take seconds to import
 
 
 def joined(rank, world, folder, tasks):

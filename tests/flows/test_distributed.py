@@ -84,6 +84,17 @@ def test_equals_one_process_and_the_core(seen, world, offset, covariance, tied):
 
 
 @pytest.mark.parametrize("world", [2, 4])
+def test_a_separation_finds_one_lam(seen, world):
+    own = [process["a_separation"] for process in seen[world]]
+    assert_all_same(own)
+    assert own[0]["lam"] > 0.0
+    alone = model_of("isotropic", True)
+    result = refit_(alone, [data()], separation=30.0)
+    # statistics differ by rounding, lam by what that moves the search
+    assert float(own[0]["lam"]) == pytest.approx(result.lam, rel=1e-6)
+
+
+@pytest.mark.parametrize("world", [2, 4])
 def test_statistics_are_exact_far_from_the_origin(seen, world):
     own = [process["statistics"] for process in seen[world]]
     assert_all_same(own)
