@@ -49,7 +49,7 @@ class Growth:
         return log_balance(self.options, self.pi, self.n_classes, kld)
 
     def at(self, kld: float) -> float:
-        """Compute the log lam for a smallest KLD, up to a constant; NaN if there is no telling."""
+        """Compute the log lam for a smallest KLD, up to a constant; NaN if that is not known."""
         before, after = self.balance(self.start), self.balance(kld)
         if not before < after < math.inf:
             return math.nan

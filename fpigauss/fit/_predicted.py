@@ -47,7 +47,7 @@ class Predictor:
         return self._points[-1][0] if self._points else 0.0
 
     def at(self, lam: float) -> ClassGaussians | None:
-        """Predict the solution for ``lam``: the latest one, if there is no telling."""
+        """Predict the solution for ``lam``: the latest one, if nothing more is known."""
         if not self._points:
             return None
         latest = self._points[-1][1]
