@@ -196,7 +196,7 @@ def converged(problem: Problem, equations: Equations, current: Evaluation, tol: 
     """
     if problem.lam == 0.0 and equations.exact:
         # the answer is known, and what the residual measures there is rounding
-        return current.residual <= max(tol, problem.rounding)
+        return current.residual <= tol or current.residual <= problem.rounding
     if not (tol > 0.0 and current.residual <= tol):
         return False
     return equations.imbalance(problem, current) <= _BALANCED * tol
