@@ -107,13 +107,16 @@ class FixedPoint(Options):
         self.check_start()
 
 
-def gathered(z: Any, y: Any, sample_weight: Any, options: Options) -> tuple[ClassStatistics, Array]:
+def gathered(
+    z: Any, y: Any, sample_weight: Any, options: Options, *, classes: Any = None
+) -> tuple[ClassStatistics, Array]:
     """Gather the statistics that the family needs, and what gives results their dtype."""
     rows = as_rows(z)
     statistics = ClassStatistics.from_samples(
         rows,
         y,
         covariance="dense" if options.strategies.family.needs_dense else "diagonal",
+        classes=classes,
         sample_weight=sample_weight,
     )
     return statistics, results_like(z, rows)

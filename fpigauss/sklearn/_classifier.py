@@ -186,8 +186,9 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             raise InvalidInputError(
                 f"y contains one class, {classes[:1].tolist()[0]!r}; at least two are needed"
             )
-        if not np.isin(y, classes).all():  # rows that do not count have labels of their own
-            kept = np.flatnonzero(np.isin(y, classes))
+        counted = np.isin(y, classes)
+        if not counted.all():  # rows that do not count have labels of their own
+            kept = np.flatnonzero(counted)
             X, weights, y = taken(X, kept), taken(weights, kept), y[kept]
         statistics = recipe.gathered(X, y, weights, classes=classes)
         self._cached, self._recipe = recipe.fitted(statistics), recipe

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from fpigauss._array.labels import as_labels
 from fpigauss._array.linalg import eye_like
 from fpigauss._array.namespaces import device_of, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import FixedPoint
+from fpigauss.fit._fixed_point import gathered
 from fpigauss.fit._run import solved
 from fpigauss.fit._separated import separated
 from fpigauss.fit._separation import separation_of
@@ -62,13 +62,7 @@ class Recipe:
         self, X: Array, y: Labels, sample_weight: Any, *, classes: Labels
     ) -> ClassStatistics:
         """Gather the statistics that the fit needs."""
-        return ClassStatistics.from_samples(
-            X,
-            as_labels(y),
-            covariance="dense" if self.fixed_point.strategies.family.needs_dense else "diagonal",
-            classes=as_labels(classes, "classes"),
-            sample_weight=sample_weight,
-        )
+        return gathered(X, y, sample_weight, self.fixed_point, classes=classes)[0]
 
     def fitted(self, statistics: ClassStatistics, source: str = "X") -> Fitted:
         """Fit the classes that have rows."""

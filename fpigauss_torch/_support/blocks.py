@@ -22,28 +22,32 @@ _PER_CLASS, _PER_DIM = 8, 8
 
 
 def by_blocks(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     z: Tensor,
     n_classes: int,
     memory_limit: int = MEMORY_LIMIT,
+    along: tuple[Tensor, ...] = (),
 ) -> Tensor:
     """Apply ``function`` to as many rows of ``z`` (N, d) at a time as the limit lets.
 
-    It gives a result per row, whose memory is not counted. No gradients flow through more than one
-    block. Within a compiled graph, or a transform of ``torch.func``, all rows are one block.
+    It gives a result per row, whose memory is not counted; rows of the tensors ``along`` (N, ...)
+    are passed with those of ``z``. No gradients flow through more than one block. Within a compiled
+    graph, or a transform of ``torch.func``, all rows are one block.
     """
     memory_limit = check_positive_integer(memory_limit, "memory_limit")
     if torch.compiler.is_compiling() or is_wrapped(z):
-        return function(z)
+        return function(z, *along)
     width = max(4, z.element_size())
     row_bytes = width * (_PER_CLASS * n_classes + _PER_DIM * z.shape[1])
     limit = min(memory_limit, _IN_CACHE) if z.device.type == "cpu" else memory_limit
     n_rows = max(1, limit // row_bytes)
     if z.shape[0] <= n_rows:
-        return function(z)
-    first = function(z[:n_rows])
+        return function(z, *along)
+    first = function(*(x[:n_rows] for x in (z, *along)))
     results = first.new_empty((z.shape[0], *first.shape[1:]))  # concatenated, they would be twice
     results[:n_rows] = first
     for start in range(n_rows, z.shape[0], n_rows):
-        results[start : start + n_rows] = function(z[start : start + n_rows])
+        results[start : start + n_rows] = function(
+            *(x[start : start + n_rows] for x in (z, *along))
+        )
     return results

@@ -193,7 +193,7 @@ def _scored(
     one = None if background is None else background_of(background, prior.dim, like)
     peaks = -0.5 * (density.log_det.to(wide) + prior.dim * math.log(2.0 * math.pi))
 
-    def score(rows: Tensor, log_dets: Tensor | None) -> Tensor:
+    def score(rows: Tensor, log_dets: Tensor | None = None) -> Tensor:
         rows = rows.to(wide)
         squared = 2.0 * (peaks - prior.class_log_prob(rows))
         evidence = Evidence(
@@ -207,8 +207,5 @@ def _scored(
         scored: Tensor = finished(method, evidence, working_dtype(z))
         return scored
 
-    if log_det is None:
-        return by_blocks(lambda rows: score(rows, None), z, prior.n_classes)
-    # a log-determinant goes along with its latent
-    both = torch.cat([z, log_det.to(z.dtype)[:, None]], 1)
-    return by_blocks(lambda rows: score(rows[:, :-1], rows[:, -1]), both, prior.n_classes)
+    along = () if log_det is None else (log_det,)
+    return by_blocks(score, z, prior.n_classes, along=along)

@@ -2,9 +2,9 @@
 
 from fpigauss.interface import renamed
 from fpigauss_torch.refit._refit import gather_statistics, refit_
-from fpigauss_torch.refit._schedule import FixedPointSchedule
+from fpigauss_torch.refit._schedule import SEPARATION, FixedPointSchedule
 
-__all__ = ["FixedPointSchedule", "gather_statistics", "refit_"]
+__all__ = ["SEPARATION", "FixedPointSchedule", "gather_statistics", "refit_"]
 
 __getattr__ = renamed(
     __name__,

@@ -40,7 +40,7 @@ from fpigauss_torch.refit._encoding import unlike_training, unpacked
 from fpigauss_torch.refit._former import SINGLE, FormerSchedule, set_twice
 from fpigauss_torch.refit._refit import refit_as_asked
 
-__all__ = ["FixedPointSchedule"]
+__all__ = ["SEPARATION", "FixedPointSchedule"]
 
 #: The separation where neither it nor a lam is given, in nats: with ten classes of digits, flows
 #: classify no better beyond it.

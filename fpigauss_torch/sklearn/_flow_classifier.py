@@ -21,6 +21,7 @@ from fpigauss.interface import (
 )
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
+from fpigauss_torch.refit import SEPARATION
 from fpigauss_torch.sklearn._columns import Columns
 from fpigauss_torch.sklearn._estimates import FlowEstimates
 from fpigauss_torch.sklearn._held_out import held_out_rows, temperature_of
@@ -128,7 +129,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
 
     def __init__(
         self,
-        separation: float = 150.0,
+        separation: float = SEPARATION,
         *,
         transforms: int = 2,
         hidden_features: tuple[int, ...] = (64, 64),
