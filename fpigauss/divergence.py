@@ -16,9 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from fpigauss._array.blocks import MEMORY_LIMIT, PAIR_BYTES, blocks, lost_below, mend
+from fpigauss._array.blocks import (
+    MEMORY_LIMIT,
+    PAIR_BYTES,
+    blocks,
+    lost_below,
+    mend,
+    row_distances,
+)
 from fpigauss._array.flags import unflagged
-from fpigauss._array.linalg import flattened, transposed
+from fpigauss._array.linalg import flattened, inner_products, squared_norms, transposed
 from fpigauss._array.namespaces import cast_like, detached, device_of, namespace, to_numpy
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
@@ -32,15 +39,17 @@ __all__ = ["PairTerms", "pairwise_kld", "smallest_kld", "terms_of"]
 class PairTerms:
     """What the pairs of K Gaussians need of each Gaussian, computed once at a point.
 
-    Build it with ``at``. ``means`` are centered: only differences of means matter.
+    Build it with ``at``.
     """
 
     family: CovarianceFamily
     means: Array  # (K, d)
     factor: Factor
+    #: mu_y about a center, since only differences matter; F^-1 times that where tied (K, d).
+    centered: Array
     #: Values of Sigma_y^-1, None where tied (as are the next three).
     precisions: Array | None = None
-    #: Projections of Sigma_y + mu_y mu_y'.
+    #: Projections of Sigma_y + mu_y mu_y', mu_y being centered here and below.
     second_moments: Array | None = None
     #: Sigma_y^-1 mu_y (K, d).
     scaled_means: Array | None = None
@@ -58,19 +67,21 @@ class PairTerms:
         memory_limit: int = MEMORY_LIMIT,
     ) -> "PairTerms":
         """Compute the terms of the Gaussians with ``means`` (K, d) and Sigma = F F'."""
-        means = means - family.center(means, factor)
+        centered = means - family.center(means, factor)
         if family.tied:
-            return cls(family, means, factor, memory_limit=memory_limit)
+            white = family.whiten(factor, centered)
+            return cls(family, means, factor, white, memory_limit=memory_limit)
         dim = means.shape[1]
         precisions = family.precisions(factor)
         return cls(
             family,
             means,
             factor,
+            centered,
             precisions=precisions,
             second_moments=family.values_projections(family.values(factor), dim)
-            + family.outer(means, means),
-            scaled_means=family.apply(precisions, means),
+            + family.outer(centered, centered),
+            scaled_means=family.apply(precisions, centered),
             log_dets=family.log_det(factor, dim),
             memory_limit=memory_limit,
         )
@@ -111,17 +122,28 @@ class PairTerms:
         xp = namespace(self.means)
         own = self.diagonal(rows)
         if self.family.tied:
-            squared = self.family.tied_distances(
-                self.means[rows, :],
-                self.means,
-                self.factor,
-                known=own,
-                memory_limit=self.memory_limit,
-            )
+            squared = self._squared(rows, own)
             return xp.where(own, xp.zeros_like(squared), 0.5 * squared)
         block = self._by_products(rows, own)
         # rounding alone can leave a tiny negative number
         return xp.where(own | (block < 0.0), xp.zeros_like(block), block)
+
+    def _squared(self, rows: slice, own: Array) -> Array:
+        """Compute squared Mahalanobis distances between the means, where tied."""
+
+        def exact(row: Array, column: Array) -> Array:
+            difference = self._difference(row + rows.start, column)
+            return squared_norms(self.family.whiten(self.factor, difference))
+
+        white = self.centered
+        return row_distances(
+            white[rows, :], white, exact, known=own, memory_limit=self.memory_limit
+        )
+
+    def _difference(self, row: Array, column: Array) -> Array:
+        """Compute mu_y - mu_y' (n, d) of pairs of classes."""
+        xp = namespace(self.means)
+        return xp.take(self.means, row, axis=0) - xp.take(self.means, column, axis=0)
 
     def _by_products(self, rows: slice, own: Array) -> Array:
         xp = namespace(self.means)
@@ -129,17 +151,16 @@ class PairTerms:
         assert self.scaled_means is not None and self.log_dets is not None
         dim = self.means.shape[1]
         traces = flattened(self.second_moments[rows, ...]) @ transposed(flattened(self.precisions))
-        norms = xp.sum(self.means * self.scaled_means, axis=-1)
-        cross = self.means[rows, :] @ transposed(self.scaled_means)
+        norms = inner_products(self.centered, self.scaled_means)
+        cross = self.centered[rows, :] @ transposed(self.scaled_means)
         log_ratio = self.log_dets[None, :] - self.log_dets[rows][:, None]
         raw = 0.5 * (traces - 2.0 * cross + norms[None, :] - dim + log_ratio)
         terms = traces + norms[None, :] + dim + xp.abs(log_ratio)
 
         def exact(row: Array, column: Array) -> Array:
             row = row + rows.start
-            difference = xp.take(self.means, row, axis=0) - xp.take(self.means, column, axis=0)
             return self.family.paired_divergence(
-                difference,
+                self._difference(row, column),
                 self.family.rows(self.factor, row),
                 self.family.rows(self.factor, column),
             )

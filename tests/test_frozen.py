@@ -521,7 +521,7 @@ def test_no_step_of_a_problem_moves_what_is_held(covariance, tied):
     options = FixedPoint(1.0, covariance=covariance, tied=tied, init=gaussians, frozen=(0, 1, 2))
     statistics = ClassStatistics.from_samples(z[new], y[new], covariance="dense")
     setup = prepare(statistics, options, 1.0, "z", z)
-    start, step = setup.start.point, setup.start.step
+    start, step = setup.start.point, setup.start.update.step
     moved = setup.problem.retracted(
         start, Step(1.0 + 0.0 * step.means, 1.0 + 0.0 * step.covariances)
     )

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
+from fpigauss._array.linalg import squared_norms, transposed
 from fpigauss._array.namespaces import device_of, namespace
 from fpigauss._array.typing import Array
 
-__all__ = ["MEMORY_LIMIT", "PAIR_BYTES", "blocks", "lost_below", "mend"]
+__all__ = ["MEMORY_LIMIT", "PAIR_BYTES", "blocks", "lost_below", "mend", "row_distances"]
 
 #: Bytes that a block may take where the caller sets no limit.
 MEMORY_LIMIT = 2**30
@@ -61,3 +62,25 @@ def mend(
     one = xp.asarray(1, dtype=xp.int64, device=device_of(raw))
     position = xp.maximum(xp.cumulative_sum(flat) - one, 0 * one)
     return xp.where(lost, xp.reshape(xp.take(values, position), raw.shape), raw)
+
+
+def row_distances(
+    x: Array,
+    y: Array,
+    exact: Callable[[Array, Array], Array],
+    *,
+    known: Array | None = None,
+    tolerated: float = 0.0,
+    memory_limit: int = MEMORY_LIMIT,
+) -> Array:
+    """Compute the squared Euclidean distances (N, K) between rows, from one product.
+
+    Its error is eps times the squared lengths: entries that these dwarf, even with ``tolerated``
+    (the terms that they will be added to), are recomputed, unless marked in ``known``.
+    """
+    far = squared_norms(x)[:, None] + squared_norms(y)[None, :]
+    raw = far - 2.0 * (x @ transposed(y))  # BLAS computes half of it where y is x
+    lost = raw + tolerated < lost_below(raw) * far
+    if known is not None:
+        lost = lost & ~known
+    return mend(raw, lost, exact, row_bytes=24 * x.shape[-1], memory_limit=memory_limit)

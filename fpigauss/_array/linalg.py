@@ -22,17 +22,20 @@ __all__ = [
     "apply",
     "broke_down",
     "cholesky_or_none",
+    "dot",
     "eye_like",
     "first_asymmetric",
     "first_not_positive_definite",
     "flattened",
     "geodesic",
     "gram",
+    "inner_products",
     "log_sum_exp",
     "lyapunov",
     "matrix_exp",
     "matrix_log",
     "not_positive_definite",
+    "per_class",
     "riccati",
     "softmax",
     "solve_lower",
@@ -59,9 +62,21 @@ def gram(x: Array) -> Array:
     return symmetrized(x @ transposed(x))
 
 
+def dot(a: Array, b: Array) -> Array:
+    """Compute the inner product of two arrays of one shape, which stays on its device."""
+    xp = namespace(a, b)
+    return xp.reshape(a, (-1,)) @ xp.reshape(b, (-1,))  # without an array of products
+
+
+def inner_products(a: Array, b: Array) -> Array:
+    """Compute the inner products of the rows of ``a`` and ``b`` (..., d)."""
+    # no array of products is written; the linalg one has a kernel of its own in torch
+    return namespace(a, b).linalg.vecdot(a, b)
+
+
 def squared_norms(x: Array) -> Array:
     """Compute the squared Euclidean norms of the rows of ``x`` (..., d)."""
-    return namespace(x).vecdot(x, x, axis=-1)  # without an array of squares
+    return inner_products(x, x)
 
 
 def apply(matrices: Array, vectors: Array) -> Array:
@@ -74,6 +89,11 @@ def apply(matrices: Array, vectors: Array) -> Array:
 def flattened(x: Array) -> Array:
     """Reshape ``x`` (K, ...) to one row per class."""
     return x if x.ndim == 2 else namespace(x).reshape(x, (x.shape[0], -1))
+
+
+def per_class(numbers: Array, like: Array) -> Array:
+    """Shape one number per class (K,) to go with an array like ``like`` (n, ...)."""
+    return namespace(numbers).reshape(numbers, (-1,) + (1,) * (like.ndim - 1))
 
 
 def weighted_sum(weights: Array, x: Array) -> Array:

@@ -4,8 +4,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
-from fpigauss._array.blocks import MEMORY_LIMIT, lost_below, mend
-from fpigauss._array.linalg import eye_like, flattened, squared_norms, transposed
+from fpigauss._array.blocks import MEMORY_LIMIT, row_distances
+from fpigauss._array.linalg import (
+    eye_like,
+    flattened,
+    per_class,
+    squared_norms,
+    transposed,
+)
 from fpigauss._array.namespaces import detached, namespace
 from fpigauss._array.typing import Array
 from fpigauss._warnings import warn_user
@@ -153,6 +159,14 @@ class CovarianceFamily(ABC):
     def unit(self, dim: int, like: Array) -> Array:
         """Return the projections (1, ...) of the identity."""
 
+    def plus_identity(self, projections: Array, weights: Array, like: Array) -> Array:
+        """Compute the projections of M_y + t_y I from those of M and ``weights`` t (K,).
+
+        ``like`` (K, d) is an array such as the means.
+        """
+        unit = self.unit(like.shape[-1], like)
+        return projections + per_class(weights, unit) * unit
+
     @abstractmethod
     def trace(self, projections: Array) -> Array:
         """Compute the traces (n,) of projections."""
@@ -201,7 +215,7 @@ class CovarianceFamily(ABC):
             return xp.mean(means, axis=0, keepdims=True)
         sizes = xp.sqrt(detached(squared_norms(flattened(factor.root))))  # (K,)
         weights = (xp.min(sizes) / sizes)[:, None]
-        return xp.sum(weights * means, axis=0, keepdims=True) / xp.sum(weights)
+        return (transposed(weights) @ means) / xp.sum(weights)
 
     # -- vectors and matrices through factors ----------------------------------------------
 
@@ -270,27 +284,20 @@ class CovarianceFamily(ABC):
         factor: Factor,
         *,
         tolerated: float = 0.0,
-        known: Array | None = None,
         memory_limit: int = MEMORY_LIMIT,
     ) -> Array:
         """Compute ``squared_distances`` where all classes share a covariance, from whitened rows.
 
-        The products' error is eps * far: entries are recomputed where far dwarfs them, even with
-        ``tolerated`` (the terms they will be added to), unless marked in ``known``.
+        ``tolerated`` is the size of the terms that they will be added to.
         """
         xp = namespace(x, means)
-        white, centers = self.whiten(factor, x), self.whiten(factor, means)
-        far = squared_norms(white)[:, None] + squared_norms(centers)[None, :]
-        raw = far - 2.0 * (white @ transposed(centers))
-        lost = raw + tolerated < lost_below(raw) * far
 
         def exact(rows: Array, classes: Array) -> Array:
             difference = xp.take(x, rows, axis=0) - xp.take(means, classes, axis=0)
             return squared_norms(self.whiten(factor, difference))
 
-        if known is not None:
-            lost = lost & ~known
-        return mend(raw, lost, exact, row_bytes=24 * x.shape[-1], memory_limit=memory_limit)
+        white, centers = self.whiten(factor, x), self.whiten(factor, means)
+        return row_distances(white, centers, exact, tolerated=tolerated, memory_limit=memory_limit)
 
     @abstractmethod
     def paired_divergence(self, difference: Array, first: Factor, second: Factor) -> Array:

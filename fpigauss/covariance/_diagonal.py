@@ -88,6 +88,10 @@ class Diagonal(CovarianceFamily):
     def unit(self, dim: int, like: Array) -> Array:
         return self.fold(namespace(like).ones_like(like[:1, :dim]))
 
+    def plus_identity(self, projections: Array, weights: Array, like: Array) -> Array:
+        # one number per class and group: broadcast, not written out per axis
+        return projections + self._times(weights[:, None], like.shape[-1])
+
     def trace(self, projections: Array) -> Array:
         return namespace(projections).sum(projections, axis=-1)
 

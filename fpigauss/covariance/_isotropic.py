@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fpigauss._array.linalg import inner_products
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance._diagonal import Diagonal
@@ -18,6 +19,9 @@ class Isotropic(Diagonal):
 
     def fold(self, x: Array) -> Array:
         return namespace(x).sum(x, axis=-1, keepdims=True)
+
+    def outer(self, a: Array, b: Array) -> Array:
+        return self.pooled(inner_products(a, b)[:, None])
 
     def multiplicity(self, dim: int) -> float:
         return float(dim)

@@ -5,10 +5,10 @@ from typing import Literal, TypeAlias
 
 from fpigauss._array.checks import check_strategy
 from fpigauss.equations._base import Equations
-from fpigauss.equations._held import Held, per_class
+from fpigauss.equations._held import Held
 from fpigauss.equations._pairs import sum_over_pairs
 from fpigauss.equations._printed import PrintedEquations
-from fpigauss.equations._problem import Evaluation, Point, Problem, Step
+from fpigauss.equations._problem import Evaluation, Move, Point, Problem, Step
 from fpigauss.equations._released import ReleasedEquations
 from fpigauss.equations._stationary import StationaryEquations
 
@@ -18,13 +18,13 @@ __all__ = [
     "EquationsName",
     "Evaluation",
     "Held",
+    "Move",
     "Point",
     "PrintedEquations",
     "Problem",
     "ReleasedEquations",
     "StationaryEquations",
     "Step",
-    "per_class",
     "resolve_equations",
     "sum_over_pairs",
 ]

@@ -1,12 +1,12 @@
 """Classes that are held as they are while the others are fitted."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from fpigauss._array.linalg import per_class
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 
-__all__ = ["Held", "per_class"]
+__all__ = ["Held"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,3 @@ class Held:
     def both(self, rows: slice) -> Array:
         """Mark the pairs (R, K) of the classes ``rows`` of which both are held."""
         return ~(self.free[rows][:, None] | self.free[None, :])
-
-
-def per_class(numbers: Array, like: Array) -> Any:
-    """Shape one number per class (K,) to go with an array like ``like`` (n, ...)."""
-    return namespace(numbers).reshape(numbers, (-1,) + (1,) * (like.ndim - 1))

@@ -1,6 +1,5 @@
 """Sums over all pairs, weighted by the kernel; the weights themselves are never kept."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import add
@@ -13,25 +12,26 @@ from fpigauss.divergence import PairTerms
 from fpigauss.equations._held import Held
 from fpigauss.repulsion import Repulsion
 
-__all__ = ["PairSums", "sum_over_pairs"]
+__all__ = ["PairSums", "is_matrix", "sum_over_pairs"]
 
 
 @dataclass(frozen=True)
 class PairSums:
-    """The results of one pass over the pairs."""
+    """The results of one pass over the pairs; W and phi are multiplied by ``scale`` throughout."""
 
     outgoing: Array  # sum_y' W_yy'  (K,)
     incoming: Array  # sum_y' W_y'y  (K,)
     forward: tuple[Array, ...]  # sum_y' W_yy' X_y' for each X asked for
     backward: tuple[Array, ...]  # sum_y' W_y'y X_y'
-    potential: float  # sum phi(D) with pi as here
-    judged: float  # sum phi(D) with pi as given
-    smallest_kld: float
+    apart: tuple[Array, ...]  # sum_y' (W_yy' + W_y'y) (X_y - X_y')
+    potential: Array  # sum phi(D) with pi as here  ()
+    judged: Array  # sum phi(D) with pi as given  ()
+    smallest_kld: Array  # ()
     pi: Any
 
     def without_arrays(self) -> "PairSums":
         """Keep only the numbers and the sums of the weights."""
-        return replace(self, forward=(), backward=())
+        return replace(self, forward=(), backward=(), apart=())
 
 
 def sum_over_pairs(
@@ -39,8 +39,10 @@ def sum_over_pairs(
     repulsion: Repulsion,
     alpha: float,
     *,
-    forward: Sequence[Array],
-    backward: Sequence[Array],
+    scale: float,
+    forward: Sequence[Array] = (),
+    backward: Sequence[Array] = (),
+    apart: Sequence[Array] = (),
     judge: Any = None,
     held: Held | None = None,
 ) -> PairSums:
@@ -54,8 +56,12 @@ def sum_over_pairs(
         The source of W and phi.
     alpha : float
         The scale of pi.
+    scale : float
+        The weight c of one pair.
     forward, backward : sequences of (K, ...) arrays
         What W and W' are multiplied by.
+    apart : sequence of (K, ...) arrays
+        What is pushed apart by W + W', in one product; only where D is symmetric.
     judge : number or (K, K) array, optional
         Another pi for a second sum of phi.
     held : Held, optional
@@ -73,21 +79,34 @@ def sum_over_pairs(
         return (divergences(block) for block in rows)
 
     pi = repulsion.measured(all_blocks(), terms.n_classes, terms.means)
-    rowwise: list[tuple[Array, list[Array]]] = []
+    rowwise: list[tuple[Array, ...]] = []
     total: tuple[Any, ...] | None = None
-    smallest = math.inf
+    smallest: list[Array] = []
     for block in rows:
-        out = terms.diagonal(block) if held is None else held.constant(block)
+        own = terms.diagonal(block)
+        out = own if held is None else held.constant(block)
         d = xp.where(out, xp.ones_like(out, dtype=terms.means.dtype), divergences(block))
         zero = xp.zeros_like(d)
-        w = xp.where(out, zero, repulsion.kernel(d, _at(pi, block), alpha))  # (R, K)
-        phi = xp.sum(xp.where(out, zero, repulsion.potential(d, _at(pi, block), alpha)))
-        judged = phi
+
+        def weights(pi: Any, out: Array = out, d: Array = d, zero: Array = zero) -> Array:
+            return xp.where(out, zero, scale * repulsion.kernel(d, pi, alpha))
+
+        def potential(pi: Any, out: Array = out, d: Array = d, zero: Array = zero) -> Array:
+            return scale * xp.sum(xp.where(out, zero, repulsion.potential(d, pi, alpha)))
+
+        w = weights(_at(pi, block))  # (R, K)
+        phi = judged = potential(_at(pi, block))
         if judge is not None and not repulsion.has_potential:
-            judged = xp.sum(xp.where(out, zero, repulsion.potential(d, _at(judge, block), alpha)))
+            judged = potential(_at(judge, block))
         uncounted = out if held is None else out | held.both(block)
-        smallest = min(smallest, float(xp.min(xp.where(uncounted, xp.max(d), d))))
-        rowwise.append((xp.sum(w, axis=1), [weighted_sum(w, x) for x in forward]))
+        smallest.append(xp.min(xp.where(uncounted, xp.max(d), d)))
+        ahead = [weighted_sum(w, x) for x in forward]
+        if apart:
+            # D is symmetric, so that W' is the kernel at the transposed pi
+            both = w + (weights(transposed(pi)[block, :]) if is_matrix(pi) else w)
+            laplacian = xp.where(own, xp.sum(both, axis=1)[:, None], -both)
+            ahead += [weighted_sum(laplacian, x) for x in apart]
+        rowwise.append((xp.sum(w, axis=1), *ahead))
         summed = (
             phi,
             judged,
@@ -96,20 +115,31 @@ def sum_over_pairs(
         )
         total = summed if total is None else tuple(map(add, total, summed))
     assert total is not None  # there are at least two classes
-    potential, judged_sum, incoming, *back = total
-    outgoing, ahead = zip(*rowwise, strict=True)
+    phi, judged, incoming, *back = total
+    outgoing, *ahead = (_joined(parts) for parts in zip(*rowwise, strict=True))
     return PairSums(
-        outgoing=xp.concat(outgoing),
+        outgoing=outgoing,
         incoming=incoming,
-        forward=tuple(xp.concat(parts) for parts in zip(*ahead, strict=True)),
+        forward=tuple(ahead[: len(forward)]),
         backward=tuple(back),
-        potential=float(potential),
-        judged=float(judged_sum),
-        smallest_kld=smallest,
+        apart=tuple(ahead[len(forward) :]),
+        potential=phi,
+        judged=judged,
+        smallest_kld=xp.min(xp.stack(smallest)),
         pi=pi,
     )
 
 
+def is_matrix(pi: Any) -> bool:
+    """Say whether pi has a number for each pair."""
+    return getattr(pi, "ndim", 0) == 2
+
+
 def _at(pi: Any, rows: slice) -> Any:
     """Take the rows of a matrix pi; a number or None stays as it is."""
-    return pi[rows, :] if getattr(pi, "ndim", 0) == 2 else pi
+    return pi[rows, :] if is_matrix(pi) else pi
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """Join blocks of rows; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)

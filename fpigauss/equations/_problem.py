@@ -4,13 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fpigauss._array.namespaces import namespace
+from fpigauss._array.linalg import dot, squared_norms
+from fpigauss._array.namespaces import namespace, on_host
 from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.equations._held import Held
+from fpigauss.equations._pairs import PairSums, is_matrix
 from fpigauss.repulsion import Repulsion
 
-__all__ = ["Descent", "Evaluation", "Impasse", "Point", "Problem", "Step"]
+__all__ = ["Descent", "Evaluation", "Impasse", "Move", "Point", "Problem", "Step"]
 
 
 class Point(NamedTuple):
@@ -32,14 +34,28 @@ class Step(NamedTuple):
 
     def scaled(self, t: Any) -> "Step":
         """Multiply the step by ``t``."""
-        return Step(*(None if part is None else t * part for part in self))
+        return self if t == 1.0 else Step(*(None if part is None else t * part for part in self))
+
+    def flat(self) -> Array:
+        """Return its numbers as one vector, in which inner products are sum u u' + tr S S'."""
+        parts = [namespace(part).reshape(part, (-1,)) for part in self if part is not None]
+        return parts[0] if len(parts) == 1 else namespace(*parts).concat(parts)
+
+    def shaped(self, flat: Array) -> "Step":
+        """Return a vector as a step that has the shape of this one."""
+        parts: list[Array | None] = []
+        start = 0
+        for part in self:
+            size = 0 if part is None else math.prod(part.shape)
+            taken = flat[start : start + size]
+            parts.append(None if part is None else namespace(flat).reshape(taken, part.shape))
+            start += size
+        return Step(*parts)
 
     def dot(self, other: "Step") -> Any:
         """Compute the inner product, sum u u' + tr S S'; the scalar stays on its device."""
         return sum(
-            namespace(a).sum(a * b)
-            for a, b in zip(self, other, strict=True)
-            if a is not None and b is not None
+            dot(a, b) for a, b in zip(self, other, strict=True) if a is not None and b is not None
         )
 
 
@@ -112,16 +128,16 @@ class Problem:
 
     def likelihood(
         self, point: Point, white_scatter: Array, log_dets: Array | None = None
-    ) -> float:
-        """Compute the balanced negative log-likelihood from the projections of F^-1 S F^-T."""
+    ) -> Array:
+        """Compute the balanced negative log-likelihood () from the projections of F^-1 S F^-T."""
         xp = namespace(point.means)
         if log_dets is None:
             log_dets = self.family.log_det(point.factor, self.dim)
         # all classes share one factor where tied
         shared = self.n_weighed if self.family.tied else 1
-        log_det = float(xp.sum(self._of_weighed(log_dets)))
+        log_det = xp.sum(self._of_weighed(log_dets))
         constant = self.dim * math.log(2.0 * math.pi) + 2.0 * self.log_volume
-        traces = float(xp.sum(self._of_weighed(self.family.trace(white_scatter))))
+        traces = xp.sum(self._of_weighed(self.family.trace(white_scatter)))
         return 0.5 * (self.n_weighed * constant + shared * log_det + traces)
 
     def _of_weighed(self, numbers: Array) -> Array:
@@ -130,21 +146,18 @@ class Problem:
             return numbers
         return namespace(numbers).where(self.held.weighed, numbers, 0.0 * numbers)
 
-    def lengths(self, step: Step) -> tuple[float, float]:
-        """Measure the largest moves: of a mean in standard deviations, a covariance in e-folds."""
+    def sizes(self, step: Step) -> tuple[Any, Any]:
+        """Measure the largest moves, on their device; 0 for what is not updated.
+
+        Of means it is the square, in standard deviations; of covariances it is in e-folds.
+        """
         of_means = of_covariances = 0.0
         if step.means is not None:
-            xp = namespace(step.means)
-            of_means = math.sqrt(float(xp.max(xp.sum(step.means * step.means, axis=-1))))
+            of_means = namespace(step.means).max(squared_norms(step.means))
         if step.covariances is not None:
             sizes = self.family.step_sizes(step.covariances)
-            of_covariances = float(namespace(sizes).max(sizes))
+            of_covariances = namespace(sizes).max(sizes)
         return of_means, of_covariances
-
-    def residual(self, step: Step) -> float:
-        """Measure how far a full update would move, in natural units; NaN if it is not finite."""
-        of_means, of_covariances = self.lengths(step)
-        return max(of_means, of_covariances) if of_means + of_covariances >= 0.0 else math.nan
 
     def retracted(self, point: Point, step: Step) -> Point:
         """Return the point that a step leads to."""
@@ -156,11 +169,38 @@ class Problem:
         return self.moved(point, Point(means, factor))
 
 
+class Move(NamedTuple):
+    """A step, with what the host knows of it."""
+
+    step: Step
+    #: The slope of L along it; 0 where there is no L to descend.
+    slope: float
+    #: The largest move of a mean, in standard deviations, and of a covariance, in e-folds.
+    of_means: float
+    of_covariances: float
+
+    @classmethod
+    def of(cls, step: Step, slope: float, squared: float, of_covariances: float) -> "Move":
+        """Take the sizes of a step from ``Problem.sizes``; both are NaN if one is."""
+        known = squared + of_covariances >= 0.0
+        lengths = (math.sqrt(squared), of_covariances) if known else (math.nan, math.nan)
+        return cls(step, slope, *lengths)
+
+    @property
+    def length(self) -> float:
+        """The larger of both lengths."""
+        return max(self.of_means, self.of_covariances)
+
+    def scaled(self, t: float) -> "Move":
+        """Multiply the step by ``t``."""
+        return Move(self.step.scaled(t), *(t * number for number in self[1:]))
+
+
 class Descent(NamedTuple):
     """What makes the update a direction of descent; None for what is not updated."""
 
-    #: dL/dS with pi frozen. The gradient for u is not stored: it is minus the update.
-    covariance_gradient: Array | None
+    #: -dL/dS with pi frozen. The force on u is not stored: it is the update.
+    covariance_force: Array | None
     #: The curvature that preconditions it.
     curvature: Array | None
 
@@ -174,8 +214,8 @@ class Evaluation:
     objective: float
     #: L with pi as at the point before the step (the same where L is one function).
     judged: float
-    #: The full, undamped update.
-    step: Step
+    #: The full, undamped update; its slope is minus the squared natural-gradient norm, roughly.
+    update: Move
     #: How far it would still move (with the released equations, how far the last one moved).
     residual: float
     pi: Any
@@ -183,19 +223,50 @@ class Evaluation:
     #: Only for exact equations.
     descent: Descent | None = None
 
-    @property
-    def gradient(self) -> Step | None:
-        """dL/d(u, S) with pi frozen: the update of the means is minus it, F' dL/dmu."""
-        if self.descent is None:
-            return None
-        of_means = None if self.step.means is None else -1.0 * self.step.means
-        return Step(of_means, self.descent.covariance_gradient)
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        point: Point,
+        step: Step,
+        sums: PairSums,
+        likelihood: Array,
+        *,
+        descent: Descent | None = None,
+        residual: float | None = None,
+    ) -> "Evaluation":
+        """Bring what was measured to the host, all of it at once.
+
+        The residual is measured from ``step`` unless given.
+        """
+        along = 0.0 if descent is None else _force(step, descent).dot(step)
+        scalar = sums.pi is not None and not is_matrix(sums.pi)
+        constant, potential, judged, smallest, pi, along, *sizes = on_host(
+            likelihood,
+            sums.potential,
+            sums.judged,
+            sums.smallest_kld,
+            sums.pi if scalar else 0.0,
+            along,
+            *problem.sizes(step),
+        )
+        update = Move.of(step, -along, *sizes)
+        return cls(
+            point=point,
+            objective=constant + potential,
+            judged=constant + judged,
+            update=update,
+            residual=update.length if residual is None else residual,
+            pi=pi if scalar else sums.pi,
+            smallest_kld=smallest,
+            descent=descent,
+        )
 
     @property
-    def slope(self) -> float:
-        """The slope of L along the update; minus the squared natural-gradient norm, roughly."""
-        gradient = self.gradient
-        return 0.0 if gradient is None else float(gradient.dot(self.step))
+    def force(self) -> Step:
+        """-dL/d(u, S) with pi frozen, of exact equations: of means it is the update."""
+        assert self.descent is not None
+        return _force(self.update.step, self.descent)
 
     @property
     def rounding(self) -> float:
@@ -224,3 +295,7 @@ class Impasse(Evaluation):
     def check_step(self) -> None:
         """Raise the reason."""
         raise self.reason
+
+
+def _force(step: Step, descent: Descent) -> Step:
+    return Step(step.means, descent.covariance_force)

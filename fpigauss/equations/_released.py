@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fpigauss._array.namespaces import namespace
+from fpigauss._array.linalg import squared_norms
+from fpigauss._array.namespaces import namespace, on_host
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Diagonal
 from fpigauss.divergence import PairTerms
@@ -72,37 +73,21 @@ class ReleasedEquations(Equations):
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
         """Evaluate update, objective and the last change at ``point``."""
-        family, c = problem.family, problem.c
-        terms = PairTerms.at(family, *point, problem.memory_limit)
-        precisions, variances = terms.precisions, family.values(point.factor)
-        pushing = self._isotropic(precisions)
-        forward, backward = [], []
-        if problem.updates_means:
-            forward += [pushing, pushing * terms.means]
-        if problem.updates_covariances:
-            forward.append(precisions)
-            backward.append(self._squares(terms) + variances)
-        if problem.updates_means or not self.summed_square:
-            backward.append(terms.means)
-        sums = sum_over_pairs(
-            terms,
-            problem.repulsion,
-            problem.alpha,
-            forward=forward,
-            backward=backward,
-            held=problem.held,
-        )
-        xp = namespace(point.means)
+        family, xp = problem.family, namespace(point.means)
+        variances = family.values(point.factor)
+        terms, sums = self._sums(problem, point, variances)
+        log_dets = terms.log_dets
+        push = self._push(terms, sums) if problem.updates_means else None
+        squares = self._square_sums(terms, sums) if problem.updates_covariances else None
+        del terms  # a dozen arrays of the size of the means, which may be large
         u = s = reason = None
-        if problem.updates_means:
-            push = self._push(terms, sums, pushing)
-            means = problem.means + c * self._isotropic(variances) * push
-            u = problem.where_free(family.whiten(point.factor, means - point.means), 0.0)
-        if problem.updates_covariances:
-            a = (1.0 + c * (sums.outgoing - sums.incoming))[:, None] * variances
-            a = a + c * self._square_sums(terms, sums)
-            unbiased = problem.scatter * (problem.counts / (problem.counts - 1.0))[:, None]
-            b = unbiased + c * variances * variances * sums.forward[-1]
+        if push is not None:
+            means = problem.means - point.means + self._isotropic(variances) * push
+            u = problem.where_free(family.whiten(point.factor, means), 0.0)
+        if squares is not None:
+            a = (1.0 + sums.outgoing - sums.incoming)[:, None] * variances + squares
+            unbiased = (problem.counts / (problem.counts - 1.0))[:, None]
+            b = unbiased * problem.scatter + variances * variances * sums.forward[-1]
             a, b = problem.where_free(a, variances), problem.where_free(b, variances**3)
             faulty = family.first_not_positive(a)
             if faulty is None:
@@ -110,57 +95,82 @@ class ReleasedEquations(Equations):
             else:
                 label = problem.classes[faulty].item()
                 reason = NotPositiveDefiniteError(label, problem.lam, self.name)
+            del a, b
+        del push, squares
+        sums = sums.without_arrays()
         white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
-        constant = problem.likelihood(point, white_scatter, terms.log_dets)
         change = math.inf
         if departure is not None:
             change = _change(problem, departure.point, point.means, variances)
-        evaluation = Evaluation(
-            point=point,
-            objective=constant + c * sums.potential,
-            judged=constant + c * sums.judged,
-            step=Step(u, s),
+        evaluation = Evaluation.of(
+            problem,
+            point,
+            Step(u, s),
+            sums,
+            problem.likelihood(point, white_scatter, log_dets),
             residual=change,
-            pi=sums.pi,
-            smallest_kld=sums.smallest_kld,
         )
         return evaluation if reason is None else evaluation.without_update(reason)
+
+    def _sums(self, problem: Problem, point: Point, variances: Array) -> tuple[PairTerms, PairSums]:
+        """Sum over the pairs: products with p and p mu, then 1 / v; with squares, then mu."""
+        terms = PairTerms.at(problem.family, *point, problem.memory_limit)
+        forward, backward = [], []
+        if problem.updates_means:
+            pushing = self._isotropic(terms.precisions)
+            forward += [pushing, pushing * terms.centered]
+        if problem.updates_covariances:
+            forward.append(terms.precisions)
+            backward.append(self._squares(terms) + variances)
+        if problem.updates_means or not self.summed_square:
+            backward.append(terms.centered)
+        sums = sum_over_pairs(
+            terms,
+            problem.repulsion,
+            problem.alpha,
+            scale=problem.c,
+            forward=forward,
+            backward=backward,
+            held=problem.held,
+        )
+        return terms, sums
 
     def _isotropic(self, x: Array) -> Array:
         """Average over dimensions (K, 1), where the flag says so."""
         return namespace(x).mean(x, axis=1, keepdims=True) if self.isotropic_mean else x
 
-    def _push(self, terms: PairTerms, sums: PairSums, p: Array) -> Array:
-        """Compute sum_j (W_ij p_j + W_ji p_i) (mu_i - mu_j)."""
-        mu = terms.means
+    def _push(self, terms: PairTerms, sums: PairSums) -> Array:
+        """Compute c sum_j (W_ij p_j + W_ji p_i) (mu_i - mu_j)."""
         outgoing, scaled = sums.forward[:2]
-        incoming = p * (sums.incoming[:, None] * mu - sums.backward[-1])
-        return outgoing * mu - scaled + incoming
+        p = self._isotropic(terms.precisions)
+        total = outgoing + p * sums.incoming[:, None]
+        return total * terms.centered - scaled - p * sums.backward[-1]
 
     def _squares(self, terms: PairTerms) -> Array:
         """Compute what W' multiplies to give the squares: mu_j^2, or sum_l (mu_j - mu_l)^2."""
-        xp, mu = namespace(terms.means), terms.means
+        xp, mu = namespace(terms.means), terms.centered
         if not self.summed_square:
             return mu * mu
         total = xp.sum(mu, axis=0, keepdims=True)
-        squares = xp.sum(mu * mu, axis=0, keepdims=True)
-        return terms.n_classes * mu * mu - 2.0 * mu * total + squares
+        squares = mu * mu
+        summed = xp.sum(squares, axis=0, keepdims=True)
+        return terms.n_classes * squares - 2.0 * total * mu + summed
 
     def _square_sums(self, terms: PairTerms, sums: PairSums) -> Array:
-        """Compute sum_j W_ji (q_ij + v_j)."""
+        """Compute c sum_j W_ji (q_ij + v_j)."""
         if self.summed_square:
             return sums.backward[0]
-        mu = terms.means
+        mu = terms.centered
         own = sums.incoming[:, None] * mu - 2.0 * sums.backward[-1]
         return own * mu + sums.backward[0]
 
 
 def _change(problem: Problem, before: Point, means: Array, variances: Array) -> float:
     """Measure the largest L2 change of a class, which the released code stops by."""
-    xp = namespace(means)
     changes = []
     if problem.updates_means:
         changes.append(means - before.means)
     if problem.updates_covariances:
         changes.append(variances - problem.family.values(before.factor))
-    return max(float(xp.max(xp.linalg.vector_norm(change, axis=-1))) for change in changes)
+    largest = on_host(*(namespace(x).max(squared_norms(x)) for x in changes))
+    return math.sqrt(max(largest))

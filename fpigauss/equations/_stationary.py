@@ -16,7 +16,6 @@ from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.divergence import PairTerms
 from fpigauss.equations._base import Equations
-from fpigauss.equations._held import per_class
 from fpigauss.equations._pairs import PairSums, sum_over_pairs
 from fpigauss.equations._problem import Descent, Evaluation, Point, Problem, Step
 
@@ -33,46 +32,36 @@ class StationaryEquations(Equations):
     def evaluate(
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
-        """Evaluate update, objective, gradient and residual at ``point``."""
+        """Evaluate update, objective, force and residual at ``point``."""
         forces = Forces.at(problem, point, departure)
-        family, c, sums = problem.family, problem.c, forces.sums
-        log_dets = forces.terms.log_dets
-        push = between = pull = None
-        if problem.updates_means:
-            push = forces.push(problem, point)
+        family, sums, log_dets = problem.family, forces.sums, forces.terms.log_dets
+        u = s = between = pull = None
         if problem.updates_covariances:
-            between = family.whiten_projections(point.factor, forces.scatter(problem))
+            between = forces.between()
             if not family.tied:
                 pull = family.color_precisions(point.factor, sums.forward[0], problem.dim)
+        if problem.updates_means:
+            u = problem.where_free(forces.displacement(problem, point), 0.0)
         sums = sums.without_arrays()
         del forces  # a dozen arrays of the size of the means, which may be large
         white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
-        u = s = covariance_gradient = a = None
-        if push is not None:
-            u = family.whiten(point.factor, problem.means - point.means) + c * push
-            u = problem.where_free(u, 0.0)
+        constant = problem.likelihood(point, white_scatter, log_dets)
+        descent = Descent(None, None)
         if between is not None:
-            unit = family.unit(problem.dim, point.means)
             if pull is None:
-                a, b = problem.n_weighed * unit + c * between, white_scatter
+                unit = family.unit(problem.dim, point.means)
+                a, b = problem.n_weighed * unit + between, white_scatter
             else:
                 # A+ and B+ are SPD for every lam: the negative term of A has moved to B
-                a = per_class(1.0 + c * sums.outgoing, unit) * unit + c * between
-                b = white_scatter + c * (per_class(sums.incoming, unit) * unit + pull)
-            a, b = (problem.where_free(part, unit) for part in (a, b))
+                a = family.plus_identity(between, 1.0 + sums.outgoing, point.means)
+                b = family.plus_identity(white_scatter + pull, sums.incoming, point.means)
+            del between, pull, white_scatter
+            if problem.held is not None:
+                unit = family.unit(problem.dim, point.means)
+                a, b = (problem.where_free(part, unit) for part in (a, b))
             s = family.log_solution(a, b)
-            covariance_gradient = 0.5 * (a - b)
-        constant = problem.likelihood(point, white_scatter, log_dets)
-        return Evaluation(
-            point=point,
-            objective=constant + c * sums.potential,
-            judged=constant + c * sums.judged,
-            step=Step(u, s),
-            residual=problem.residual(Step(u, s)),
-            pi=sums.pi,
-            smallest_kld=sums.smallest_kld,
-            descent=Descent(covariance_gradient, a),
-        )
+            descent = Descent(0.5 * (b - a), a)
+        return Evaluation.of(problem, point, Step(u, s), sums, constant, descent=descent)
 
     def imbalance(self, problem: Problem, evaluation: Evaluation) -> float:
         """Measure dL/dS, relative to the pull of the data and the push of the other classes.
@@ -80,16 +69,16 @@ class StationaryEquations(Equations):
         For means the residual is the gradient itself.
         """
         descent, family = evaluation.descent, problem.family
-        if descent is None or descent.covariance_gradient is None:
+        if descent is None or descent.covariance_force is None:
             return 0.0
-        point, gradient = evaluation.point, descent.covariance_gradient
+        point, force = evaluation.point, descent.covariance_force
         scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
         unit = family.unit(problem.dim, point.means)
         if family.tied:
             unit = problem.n_weighed * unit
-        pull = 0.5 * (unit - scatter)
-        forces = _norms(unit) + _norms(pull) + _norms(gradient - pull)
-        return float(namespace(gradient).max(_norms(gradient) / forces))
+        pull = 0.5 * (scatter - unit)
+        forces = _norms(unit) + _norms(pull) + _norms(force - pull)
+        return float(namespace(force).max(_norms(force) / forces))
 
 
 def _norms(projections: Array) -> Array:
@@ -103,58 +92,57 @@ class Forces:
 
     terms: PairTerms
     sums: PairSums
+    #: c sum_y' W_y'y (mu_y - mu_y') (K, d); with W + W', and times F^-1, where tied.
+    along_means: Array
 
     @classmethod
     def at(cls, problem: Problem, point: Point, departure: Evaluation | None) -> "Forces":
         """Compute the forces at a point, with phi judged at the pi of ``departure``."""
         terms = PairTerms.at(problem.family, *point, problem.memory_limit)
-        forward: list[Array]
-        backward: list[Array]
+        operands: dict[str, list[Array]]
         if problem.family.tied:
-            forward, backward = [terms.means], [terms.means]
+            operands = {"apart": [terms.centered]}
         else:
-            forward, backward = [terms.precisions], [terms.means]
+            operands = {"forward": [terms.precisions], "backward": [terms.centered]}
             if problem.updates_means:
-                forward.append(terms.scaled_means)
+                operands["forward"].append(terms.scaled_means)
             if problem.updates_covariances:
-                backward.append(terms.second_moments)
+                operands["backward"].append(terms.second_moments)
         sums = sum_over_pairs(
             terms,
             problem.repulsion,
             problem.alpha,
-            forward=forward,
-            backward=backward,
+            scale=problem.c,
             judge=None if departure is None else departure.pi,
             held=problem.held,
+            **operands,
         )
-        return cls(terms, sums)
+        if problem.family.tied:
+            return cls(terms, sums, sums.apart[0])
+        return cls(terms, sums, sums.incoming[:, None] * terms.centered - sums.backward[0])
 
-    def along_precisions(self, problem: Problem) -> Array:
-        """Compute sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (K, d), not for tied families."""
+    def along_precisions(self) -> Array:
+        """Compute c sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (K, d), not for tied families."""
         precisions, scaled_means = self.sums.forward
-        return problem.family.apply(precisions, self.terms.means) - scaled_means
+        return self.terms.family.apply(precisions, self.terms.centered) - scaled_means
 
-    def along_means(self) -> Array:
-        """Compute sum_y' W_y'y (mu_y - mu_y') (K, d), with W + W' for tied families."""
-        means, sums = self.terms.means, self.sums
-        if self.terms.family.tied:
-            total = (sums.outgoing + sums.incoming)[:, None]
-            return total * means - sums.forward[0] - sums.backward[0]
-        return sums.incoming[:, None] * means - sums.backward[0]
-
-    def push(self, problem: Problem, point: Point) -> Array:
-        """Compute F^-1 Sigma_y sum_y' (W_yy' Sigma_y'^-1 + W_y'y Sigma_y^-1) (mu_y - mu_y')."""
-        family = problem.family
-        pushed = family.whiten(point.factor, self.along_means())
+    def displacement(self, problem: Problem, point: Point) -> Array:
+        """Compute F^-1 times Eq. 5's update, with Sigma_y: its move, in the frame (K, d)."""
+        family, factor = problem.family, point.factor
+        attraction = problem.means - point.means
         if family.tied:
-            return pushed
-        return pushed + family.color_adjoint(point.factor, self.along_precisions(problem))
+            return family.whiten(factor, attraction) + self.along_means
+        white = family.whiten(factor, attraction + self.along_means)
+        return white + family.color_adjoint(factor, self.along_precisions())
 
-    def scatter(self, problem: Problem) -> Array:
-        """Project sum_y' W_y'y (Delta Delta' + Sigma_y'), or Delta Delta' alone if tied."""
-        family, means, sums = problem.family, self.terms.means, self.sums
-        if family.tied:
-            return family.outer(self.along_means(), means)
-        mean_sums, moment_sums = sums.backward
-        between = family.outer(sums.incoming[:, None] * means - 2.0 * mean_sums, means)
+    def between(self) -> Array:
+        """Project F^-1 [c sum_y' W_y'y (Delta Delta' + Sigma_y')] F^-T; Delta Delta' if tied."""
+        terms = self.terms
+        if terms.family.tied:
+            return terms.family.outer(self.along_means, terms.centered)
+        return terms.family.whiten_projections(terms.factor, self._scatter())
+
+    def _scatter(self) -> Array:
+        mean_sums, moment_sums = self.sums.backward
+        between = self.terms.family.outer(self.along_means - mean_sums, self.terms.centered)
         return between + moment_sums

@@ -7,11 +7,12 @@ from typing import Any, Self
 import numpy as np
 
 from fpigauss._array.labels import union
+from fpigauss._array.linalg import per_class
 from fpigauss._array.namespaces import cast_like, detached, device_of, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels, Mask
 from fpigauss.covariance import CovarianceFamily, shrunk
 from fpigauss.divergence import PairTerms
-from fpigauss.equations import Held, per_class
+from fpigauss.equations import Held
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._checks import (
     check_class_counts,

@@ -192,8 +192,9 @@ def _repulsion_part(result: FixedPointResult, lam: float, lineup: Lineup) -> flo
         noise = divergence_noise(gaussians.family, means, terms.factor, frame)
         held = grouped(held, terms, noise)
     repulsion = options.strategies.repulsion.at_start(result.pi)
-    sums = sum_over_pairs(terms, repulsion, options.alpha, forward=(), backward=(), held=held)
-    return lam / (terms.n_classes * (terms.n_classes - 1)) * sums.potential
+    scale = lam / (terms.n_classes * (terms.n_classes - 1))
+    sums = sum_over_pairs(terms, repulsion, options.alpha, scale=scale, held=held)
+    return float(sums.potential)
 
 
 def path_of(

@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fpigauss._array.linalg import broke_down, squared_norms
+from fpigauss._array.linalg import broke_down, per_class, squared_norms
 from fpigauss._array.namespaces import cast_like, device_of, namespace
 from fpigauss._array.typing import Array, Mask
-from fpigauss.equations import per_class
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._options import Options
 from fpigauss.gaussians import ClassGaussians

@@ -35,5 +35,5 @@ def lams_to_walk(
         return ()
     terms = PairTerms.at(problem.family, *point, problem.memory_limit)
     mean = MeanRepulsion().measure(map(terms.divergences, terms.blocks()), problem.n_classes)
-    n_steps = math.floor(math.log(expected / max(1.0, mean), _STEP))
+    n_steps = math.floor(math.log(expected / max(1.0, float(mean)), _STEP))
     return tuple(problem.lam / _STEP**k for k in range(n_steps, 0, -1))

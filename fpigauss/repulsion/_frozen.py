@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fpigauss._array.checks import check_positive
 from fpigauss._array.typing import Array
@@ -42,6 +42,7 @@ class InitialRepulsion(MeanRepulsion):
     bounded: ClassVar[bool] = True
     has_potential: ClassVar[bool] = True
 
-    def at_start(self, pi: float) -> Repulsion:
+    def at_start(self, pi: Any) -> Repulsion:
+        pi = float(pi)
         # zero means that all initial Gaussians coincide, which is an error of its own
         return FrozenRepulsion(pi) if pi > 0.0 else self

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
@@ -14,6 +15,7 @@ __all__ = ["MeanRepulsion"]
 class MeanRepulsion(KnownRepulsion):
     """Eq. 10, ``pi="mean"``: pi = mean(D) over all ordered pairs, at the current Gaussians."""
 
-    def measure(self, blocks: Iterable[Array], n_classes: int) -> float:
-        total = sum(float(namespace(block).sum(block)) for block in blocks)
+    def measure(self, blocks: Iterable[Array], n_classes: int) -> Any:
+        # a scalar on its device: an evaluation brings it to the host with other numbers
+        total = sum(namespace(block).sum(block) for block in blocks)
         return total / (n_classes * (n_classes - 1))

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from fpigauss._array.checks import check_positive_integer
-from fpigauss.equations import Evaluation, Problem, Step
+from fpigauss._array.linalg import dot
+from fpigauss._array.namespaces import on_host
+from fpigauss._array.typing import Array
+from fpigauss.equations import Evaluation, Move, Problem, Step
 from fpigauss.solvers._base import Solver
 from fpigauss.solvers._guarded import SHORTEST, Reach, descends
 
@@ -15,20 +18,17 @@ __all__ = ["Accelerated"]
 
 @dataclass(frozen=True)
 class _Pair:
-    step: Step
-    change: Step  # of the gradient
-    curvature: Any  # their inner product, > 0
+    step: Array  # flat, as is the change
+    change: Array  # of the gradient
+    curvature: float  # their inner product, > 0
 
 
 @dataclass(frozen=True)
 class _Memory:
-    reach: Reach
+    problem: Problem
     limit: int
+    reach: Reach
     pairs: tuple[_Pair, ...] = ()
-
-    @property
-    def problem(self) -> Problem:
-        return self.reach.problem
 
 
 @dataclass(frozen=True)
@@ -70,69 +70,59 @@ class Accelerated(Solver):
             size += _size(problem)
         limit = problem.memory_limit // (2 * 8 * max(1, size))
         # one pair fewer than fits: the next one is made before the oldest is dropped
-        return _Memory(Reach(problem), max(1, min(self.history, limit - 1)))
+        return _Memory(problem, max(1, min(self.history, limit - 1)), Reach())
 
     def directions(
         self, memory: _Memory, current: Evaluation
-    ) -> Iterator[tuple[Step, float, _Memory]]:
+    ) -> Iterator[tuple[Move, float, _Memory]]:
         """Yield the quasi-Newton step, then the update."""
         if memory.pairs:
-            gradient = current.gradient
-            assert gradient is not None
-            direction = _newton(memory, current, gradient)
-            if gradient.dot(direction) < 0.0:
+            direction = _newton(memory, current)
+            if direction.slope < 0.0:
                 yield memory.reach.bounded(direction), 1e-3, memory
-        yield memory.reach.bounded(current.step), SHORTEST, _Memory(memory.reach, memory.limit)
+        yield memory.reach.bounded(current.update), SHORTEST, replace(memory, pairs=())
 
-    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
+    def accepts(self, current: Evaluation, trial: Evaluation, move: Move) -> bool:
         """Judge as the guarded solver does."""
-        return descends(current, trial, step, expected)
+        return descends(current, trial, move)
 
     def remember(
-        self, memory: _Memory, current: Evaluation, trial: Evaluation, step: Step
+        self, memory: _Memory, current: Evaluation, trial: Evaluation, move: Move
     ) -> _Memory:
         """Add a pair, if the objective curves upward along it."""
-        before, after = current.gradient, trial.gradient
-        assert before is not None and after is not None
-        change = _combined(after, before, -1.0)
-        curvature = step.dot(change)
+        step, change = move.step.flat(), current.force.flat() - trial.force.flat()
+        curvature, of_step, of_change = on_host(
+            dot(step, change), dot(step, step), dot(change, change)
+        )
         pairs = memory.pairs
         # a pair without positive curvature says nothing about a minimum
-        if curvature > 1e-10 * (step.dot(step) * change.dot(change)) ** 0.5:
+        if curvature > 1e-10 * (of_step * of_change) ** 0.5:
             pairs = (*pairs, _Pair(step, change, curvature))[-memory.limit :]
-        return _Memory(memory.reach.after(step), memory.limit, pairs)
+        return replace(memory, reach=memory.reach.after(move), pairs=pairs)
 
 
-def _newton(memory: _Memory, current: Evaluation, gradient: Step) -> Step:
-    """Apply minus the inverse Hessian to the gradient, by the two-loop recursion."""
-    family = memory.problem.family
+def _newton(memory: _Memory, current: Evaluation) -> Move:
+    """Apply the inverse Hessian to the force, by the two-loop recursion."""
+    problem, force = memory.problem, current.force
     curvature = current.descent.curvature if current.descent else None
 
-    def preconditioned(gradient: Step) -> Step:
-        if gradient.covariances is None:
-            return gradient
-        inner = family.precondition(curvature, gradient.covariances)
-        return Step(gradient.means, inner)
+    def preconditioned(flat: Array) -> Array:
+        if force.covariances is None:
+            return flat
+        means, covariances = force.shaped(flat)
+        return Step(means, problem.family.precondition(curvature, covariances)).flat()
 
-    q, weights = gradient, []
+    q, weights = force.flat(), []
     for pair in reversed(memory.pairs):
-        weight = pair.step.dot(q) / pair.curvature
-        weights.append(weight)
-        q = _combined(q, pair.change, -weight)
+        weights.append(dot(pair.step, q) / pair.curvature)
+        q = q - weights[-1] * pair.change
     last = memory.pairs[-1]
-    scale = last.curvature / last.change.dot(preconditioned(last.change))
-    direction = preconditioned(q).scaled(scale)
+    q = (last.curvature / dot(last.change, preconditioned(last.change))) * preconditioned(q)
     for pair, weight in zip(memory.pairs, reversed(weights), strict=True):
-        correction = weight - pair.change.dot(direction) / pair.curvature
-        direction = _combined(direction, pair.step, correction)
-    return direction.scaled(-1.0)
-
-
-def _combined(a: Step, b: Step, factor: Any) -> Step:
-    """Compute a + factor b."""
-    return Step(
-        *(None if x is None or y is None else x + factor * y for x, y in zip(a, b, strict=True))
-    )
+        q = q + (weight - dot(pair.change, q) / pair.curvature) * pair.step
+    step = force.shaped(q)
+    along, *sizes = on_host(force.dot(step), *problem.sizes(step))
+    return Move.of(step, -along, *sizes)
 
 
 def _size(problem: Problem) -> int:

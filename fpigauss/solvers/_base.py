@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fpigauss.equations import Evaluation, Problem, Step
+from fpigauss.equations import Evaluation, Move, Problem
 
 __all__ = ["Solver"]
 
@@ -23,13 +23,13 @@ class Solver(ABC):
         """Return the memory before the first step."""
 
     @abstractmethod
-    def directions(self, memory: Any, current: Evaluation) -> Iterator[tuple[Step, float, Any]]:
-        """Yield steps to try in turn, each with its smallest part worth trying and its memory."""
+    def directions(self, memory: Any, current: Evaluation) -> Iterator[tuple[Move, float, Any]]:
+        """Yield moves to try in turn, each with its smallest part worth trying and its memory."""
 
     @abstractmethod
-    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-        """Say whether ``trial`` is better; ``expected`` is the first-order change of L, <= 0."""
+    def accepts(self, current: Evaluation, trial: Evaluation, move: Move) -> bool:
+        """Say whether ``trial``, where ``move`` leads, is better."""
 
     @abstractmethod
-    def remember(self, memory: Any, current: Evaluation, trial: Evaluation, step: Step) -> Any:
-        """Return the memory after an accepted step."""
+    def remember(self, memory: Any, current: Evaluation, trial: Evaluation, move: Move) -> Any:
+        """Return the memory after an accepted move."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fpigauss.equations import Evaluation, Problem, Step
+from fpigauss.equations import Evaluation, Move, Problem
 from fpigauss.solvers._base import Solver
 
 __all__ = ["SHORTEST", "Guarded", "Reach", "descends"]
@@ -27,19 +27,16 @@ class Reach:
     such steps succeed: for large lam they settle thousands of standard deviations apart.
     """
 
-    problem: Problem
     means: float = _LONGEST
 
-    def bounded(self, step: Step) -> Step:
-        """Scale ``step`` down if it goes too far."""
-        of_means, of_covariances = self.problem.lengths(step)
-        excess = max(of_means / self.means, of_covariances / _LONGEST)
-        return step if excess <= 1.0 else step.scaled(1.0 / excess)
+    def bounded(self, move: Move) -> Move:
+        """Scale ``move`` down if it goes too far."""
+        excess = max(move.of_means / self.means, move.of_covariances / _LONGEST)
+        return move if excess <= 1.0 else move.scaled(1.0 / excess)
 
-    def after(self, step: Step) -> "Reach":
-        """Return the reach after ``step`` was accepted."""
-        length, _ = self.problem.lengths(step)
-        return Reach(self.problem, max(_LONGEST, min(2.0 * self.means, 4.0 * length)))
+    def after(self, move: Move) -> "Reach":
+        """Return the reach after ``move`` was accepted."""
+        return Reach(max(_LONGEST, min(2.0 * self.means, 4.0 * move.of_means)))
 
 
 @dataclass(frozen=True)
@@ -50,31 +47,28 @@ class Guarded(Solver):
 
     def start(self, problem: Problem) -> Reach:
         """Return the reach of the first step."""
-        return Reach(problem)
+        return Reach()
 
-    def directions(self, memory: Reach, current: Evaluation) -> Iterator[tuple[Step, float, Reach]]:
+    def directions(self, memory: Reach, current: Evaluation) -> Iterator[tuple[Move, float, Reach]]:
         """Yield the update, as far as it may go."""
-        yield memory.bounded(current.step), SHORTEST, memory
+        yield memory.bounded(current.update), SHORTEST, memory
 
-    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
+    def accepts(self, current: Evaluation, trial: Evaluation, move: Move) -> bool:
         """Require Armijo's condition, or its approximate form where changes of L are rounding."""
-        return descends(current, trial, step, expected)
+        return descends(current, trial, move)
 
-    def remember(self, memory: Reach, current: Evaluation, trial: Evaluation, step: Step) -> Reach:
+    def remember(self, memory: Reach, current: Evaluation, trial: Evaluation, move: Move) -> Reach:
         """Return the reach of the next step."""
-        return memory.after(step)
+        return memory.after(move)
 
 
-def descends(current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
-    """Say whether ``trial`` improves on ``current``, ``expected`` <= 0 being the linear change.
+def descends(current: Evaluation, trial: Evaluation, move: Move) -> bool:
+    """Say whether ``trial`` improves on ``current`` as much as the slope of ``move`` promises.
 
-    Where the change of L is only rounding, it is taken from gradients, which are still accurate
-    there: the mean of the slopes at both ends of the step (the approximate condition of Hager &
-    Zhang, 2005).
+    Where the change of L is only rounding, it is taken from the slopes at both ends of the step,
+    which are still accurate there (the approximate condition of Hager & Zhang, 2005).
     """
     change = trial.judged - current.objective
     if abs(change) <= current.rounding:
-        gradient = trial.gradient
-        assert gradient is not None
-        change = 0.5 * (expected + float(gradient.dot(step)))
-    return change <= _SUFFICIENT * expected
+        change = 0.5 * (move.slope - float(trial.force.dot(move.step)))
+    return change <= _SUFFICIENT * move.slope

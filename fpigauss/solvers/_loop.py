@@ -9,7 +9,7 @@ import numpy as np
 
 from fpigauss._array.linalg import broke_down
 from fpigauss._array.namespaces import namespace
-from fpigauss.equations import Equations, Evaluation, Point, Problem, Step
+from fpigauss.equations import Equations, Evaluation, Move, Point, Problem, Step
 from fpigauss.result import History, Status
 from fpigauss.solvers._base import Solver
 
@@ -72,7 +72,7 @@ class Progress:
     @classmethod
     def at(cls, start: Evaluation) -> "Progress":
         """Begin at a point."""
-        return cls(start.objective, start.objective, start.slope)
+        return cls(start.objective, start.objective, start.update.slope)
 
     def add(self, before: Evaluation, after: Evaluation) -> None:
         """Add an accepted step."""
@@ -81,8 +81,8 @@ class Progress:
         self.level += after.judged - before.objective
         if self.level < self.lowest - after.rounding:
             self.lowest, self.idle = self.level, 0
-        if after.slope > self.slope:
-            self.slope, self.idle = after.slope, 0
+        if after.update.slope > self.slope:
+            self.slope, self.idle = after.update.slope, 0
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def iterate(
         n_iter += search.n_spent
         if search.trial is None:
             return outcome(_failed(solver, spent=n_iter >= max_iter))
-        memory = solver.remember(search.memory, current, search.trial, search.step)
+        memory = solver.remember(search.memory, current, search.trial, search.move)
         progress.add(current, search.trial)
         current = search.trial
         track.add(current, search.taken)
@@ -210,11 +210,11 @@ def _failed(solver: Solver, *, spent: bool) -> Status:
 
 
 class _Search(NamedTuple):
-    """The first step that the solver accepts, if there is one, and what the search cost."""
+    """The first move that the solver accepts, if there is one, and what the search cost."""
 
     n_spent: int
     trial: Evaluation | None = None
-    step: Step = Step(None, None)
+    move: Move = Move(Step(None, None), 0.0, 0.0, 0.0)
     taken: float = 0.0  # the part of the direction that was taken
     memory: Any = None
 
@@ -231,16 +231,16 @@ def _searched(
     """Try the solver's directions in turn, each shortened until a step is accepted."""
     n_spent = 0
     for direction, shortest, recall in solver.directions(memory, current):
-        t, slope = 1.0, _slope(current, direction)
+        t = 1.0
         while n_spent < budget and t >= shortest:
-            step = direction.scaled(t)
-            trial = attempt(step)
+            move = direction.scaled(t)
+            trial = attempt(move.step)
             # a plain iteration counts the updates that it has applied
             n_spent += 1 if trial is not None or solver.searches else 0
             advance(current if trial is None else trial)
-            if trial is not None and solver.accepts(current, trial, step, t * slope):
-                return _Search(n_spent, trial, step, t, recall)
-            t *= _shortening(current, trial, t * slope)
+            if trial is not None and solver.accepts(current, trial, move):
+                return _Search(n_spent, trial, move, t, recall)
+            t *= _shortening(current, trial, move.slope)
         if n_spent >= budget:
             break
     return _Search(n_spent)
@@ -266,11 +266,6 @@ def evaluated(
             raise
     usable = trial.finite and not math.isnan(trial.residual)
     return trial if usable else None
-
-
-def _slope(current: Evaluation, direction: Step) -> float:
-    gradient = current.gradient
-    return 0.0 if gradient is None else float(gradient.dot(direction))
 
 
 def _shortening(current: Evaluation, trial: Evaluation | None, expected: float) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fpigauss.equations import Evaluation, Problem, Step
+from fpigauss.equations import Evaluation, Move, Problem
 from fpigauss.solvers._base import Solver
 
 __all__ = ["Picard"]
@@ -19,13 +19,13 @@ class Picard(Solver):
     def start(self, problem: Problem) -> None:
         """Remember nothing."""
 
-    def directions(self, memory: None, current: Evaluation) -> Iterator[tuple[Step, float, None]]:
+    def directions(self, memory: None, current: Evaluation) -> Iterator[tuple[Move, float, None]]:
         """Yield the full update."""
-        yield current.step, 1.0, None
+        yield current.update, 1.0, None
 
-    def accepts(self, current: Evaluation, trial: Evaluation, step: Step, expected: float) -> bool:
+    def accepts(self, current: Evaluation, trial: Evaluation, move: Move) -> bool:
         """Accept every trial."""
         return True
 
-    def remember(self, memory: None, current: Evaluation, trial: Evaluation, step: Step) -> None:
+    def remember(self, memory: None, current: Evaluation, trial: Evaluation, move: Move) -> None:
         """Remember nothing."""
