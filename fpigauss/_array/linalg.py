@@ -49,7 +49,7 @@ __all__ = [
 
 def transposed(x: Array) -> Array:
     """Transpose the matrices of ``x`` (..., n, m): (..., m, n)."""
-    return namespace(x).matrix_transpose(x)
+    return x.T if x.ndim == 2 else namespace(x).matrix_transpose(x)
 
 
 def symmetrized(x: Array) -> Array:
@@ -64,8 +64,8 @@ def gram(x: Array) -> Array:
 
 def dot(a: Array, b: Array) -> Array:
     """Compute the inner product of two arrays of one shape, which stays on its device."""
-    xp = namespace(a, b)
-    return xp.reshape(a, (-1,)) @ xp.reshape(b, (-1,))  # without an array of products
+    # without an array of products
+    return a @ b if a.ndim == 1 else dot(*(namespace(x).reshape(x, (-1,)) for x in (a, b)))
 
 
 def inner_products(a: Array, b: Array) -> Array:
@@ -98,7 +98,9 @@ def per_class(numbers: Array, like: Array) -> Array:
 
 def weighted_sum(weights: Array, x: Array) -> Array:
     """Compute sum_j weights[i, j] x[j, ...], for (n, K) and (K, ...), as one product."""
-    return namespace(weights, x).reshape(weights @ flattened(x), (weights.shape[0], *x.shape[1:]))
+    if x.ndim == 2:
+        return weights @ x
+    return namespace(x).reshape(weights @ flattened(x), (weights.shape[0], *x.shape[1:]))
 
 
 def broke_down(error: Exception) -> bool:

@@ -29,14 +29,18 @@ __all__ = [
 _NAMESPACES: dict[type, Any] = {}
 
 
-def namespace(*arrays: Array) -> Any:
-    """Return the array-API namespace that all ``arrays`` share."""
-    known = _NAMESPACES.get(type(arrays[0]))
-    if known is not None and all(_NAMESPACES.get(type(x)) is known for x in arrays[1:]):
-        return known
-    found = array_api_compat.array_namespace(*arrays)
-    if len(arrays) == 1:
-        _NAMESPACES[type(arrays[0])] = found
+def namespace(first: Array, *others: Array) -> Any:
+    """Return the array-API namespace that all the arrays share."""
+    known = _NAMESPACES.get(type(first))
+    if known is not None:
+        for x in others:
+            if _NAMESPACES.get(type(x)) is not known:
+                break
+        else:
+            return known
+    found = array_api_compat.array_namespace(first, *others)
+    if not others:
+        _NAMESPACES[type(first)] = found
     return found
 
 

@@ -1,9 +1,9 @@
 """Sums over all pairs, weighted by the kernel; the weights themselves are never kept."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 from fpigauss._array.linalg import transposed, weighted_sum
 from fpigauss._array.namespaces import namespace
@@ -15,8 +15,7 @@ from fpigauss.repulsion import Repulsion
 __all__ = ["PairSums", "is_matrix", "sum_over_pairs"]
 
 
-@dataclass(frozen=True)
-class PairSums:
+class PairSums(NamedTuple):
     """The results of one pass over the pairs; W and phi are multiplied by ``scale`` throughout."""
 
     outgoing: Array  # sum_y' W_yy'  (K,)
@@ -31,7 +30,7 @@ class PairSums:
 
     def without_arrays(self) -> "PairSums":
         """Keep only the numbers and the sums of the weights."""
-        return replace(self, forward=(), backward=(), apart=())
+        return self._replace(forward=(), backward=(), apart=())
 
 
 def sum_over_pairs(
@@ -125,7 +124,7 @@ def sum_over_pairs(
         apart=tuple(ahead[len(forward) :]),
         potential=phi,
         judged=judged,
-        smallest_kld=xp.min(xp.stack(smallest)),
+        smallest_kld=reduce(xp.minimum, smallest),
         pi=pi,
     )
 

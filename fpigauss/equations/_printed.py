@@ -37,13 +37,13 @@ class PrintedEquations(Equations):
         u = s = reason = None
         if problem.updates_means:  # Eq. 5
             own = family.apply(family.precisions(point.factor), forces.along_means)
-            push = forces.along_precisions() + own
+            push = forces.along_precisions + own
             u = family.whiten(point.factor, problem.means - point.means + push)
             u = problem.where_free(u, 0.0)
         if problem.updates_covariances:  # Eq. 7, then Eq. 6
             first = 1.0 + sums.outgoing - sums.incoming
-            a = family.plus_identity(forces.between(), first, point.means)
-            pull = family.color_precisions(point.factor, sums.forward[0], problem.dim)
+            a = family.plus_identity(forces.between, first, point.means)
+            pull = family.color_precisions(point.factor, forces.precisions, problem.dim)
             unit = family.unit(problem.dim, point.means)
             a, b = (problem.where_free(part, unit) for part in (a, white_scatter + pull))
             faulty = family.first_not_positive(a)
@@ -57,7 +57,7 @@ class PrintedEquations(Equations):
             point,
             Step(u, s),
             sums,
-            problem.likelihood(point, white_scatter, forces.terms.log_dets),
+            problem.likelihood(point, white_scatter, forces.log_dets),
             residual=None if reason is None else math.inf,
         )
         return evaluation if reason is None else evaluation.without_update(reason)

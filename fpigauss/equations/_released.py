@@ -73,31 +73,28 @@ class ReleasedEquations(Equations):
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
         """Evaluate update, objective and the last change at ``point``."""
-        family, xp = problem.family, namespace(point.means)
+        family = problem.family
         variances = family.values(point.factor)
         terms, sums = self._sums(problem, point, variances)
-        log_dets = terms.log_dets
-        push = self._push(terms, sums) if problem.updates_means else None
-        squares = self._square_sums(terms, sums) if problem.updates_covariances else None
-        del terms  # a dozen arrays of the size of the means, which may be large
         u = s = reason = None
-        if push is not None:
-            means = problem.means - point.means + self._isotropic(variances) * push
-            u = problem.where_free(family.whiten(point.factor, means), 0.0)
+        if problem.updates_means:
+            push = self._isotropic(variances) * self._push(terms, sums)
+            u = family.whiten(point.factor, problem.means - point.means + push)
+            u = problem.where_free(u, 0.0)
+            del push
+        log_dets, precisions = terms.log_dets, sums.forward[-1]
+        squares = self._square_sums(terms, sums) if problem.updates_covariances else None
+        # arrays of the size of the means, which may be large, are let go as soon as can be
+        del terms
+        sums = sums.without_arrays()
         if squares is not None:
             a = (1.0 + sums.outgoing - sums.incoming)[:, None] * variances + squares
-            unbiased = (problem.counts / (problem.counts - 1.0))[:, None]
-            b = unbiased * problem.scatter + variances * variances * sums.forward[-1]
-            a, b = problem.where_free(a, variances), problem.where_free(b, variances**3)
-            faulty = family.first_not_positive(a)
-            if faulty is None:
-                s = xp.log(xp.sqrt(b / a) / variances)
-            else:
-                label = problem.classes[faulty].item()
-                reason = NotPositiveDefiniteError(label, problem.lam, self.name)
+            del squares
+            factor = (problem.counts / (problem.counts - 1.0))[:, None]
+            b = factor * problem.scatter + variances * variances * precisions
+            s, reason = self._update(problem, variances, a, b)
             del a, b
-        del push, squares
-        sums = sums.without_arrays()
+        del precisions
         white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
         change = math.inf
         if departure is not None:
@@ -111,6 +108,17 @@ class ReleasedEquations(Equations):
             residual=change,
         )
         return evaluation if reason is None else evaluation.without_update(reason)
+
+    def _update(
+        self, problem: Problem, variances: Array, a: Array, b: Array
+    ) -> tuple[Array | None, NotPositiveDefiniteError | None]:
+        """Compute S of the variances sqrt(B / A); or why there are none."""
+        xp = namespace(a)
+        faulty = problem.family.first_not_positive(problem.where_free(a, 1.0))
+        if faulty is not None:
+            label = problem.classes[faulty].item()
+            return None, NotPositiveDefiniteError(label, problem.lam, self.name)
+        return problem.where_free(xp.log(xp.sqrt(b / a) / variances), 0.0), None
 
     def _sums(self, problem: Problem, point: Point, variances: Array) -> tuple[PairTerms, PairSums]:
         """Sum over the pairs: products with p and p mu, then 1 / v; with squares, then mu."""

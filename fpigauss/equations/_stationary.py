@@ -9,11 +9,12 @@ every lam. They are assembled in the moving frame, Sigma = F F': F' A F and F^-1
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from fpigauss._array.linalg import flattened, squared_norms
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
+from fpigauss.covariance import CovarianceFamily
 from fpigauss.divergence import PairTerms
 from fpigauss.equations._base import Equations
 from fpigauss.equations._pairs import PairSums, sum_over_pairs
@@ -33,35 +34,21 @@ class StationaryEquations(Equations):
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
         """Evaluate update, objective, force and residual at ``point``."""
-        forces = Forces.at(problem, point, departure)
-        family, sums, log_dets = problem.family, forces.sums, forces.terms.log_dets
-        u = s = between = pull = None
-        if problem.updates_covariances:
-            between = forces.between()
-            if not family.tied:
-                pull = family.color_precisions(point.factor, sums.forward[0], problem.dim)
-        if problem.updates_means:
-            u = problem.where_free(forces.displacement(problem, point), 0.0)
-        sums = sums.without_arrays()
-        del forces  # a dozen arrays of the size of the means, which may be large
-        white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
-        constant = problem.likelihood(point, white_scatter, log_dets)
+        family, forces = problem.family, Forces.at(problem, point, departure)
+        attraction = problem.means - point.means
+        scatter = problem.scatter + family.outer(attraction, attraction)
+        white_scatter = family.whiten_projections(point.factor, scatter)
+        likelihood = problem.likelihood(point, white_scatter, forces.log_dets)
+        u = s = None
         descent = Descent(None, None)
-        if between is not None:
-            if pull is None:
-                unit = family.unit(problem.dim, point.means)
-                a, b = problem.n_weighed * unit + between, white_scatter
-            else:
-                # A+ and B+ are SPD for every lam: the negative term of A has moved to B
-                a = family.plus_identity(between, 1.0 + sums.outgoing, point.means)
-                b = family.plus_identity(white_scatter + pull, sums.incoming, point.means)
-            del between, pull, white_scatter
-            if problem.held is not None:
-                unit = family.unit(problem.dim, point.means)
-                a, b = (problem.where_free(part, unit) for part in (a, b))
+        if problem.updates_means:
+            u = problem.where_free(forces.displacement(family, point, attraction), 0.0)
+        del attraction, scatter
+        if problem.updates_covariances:
+            a, b = forces.riccati(problem, point, white_scatter)
             s = family.log_solution(a, b)
             descent = Descent(0.5 * (b - a), a)
-        return Evaluation.of(problem, point, Step(u, s), sums, constant, descent=descent)
+        return Evaluation.of(problem, point, Step(u, s), forces.sums, likelihood, descent=descent)
 
     def imbalance(self, problem: Problem, evaluation: Evaluation) -> float:
         """Measure dL/dS, relative to the pull of the data and the push of the other classes.
@@ -86,63 +73,97 @@ def _norms(projections: Array) -> Array:
     return namespace(projections).sqrt(squared_norms(flattened(projections)))
 
 
-@dataclass(frozen=True)
-class Forces:
-    """The sums over pairs that act on the means and the covariances of a family."""
+class Forces(NamedTuple):
+    """What the pairs do to the means and the covariances of a family.
 
-    terms: PairTerms
+    Where means or covariances are not updated, what acts on them alone is None.
+    """
+
+    #: The sums over pairs, without arrays of the size of the means.
     sums: PairSums
+    #: log |Sigma_y|, None where tied.
+    log_dets: Array | None
     #: c sum_y' W_y'y (mu_y - mu_y') (K, d); with W + W', and times F^-1, where tied.
     along_means: Array
+    #: c sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (K, d), None where tied (as is the next one).
+    along_precisions: Array | None
+    #: Values of c sum_y' W_yy' Sigma_y'^-1.
+    precisions: Array | None
+    #: Projections of c F^-1 [sum_y' W_y'y (Delta Delta' + Sigma_y')] F^-T; Delta Delta' if tied.
+    between: Array | None
 
     @classmethod
     def at(cls, problem: Problem, point: Point, departure: Evaluation | None) -> "Forces":
         """Compute the forces at a point, with phi judged at the pi of ``departure``."""
         terms = PairTerms.at(problem.family, *point, problem.memory_limit)
-        operands: dict[str, list[Array]]
-        if problem.family.tied:
-            operands = {"apart": [terms.centered]}
-        else:
-            operands = {"forward": [terms.precisions], "backward": [terms.centered]}
-            if problem.updates_means:
-                operands["forward"].append(terms.scaled_means)
-            if problem.updates_covariances:
-                operands["backward"].append(terms.second_moments)
-        sums = sum_over_pairs(
-            terms,
-            problem.repulsion,
-            problem.alpha,
-            scale=problem.c,
-            judge=None if departure is None else departure.pi,
-            held=problem.held,
-            **operands,
-        )
-        if problem.family.tied:
-            return cls(terms, sums, sums.apart[0])
-        return cls(terms, sums, sums.incoming[:, None] * terms.centered - sums.backward[0])
+        judge = None if departure is None else departure.pi
+        return (cls._tied if problem.family.tied else cls._by_class)(problem, point, terms, judge)
 
-    def along_precisions(self) -> Array:
-        """Compute c sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (K, d), not for tied families."""
-        precisions, scaled_means = self.sums.forward
-        return self.terms.family.apply(precisions, self.terms.centered) - scaled_means
+    @classmethod
+    def _tied(cls, problem: Problem, point: Point, terms: PairTerms, judge: Any) -> "Forces":
+        sums = _summed(problem, terms, judge, apart=[terms.centered])
+        (along,) = sums.apart
+        between = None
+        if problem.updates_covariances:
+            between = problem.family.outer(along, terms.centered)
+        return cls(sums.without_arrays(), None, along, None, None, between)
 
-    def displacement(self, problem: Problem, point: Point) -> Array:
-        """Compute F^-1 times Eq. 5's update, with Sigma_y: its move, in the frame (K, d)."""
-        family, factor = problem.family, point.factor
-        attraction = problem.means - point.means
-        if family.tied:
-            return family.whiten(factor, attraction) + self.along_means
-        white = family.whiten(factor, attraction + self.along_means)
-        return white + family.color_adjoint(factor, self.along_precisions())
+    @classmethod
+    def _by_class(cls, problem: Problem, point: Point, terms: PairTerms, judge: Any) -> "Forces":
+        family = problem.family
+        forward, backward = [terms.precisions], [terms.centered]
+        if problem.updates_means:
+            forward.append(terms.scaled_means)
+        if problem.updates_covariances:
+            backward.append(terms.second_moments)
+        sums = _summed(problem, terms, judge, forward=forward, backward=backward)
+        centered, log_dets = terms.centered, terms.log_dets
+        # arrays of the size of the means, which may be large, are let go as soon as can be
+        del terms, forward, backward
+        (precisions, *scaled_means), (mean_sums, *moment_sums) = sums.forward, sums.backward
+        sums = sums.without_arrays()
+        along = sums.incoming[:, None] * centered - mean_sums
+        between = along_precisions = None
+        if moment_sums:
+            spread = family.outer(along - mean_sums, centered) + moment_sums.pop()
+            between = family.whiten_projections(point.factor, spread)
+            del spread
+        del mean_sums
+        if scaled_means:
+            along_precisions = family.apply(precisions, centered) - scaled_means.pop()
+        return cls(sums, log_dets, along, along_precisions, precisions, between)
 
-    def between(self) -> Array:
-        """Project F^-1 [c sum_y' W_y'y (Delta Delta' + Sigma_y')] F^-T; Delta Delta' if tied."""
-        terms = self.terms
-        if terms.family.tied:
-            return terms.family.outer(self.along_means, terms.centered)
-        return terms.family.whiten_projections(terms.factor, self._scatter())
+    def displacement(self, family: CovarianceFamily, point: Point, attraction: Array) -> Array:
+        """Compute F^-1 times the move of Eq. 5, with its Sigma_y (K, d)."""
+        if self.along_precisions is None:
+            return family.whiten(point.factor, attraction) + self.along_means
+        white = family.whiten(point.factor, attraction + self.along_means)
+        return white + family.color_adjoint(point.factor, self.along_precisions)
 
-    def _scatter(self) -> Array:
-        mean_sums, moment_sums = self.sums.backward
-        between = self.terms.family.outer(self.along_means - mean_sums, self.terms.centered)
-        return between + moment_sums
+    def riccati(self, problem: Problem, point: Point, white_scatter: Array) -> tuple[Array, Array]:
+        """Compute the projections of F' A F and F^-1 B F^-T, both SPD for every lam (Eq. 7)."""
+        family, dim = problem.family, problem.dim
+        assert self.between is not None
+        if self.precisions is None:
+            unit = family.unit(dim, point.means)
+            return problem.n_weighed * unit + self.between, white_scatter
+        # the term of A that can be negative is in B
+        a = family.plus_identity(self.between, 1.0 + self.sums.outgoing, point.means)
+        b = white_scatter + family.color_precisions(point.factor, self.precisions, dim)
+        b = family.plus_identity(b, self.sums.incoming, point.means)
+        if problem.held is None:
+            return a, b
+        unit = family.unit(dim, point.means)
+        return problem.where_free(a, unit), problem.where_free(b, unit)
+
+
+def _summed(problem: Problem, terms: PairTerms, judge: Any, **operands: list[Any]) -> PairSums:
+    return sum_over_pairs(
+        terms,
+        problem.repulsion,
+        problem.alpha,
+        scale=problem.c,
+        judge=judge,
+        held=problem.held,
+        **operands,
+    )

@@ -29,6 +29,8 @@ class _Memory:
     limit: int
     reach: Reach
     pairs: tuple[_Pair, ...] = ()
+    #: The force at the latest point, flat; None before the first step.
+    force: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class Accelerated(Solver):
         self, memory: _Memory, current: Evaluation
     ) -> Iterator[tuple[Move, float, _Memory]]:
         """Yield the quasi-Newton step, then the update."""
-        if memory.pairs:
-            direction = _newton(memory, current)
+        if memory.pairs and memory.force is not None:
+            direction = _newton(memory, current, memory.force)
             if direction.slope < 0.0:
                 yield memory.reach.bounded(direction), 1e-3, memory
         yield memory.reach.bounded(current.update), SHORTEST, replace(memory, pairs=())
@@ -90,7 +92,9 @@ class Accelerated(Solver):
         self, memory: _Memory, current: Evaluation, trial: Evaluation, move: Move
     ) -> _Memory:
         """Add a pair, if the objective curves upward along it."""
-        step, change = move.step.flat(), current.force.flat() - trial.force.flat()
+        before = current.force.flat() if memory.force is None else memory.force
+        step, force = move.step.flat(), trial.force.flat()
+        change = before - force
         curvature, of_step, of_change = on_host(
             dot(step, change), dot(step, step), dot(change, change)
         )
@@ -98,11 +102,11 @@ class Accelerated(Solver):
         # a pair without positive curvature says nothing about a minimum
         if curvature > 1e-10 * (of_step * of_change) ** 0.5:
             pairs = (*pairs, _Pair(step, change, curvature))[-memory.limit :]
-        return replace(memory, reach=memory.reach.after(move), pairs=pairs)
+        return replace(memory, reach=memory.reach.after(move), pairs=pairs, force=force)
 
 
-def _newton(memory: _Memory, current: Evaluation) -> Move:
-    """Apply the inverse Hessian to the force, by the two-loop recursion."""
+def _newton(memory: _Memory, current: Evaluation, q: Array) -> Move:
+    """Apply the inverse Hessian to the force ``q``, flat, by the two-loop recursion."""
     problem, force = memory.problem, current.force
     curvature = current.descent.curvature if current.descent else None
 
@@ -112,7 +116,7 @@ def _newton(memory: _Memory, current: Evaluation) -> Move:
         means, covariances = force.shaped(flat)
         return Step(means, problem.family.precondition(curvature, covariances)).flat()
 
-    q, weights = force.flat(), []
+    weights = []
     for pair in reversed(memory.pairs):
         weights.append(dot(pair.step, q) / pair.curvature)
         q = q - weights[-1] * pair.change

@@ -254,16 +254,15 @@ def evaluated(
     admissible: Callable[[Point], bool],
 ) -> Evaluation | None:
     """Evaluate where ``step`` leads; None if there are no such Gaussians."""
-    with np.errstate(all="ignore"):  # the numbers themselves show what is not finite
-        try:
-            point = problem.retracted(current.point, step)
-            if not admissible(point):
-                return None
-            trial = equations.evaluate(problem, point, current)
-        except Exception as error:
-            if broke_down(error):
-                return None
-            raise
+    try:
+        point = problem.retracted(current.point, step)
+        if not admissible(point):
+            return None
+        trial = equations.evaluate(problem, point, current)
+    except Exception as error:
+        if broke_down(error):
+            return None
+        raise
     usable = trial.finite and not math.isnan(trial.residual)
     return trial if usable else None
 
