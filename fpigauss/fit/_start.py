@@ -89,9 +89,11 @@ class Setup:
         """Say whether the covariances at a point are positive definite floating-point matrices."""
         if not self.options.updates_covariances:
             return True
-        family, dim = self.family, self.problem.dim
-        one = family.average(family.unit(dim, self.means), dim)
-        values = self.problem.where_free(self.covariances_at(point), one)
+        values = self.covariances_at(point)
+        if self.problem.held is not None:
+            family, dim = self.family, self.problem.dim
+            one = family.average(family.unit(dim, self.means), dim)
+            values = self.problem.where_free(values, one)
         if self.family.first_not_positive(values) is not None:
             return False
         # near the largest condition number, a Cholesky factor may exist by luck of rounding

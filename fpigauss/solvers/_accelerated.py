@@ -105,18 +105,18 @@ class Accelerated(Solver):
         return replace(memory, reach=memory.reach.after(move), pairs=pairs, force=force)
 
 
-def _newton(memory: _Memory, current: Evaluation, q: Array) -> Move:
-    """Apply the inverse Hessian to the force ``q``, flat, by the two-loop recursion."""
-    problem, force = memory.problem, current.force
+def _newton(memory: _Memory, current: Evaluation, force: Array) -> Move:
+    """Apply the inverse Hessian to the ``force``, flat, by the two-loop recursion."""
+    problem, shape = memory.problem, current.force
     curvature = current.descent.curvature if current.descent else None
 
     def preconditioned(flat: Array) -> Array:
-        if force.covariances is None:
+        if shape.covariances is None:
             return flat
-        means, covariances = force.shaped(flat)
+        means, covariances = shape.shaped(flat)
         return Step(means, problem.family.precondition(curvature, covariances)).flat()
 
-    weights = []
+    q, weights = force, []
     for pair in reversed(memory.pairs):
         weights.append(dot(pair.step, q) / pair.curvature)
         q = q - weights[-1] * pair.change
@@ -124,8 +124,8 @@ def _newton(memory: _Memory, current: Evaluation, q: Array) -> Move:
     q = (last.curvature / dot(last.change, preconditioned(last.change))) * preconditioned(q)
     for pair, weight in zip(memory.pairs, reversed(weights), strict=True):
         q = q + (weight - dot(pair.change, q) / pair.curvature) * pair.step
-    step = force.shaped(q)
-    along, *sizes = on_host(force.dot(step), *problem.sizes(step))
+    step = shape.shaped(q)
+    along, *sizes = on_host(dot(force, q), *problem.sizes(step))
     return Move.of(step, -along, *sizes)
 
 
