@@ -8,7 +8,7 @@ from fpigauss.equations._base import Equations
 from fpigauss.equations._held import Held
 from fpigauss.equations._pairs import sum_over_pairs
 from fpigauss.equations._printed import PrintedEquations
-from fpigauss.equations._problem import Evaluation, Move, Point, Problem, Step
+from fpigauss.equations._problem import Evaluation, Move, Point, Problem, Step, largest
 from fpigauss.equations._released import ReleasedEquations
 from fpigauss.equations._stationary import StationaryEquations
 
@@ -25,6 +25,7 @@ __all__ = [
     "ReleasedEquations",
     "StationaryEquations",
     "Step",
+    "largest",
     "resolve_equations",
     "sum_over_pairs",
 ]

@@ -12,7 +12,7 @@ from fpigauss.equations._held import Held
 from fpigauss.equations._pairs import PairSums, is_matrix
 from fpigauss.repulsion import Repulsion
 
-__all__ = ["Descent", "Evaluation", "Impasse", "Move", "Point", "Problem", "Step"]
+__all__ = ["Descent", "Evaluation", "Impasse", "Move", "Point", "Problem", "Step", "largest"]
 
 
 class Point(NamedTuple):
@@ -146,18 +146,15 @@ class Problem:
             return numbers
         return namespace(numbers).where(self.held.weighed, numbers, 0.0 * numbers)
 
-    def sizes(self, step: Step) -> tuple[Any, Any]:
-        """Measure the largest moves, on their device; 0 for what is not updated.
+    def sizes(self, step: Step) -> tuple[Array | None, Array | None]:
+        """Measure the moves of each class (n,); None for what is not updated.
 
         Of means it is the square, in standard deviations; of covariances it is in e-folds.
         """
-        of_means = of_covariances = 0.0
-        if step.means is not None:
-            of_means = namespace(step.means).max(squared_norms(step.means))
-        if step.covariances is not None:
-            sizes = self.family.step_sizes(step.covariances)
-            of_covariances = namespace(sizes).max(sizes)
-        return of_means, of_covariances
+        of_means = None if step.means is None else squared_norms(step.means)
+        if step.covariances is None:
+            return of_means, None
+        return of_means, self.family.step_sizes(step.covariances)
 
     def retracted(self, point: Point, step: Step) -> Point:
         """Return the point that a step leads to."""
@@ -181,7 +178,7 @@ class Move(NamedTuple):
 
     @classmethod
     def of(cls, step: Step, slope: float, squared: float, of_covariances: float) -> "Move":
-        """Take the sizes of a step from ``Problem.sizes``; both are NaN if one is."""
+        """Take the largest of ``Problem.sizes`` of a step; both lengths are NaN if one is."""
         known = squared + of_covariances >= 0.0
         lengths = (math.sqrt(squared), of_covariances) if known else (math.nan, math.nan)
         return cls(step, slope, *lengths)
@@ -239,18 +236,23 @@ class Evaluation:
 
         The residual is measured from ``step`` unless given.
         """
-        along = 0.0 if descent is None else _force(step, descent).dot(step)
+        sizes = problem.sizes(step)
+        along: Any = 0.0
+        if descent is not None and sizes[0] is not None:
+            along = namespace(sizes[0]).sum(sizes[0])  # the force is the update itself
+        if descent is not None and step.covariances is not None:
+            along = along + dot(descent.covariance_force, step.covariances)
         scalar = sums.pi is not None and not is_matrix(sums.pi)
-        constant, potential, judged, smallest, pi, along, *sizes = on_host(
+        constant, potential, judged, smallest, pi, along, *lengths = on_host(
             likelihood,
             sums.potential,
             sums.judged,
             sums.smallest_kld,
             sums.pi if scalar else 0.0,
             along,
-            *problem.sizes(step),
+            *map(largest, sizes),
         )
-        update = Move.of(step, -along, *sizes)
+        update = Move.of(step, -along, *lengths)
         return cls(
             point=point,
             objective=constant + potential,
@@ -266,7 +268,7 @@ class Evaluation:
     def force(self) -> Step:
         """-dL/d(u, S) with pi frozen, of exact equations: of means it is the update."""
         assert self.descent is not None
-        return _force(self.update.step, self.descent)
+        return Step(self.update.step.means, self.descent.covariance_force)
 
     @property
     def rounding(self) -> float:
@@ -297,5 +299,6 @@ class Impasse(Evaluation):
         raise self.reason
 
 
-def _force(step: Step, descent: Descent) -> Step:
-    return Step(step.means, descent.covariance_force)
+def largest(sizes: Array | None) -> Any:
+    """Return the largest of ``sizes`` (n,), on their device; 0 if there are none."""
+    return 0.0 if sizes is None else namespace(sizes).max(sizes)

@@ -9,7 +9,7 @@ from fpigauss._array.checks import check_positive_integer
 from fpigauss._array.linalg import dot
 from fpigauss._array.namespaces import on_host
 from fpigauss._array.typing import Array
-from fpigauss.equations import Evaluation, Move, Problem, Step
+from fpigauss.equations import Evaluation, Move, Problem, Step, largest
 from fpigauss.solvers._base import Solver
 from fpigauss.solvers._guarded import SHORTEST, Reach, descends
 
@@ -125,7 +125,7 @@ def _newton(memory: _Memory, current: Evaluation, force: Array) -> Move:
     for pair, weight in zip(memory.pairs, reversed(weights), strict=True):
         q = q + (weight - dot(pair.change, q) / pair.curvature) * pair.step
     step = shape.shaped(q)
-    along, *sizes = on_host(dot(force, q), *problem.sizes(step))
+    along, *sizes = on_host(dot(force, q), *map(largest, problem.sizes(step)))
     return Move.of(step, -along, *sizes)
 
 
