@@ -290,7 +290,7 @@ def test_an_unknown_option_names_the_nearest(name, nearest):
             assert f"did you mean {nearest}?" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["separation", "seperation", "min_kld", "max_overlap", "per_dim"])
+@pytest.mark.parametrize("name", ["separation", "separations", "min_kld", "max_overlap", "per_dim"])
 def test_a_distance_is_told_where_it_can_be_asked_for(name):
     z, y = blobs()
     for run in (
