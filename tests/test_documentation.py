@@ -73,6 +73,22 @@ def test_scikit_learn():
     assert names["search"].best_estimator_.score(names["X_test"], names["y_test"]) > 0.9
     assert Path("wine.joblib").exists()
     assert names["whole"].statistics_.counts.sum() == len(names["y_train"])
+    gaussians, foreign = names["classifier"].gaussians_, names["foreign"]
+    assert (fpigauss.open_set_score(gaussians, foreign) > names["threshold"]).all()
+
+
+def test_kld_in_other_units():
+    """The table of the page on separation: tied Gaussians that far apart, in other units."""
+    page = (ROOT / "docs" / "separation.rst").read_text(encoding="utf-8")
+    rows = ("KLD, in nats ", "standard deviations apart ", "overlap  ")
+    lines = {row: line for line in page.splitlines() for row in rows if line.startswith(row)}
+    klds, distances, overlaps = ([float(n) for n in lines[row][25:].split()] for row in rows)
+    for kld, distance, overlap in zip(klds, distances, overlaps, strict=True):
+        exact = fpigauss.ClassGaussians([[0.0], [np.sqrt(2.0 * kld)]], [1.0], tied=True)
+        assert fpigauss.smallest_kld(exact) == pytest.approx(kld)
+        assert np.sqrt(2.0 * kld) == pytest.approx(distance, rel=0.05)
+        between = fpigauss.pairwise_overlap(exact)[0, 1]
+        assert between == pytest.approx(overlap, rel=0.07)
 
 
 def test_quickstart():
@@ -102,6 +118,7 @@ def test_separation(capsys):
     assert namespace["separated"].lam == pytest.approx(233.0, abs=1.0)
     assert "the best is 5.881 nats at lam=16.7485" in printed, printed
     assert len(namespace["path"]) == 34
+    assert namespace["best"] is namespace["path"].gaussians[0]  # lam=0
     later = namespace["later"].gaussians
     assert later.classes.tolist() == [0, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(later.means[:5], namespace["separated"].gaussians.means)

@@ -258,12 +258,12 @@ def test_a_background_is_all_samples_together(xp, kind):
         (ClassGaussians(np.ones((2, D)), np.ones((2, D))), "background has 2 Gaussians; pass one"),
         (ClassGaussians(np.ones((1, 2)), np.ones((1, 2))), "background has 2 dimensions, the Gau"),
         (
-            ClassStatistics.from_samples(np.ones((5, D)), [0] * 5),
-            "5 samples .* no variance in some",
+            ClassStatistics.from_samples(np.full((5, D), 0.1), [0] * 5),
+            "no variance in dimension 0; drop columns that are constant",
         ),
         (
             ClassStatistics.from_samples(np.arange(6.0).reshape(2, 3), [0, 1], covariance="dense"),
-            "2 samples in 3 dimensions and no variance",
+            r'2 samples in 3 .*; pass .*more samples, or diagonal ones \(covariance="diagonal"\)',
         ),
         (
             ClassStatistics(np.zeros(1), np.zeros((1, D)), np.zeros((1, D)), [0]),

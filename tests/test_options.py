@@ -37,6 +37,8 @@ from fpigauss import (
     StationaryEquations,
     UnknownOptionError,
     fit_fixed_point,
+    fit_separated,
+    lam_path,
     pairwise_kld,
     solve_fixed_point,
 )
@@ -286,6 +288,21 @@ def test_an_unknown_option_names_the_nearest(name, nearest):
             assert all(known in str(caught.value) for known in NAMES)
         else:
             assert f"did you mean {nearest}?" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["separation", "separations", "min_kld", "max_overlap", "per_dim"])
+def test_a_distance_is_told_where_it_can_be_asked_for(name):
+    z, y = blobs()
+    for run in (
+        lambda: FixedPoint(**{name: 1}),
+        lambda: fit_fixed_point(z, y, 1.0, **{name: 1}),
+        lambda: lam_path(z, y, **{name: 1}),
+    ):
+        with pytest.raises(UnknownOptionError, match="pass min_kld= to fit_separated, or separa"):
+            run()
+    if name.startswith("sep"):
+        with pytest.raises(UnknownOptionError, match="pass min_kld=, the smallest KLD"):
+            fit_separated(z, y, **{name: 1})
 
 
 @pytest.mark.parametrize("name", ["lambd", "lambda_", "lams"])

@@ -90,6 +90,16 @@ def test_an_axis_that_is_constant_everywhere_is_not_to_be_tied(covariance):
         fit_fixed_point(z, y, 1.0, covariance=covariance)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_too_few_samples_for_a_dense_covariance_are_counted(tied):
+    y = np.repeat([0, 1, 2], 3)
+    z = np.random.default_rng(0).normal(size=(9, 13)) + y[:, None]
+    with pytest.raises(InvalidInputError, match=r"9 samples of 3 classes .* of 13 dim") as caught:
+        fit_fixed_point(z, y, 1.0, covariance="dense", tied=tied)
+    assert str(caught.value).endswith("pass shrinkage=0.01 or more samples")
+    assert fit_fixed_point(z, y, 0.0, covariance="dense", tied=tied, shrinkage=0.01)
+
+
 def test_equations_without_tied_covariances_do_not_advise_them():
     y = np.repeat([0, 1], [1, 20])
     z = np.random.default_rng(0).normal(size=(21, 2))

@@ -396,6 +396,10 @@ def test_priors():
         ({"priors": [0.5, 0.5, 0.5]}, "priors"),
         ({"priors": [1.5, -0.25, -0.25]}, "priors"),
         ({"priors": [float("nan"), 0.5, 0.5]}, "priors"),
+        (
+            {"priors": {0: 0.2, 1: 0.3, 2: 0.5}},
+            r"priors is a dict; .*\[priors\[label\] for label in",
+        ),
         ({"priors": "equal"}, 'priors is .equal.; pass "counts", or None for equal ones'),
     ],
 )
@@ -408,8 +412,25 @@ def test_parameters_are_refused_in_fit_not_before(options, message):
 def test_unknown_parameters_are_refused_at_once():
     with pytest.raises(UnknownOptionError, match="did you mean covariance"):
         Classifier(covarianc="dense")
+    with pytest.raises(UnknownOptionError, match="pass separation=, the smallest KLD"):
+        Classifier(min_kld=20.0)
     with pytest.raises(ValueError, match="Invalid parameter"):
         Classifier().set_params(covarianc="dense")
+
+
+def test_a_class_that_only_smoothing_makes_definite_is_told():
+    rng = np.random.default_rng(0)
+    y = np.repeat(["common", "rare"], [200, 6])
+    X, X_new = (rng.normal(size=(206, 8)) + 4.0 * (y == "rare")[:, None] for _ in range(2))
+    rare = y == "rare"
+    with pytest.warns(UserWarning, match="class 'rare' has 6 rows in 8 dimensions.* tied=True, sh"):
+        flat = Classifier(covariance="dense").fit(X, y)
+    assert not (flat.predict(X_new[rare]) == "rare").any()
+    for options in ({"tied": True}, {"shrinkage": "oas"}):  # as the warning says; no warning
+        mended = Classifier(covariance="dense", **options).fit(X, y)
+        assert (mended.predict(X_new[rare]) == "rare").all()
+    X[:, 3] = 1.0  # constant everywhere, which is what smoothing is for
+    Classifier(covariance="dense").fit(X[:200], np.repeat([0, 1], 100))
 
 
 def test_rows_are_refused_in_scikit_learn_s_words():

@@ -126,6 +126,10 @@ def check_scatter(
         whose = "the covariance pooled over all classes is singular"
         if not family.tied:
             whose = f'the "{family.name}" covariance of class {label!r} is singular'
+        if axis is None and (few := _too_few(statistics)):
+            raise InvalidInputError(
+                f"{source}: {whose}, because {few}; pass {_listed([*remedies, 'more samples'])}"
+            )
         raise InvalidInputError(
             f"{source}: {whose}, because some direction has no variance in any class{where}; "
             f"{drop}{f', or pass {_listed(remedies)}' if remedies else ''}"
@@ -134,6 +138,17 @@ def check_scatter(
         f"{source}: class {label!r} has {count:g} samples in {statistics.dim} dimensions and no "
         f'variance in some direction{where}, so its "{family.name}" covariance is singular; '
         f"pass {_listed([*remedies, 'more samples'])}, or {drop}"
+    )
+
+
+def _too_few(statistics: ClassStatistics) -> str:
+    """Say that all classes together have too few samples for a dense covariance, if so."""
+    total = float(namespace(statistics.counts).sum(statistics.counts))
+    if total - statistics.n_classes >= statistics.dim:
+        return ""
+    return (
+        f"{total:g} samples of {statistics.n_classes} classes have no variance in some direction "
+        f"of {statistics.dim} dimensions"
     )
 
 

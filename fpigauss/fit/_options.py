@@ -305,15 +305,33 @@ def _check_held(frozen: Iterable[int | str], init: ClassGaussians) -> None:
             )
 
 
+#: How far apart classes should be, by the names that one call or another has for it.
+_TARGETS = ("separation", "min_kld", "max_overlap", "per_dim")
+
+
 def check_option_names(
     names: Iterable[Any], known: Iterable[str] | None = None, *, of: str = "a fit"
 ) -> None:
     """Raise UnknownOptionError for the first keyword that is not an option of a fit."""
     options = [declared.name for declared in fields(Options)] if known is None else list(known)
     for name in names:
-        if name in options:
-            continue
-        begun = [option for option in options if str(name).startswith(option)]  # tolerance, say
-        nearest = begun or difflib.get_close_matches(str(name), options, n=1)
-        remedy = f"did you mean {nearest[0]}?" if nearest else f"pass one of {', '.join(options)}"
-        raise UnknownOptionError(f"{name} is not an option of {of}; {remedy}")
+        if name not in options:
+            remedy = _remedy(str(name), options)
+            raise UnknownOptionError(f"{name} is not an option of {of}; {remedy}")
+
+
+def _remedy(name: str, options: list[str]) -> str:
+    """Say what to pass instead of an option that is not among ``options``."""
+    begun = [option for option in options if name.startswith(option)]  # tolerance, say
+    nearest = begun or difflib.get_close_matches(name, [*options, *_TARGETS], n=1)
+    if not nearest:
+        return f"pass one of {', '.join(options)}"
+    if nearest[0] in options:
+        return f"did you mean {nearest[0]}?"
+    for distance in ("min_kld", "separation"):
+        if distance in options:
+            return f"pass {distance}=, the smallest KLD between classes, in nats"
+    return (
+        "pass min_kld= to fit_separated, or separation= to an estimator or a refit; "
+        "they find the lam for a distance"
+    )

@@ -1,6 +1,7 @@
 """Prior probabilities of the classes: as given, or as the counts of their samples say."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fpigauss._array.checks import check_choice
@@ -43,6 +44,11 @@ def _as_counted(priors: str, counts: Array | None) -> Array:
 
 
 def _checked(priors: Any, classes: Labels, like: Array) -> Array:
+    if isinstance(priors, Mapping):
+        raise InvalidInputError(
+            f"priors is a {type(priors).__name__}; pass one probability per class, in the order of "
+            "classes: [priors[label] for label in classes]"
+        )
     given = as_floating(priors, "priors")
     if tuple(given.shape) != classes.shape:
         raise InvalidInputError(

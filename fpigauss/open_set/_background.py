@@ -3,7 +3,7 @@
 from typing import Any
 
 from fpigauss._array.linalg import weighted_sum
-from fpigauss._array.namespaces import namespace
+from fpigauss._array.namespaces import first_true, namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import resolve_family
 from fpigauss.errors import InvalidInputError
@@ -63,9 +63,25 @@ def _total(statistics: ClassStatistics) -> ClassGaussians:
     family = resolve_family(statistics.covariance, False)
     scatter = weighted_sum(weights, statistics.covariances + family.outer(offset, offset))
     if family.first_singular(scatter, xp.zeros_like(mean)) is not None:
-        raise InvalidInputError(
-            f"background has {n_samples:g} samples in {statistics.dim} dimensions and no variance "
-            "in some direction; pass statistics of more samples, or one Gaussian with a covariance "
-            "that is shrunk"
-        )
+        raise InvalidInputError(_singular(statistics, n_samples, mean, scatter))
     return ClassGaussians(mean, family.pack(scatter), covariance=family)
+
+
+def _singular(statistics: ClassStatistics, n_samples: float, mean: Array, scatter: Array) -> str:
+    """Say what to do about a scatter (1, d) or (1, d, d) that has no variance in some direction."""
+    xp = namespace(mean)
+    dense = statistics.covariance == "dense"
+    variances = xp.linalg.diagonal(scatter)[0] if dense else scatter[0]
+    rounding = (8.0 * xp.finfo(mean.dtype).eps * mean[0]) ** 2
+    constant = first_true(variances <= rounding)
+    if constant is not None:
+        return (
+            f"background has no variance in dimension {constant}; drop columns that are constant "
+            "from the fit and from all rows"
+        )
+    fewer = ', or diagonal ones (covariance="diagonal")' if dense else ""
+    return (
+        f"background has {n_samples:g} samples in {statistics.dim} dimensions and no variance in "
+        f"some direction; pass statistics of more samples{fewer}, or ClassGaussians of one class "
+        "with a covariance that is shrunk"
+    )

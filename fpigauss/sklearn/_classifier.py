@@ -73,7 +73,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         What ``transform`` returns: the log-density of every class, in nats, or the coordinates on
         the axes along which the class means part most.
     n_components : int, optional
-        The number of discriminant axes; by default all min(K - 1, d) of them.
+        The number of discriminant axes; by default, and at most, all min(K - 1, d) of them.
 
     Attributes
     ----------
@@ -173,6 +173,12 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If a parameter or a class cannot be used; the message names it and the remedy. What is
             wrong with ``X`` or ``y`` alone is told by scikit-learn's own ValueError.
+
+        Warns
+        -----
+        UserWarning
+            If only ``var_smoothing`` makes the dense covariance of a class definite, as where it
+            has fewer rows than there are features: new rows of it would hardly be predicted.
         """
         recipe = self._checked()
         X, y, weights = self._validated(X, y, sample_weight, reset=True)

@@ -9,6 +9,8 @@ import numpy as np
 from fpigauss._array.linalg import eye_like
 from fpigauss._array.namespaces import device_of, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
+from fpigauss._warnings import warn_user
+from fpigauss.covariance import resolve_family
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import FixedPoint
 from fpigauss.fit._fixed_point import gathered
@@ -78,7 +80,9 @@ class Recipe:
                 f"{len(seen)} of the {statistics.n_classes} classes had rows so far; "
                 "at least two are needed"
             )
-        some = _smoothed(_of_classes(statistics, seen), self.var_smoothing)
+        own = _of_classes(statistics, seen)
+        self._warn_of_flat(own)
+        some = _smoothed(own, self.var_smoothing)
         if self.separation is None:
             result = solved(some, self.fixed_point, source=source, like=some.means)
         else:
@@ -86,6 +90,30 @@ class Recipe:
             options = replace(self.fixed_point, lam=None)
             result = separated(some, options, target, source=source).result
         return Fitted(result.lam or 0.0, result, priors, seen, statistics.n_classes, statistics)
+
+    def _warn_of_flat(self, own: ClassStatistics) -> None:
+        """Warn of a class whose dense covariance only the smoothing makes definite, all but flat.
+
+        Not where all classes together are as flat: smoothing is for constant features.
+        """
+        options = self.fixed_point
+        family = resolve_family(options.covariance, options.tied)
+        if family.tied or not family.needs_dense or own.covariance != "dense" or options.shrinkage:
+            return
+        if self.var_smoothing == 0.0:  # an error of the fit
+            return
+        xp = namespace(own.means)
+        none = xp.zeros_like(own.means)
+        flat = family.first_singular(own.covariances, none)
+        pooled = xp.mean(own.covariances, axis=0, keepdims=True)
+        if flat is None or family.first_singular(pooled, none[:1]) is not None:
+            return
+        warn_user(
+            f"class {own.classes[flat].item()!r} has {float(own.counts[flat]):g} rows in {own.dim} "
+            "dimensions and no variance in some direction, except for what var_smoothing adds: new "
+            'rows of it will hardly be predicted; pass tied=True, shrinkage="oas" or more rows',
+            UserWarning,
+        )
 
 
 def taken(x: Array, rows: Labels) -> Array:

@@ -185,6 +185,10 @@ def test_functions_must_give_a_log_determinant_a_sample():
     )
     with pytest.raises(InvalidInputError, match=r"logdet of shape \(8, 1\) for 8 samples"):
         model(samples())
+    flat = (lambda x: (x.flatten(1), x.new_zeros(())), lambda z: z)  # of images: not their shape
+    model = ClassFlow(None, LatentGaussians(N_CLASSES, DIM), codec=flat)
+    with pytest.raises(InvalidInputError, match=r"^codec gives z of shape \(8, 4\) and logdet"):
+        model(samples(8, 1, 2, 2))
 
 
 def test_methods_are_copied_with_their_flow_and_closures_are_refused():

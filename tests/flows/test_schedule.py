@@ -208,6 +208,7 @@ def test_lam_may_be_in_the_fit():
         ("tied", r"pass LatentGaussians\(\.\.\., tied=\.\.\.\)"),
         ("copies", r"pass step\(\.\.\., copies=\.\.\.\)"),
         ("epoch", "did you mean epochs\\?"),
+        ("min_kld", "pass separation="),
     ],
 )
 def test_what_is_not_an_option_of_a_schedule_has_another_place(name, remedy):
