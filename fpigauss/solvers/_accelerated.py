@@ -55,7 +55,7 @@ class Accelerated(Solver):
     Accelerated(history=10)
     """
 
-    history: int = 30
+    history: int = 10
 
     searches: ClassVar[bool] = True
 
