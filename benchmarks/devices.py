@@ -228,7 +228,7 @@ def main() -> None:
         f"## On an accelerator: {name}",
         "",
         *[f"- {line}" for line in _report.description()],
-        "- Medians of rounds in turns, in float64 unless said. The floor is on the accelerator: the",
+        "- Medians of rounds in turns, in float64 unless said. The floor, on the accelerator, is the",
         "  products of the evaluation, or one sum over the latents.",
         "",
         f"| what | numpy | torch, CPU | {name} | CPU (numpy) to it | floor | to its floor |",
