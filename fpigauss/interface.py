@@ -24,7 +24,7 @@ from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
 from fpigauss.fit._separated import separated
 from fpigauss.fit._separation import Separation, SmallestKLD, separation_of
-from fpigauss.gaussians import balanced_nll, log_priors
+from fpigauss.gaussians import balanced_nll, joint, log_priors
 from fpigauss.open_set import (
     Evidence,
     Method,
@@ -58,6 +58,7 @@ __all__ = [
     "finished",
     "forward_old_addresses",
     "held_out_threshold",
+    "joint",
     "log_priors",
     "progress_bar",
     "renamed",
