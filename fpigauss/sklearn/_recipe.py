@@ -111,8 +111,12 @@ def taken(x: Array, rows: Labels) -> Array:
 
 def on_host(statistics: ClassStatistics) -> ClassStatistics:
     """Return statistics of any namespace as numpy's."""
-    names = ("counts", "means", "covariances")
-    return replace(statistics, **{name: to_numpy(getattr(statistics, name)) for name in names})
+    return replace(
+        statistics,
+        counts=to_numpy(statistics.counts),
+        means=to_numpy(statistics.means),
+        covariances=to_numpy(statistics.covariances),
+    )
 
 
 def _of_classes(statistics: ClassStatistics, codes: Labels) -> ClassStatistics:

@@ -248,6 +248,11 @@ class FlowEstimates(BaseEstimator):
 
     def _codes(self, labels: Any, name: str) -> Floats:
         """Return the numbers of labels, all of which must be among the classes."""
+        labels = np.asarray(labels)
+        if labels.ndim == 0:
+            raise InvalidInputError(
+                f"{name} is {labels.item()!r}; pass a sequence of labels, one per row"
+            )
         labels = column_or_1d(labels)
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
