@@ -18,6 +18,7 @@ __all__ = [
     "is_array",
     "is_differentiated",
     "namespace",
+    "portable",
     "precise",
     "to_numpy",
     "working_dtype",
@@ -61,6 +62,14 @@ def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
         return np.asarray(x)
     except RuntimeError:  # array-api-strict, of an array on another device
         return np.from_dlpack(x)
+
+
+def portable(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
+    """Convert ``x`` to a numpy array that other namespaces can read: native, of 64 bits at most."""
+    values = to_numpy(x)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        return values.astype(np.float64)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 #: float64 of the types of arrays, on the devices, that were found to compute in it: to ask anew
@@ -180,7 +189,7 @@ def cast_like(x: Array, like: Array) -> Array:
     xp = namespace(like)
     if namespace(x) is xp and device_of(x) == device_of(like):
         return xp.astype(x, like.dtype, copy=False)
-    values = to_numpy(x)
+    values = portable(x)
     return xp.astype(xp.asarray(values, device=device_of(like)), like.dtype, copy=False)
 
 

@@ -305,6 +305,10 @@ def _check_held(frozen: Iterable[int | str], init: ClassGaussians) -> None:
             )
 
 
+#: What fit_separated calls its targets.
+_TARGETS = ("min_kld", "max_overlap", "per_dim")
+
+
 def check_option_names(
     names: Iterable[Any], known: Iterable[str] | None = None, *, of: str = "a fit"
 ) -> None:
@@ -314,6 +318,8 @@ def check_option_names(
         if name in options:
             continue
         begun = [option for option in options if str(name).startswith(option)]  # tolerance, say
+        if name in _TARGETS and "separation" in options:  # a min_kld by another name
+            begun = ["separation, in nats"]
         nearest = begun or difflib.get_close_matches(str(name), options, n=1)
         remedy = f"did you mean {nearest[0]}?" if nearest else f"pass one of {', '.join(options)}"
         raise UnknownOptionError(f"{name} is not an option of {of}; {remedy}")
