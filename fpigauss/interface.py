@@ -15,6 +15,7 @@ from fpigauss._array.checks import (
     check_positive_integer,
     check_whole,
 )
+from fpigauss._array.labels import as_labels
 from fpigauss._deprecated import forward_old_addresses, renamed
 from fpigauss._progress import progress_bar
 from fpigauss._warnings import warn_user
@@ -24,7 +25,7 @@ from fpigauss.fit._documented import with_options
 from fpigauss.fit._options import check_option_names
 from fpigauss.fit._separated import separated
 from fpigauss.fit._separation import Separation, SmallestKLD, separation_of
-from fpigauss.gaussians import balanced_nll, log_priors
+from fpigauss.gaussians import balanced_nll, joint, log_priors
 from fpigauss.open_set import (
     Evidence,
     Method,
@@ -43,6 +44,7 @@ __all__ = [
     "Separation",
     "SmallestKLD",
     "as_integer",
+    "as_labels",
     "background_of",
     "balanced_nll",
     "check_choice",
@@ -58,6 +60,7 @@ __all__ = [
     "finished",
     "forward_old_addresses",
     "held_out_threshold",
+    "joint",
     "log_priors",
     "progress_bar",
     "renamed",

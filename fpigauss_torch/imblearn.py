@@ -22,6 +22,7 @@ except ImportError as error:
     ) from error
 
 from fpigauss_torch.sklearn import FlowClassifier
+from fpigauss_torch.sklearn._columns import snapped
 
 __all__ = ["FlowOverSampler"]
 
@@ -33,7 +34,8 @@ class FlowOverSampler(BaseOverSampler):
 
     Unlike SMOTE, which interpolates between rows, a flow draws from the density of the class
     that it has learned from all classes together: separated Gaussians keep what it draws for one
-    class apart from the others. The rows that are given stay, and come first.
+    class apart from the others. The rows that are given stay, and come first. Columns of integers
+    get integers within their range, whatever draws them.
 
     Parameters
     ----------
@@ -64,6 +66,7 @@ class FlowOverSampler(BaseOverSampler):
     >>> import numpy as np
     >>> from fpigauss_torch.imblearn import FlowOverSampler
     >>> from fpigauss_torch.sklearn import FlowClassifier
+    from fpigauss_torch.sklearn._columns import snapped
     >>> rng = np.random.default_rng(0)
     >>> y = np.repeat(["common", "rare"], [90, 10])
     >>> X = rng.normal(size=(100, 3)) + 4.0 * (y == "rare")[:, None]
@@ -104,13 +107,15 @@ class FlowOverSampler(BaseOverSampler):
         if estimator.get_params().get("random_state", source) is None:
             estimator.set_params(random_state=source.randint(2**31 - 1))
         is_sparse = sparse.issparse(X)
-        self.estimator_ = estimator.fit(X.toarray() if is_sparse else X, y)
+        rows = X.toarray() if is_sparse else X
+        self.estimator_ = estimator.fit(rows, y)
         wanted = [(label, n) for label, n in self.sampling_strategy_.items() if n > 0]
         labels = np.concatenate([y[:0], *(np.full(n, label, dtype=y.dtype) for label, n in wanted)])
         if not len(labels):
             return X.copy(), y.copy()
         drawn, _ = self.estimator_.sample(labels=labels, random_state=source)
-        drawn = np.asarray(drawn).astype(X.dtype, copy=False)
+        given = np.asarray(rows, dtype=np.float64)
+        drawn = snapped(np.asarray(drawn, dtype=np.float64), given).astype(X.dtype, copy=False)
         if is_sparse:
             new = sparse.vstack([X, type(X)(drawn)], format=X.format)
         else:

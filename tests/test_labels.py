@@ -285,3 +285,13 @@ def test_integers_of_numpy_are_integers(integer):
     assert g.sample(np.array([0, 1], integer), temperature=integer(1), seed=0).shape == (2, 1)
     result = fit(Z, [0, 0, 0, 1, 1, 1], integer(1), max_iter=integer(5), tol=integer(0))
     assert result.n_iter <= 5
+
+
+@pytest.mark.parametrize("unit", ["D", "ns", "Y"])
+def test_durations_are_not_integers(unit):
+    """numpy's durations derive from its integers."""
+    y = np.arange(6).astype(f"timedelta64[{unit}]") % np.timedelta64(2, unit)
+    refused(list(y), "timedelta64", "row 0")
+    refused(y, "timedelta64")
+    with pytest.raises(InvalidInputError, match=r"lam is np\.timedelta64.*not a number"):
+        fit(Z, [0, 1] * 3, y[1])

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import asarray_in
 
+from fpigauss import ClassGaussians
 from fpigauss._array import namespaces
 from fpigauss._array.namespaces import namespace, precise, working_dtype
 
@@ -38,3 +40,12 @@ def test_a_failure_is_of_the_moment(asked_anew, monkeypatch):
         patched.setattr(namespaces, "namespace", lambda *_: Failing)
         assert working_dtype(x) == np.float32
     assert working_dtype(x) == np.float64
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.longdouble])
+def test_types_that_only_numpy_has_are_converted_for_others(dtype):
+    means = np.asarray([[0.0, 1.0], [2.0, 3.0]], dtype=dtype)
+    gaussians = ClassGaussians(means, np.ones_like(means))
+    converted = gaussians.to(torch.zeros(1, dtype=torch.float64))
+    assert converted.means.tolist() == means.tolist()
+    assert converted.to(means).means.dtype == means.dtype

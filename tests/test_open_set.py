@@ -325,6 +325,11 @@ def test_normalized_rows_of_any_namespace(xp, torch):
     assert torch.autograd.gradcheck(l2_normalize, (rows,))
     with pytest.raises(InvalidInputError, match=r"\(N, d\) is needed"):
         l2_normalize([1.0, 2.0])
+    with pytest.raises(InvalidInputError, match=r"^z has shape \(3, 0\)"):
+        l2_normalize(np.zeros((3, 0)))
+    lost = l2_normalize([[1.0, np.nan], [np.inf, 1.0], [0.0, 2.0]])
+    assert np.isnan(lost[:2]).all()
+    np.testing.assert_array_equal(lost[2], [0.0, 1.0])
 
 
 @every_method

@@ -245,6 +245,28 @@ def test_statistics_are_fitted_like_their_rows(covariance, options):
     assert_allclose(half.predict_log_proba(X), theirs.predict_log_proba(X), rtol=1e-4, atol=1e-4)
 
 
+def test_rows_are_added_to_statistics_of_more_than_the_fit_needs():
+    X, y = load_wine(return_X_y=True)
+    dense = ClassStatistics.from_samples(X[::2], y[::2], covariance="dense")
+    classifier = Classifier().fit_statistics(dense).partial_fit(X[1::2], y[1::2])
+    whole = Classifier().fit(X, y)
+    assert_allclose(classifier.predict_log_proba(X), whole.predict_log_proba(X), atol=1e-9)
+    with pytest.raises(InvalidInputError, match=r"statistics_ contains the variances.*call fit"):
+        whole.set_params(covariance="dense").partial_fit(X, y)
+
+
+def test_statistics_of_tensors_are_fitted_where_rows_are_taken():
+    X, y = load_wine(return_X_y=True)
+    tensors = torch.tensor(X), torch.tensor(y)
+    classifier = Classifier().fit_statistics(ClassStatistics.from_samples(*tensors))
+    expected = Classifier().fit(X, y).predict_proba(X)
+    for rows in (X, tensors[0]):  # scikit-learn takes tensors to numpy, unless told otherwise
+        assert_allclose(classifier.predict_proba(rows), expected, atol=1e-9)
+    with sklearn.config_context(array_api_dispatch=True):
+        classifier.fit_statistics(ClassStatistics.from_samples(*tensors))
+        assert isinstance(classifier.predict_proba(tensors[0]), torch.Tensor)
+
+
 def test_statistics_that_cannot_be_fitted():
     X, y = load_wine(return_X_y=True, as_frame=True)
     statistics = ClassStatistics.from_samples(X, y)
@@ -284,6 +306,16 @@ def test_rows_of_weight_zero_do_not_count():
     assert_array_equal(classifier.classes_, [0, 2])
     rest = Classifier().fit(X[y != 1], y[y != 1])
     assert_allclose(classifier.predict_proba(X), rest.predict_proba(X), rtol=1e-10)
+
+
+def test_rows_of_weight_zero_do_not_count_in_a_part_either():
+    X, y = load_iris(return_X_y=True)
+    weights = np.where(y == 1, 0.0, 1.0)
+    parts = Classifier().partial_fit(X, y, classes=[0, 1, 2], sample_weight=weights)
+    rest = Classifier().partial_fit(X[y != 1], y[y != 1], classes=[0, 1, 2])
+    assert_allclose(parts.predict_proba(X), rest.predict_proba(X), rtol=1e-10)
+    whole = Classifier().fit(X, y, sample_weight=1.0 + weights)
+    assert_allclose(parts.partial_fit(X, y).predict_proba(X), whole.predict_proba(X), rtol=1e-10)
 
 
 def test_sample_weight_is_routed():
@@ -337,6 +369,35 @@ def test_discriminant_axes_are_those_of_linear_discriminant_analysis():
     theirs = LinearDiscriminantAnalysis(solver="eigen", priors=np.full(3, 1 / 3)).fit(X, y)
     for a, b in zip(ours.transform(X).T, theirs.transform(X).T, strict=True):
         assert abs(np.corrcoef(a, b)[0, 1]) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_discriminant_axes_of_the_classes_that_have_come_are_named():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    classifier = Classifier(features="discriminant").set_output(transform="pandas")
+    classifier.partial_fit(X[:100], y[:100], classes=[0, 1, 2])
+    assert list(classifier.transform(X).columns) == ["discriminant0"]
+    classifier.partial_fit(X[100:], y[100:])
+    assert list(classifier.transform(X).columns) == ["discriminant0", "discriminant1"]
+
+
+def test_a_number_of_axes_may_be_an_integral_float():
+    X, y = load_iris(return_X_y=True)
+    classifier = Classifier(features="discriminant", n_components=1.0).fit(X, y)
+    assert classifier.transform(X).shape == (150, 1)
+    assert list(classifier.get_feature_names_out()) == ["discriminant0"]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("priors", ["counts", None])
+def test_rows_without_a_density_have_the_priors(n_classes, priors):
+    X, y = load_iris(return_X_y=True)
+    classifier = Classifier(priors=priors).fit(X[y < n_classes], y[y < n_classes])
+    far = np.full((1, 4), 1e200)
+    with np.errstate(all="raise"):
+        assert_array_equal(classifier.score_samples(far), -np.inf)
+        assert_allclose(classifier.predict_proba(far), 1 / n_classes)
+        assert_allclose(classifier.predict_log_proba(far), -math.log(n_classes))
+        assert np.isfinite(classifier.decision_function(far)).all()
 
 
 def test_copies():

@@ -56,6 +56,8 @@ def as_integer(value: Any) -> int | None:
 
 def as_number(value: object, name: str) -> float:
     """Convert a real number, infinity included, to a float."""
+    if isinstance(value, np.timedelta64):  # which numpy takes for an integer
+        raise InvalidInputError(f"{name} is {value!r}, not a number; pass a real number")
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         scalar = getattr(value, "item", None)
         if scalar is None or getattr(value, "ndim", None) != 0:

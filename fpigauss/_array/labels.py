@@ -122,7 +122,7 @@ def _of_objects(labels: Labels, name: str) -> Labels:
     types = set(map(type, labels))
     if types and all(issubclass(kind, str) for kind in types):
         return _strings(labels, name)
-    if not all(issubclass(kind, _NUMBERS) for kind in types):
+    if not all(map(_is_number, types)):
         _refuse_types(labels, name)
     if not any(issubclass(kind, float | np.floating) for kind in types):
         with suppress(OverflowError):
@@ -130,6 +130,11 @@ def _of_objects(labels: Labels, name: str) -> Labels:
     # one by one: in an array, a float among them would round the others
     integers = [_integer(label, row, name) for row, label in enumerate(labels)]
     return np.asarray(integers, dtype=np.int64)
+
+
+def _is_number(kind: type) -> bool:
+    """Return whether labels of a type are numbers; numpy's durations derive from its integers."""
+    return issubclass(kind, _NUMBERS) and not issubclass(kind, np.timedelta64)
 
 
 def _refuse_types(labels: Labels, name: str) -> None:
@@ -141,7 +146,7 @@ def _refuse_types(labels: Labels, name: str) -> None:
                 f"{name} is {label!r} in row {row}, bytes instead of a string; decode the labels: "
                 f"[label.decode() for label in {name}]"
             )
-        if not isinstance(label, (str, *_NUMBERS)):
+        if not (isinstance(label, str) or _is_number(type(label))):
             raise InvalidInputError(
                 f"{name} is {label!r} in row {row}, neither a string nor an integer; "
                 "drop rows without a label, and make all labels strings or all of them integers"

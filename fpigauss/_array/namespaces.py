@@ -19,6 +19,7 @@ __all__ = [
     "is_differentiated",
     "namespace",
     "on_host",
+    "portable",
     "precise",
     "to_numpy",
     "working_dtype",
@@ -93,6 +94,14 @@ def on_host(*scalars: Any) -> tuple[float, ...]:
     return tuple(
         next(brought) if is_away else float(x) for x, is_away in zip(scalars, away, strict=True)
     )
+
+
+def portable(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
+    """Convert ``x`` to a numpy array that other namespaces can read: native, of 64 bits at most."""
+    values = to_numpy(x)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        return values.astype(np.float64)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 #: float64 of the types of arrays, on the devices, that were found to compute in it: to ask anew
@@ -212,7 +221,7 @@ def cast_like(x: Array, like: Array) -> Array:
     xp = namespace(like)
     if namespace(x) is xp and device_of(x) == device_of(like):
         return xp.astype(x, like.dtype, copy=False)
-    values = to_numpy(x)
+    values = portable(x)
     return xp.astype(xp.asarray(values, device=device_of(like)), like.dtype, copy=False)
 
 

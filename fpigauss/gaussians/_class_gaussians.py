@@ -21,6 +21,7 @@ from fpigauss._array.namespaces import (
     device_of,
     is_array,
     namespace,
+    portable,
     precise,
     to_numpy,
 )
@@ -193,7 +194,7 @@ class ClassGaussians(Densities):
         like = as_floating(like, "like")
         values = self.family.unpack(self.covariances)
         if namespace(like) is not namespace(values) or device_of(like) != device_of(values):
-            values = to_numpy(values)
+            values = portable(values)
             if precise(like) is like:
                 values = namespace(like).asarray(values, device=device_of(like))
         check_range(self.means, like, "means", positive=False)

@@ -146,12 +146,13 @@ def l2_normalize(z: Any) -> Array:
            [0. , 0. ]])
     """
     z = as_floating(z, "z")
-    if z.ndim != 2:
+    if z.ndim != 2 or z.shape[1] == 0:
         raise InvalidInputError(f"z has shape {tuple(z.shape)}, (N, d) is needed")
     xp, wide = namespace(z), widened(z)
     # divided by the largest entry first: squares neither overflow nor vanish
     largest = xp.max(xp.abs(detached(wide)), axis=-1, keepdims=True)
-    scaled = wide / xp.where(largest > 0.0, largest, xp.ones_like(largest))
+    nowhere = largest == 0.0  # False where it is NaN
+    scaled = wide / xp.where(nowhere, xp.ones_like(largest), largest)
     squared = squared_norms(scaled)[:, None]
-    norms = xp.sqrt(xp.where(largest > 0.0, squared, xp.ones_like(squared)))
+    norms = xp.sqrt(xp.where(nowhere, xp.ones_like(squared), squared))
     return xp.astype(scaled / norms, z.dtype, copy=False)

@@ -1,10 +1,12 @@
 """The class Gaussians as a classifier of scikit-learn."""
 
 import inspect
+import math
 from functools import partial
 from typing import Any, Literal, Self, Unpack
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -16,6 +18,7 @@ from fpigauss._array.checks import (
     check_positive,
     check_positive_integer,
 )
+from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_labels
 from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import as_floating, device_of, namespace, to_numpy
@@ -28,7 +31,7 @@ from fpigauss.fit._options import check_option_names
 from fpigauss.gaussians import ClassGaussians, discriminant_axes
 from fpigauss.gaussians._priors import joint, mixture
 from fpigauss.result import FixedPointResult
-from fpigauss.sklearn._recipe import Fitted, Recipe, taken
+from fpigauss.sklearn._recipe import Fitted, Recipe, on_host, taken
 from fpigauss.statistics import ClassStatistics, check_sample_weight
 
 __all__ = ["FixedPointGaussianClassifier"]
@@ -181,21 +184,12 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             has fewer rows than there are features: new rows of it would hardly be predicted.
         """
         recipe = self._checked()
-        X, y, weights = self._validated(X, y, sample_weight, reset=True)
-        occurs = y if weights is None else y[to_numpy(weights) > 0.0]
-        classes = np.unique(occurs)
-        if len(classes) == 0:
-            raise InvalidInputError(
-                "sample_weight is zero in every row; give rows of two classes at least weight"
-            )
+        X, y, weights = _counted(*self._validated(X, y, sample_weight, reset=True))
+        classes = np.unique(y)
         if len(classes) < 2:
             raise InvalidInputError(
                 f"y contains one class, {classes[:1].tolist()[0]!r}; at least two are needed"
             )
-        counted = np.isin(y, classes)
-        if not counted.all():  # rows that do not count have labels of their own
-            kept = np.flatnonzero(counted)
-            X, weights, y = taken(X, kept), taken(weights, kept), y[kept]
         statistics = recipe.gathered(X, y, weights, classes=classes)
         self._cached, self._recipe = recipe.fitted(statistics), recipe
         self.classes_, self.statistics_ = classes, statistics
@@ -245,8 +239,9 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
                 f"y contains the label {unseen[:1].tolist()[0]!r}, which is not in classes; "
                 "pass all labels that can occur in the first call"
             )
-        part = recipe.gathered(X, y, weights, classes=known)
-        self.statistics_ = part if first else self.statistics_.merge(part)
+        before = None if first else self.statistics_
+        part = recipe.gathered(*_counted(X, y, weights), classes=known, before=before)
+        self.statistics_ = part if before is None else before.merge(part)
         self.classes_, self._cached, self._recipe = known, None, recipe
         return self
 
@@ -285,6 +280,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         """
         recipe = self._checked()
         statistics = checked_statistics(statistics)
+        if not get_config()["array_api_dispatch"]:
+            statistics = on_host(statistics)  # where rows will be
         self._cached, self._recipe = recipe.fitted(statistics, source="statistics"), recipe
         self.classes_, self.statistics_ = statistics.classes, statistics
         self.n_features_in_ = statistics.dim
@@ -412,7 +409,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         Returns
         -------
         (N, K) array
-            Rows that sum to one, columns in the order of ``classes_``.
+            Rows that sum to one, columns in the order of ``classes_``; the priors themselves for
+            rows so far from all classes that every density vanishes.
         """
         return softmax(self._joint_log_prob(X, "predict_proba"))
 
@@ -442,7 +440,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         (N,) array
         """
         log_prob = self._log_prob(X, "score_samples")
-        return mixture(log_prob, self._fitted().log_priors)
+        return unflagged(mixture)(log_prob, self._fitted().log_priors)
 
     def transform(self, X: Any) -> Any:
         """Compute the log-density of every class, or discriminant coordinates (see ``features``).
@@ -458,7 +456,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         if self.features == "log_density":
             return self._log_prob(X, "transform")
         z = self._latents(X, "transform")
-        axes = discriminant_axes(self.gaussians_, self.n_components)
+        n_axes = None if self.n_components is None else int(self.n_components)
+        axes = discriminant_axes(self.gaussians_, n_axes)
         means = self.gaussians_.means
         return (z - namespace(means).mean(means, axis=0)) @ axes
 
@@ -478,8 +477,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         if self.features == "log_density":
             names = [f"log_density_{label}" for label in self.classes_]
         else:
-            most = min(len(self.classes_) - 1, self.n_features_in_)
-            n_axes = most if self.n_components is None else min(self.n_components, most)
+            most = min(self.gaussians_.n_classes - 1, self.n_features_in_)
+            n_axes = most if self.n_components is None else min(int(self.n_components), most)
             names = [f"discriminant{number}" for number in range(n_axes)]
         return np.asarray(names, dtype=object)
 
@@ -511,8 +510,13 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         return self.gaussians_.sample(as_labels(labels, "labels"), seed=seed), np.asarray(labels)
 
     def _joint_log_prob(self, X: Any, method: str) -> Array:
-        """Compute log p(x, y) (N, K), up to a constant per row."""
-        return joint(self._log_prob(X, method), self._fitted().log_priors)
+        """Compute log p(x, y) (N, K), up to a constant per row; log p(y) where x has no density."""
+        log_prob = self._log_prob(X, method)
+        logs = self._fitted().log_priors
+        if logs is None:
+            xp = namespace(log_prob)
+            logs = xp.full_like(log_prob[0, :], -math.log(log_prob.shape[1]))
+        return joint(log_prob, logs)
 
     def _log_prob(self, X: Any, method: str) -> Array:
         """Compute log p(x | y) (N, K) for a method, which an error names."""
@@ -531,3 +535,13 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
                 f"{namespace(means).__name__} on {device_of(means)}"
             )
         return namespace(z).astype(z, means.dtype, copy=False)
+
+
+def _counted(X: Array, y: Labels, weights: Array | None) -> tuple[Array, Labels, Array | None]:
+    """Leave out the rows of weight zero: they are as if they had not been passed."""
+    if weights is None:
+        return X, y, None
+    rows = np.flatnonzero(to_numpy(weights) > 0.0)
+    if len(rows) == 0:
+        raise InvalidInputError("sample_weight is zero in every row; give some of them weight")
+    return taken(X, rows), y[rows], taken(weights, rows)

@@ -13,7 +13,6 @@ from fpigauss._warnings import warn_user
 from fpigauss.covariance import resolve_family
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import FixedPoint
-from fpigauss.fit._fixed_point import gathered
 from fpigauss.fit._run import solved
 from fpigauss.fit._separated import separated
 from fpigauss.fit._separation import separation_of
@@ -21,7 +20,7 @@ from fpigauss.gaussians._priors import log_priors
 from fpigauss.result import FixedPointResult
 from fpigauss.statistics import ClassStatistics
 
-__all__ = ["Fitted", "Recipe", "taken"]
+__all__ = ["Fitted", "Recipe", "on_host", "taken"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,26 @@ class Recipe:
     var_smoothing: float
 
     def gathered(
-        self, X: Array, y: Labels, sample_weight: Any, *, classes: Labels
+        self,
+        X: Array,
+        y: Labels,
+        sample_weight: Any,
+        *,
+        classes: Labels,
+        before: ClassStatistics | None = None,
     ) -> ClassStatistics:
-        """Gather the statistics that the fit needs."""
-        return gathered(X, y, sample_weight, self.fixed_point, classes=classes)[0]
+        """Gather the statistics that the fit needs, of the kind of those ``before``, if any."""
+        covariance = "dense" if self.fixed_point.strategies.family.needs_dense else "diagonal"
+        if before is not None and before.covariance != covariance:
+            if covariance == "dense":
+                raise InvalidInputError(
+                    "covariance needs dense statistics, but statistics_ contains the variances "
+                    "that an earlier one needed; call fit with all rows"
+                )
+            covariance = before.covariance
+        return ClassStatistics.from_samples(
+            X, y, covariance=covariance, classes=classes, sample_weight=sample_weight
+        )
 
     def fitted(self, statistics: ClassStatistics, source: str = "X") -> Fitted:
         """Fit the classes that have rows."""
@@ -120,6 +135,16 @@ def taken(x: Array, rows: Labels) -> Array:
     """Take rows of an array, by their numbers on the host."""
     xp = namespace(x)
     return xp.take(x, xp.asarray(rows, device=device_of(x)), axis=0)
+
+
+def on_host(statistics: ClassStatistics) -> ClassStatistics:
+    """Return statistics of any namespace as numpy's."""
+    return replace(
+        statistics,
+        counts=to_numpy(statistics.counts),
+        means=to_numpy(statistics.means),
+        covariances=to_numpy(statistics.covariances),
+    )
 
 
 def _of_classes(statistics: ClassStatistics, codes: Labels) -> ClassStatistics:

@@ -152,7 +152,7 @@ def _check_names(options: Mapping[str, Any], fit: FixedPoint) -> None:
             )
     own = [option.name for option in fields(fit) if option.init]
     taken = [name for name in own if name not in _OF_GAUSSIANS]
-    check_option_names(options, known=[*taken, "fit", "accept"])
+    check_option_names(options, known=[*taken, "separation", "fit", "accept"])
 
 
 def with_refit_options(function: F) -> F:

@@ -93,8 +93,9 @@ def add_class(
     Raises
     ------
     InvalidInputError
-        If ``statistics`` have other classes or dimensions, ``z_new`` has too few rows for a
-        covariance, or not exactly one of ``lam`` and ``separation`` is given.
+        If ``gaussians`` have not been fitted, ``statistics`` have other classes or dimensions,
+        ``z_new`` has too few rows for a covariance, or not exactly one of ``lam`` and
+        ``separation`` is given.
     UnreachableSeparationError
         If no ``lam`` gives the ``separation``.
     RefitRejectedError
@@ -121,6 +122,11 @@ def add_class(
     """
     gaussians = under_compile(gaussians)
     _check_statistics(gaussians, statistics)
+    if gaussians.n_classes > 1 and gaussians.coincide:
+        raise InvalidInputError(
+            "gaussians have not been fitted: all classes have the same one, and would keep it; fit "
+            "them first, gaussians.solve_(statistics, separation=150.0)"
+        )
     z_new = as_latents(z_new, gaussians.dim, gaussians.means.device)
     if z_new.shape[0] == 0:
         raise InvalidInputError("z_new has no row; pass latents of the new class")
@@ -145,7 +151,7 @@ def add_class(
         # what overrides solve_ may be older than this argument
         given: dict[str, Any] = {} if separation is None else {"separation": separation}
         result = extended.solve_(merged, weight, fit=fit, accept=accept, progress=progress, **given)
-        if not gaussians.coincide:
+        if not gaussians.coincide:  # one class alone
             _warn_if_worse(gaussians, extended.class_gaussians(), merged, refit)
     return Extended(extended, replace(merged, closed=statistics.closed), result)
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from fpigauss import ClassStatistics, solve_fixed_point
+from fpigauss import ClassStatistics, InvalidInputError, solve_fixed_point
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "snapped"]
 
 #: The part of the variance of a column that is added to its variance within the classes.
 _RIDGE = 1e-3
+#: The smallest spread, and the largest sum, of a column.
+_TINIEST, _HUGEST = 1e-300, 1e306
 #: Integers up to here are exact in float64.
 _EXACT = 2.0**53
 
@@ -45,9 +47,10 @@ class Columns:
     def of(cls, X: Floats, codes: Floats, weights: Floats) -> "Columns":
         """Find the map from rows (N, d), classes (N,) and weights > 0 (N,)."""
         steps = _steps(X)
+        _check_size(X)
         center = np.average(X, axis=0, weights=weights)
-        scale = np.sqrt(np.average((X - center) ** 2, axis=0, weights=weights) + steps**2 / 12)
-        # rounding leaves a constant column something, and underflow may leave others nothing
+        scale = _scale(X - center, steps, weights)
+        # rounding leaves a constant column something
         rounding = 10.0 * len(X) * np.finfo(X.dtype).eps * np.abs(center)
         scale = np.where(scale > rounding, scale, 1.0)
         statistics = ClassStatistics.from_samples(
@@ -88,6 +91,36 @@ class Columns:
         step = np.where(whole, self.steps, 1.0)
         stepped = self.lowest + step * np.floor((X - self.lowest) / step)
         return np.where(whole, np.clip(stepped, self.lowest, self.highest), X)
+
+
+def snapped(drawn: Floats, X: Floats) -> Floats:
+    """Round what was drawn for columns of integers in rows ``X`` to the nearest such integers."""
+    steps, lowest, highest = _steps(X), X.min(axis=0), X.max(axis=0)
+    whole = steps > 0
+    step = np.where(whole, steps, 1.0)
+    stepped = lowest + step * np.rint((drawn - lowest) / step)
+    return np.where(whole, np.clip(stepped, lowest, highest), drawn)
+
+
+def _check_size(X: Floats) -> None:
+    """Refuse columns whose sums overflow, or whose spread has an inverse that does."""
+    largest, spread = np.abs(X).max(axis=0), np.ptp(X / 2, axis=0)
+    for column in range(X.shape[1]):
+        too_small = 0.0 < spread[column] < _TINIEST
+        if too_small or largest[column] > _HUGEST / len(X):
+            raise InvalidInputError(
+                f"X has values in column {column} that are too {'small' if too_small else 'large'} "
+                "for float64; rescale it"
+            )
+
+
+def _scale(apart: Floats, steps: Floats, weights: Floats) -> Floats:
+    """Return the standard deviation (d,) of columns, of which no square over- or underflows."""
+    largest = np.abs(apart).max(axis=0)
+    largest = np.where(largest > 0.0, largest, 1.0)
+    mean_square = np.average((apart / largest) ** 2, axis=0, weights=weights)
+    scale: Floats = largest * np.sqrt(mean_square + (steps / largest) ** 2 / 12)
+    return scale
 
 
 def _steps(X: Floats) -> Floats:

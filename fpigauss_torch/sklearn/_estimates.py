@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fpigauss import ClassGaussians, InvalidInputError, open_set_threshold
-from fpigauss.interface import check_positive, check_positive_integer
+from fpigauss.interface import check_positive, check_positive_integer, joint
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.sklearn._columns import Columns
@@ -72,7 +72,8 @@ class FlowEstimates(BaseEstimator):
         Returns
         -------
         (N, K) array
-            Rows that sum to one, columns in the order of ``classes_``.
+            Rows that sum to one, columns in the order of ``classes_``; the priors themselves for
+            rows so far from all classes that every density vanishes.
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -241,12 +242,17 @@ class FlowEstimates(BaseEstimator):
 
     def _posterior_logits(self, X: Any) -> Floats:
         by_class = self.class_log_prob(X)
-        with np.errstate(divide="ignore"):
-            logits: Floats = by_class / self.temperature_ + np.log(self.priors_)
+        with np.errstate(divide="ignore"):  # a prior may be zero
+            logits: Floats = joint(by_class / self.temperature_, np.log(self.priors_))
         return logits
 
     def _codes(self, labels: Any, name: str) -> Floats:
         """Return the numbers of labels, all of which must be among the classes."""
+        labels = np.asarray(labels)
+        if labels.ndim == 0:
+            raise InvalidInputError(
+                f"{name} is {labels.item()!r}; pass a sequence of labels, one per row"
+            )
         labels = column_or_1d(labels)
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):

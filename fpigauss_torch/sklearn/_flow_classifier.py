@@ -1,5 +1,6 @@
 """A neural spline flow over separated class Gaussians, as a classifier of scikit-learn."""
 
+import threading
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fpigauss import InvalidInputError
 from fpigauss.interface import (
+    as_labels,
     check_nonnegative,
     check_positive,
     check_positive_integer,
@@ -33,6 +35,8 @@ Floats = np.ndarray[Any, np.dtype[Any]]
 
 #: The batches of an epoch, and the sizes that one may have, if none is given.
 _N_BATCHES, _SMALLEST, _LARGEST = 5, 32, 512
+#: Held while the global generator, which all threads share, is in use.
+_DRAWING = threading.Lock()
 
 
 class FlowClassifier(ClassifierMixin, FlowEstimates):
@@ -173,7 +177,8 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
         y : (N,) array-like
             Labels.
         sample_weight : (N,) array-like, optional
-            Weights >= 0 of the rows in the likelihood, the Gaussians and the priors.
+            Weights >= 0 of the rows in the likelihood, the Gaussians and the priors. Only their
+            ratios matter.
 
         Returns
         -------
@@ -189,6 +194,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
         self._check_parameters()
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
+        as_labels(y)  # those that Gaussians cannot have are refused before any work
         X, y, weights = _counted(X, y, sample_weight)
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
@@ -244,45 +250,58 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
                 f"device is {self.device!r}, which torch cannot use here ({error}); pass None"
             ) from None
 
+    @torch.inference_mode(False)
     def _trained(
         self, columns: Columns, rows: Rows, held_out: Rows, seed: int
     ) -> tuple[ClassFlow, list[dict[str, float]]]:
         """Make a model and train it; return it in float64 on the CPU, with the losses."""
         dim = rows.x.shape[1]
         by_default = min(max(len(rows) // _N_BATCHES, _SMALLEST), _LARGEST)
+        max_epochs = int(self.max_epochs)
+        flow, generator = self._flow(dim, seed)
         training = Training(
             separation=self.separation,
             steps=columns.steps[:, None] * columns.matrix,
             noise=self.noise * columns.within,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
-            batch_size=self.batch_size or by_default,
-            max_epochs=self.max_epochs,
-            patience=self.patience,
-            device=self.device or "cpu",
+            batch_size=int(self.batch_size or by_default),
+            max_epochs=max_epochs,
+            patience=int(self.patience),
+            device="cpu" if self.device is None else str(torch.device(self.device)),
+            seed=seed,
+            generator=generator,
         )
         n_classes = int(rows.codes.max()) + 1
-        with (
-            torch.random.fork_rng(),
-            progress_bar(range(self.max_epochs), self.progress, "epochs") as epochs,
-        ):
-            torch.manual_seed(seed)
-            flow = zuko.flows.NSF(
-                dim,
-                transforms=self.transforms,
-                hidden_features=tuple(self.hidden_features),
-                bins=self.bins,
-            )
-            model = ClassFlow(flow, LatentGaussians(n_classes, dim, "isotropic", tied=True))
+        model = ClassFlow(flow, LatentGaussians(n_classes, dim, "isotropic", tied=True))
+        with progress_bar(range(max_epochs), self.progress, "epochs") as epochs:
             steps = iter(epochs)
             history = training.run(model, rows, held_out, lambda: next(steps, None))
         return model.cpu().double().eval(), history
 
+    def _flow(self, dim: int, seed: int) -> tuple[torch.nn.Module, torch.Generator]:
+        """Make an untrained flow, in float32, and a generator that goes on from its weights."""
+        generator = torch.Generator()
+        with _DRAWING, torch.random.fork_rng():  # weights can only be drawn by the global one
+            torch.manual_seed(seed)
+            flow = zuko.flows.NSF(
+                dim,
+                transforms=int(self.transforms),
+                hidden_features=tuple(map(int, self.hidden_features)),
+                bins=int(self.bins),
+            )
+            generator.set_state(torch.random.get_rng_state())
+        return flow.float(), generator
+
 
 def _counted(X: Floats, y: Floats, sample_weight: Any) -> tuple[Floats, Floats, Floats]:
-    """Return the rows that count, and their weights."""
+    """Return the rows that count, and their weights, of which the mean is one."""
     if sample_weight is None:
         return X, y, np.ones(len(y))
     weights = check_sample_weight(_check_sample_weight(sample_weight, X), len(y))
     counted = weights > 0.0
-    return X[counted], y[counted], weights[counted]
+    if not counted.any():
+        raise InvalidInputError("sample_weight is zero in every row; give some of them weight")
+    # by the largest first, so that no sum overflows; what vanishes beside it still counts
+    shares = np.maximum(weights[counted] / weights.max(), np.finfo(np.float64).tiny)
+    return X[counted], y[counted], shares / shares.mean()

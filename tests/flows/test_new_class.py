@@ -332,3 +332,9 @@ def test_a_fit_that_ends_otherwise_is_rejected():
 
     with pytest.raises(RefitRejectedError, match='the fit ended "stopped"'):
         add_class(gaussians, statistics, z[y == N_OLD], 1.0, callback=stop)
+
+
+def test_gaussians_that_were_not_fitted_are_refused():
+    _, statistics, z, y = fitted()
+    with pytest.raises(InvalidInputError, match=r"^gaussians have not been fitted.*solve_"):
+        add_class(LatentGaussians(N_OLD, DIM), statistics, z[y == N_OLD], separation=20.0)

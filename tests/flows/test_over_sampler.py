@@ -1,6 +1,7 @@
 """Over-sampling from a flow: imbalanced-learn's conventions, and what is drawn."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -58,6 +59,38 @@ def test_rows_that_are_given_stay_and_missing_ones_are_drawn(imbalanced):
     assert np.abs(drawn.mean() - X[y == "virginica"].mean()).max() < 0.5
     again = FlowOverSampler(estimator=trained, random_state=0).fit_resample(X, y)[0]
     assert_array_equal(again, X_new)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "bool", "float32"])
+def test_columns_of_integers_get_integers_of_their_range(dtype):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [300, 60])
+    X = rng.normal(size=(360, 2)) * [1.0, 25.0] + [0.3, 90.0] + 5.0 * y[:, None]
+    X = np.rint(X).clip(0, 1 if dtype == "bool" else 120).astype(dtype)
+    sampler = FlowOverSampler(estimator=FixedPointGaussianClassifier(), random_state=0)
+    drawn = sampler.fit_resample(X, y)[0][360:].astype(float)
+    given = X.astype(float)
+    assert_array_equal(drawn, np.rint(drawn))
+    assert (drawn >= given.min(axis=0)).all()
+    assert (drawn <= given.max(axis=0)).all()
+    apart = np.abs(drawn.mean(axis=0) - given[y == 1].mean(axis=0))
+    assert (apart <= 4.0 * given[y == 1].std(axis=0) / np.sqrt(60) + 0.05).all()
+
+
+def test_columns_of_a_frame_keep_their_types():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [90, 30])
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=120),
+            "n": pd.array(rng.poisson(3.0, 120), dtype="Int64"),
+            "flag": rng.random(120) < 0.3,
+        }
+    )
+    sampler = FlowOverSampler(estimator=FixedPointGaussianClassifier(), random_state=0)
+    X, _ = sampler.fit_resample(frame, y)
+    assert_array_equal(X.dtypes, frame.dtypes)
+    assert 0.05 < X["flag"][120:].mean() < 0.6  # what is not zero was True
 
 
 def test_a_balanced_sample_stays_as_it_is():

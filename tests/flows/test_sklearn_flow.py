@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -242,6 +243,78 @@ def test_weights_count():
     assert_allclose(classifier.priors_, [0.25, 0.75])
     with pytest.raises(ValueError, match="sample_weight"):
         tiny().fit(X, y, sample_weight=weights - 1.0)
+
+
+@pytest.mark.parametrize("size", [2.0, 1e-3, 5e-324, 1e308])
+def test_only_ratios_of_weights_matter(iris, fitted, size):
+    X, y = iris
+    again = tiny().fit(X, y, sample_weight=np.full(len(y), size))
+    assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+
+
+def test_fits_in_threads_do_not_disturb_one_another(iris, fitted):
+    X, y = iris
+    with ThreadPoolExecutor(3) as pool:
+        for again in pool.map(lambda _: tiny().fit(X, y), range(6)):
+            assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+
+
+def test_training_is_in_single_precision_and_tracks_gradients_wherever_it_is_called(iris, fitted):
+    X, y = iris
+    with torch.inference_mode():
+        again = tiny().fit(X, y)
+    assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+    torch.set_default_dtype(torch.float64)
+    try:
+        parameters = list(tiny().fit(X, y).model_.parameters())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(bool((p == p.float()).all()) for p in parameters)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_columns_of_any_size_are_learned_alike(iris, size):
+    X, y = iris
+    X = X + np.random.default_rng(0).uniform(0.0, 1e-3, X.shape)
+    expected = tiny().fit(X, y).predict_proba(X)
+    assert_allclose(tiny().fit(X * size, y).predict_proba(X * size), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("size", "word"), [(1e307, "large"), (1e-310, "small")])
+def test_columns_beyond_float64_are_refused(iris, size, word):
+    with pytest.raises(InvalidInputError, match=rf"column 0 that are too {word}"):
+        tiny().fit(iris[0] * size, iris[1])
+
+
+@pytest.mark.parametrize("priors", ["counts", None])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_rows_without_a_density_have_the_priors(iris, priors, n_classes):
+    known = (iris[1] < n_classes) & (np.arange(150) % 50 < 20 + 10 * iris[1])
+    X, y = iris[0][known], iris[1][known]
+    classifier = tiny(priors=priors).fit(X, y)
+    far = np.array([[1e200] * 4])
+    assert_array_equal(classifier.score_samples(far), -np.inf)
+    assert_allclose(classifier.predict_proba(far)[0], classifier.priors_, rtol=1e-12)
+    assert np.isfinite(classifier.decision_function(far)).all()
+
+
+def test_integral_floats_are_integers(iris, fitted):
+    X, y = iris
+    options = {"transforms": 1.0, "hidden_features": (8.0,), "bins": 4.0, "max_epochs": 3.0}
+    again = FlowClassifier(**options, patience=20.0, batch_size=32.0, random_state=0).fit(X, y)
+    assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+
+
+def test_training_that_diverges_names_the_learning_rate(iris):
+    with pytest.raises(InvalidInputError, match="pass a lower one"):
+        tiny(learning_rate=1e10).fit(*iris)
+
+
+def test_labels_that_gaussians_cannot_have_are_refused_before_the_training(iris):
+    X, y = iris
+    days = np.datetime64("2020-01-01") + y
+    with pytest.raises(InvalidInputError, match=r"^y has dtype datetime64"):
+        tiny(max_epochs=10**9).fit(X, days)
 
 
 def test_rows_are_held_out_of_every_class_that_has_some_to_spare():
