@@ -15,6 +15,7 @@ from fpigauss._array.checks import (
     check_positive_integer,
     check_whole,
 )
+from fpigauss._array.labels import as_labels
 from fpigauss._deprecated import forward_old_addresses, renamed
 from fpigauss._progress import progress_bar
 from fpigauss._warnings import warn_user
@@ -43,6 +44,7 @@ __all__ = [
     "Separation",
     "SmallestKLD",
     "as_integer",
+    "as_labels",
     "background_of",
     "balanced_nll",
     "check_choice",
