@@ -223,6 +223,10 @@ def test_a_family_that_a_file_cannot_tell_from_another_is_not_saved(tmp_path):
     assert not path.exists()
     for family in (Diagonal(), Dense(), Isotropic(), PairedAxes(), UnevenGroups(4), Blocks()):
         assert own_name(family) == family.name
+    # nor is a file of another family taken for one of it
+    fit_fixed_point(z, y, 5.0).gaussians.save(path)
+    with pytest.raises(InvalidInputError, match=message):
+        ClassGaussians.load(path, covariance=Nameless())
 
 
 def test_a_file_of_another_family(tmp_path):

@@ -55,6 +55,30 @@ class TestIntegers:
     def test_booleans_and_small_floats(self):
         assert classes_of([True, 2.0, np.float32(3), np.int8(2), 3, False]).tolist() == [0, 1, 2, 3]
 
+    @pytest.mark.parametrize("y", [np.array([False, True] * 3), [False, True] * 3])
+    def test_booleans_stay_booleans(self, y, tmp_path):
+        classes = classes_of(y)
+        assert classes.dtype == bool
+        assert classes.tolist() == [False, True]
+        found = ClassStatistics.from_samples(Z, y)
+        found.save(tmp_path / "s.npz")
+        assert ClassStatistics.load(tmp_path / "s.npz").classes.dtype == bool
+        g = fit(Z, y, 1.0, tied=True).gaussians
+        g.save(tmp_path / "g.npz")
+        g = ClassGaussians.load(tmp_path / "g.npz")
+        assert g.classes.dtype == g.predict(Z).dtype == bool
+        # they compare with 0 and 1, as everywhere in Python
+        assert np.array_equal(g.log_prob(Z, y), g.log_prob(Z, np.asarray(y, int)))
+        merged = found.merge(ClassStatistics.from_samples(Z, np.asarray(y, int)))
+        assert merged.classes.tolist() == [0, 1]
+        given = ClassStatistics.from_samples(Z, y, classes=[0, 1])
+        assert np.array_equal(given.means, found.means)
+
+    def test_booleans_in_torch(self, torch):
+        y = torch.tensor([False, True] * 3)
+        g = fit(torch.tensor(Z), y, 1.0, tied=True).gaussians
+        assert g.predict(torch.tensor(Z)).dtype == torch.bool
+
     @pytest.mark.parametrize(
         ("dtype", "large"), [("float64", 2**53), ("float32", 2**24), ("float16", 2048)]
     )

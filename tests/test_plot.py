@@ -302,6 +302,34 @@ def test_every_class_is_named_on_both_sides(n_classes):
     assert all(a.y1 >= b.y0 and a.y0 >= b.y1 - 1 for a, b in itertools.pairwise(boxes))
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e300, 1.7e308])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_divergences_beyond_the_colors(value, everywhere):
+    gaussians = spread(5, 2)
+    kld = pairwise_kld(gaussians)
+    where = np.ones((5, 5), bool) if everywhere else np.eye(5, k=1, dtype=bool)
+    kld[where & ~np.eye(5, dtype=bool)] = value
+    display = KLDDisplay(kld, gaussians.classes).plot()
+    display.figure_.canvas.draw()
+    assert sorted(display.order_) == list(range(5))
+    (bar,) = display.ax_.child_axes
+    assert (bar.get_title() == "\N{INFINITY}") == np.isinf(value)
+    if np.isinf(value):
+        infinite = np.ma.masked_invalid(display.ax_.images[1].get_array())
+        assert_array_equal(~infinite.mask, np.isinf(kld[np.ix_(display.order_, display.order_)]))
+
+
+def test_an_infinite_divergence_orders_the_others():
+    means = np.array([0.0, 50.0, 1.0, 51.0])[:, None]
+    kld = pairwise_kld(ClassGaussians(means, np.ones((4, 1))))
+    kld[kld > 100.0] = np.inf
+    order = KLDDisplay(kld, np.arange(4)).plot().order_
+    assert {frozenset(order[:2].tolist()), frozenset(order[2:].tolist())} == {
+        frozenset({0, 2}),
+        frozenset({1, 3}),
+    }
+
+
 def test_equal_divergences_can_be_drawn():
     gaussians = ClassGaussians([[0.0], [1.0]], [[1.0], [1.0]])
     KLDDisplay.from_gaussians(gaussians).figure_.canvas.draw()
@@ -319,13 +347,40 @@ def test_history():
     HistoryDisplay.from_estimator(classifier).figure_.canvas.draw()
 
 
-def test_history_of_a_separation_is_that_of_its_last_fit():
+@pytest.mark.parametrize(
+    "options", [{"min_kld": 50.0}, {"max_overlap": 1e-4}, {"min_kld": 0.1}, {"per_dim": 2.0}]
+)
+def test_history_of_a_separation_is_its_search_and_its_last_fit(options):
     X, y = load_wine(return_X_y=True)
-    separated = fit_separated(X, y, min_kld=50.0)
+    separated = fit_separated(X, y, **options)
     display = HistoryDisplay.from_result(separated)
     assert display.history is separated.result.history
+    search, *panels = display.axes_
     n_fits = len(separated.path)
-    assert display.axes_[0].get_title().startswith(f"fit {n_fits} of {n_fits}")
+    assert len(panels) == 3
+    assert panels[0].get_title().startswith(f"fit {n_fits} of {n_fits}")
+    assert f"{n_fits} fits, {separated.n_iter} evaluations" in search.get_title()
+    target, joined, _, last = search.lines[:4]
+    assert_allclose(target.get_ydata(), next(iter(options.values())))
+    assert_allclose(joined.get_ydata(), [trial.value for trial in separated.path])
+    tried = [trial.lam for trial in separated.path]
+    assert_allclose(joined.get_xdata()[1:], tried[1:])  # lam = 0 has a place of its own
+    assert_allclose(last.get_ydata(), separated.value)
+    display.figure_.canvas.draw()
+    _, given = plt.subplots(4)
+    assert HistoryDisplay.from_result(separated, ax=given).axes_ == list(given)
+    with pytest.raises(InvalidInputError, match="pass 4, for search, objective"):
+        HistoryDisplay.from_result(separated, ax=given[:3])
+
+
+def test_a_search_with_fits_that_ran_away():
+    X, y = load_wine(return_X_y=True)
+    with quiet():
+        separated = fit_separated(X, y, min_kld=22.0, tied=False)
+    failed = [t.lam for t in separated.path if t.status in ("unbounded", "diverged")]
+    search = HistoryDisplay.from_result(separated).axes_[0]
+    dotted = [line.get_xdata()[0] for line in search.lines if line.get_linestyle() == ":"]
+    assert_allclose(dotted, failed)
 
 
 def test_a_fit_that_starts_at_its_end_has_no_empty_panels():
@@ -416,6 +471,24 @@ def test_a_path_on_given_axes():
     assert path.plot(ax=panels).axes_ == list(panels)
     with pytest.raises(InvalidInputError, match="ax holds 1 axes; pass 2"):
         path.plot(ax=plt.gca())
+
+
+@pytest.mark.parametrize("kind", ["a number", "a figure", "polar", "3d"])
+def test_axes_that_cannot_be_drawn_in_are_refused(kind):
+    figure = plt.figure()
+    made = {"a number": lambda: 3, "a figure": lambda: figure}
+    ax = made.get(kind, lambda: figure.add_subplot(projection=kind))()
+    said = {"a number": "ax is 3", "a figure": "ax is a Figure"}.get(kind, f'projection "{kind}"')
+    gaussians, path = spread(3, 2), path_of([1.0, 2.0], validation=False)
+    result = fit_fixed_point(*load_wine(return_X_y=True), 1.0, tied=True)
+    for draw in (
+        lambda: GaussiansDisplay.from_gaussians(gaussians, ax=ax),
+        lambda: KLDDisplay.from_gaussians(gaussians, ax=ax),
+        lambda: HistoryDisplay.from_result(result, ax=[ax] * 3),
+        lambda: path.plot(ax=[ax] * 2),
+    ):
+        with pytest.raises(InvalidInputError, match=said):
+            draw()
 
 
 def test_given_axes_are_used():

@@ -123,3 +123,31 @@ def test_fits_that_do_not_converge_are_not_the_best(seed):
         return
     assert "not converged; raise " in str(error)
     assert error.value in [trial.value for trial in error.path if trial.status == "converged"]
+
+
+# -- farther apart than the dtype can tell ---------------------------------------------------
+
+
+@pytest.mark.parametrize(("covariance", "target"), [("isotropic", 1e6), ("diagonal", 1e5)])
+def test_a_target_that_the_dtype_cannot_hold_names_the_largest_that_it_can(covariance, target):
+    z, y = gaussian_classes(0, 3, 4, 50)
+    z = z.astype(np.float16)
+    error = error_of((z, y), min_kld=target, covariance=covariance)
+    assert "farther apart do not fit float16" in str(error)
+    assert "pass float64, or ask for less" in str(error)
+    assert f"the best is {error.value:.4g} nats" in str(error)
+    # the largest that it can is met
+    nearly = 0.9 * error.value
+    assert nearly <= fit_separated(z, y, min_kld=nearly, covariance=covariance).value
+    met = fit_separated(z.astype(np.float64), y, min_kld=target, covariance=covariance)
+    assert target <= met.value <= 1.05 * target
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("target", [1e7, 1e10, 1e14])
+def test_very_large_targets_are_met(dtype, target):
+    z, y = gaussian_classes(0, 3, 4, 50)
+    for covariance in ("diagonal", "isotropic"):
+        found = fit_separated(z.astype(dtype), y, min_kld=target, covariance=covariance)
+        assert target <= smallest_kld(found.gaussians) <= 1.05 * target
+        assert found.result.converged

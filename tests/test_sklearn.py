@@ -26,14 +26,17 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted
 
 from fpigauss import (
     ClassStatistics,
     InvalidInputError,
     UnknownOptionError,
+    UnreachableSeparationError,
     pairwise_kld,
     smallest_kld,
 )
+from fpigauss.plot import HistoryDisplay, KLDDisplay
 from fpigauss.sklearn import FixedPointGaussianClassifier
 
 Classifier = FixedPointGaussianClassifier
@@ -533,3 +536,78 @@ def test_digits_have_constant_pixels():
     X, y = load_digits(return_X_y=True)
     assert Classifier(separation=20.0, covariance="isotropic").fit(X, y).score(X, y) > 0.85
     assert Classifier(var_smoothing=1e-2).fit(X, y).score(X, y) > 0.85
+
+
+# -- attributes of a fit that fails at its first use ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({}, "1 of the 3 classes had rows so far"),
+        ({"priors": [0.5, 0.5]}, "priors"),
+    ],
+)
+def test_attributes_of_a_fit_that_fails(options, cause):
+    X, y = load_iris(return_X_y=True)
+    classifier = Classifier(**options).partial_fit(X[:10], y[:10], classes=[0, 1, 2])
+    for name in ("gaussians_", "result_", "lam_", "priors_", "n_iter_"):
+        assert not hasattr(classifier, name)
+        with pytest.raises(AttributeError, match=f"no {name}: .*{cause}") as caught:
+            getattr(classifier, name)
+        assert isinstance(caught.value, InvalidInputError | NotFittedError)
+        assert isinstance(caught.value.__cause__, InvalidInputError)
+    check_is_fitted(classifier)  # it has rows
+    with pytest.raises(NotFittedError):
+        check_is_fitted(classifier, "gaussians_")
+    # methods and pictures say why themselves
+    for call in (
+        lambda: classifier.predict(X),
+        lambda: classifier.sample(3),
+        lambda: KLDDisplay.from_estimator(classifier),
+        lambda: HistoryDisplay.from_estimator(classifier),
+    ):
+        with pytest.raises(InvalidInputError, match=f"^(?!.*has no ).*{cause}"):
+            call()
+    if not options:
+        classifier.partial_fit(X, y)
+        assert hasattr(classifier, "gaussians_")
+
+
+def test_attributes_of_a_separation_that_is_not_reached():
+    X, y = load_iris(return_X_y=True)
+    classifier = Classifier(separation=1e3, tied=False).partial_fit(X, y, classes=[0, 1, 2])
+    assert not hasattr(classifier, "gaussians_")
+    with pytest.raises(UnreachableSeparationError):
+        classifier.predict(X)
+    with pytest.raises(NotFittedError) as caught:
+        classifier.gaussians_  # noqa: B018
+    assert isinstance(caught.value.__cause__, UnreachableSeparationError)
+
+
+# -- labels --------------------------------------------------------------------------------------
+
+
+def test_boolean_labels_stay_so():
+    X, y = load_iris(return_X_y=True)
+    classifier = Classifier().fit(X, y > 0)
+    assert classifier.gaussians_.classes.tolist() == [False, True]
+    assert classifier.gaussians_.classes.dtype == classifier.predict(X).dtype == bool
+    display = KLDDisplay.from_estimator(classifier)
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["False", "True"]
+    drawn, labels = classifier.sample(5, random_state=0)
+    assert labels.dtype == bool
+    assert drawn.shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    "classes", [[None, 1], np.array([None, "a"], object), np.array([1, "a"], object)]
+)
+def test_classes_that_cannot_be_labels(classes):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(InvalidInputError, match="classes is "):
+        Classifier().partial_fit(X, y, classes=classes)
+    with pytest.raises(ValueError, match="Unknown label type"):  # scikit-learn's own
+        Classifier().fit(X, np.resize(np.asarray(classes, object), 150))
+    with pytest.raises(InvalidInputError, match="labels is "):
+        Classifier().fit(X, y).sample(labels=classes)

@@ -14,6 +14,7 @@ from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 
 __all__ = [
+    "OutOfRangeError",
     "as_integer",
     "as_number",
     "check_choice",
@@ -226,6 +227,10 @@ def check_finite_rows(z: Array, first_row: int = 0) -> None:
             )
 
 
+class OutOfRangeError(InvalidInputError):
+    """Numbers do not fit a dtype, or are too far apart in scale to be computed with together."""
+
+
 def check_range(x: Array, like: Array, name: str, *, positive: bool = True) -> None:
     """Check that numbers fit the dtype of ``like``; ``positive`` ones must not underflow either."""
     xp = namespace(x)
@@ -234,7 +239,7 @@ def check_range(x: Array, like: Array, name: str, *, positive: bool = True) -> N
     if positive:
         fits = fits & (x >= max(float(limits.smallest_normal), float(own.smallest_normal)))
     if not bool(xp.all(fits)):
-        raise InvalidInputError(
+        raise OutOfRangeError(
             f"{name} do not fit {like.dtype}: they are too large or too small for it; "
             "rescale z, or pass float64"
         )

@@ -31,7 +31,7 @@ class Stored(NamedTuple):
 
 
 FLOATS = Stored(("f2", "f4", "f8", "f12", "f16"), (0, 1, 2, 3))
-LABELS = Stored(("i8", "U"), (1,))
+LABELS = Stored(("i8", "b1", "U"), (1,))
 NAME = Stored(("U",), (0,))
 FLAG = Stored(("b1",), (0,))
 

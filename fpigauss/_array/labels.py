@@ -13,22 +13,25 @@ from fpigauss.errors import InvalidInputError
 __all__ = ["as_classes", "as_labels", "codes_of", "grouped", "listed", "union"]
 
 
-#: What may be a label: strings, or integers and integral floats.
+#: What may be a label: strings, or integers, integral floats and booleans, which count as 0 and 1.
 _NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 
 
 def as_labels(y: object, name: str = "y") -> Labels:
-    """Convert ``y`` (N,) to integers or strings on the host, each as it is or not at all."""
+    """Convert ``y`` (N,) to integers, booleans or strings on the host, each as it is or not at all.
+
+    Booleans among integers are integers.
+    """
     labels = _decoded(_read(y, name))
     if labels.dtype.kind in "OT":  # T: strings of variable width, as zarr gives them
         return _of_objects(labels.astype(object), name)
-    if labels.dtype.kind == "U":
+    if labels.dtype.kind in "Ub":
         return labels
     if labels.dtype.kind == "S":
         raise InvalidInputError(
             f"{name} contains bytes, not strings; decode them: numpy.char.decode({name})"
         )
-    if labels.dtype.kind not in "buif":
+    if labels.dtype.kind not in "uif":
         raise InvalidInputError(
             f"{name} has dtype {labels.dtype}; "
             "convert the labels to integers, strings or integral floats"
@@ -118,8 +121,10 @@ def _exact_below(dtype: Any) -> float:
 
 
 def _of_objects(labels: Labels, name: str) -> Labels:
-    """Convert an object array to strings or integers; refuse anything else."""
+    """Convert an object array to strings, booleans or integers; refuse anything else."""
     types = set(map(type, labels))
+    if types and all(issubclass(kind, bool | np.bool_) for kind in types):
+        return labels.astype(np.bool_)
     if types and all(issubclass(kind, str) for kind in types):
         return _strings(labels, name)
     if not all(map(_is_number, types)):
@@ -185,7 +190,7 @@ def codes_of(labels: Labels, classes: Labels, name: str = "y") -> np.ndarray[Any
     """Return the positions (N,) of ``labels`` in ``classes``; refuse unknown labels."""
     if labels.shape[0] == 0:
         return np.zeros(0, dtype=np.int64)
-    if labels.dtype.kind != classes.dtype.kind:
+    if _kind(labels) != _kind(classes):
         raise InvalidInputError(
             f"{name} contains {_kind(labels)}, but the classes are {_kind(classes)}; "
             f"convert {name} to the classes' type"
@@ -204,7 +209,7 @@ def codes_of(labels: Labels, classes: Labels, name: str = "y") -> np.ndarray[Any
 
 def union(a: Labels, b: Labels) -> Labels:
     """Return the sorted union of two sets of classes."""
-    if a.dtype.kind != b.dtype.kind:
+    if _kind(a) != _kind(b):
         raise InvalidInputError(
             f"y contains {_kind(b)}, but earlier labels were {_kind(a)}; convert y to one type"
         )
@@ -227,4 +232,5 @@ def listed(classes: Labels) -> str:
 
 
 def _kind(labels: Labels) -> str:
+    """Say what labels are; booleans compare with integers."""
     return "strings" if labels.dtype.kind == "U" else "integers"

@@ -27,6 +27,8 @@ class Fit(NamedTuple):
     warnings: tuple[tuple[str, type[Warning]], ...] = ()
     #: Whether the callback stopped it; of several starts, an earlier one may be the result.
     stopped: bool = False
+    #: The dtype that its Gaussians do not fit, if that is why there is no result.
+    unfit: str = ""
 
     @property
     def status(self) -> Status:

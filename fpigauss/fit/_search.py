@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from fpigauss._array.checks import OutOfRangeError
+from fpigauss.errors import InvalidInputError
 from fpigauss.fit._continued import Continuation, Fit
 from fpigauss.fit._growth import Growth
 from fpigauss.fit._separation import Separation
@@ -154,7 +156,13 @@ class _Search:
 
     def _at(self, lam: float, start: ClassGaussians | None) -> Seen:
         exact = self.tol == self.fits.options.tol
-        fit = self.fits.at(lam, start, self.tol)
+        try:
+            fit = self.fits.at(lam, start, self.tol)
+        except InvalidInputError as error:
+            # the data are fine, as lam = 0 has shown: the Gaussians, or those before, are not
+            if start is None and not isinstance(error, OutOfRangeError):
+                raise
+            fit = Fit(lam, None, unfit=str(self.fits.like.dtype).removeprefix("torch."))
         seen = measured(fit, self.target, self.fits, exact=exact)
         self.seen.append(seen)
         self.all.append(seen)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpigauss._array.checks import check_range
+from fpigauss._array.checks import OutOfRangeError, check_range
 from fpigauss._array.linalg import broke_down, flattened, squared_norms
 from fpigauss._array.namespaces import cast_like, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
@@ -209,9 +209,11 @@ def _not_factored(
     zero = namespace(statistics.means).zeros_like(statistics.means)
     singular = family.first_singular(values, zero[:1, :] if family.tied else zero)
     if singular is None:
-        return InvalidInputError(
+        weaker = f", or pass a smaller lam than {options.lam:g}" if options.lam else ""
+        return OutOfRangeError(
             f"{source}: the covariances of the classes differ too much in scale to be computed "
             "with together; rescale the latents, or drop the classes that have almost no variance"
+            f"{weaker}"
         )
     label = statistics.classes[singular].item()
     whose = "" if family.tied else f" of class {label!r}"

@@ -67,8 +67,8 @@ def _obstacle(
     past = [one for one in seen if one.exact and one.lam > best.lam]
     failed = _first(one for one in past if not one.usable)
     if failed is not None:
-        ends = f'fits end "{failed.trial.status}" at lam={failed.lam:.4g}'
-        return f"{reached}, and {ends}", _other_options(options)
+        ends, remedy = _failure(failed, options)
+        return f"{reached}, and {ends}", remedy
     if growth.too_large:
         overflows = f"at alpha={options.alpha:g} the lam that it takes overflows"
         return f"{reached}, and {overflows}", "raise alpha, or ask for less"
@@ -78,6 +78,15 @@ def _obstacle(
         return f"{reached}, and {ends}", remedy
     largest = max(one.lam for one in seen)
     return f"{reached}, and lam={largest:.4g} is the largest tried", "ask for less"
+
+
+def _failure(failed: Seen, options: Options) -> tuple[str, str]:
+    """Say how a fit failed, and what helps."""
+    at, dtype = f"at lam={failed.lam:.4g}", failed.fit.unfit
+    if not dtype:
+        return f'fits end "{failed.trial.status}" {at}', _other_options(options)
+    remedy = "ask for less" if dtype == "float64" else "pass float64, or ask for less"
+    return f"Gaussians farther apart do not fit {dtype} {at}", remedy
 
 
 def _unsettled(options: Options, fits: Sequence[Seen]) -> tuple[str, str]:

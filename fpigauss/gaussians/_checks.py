@@ -19,7 +19,13 @@ from fpigauss._array.namespaces import (
     working_dtype,
 )
 from fpigauss._array.typing import Array, Labels
-from fpigauss.covariance import FAMILIES, CovarianceFamily, distinct_name, resolve_family
+from fpigauss.covariance import (
+    FAMILIES,
+    CovarianceFamily,
+    distinct_name,
+    own_name,
+    resolve_family,
+)
 from fpigauss.errors import InvalidInputError
 
 __all__ = ["saved_family", "unified"]
@@ -135,6 +141,7 @@ def saved_family(
             "ours; pass covariance=, an object of that family"
         )
     family = resolve_family(name if covariance is None else covariance, tied)
+    own_name(family)  # raises for a family that no file can be of
     if family.name != name:
         raise InvalidInputError(
             f'path {os.fspath(path)!r} has Gaussians of the family "{name}", covariance is '

@@ -171,8 +171,8 @@ class Densities:
         Returns
         -------
         (N,) array
-            In the namespace and device of ``z`` for integer classes, numpy for strings, and for
-            integers that the namespace cannot hold.
+            In the namespace and device of ``z`` for integer and boolean classes, numpy for strings,
+            and for integers that the namespace cannot hold.
 
         Raises
         ------

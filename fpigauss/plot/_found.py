@@ -6,7 +6,7 @@ from typing import Any
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians, check_gaussians, gaussians_within
 
-__all__ = ["drawn_gaussians", "fitted_of", "gaussians_of", "latents_of"]
+__all__ = ["attribute_of", "drawn_gaussians", "fitted_of", "gaussians_of", "latents_of"]
 
 
 def drawn_gaussians(gaussians: Any) -> ClassGaussians:
@@ -20,7 +20,9 @@ def drawn_gaussians(gaussians: Any) -> ClassGaussians:
 
 def gaussians_of(estimator: Any) -> ClassGaussians:
     """Return the Gaussians of an estimator, a result, or what is made of Gaussians itself."""
-    found = gaussians_within(fitted_of(estimator))
+    fitted = fitted_of(estimator)
+    attribute_of(fitted, "gaussians_")
+    found = gaussians_within(fitted)
     if found is None:
         raise InvalidInputError(
             f"estimator is a {type(estimator).__name__}, without gaussians_; pass a fitted "
@@ -33,6 +35,16 @@ def gaussians_of(estimator: Any) -> ClassGaussians:
 def fitted_of(estimator: Any) -> Any:
     """Return the estimator with the fit: the best of a search, the last step of a pipeline."""
     return _unwrapped(estimator)[0]
+
+
+def attribute_of(fitted: Any, name: str) -> Any:
+    """Return an attribute, or None; where a fit at its first use fails, raise what that raised."""
+    try:
+        return getattr(fitted, name)
+    except AttributeError as error:
+        if error.__cause__ is not None:
+            raise error.__cause__ from None
+        return None
 
 
 def latents_of(estimator: Any, X: Any) -> Any:

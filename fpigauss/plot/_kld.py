@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
@@ -17,7 +17,7 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.plot._found import drawn_gaussians, gaussians_of
 from fpigauss.plot._labels import every_nth, names_of
-from fpigauss.plot._style import axes_of, figure_of
+from fpigauss.plot._style import COLORS, axes_of, figure_of
 
 __all__ = ["KLDDisplay"]
 
@@ -25,13 +25,18 @@ __all__ = ["KLDDisplay"]
 _SMALLEST, _SPARSE = 4.0, 6.0
 #: Classes from which on ticks without marks can be told apart.
 _MANY = 20
+#: Where the colors end: ticks need room to the largest floating-point number.
+_MOST = 1e200
+#: How infinite divergences are drawn: no color of the map is near it.
+_INFINITE = COLORS[5]
 
 
 class KLDDisplay:
     """A heat map of KLD(N_y || N_y'), in nats, with similar classes next to each other.
 
     Every class has a row and a column. Where the axes are too small to name them all, every second
-    is named, or every third, and so on.
+    is named, or every third, and so on. Infinite divergences have a color of their own, named above
+    the color bar; colors end at 1e200 nats, and cells of what is not a number are empty.
 
     Parameters
     ----------
@@ -129,16 +134,20 @@ class KLDDisplay:
         side = float(np.clip(3.8 + 0.1 * n_classes, 4.8, 14.0))
         self.ax_ = ax = axes_of(ax, side=side, width=1.15 * side + 0.4, layout="compressed")
         self.figure_ = figure_of(ax)
-        self.order_ = _by_similarity(self.kld)
+        self.order_ = _by_similarity(np.asarray(self.kld, dtype=float))
         shown = self.kld[np.ix_(self.order_, self.order_)].astype(float)
         np.fill_diagonal(shown, np.nan)  # a class against itself says nothing
-        positive = shown[shown > 0.0]
-        low, high = (positive.min(), positive.max()) if len(positive) else (1.0, 10.0)
-        if high / low < 1.0 + 1e-6:
-            low, high = low / 2.0, high * 2.0
-        image = ax.imshow(shown, cmap="cividis", norm=LogNorm(low, high, clip=True))
+        infinite = np.isposinf(shown)
+        low, high = _limits(shown)
+        image = ax.imshow(
+            np.where(infinite, np.nan, shown), cmap="cividis", norm=LogNorm(low, high, clip=True)
+        )
+        if infinite.any():
+            ax.imshow(np.where(infinite, 1.0, np.nan), cmap=ListedColormap([_INFINITE]))
         beside = ax.inset_axes((1.03, 0.0, 0.04, 1.0))  # as high as the map, whatever the figure
         bar = self.figure_.colorbar(image, cax=beside, label="KLD(row || column), nats")
+        if infinite.any():
+            bar.ax.set_title("\N{INFINITY}", color=_INFINITE, fontsize="medium")
         plain = LogFormatter(labelOnlyBase=False, minor_thresholds=(2.0, 0.5))
         bar.ax.yaxis.set_major_formatter(plain)
         bar.ax.yaxis.set_minor_formatter(plain)
@@ -166,11 +175,22 @@ class KLDDisplay:
         ax.tick_params(length=0 if len(names) > _MANY and every == 1 else 2)
 
 
+def _limits(kld: Any) -> tuple[float, float]:
+    """Return the divergences where the colors begin and end."""
+    positive = kld[np.isfinite(kld) & (kld > 0.0)]
+    if not len(positive):
+        return 1.0, 10.0
+    low, high = (min(float(end), _MOST) for end in (positive.min(), positive.max()))
+    return (low / 2.0, high * 2.0) if high / low < 1.0 + 1e-6 else (low, high)
+
+
 def _by_similarity(kld: Any) -> Any:
     """Order the classes so that neighbors are alike, by hierarchical clustering."""
     if len(kld) < 3:
         return np.arange(len(kld))
-    between = np.sqrt(0.5 * (kld + kld.T))  # for equal covariances, a distance
+    between = np.sqrt(0.5 * kld + 0.5 * kld.T)  # for equal covariances, a distance
     np.fill_diagonal(between, 0.0)
+    known = np.isfinite(between)
+    between = np.where(known, between, 2.0 * between[known].max() or 1.0)
     distances = squareform(between, checks=False)
     return leaves_list(optimal_leaf_ordering(linkage(distances, "average"), distances))

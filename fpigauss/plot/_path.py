@@ -1,16 +1,14 @@
 """What fits along a path of lam cost, and what they give."""
 
-import math
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import LamPath
+from fpigauss.plot._lams import mark_lams, positions_of
 from fpigauss.plot._style import COLORS, figure_of, panels_of
 
 __all__ = ["PathDisplay"]
@@ -28,10 +26,6 @@ _LOGARITHMIC = {"smallest_kld", "nll"}
 _LEAST = {"nll": 1e-6}
 #: How fits end whose Gaussians are no answer.
 _FAILED = ("unbounded", "diverged")
-#: How far lam = 0 is to the left of the smallest other one: a part of the axis, and at least.
-_GAP, _SMALLEST_GAP = 0.12, 0.15
-#: Decades from which on only powers of ten are marked.
-_MANY = 3
 
 
 class PathDisplay:
@@ -112,7 +106,7 @@ class PathDisplay:
         shown = {title: names for title, names in _PANELS.items() if set(names) <= set(columns)}
         self.axes_ = panels_of(ax, list(shown))
         self.figure_ = figure_of(self.axes_[0])
-        positions = _positions(self.path.lam)
+        positions = positions_of(self.path.lam)
         failed = np.isin(self.path.status, _FAILED)
         for panel, (title, names) in zip(self.axes_, shown.items(), strict=True):
             for color, (name, label) in zip(COLORS, names.items(), strict=False):
@@ -127,19 +121,9 @@ class PathDisplay:
                 panel.set_yscale("log")
             if any(names.values()):
                 panel.legend(frameon=False, fontsize="small")
-            _mark_lams(panel, self.path.lam, positions)
+            mark_lams(panel, self.path.lam, positions)
         self.axes_[-1].set_xlabel("lam")
         return self
-
-
-def _positions(lam: Any) -> Any:
-    """Place each lam on a logarithmic axis: 0 is to the left of the others."""
-    positive = lam[lam > 0.0]
-    if not len(positive):
-        return np.ones(len(lam))
-    low, high = math.log10(positive.min()), math.log10(positive.max())
-    zero = 10.0 ** (low - max(_SMALLEST_GAP, _GAP * (high - low)))
-    return np.where(lam > 0.0, lam, zero)
 
 
 def _draw(panel: Axes, positions: Any, lam: Any, values: Any, *, color: str, label: str) -> None:
@@ -155,45 +139,3 @@ def _draw(panel: Axes, positions: Any, lam: Any, values: Any, *, color: str, lab
         label=None if own.any() else label,
         **style,
     )
-
-
-def _mark_lams(panel: Axes, lam: Any, positions: Any) -> None:
-    """Mark the axis where there are fits: powers of ten or so, 0, and the break before it."""
-    panel.set_xscale("log")
-    ticks = dict(_ticks(lam[lam > 0.0]))
-    if (lam == 0.0).any():
-        ticks[float(positions[lam == 0.0][0])] = "0"
-    panel.set_xticks(list(ticks), list(ticks.values()))
-    panel.xaxis.set_minor_locator(NullLocator())
-    if (lam == 0.0).any() and (lam > 0.0).any():
-        middle = math.sqrt(positions[lam == 0.0][0] * lam[lam > 0.0].min())
-        panel.plot(
-            [middle],
-            [0.0],
-            transform=panel.get_xaxis_transform(),
-            clip_on=False,
-            color="k",
-            marker=[(-0.6, -1.0), (0.6, 1.0)],
-            markersize=8,
-            linestyle="none",
-            scalex=False,
-        )
-
-
-def _ticks(lam: Any) -> Iterator[tuple[float, str]]:
-    """Choose values to mark, and how they are written."""
-    if not len(lam):
-        return
-    low, high = (float(end) for end in (lam.min(), lam.max()))
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    many = len(exponents) > _MANY + 1
-    within = [
-        (factor * 10.0**exponent, factor, exponent)
-        for exponent in exponents
-        for factor in ((1,) if many else (1, 2, 5))
-        if 0.999 * low <= factor * 10.0**exponent <= 1.001 * high
-    ]
-    if not within:
-        yield low, f"{low:.3g}"
-    for value, _, exponent in within:
-        yield value, f"$10^{{{exponent}}}$" if many else f"{value:g}"

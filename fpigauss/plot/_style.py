@@ -39,7 +39,19 @@ def axes_of(
     labels beside the axes as they were before the aspect was applied.
     """
     size = (side if width is None else width, side)
-    return plt.subplots(figsize=size, layout=layout)[1] if ax is None else ax
+    return plt.subplots(figsize=size, layout=layout)[1] if ax is None else _checked(ax)
+
+
+def _checked(ax: Any) -> Axes:
+    """Return ``ax`` if it is axes that pictures can be drawn in."""
+    if not isinstance(ax, Axes):
+        given = repr(ax) if isinstance(ax, str | int | float) else f"a {type(ax).__name__}"
+        raise InvalidInputError(f"ax is {given}; pass matplotlib.axes.Axes, or leave it out")
+    if ax.name != "rectilinear":
+        raise InvalidInputError(
+            f'ax has the projection "{ax.name}"; pass axes without one, as plt.subplots() makes'
+        )
+    return ax
 
 
 def figure_of(ax: Axes) -> Figure:
@@ -51,17 +63,23 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
-def panels_of(ax: Any, names: Sequence[str]) -> list[Axes]:
-    """Return one panel per name: those in ``ax``, or new ones above each other."""
+def panels_of(ax: Any, names: Sequence[str], *, apart: int = 0) -> list[Axes]:
+    """Return one panel per name: those in ``ax``, or new ones above each other.
+
+    New ones share the axis below, but for the first ones that stand ``apart``.
+    """
     if ax is None:
         size = (5.5, 1.9 * len(names) + 0.5)
-        _, ax = plt.subplots(len(names), sharex=True, figsize=size, layout="constrained")
+        _, ax = plt.subplots(len(names), figsize=size, layout="constrained")
+        for panel in np.ravel(ax)[apart:-1]:
+            panel.sharex(np.ravel(ax)[-1])
+            panel.tick_params(labelbottom=False)
     panels = list(np.ravel(np.asarray(ax, dtype=object)))
     if len(panels) != len(names):
         raise InvalidInputError(
             f"ax holds {len(panels)} axes; pass {len(names)}, for {', '.join(names)}"
         )
-    return panels
+    return list(map(_checked, panels))
 
 
 def colors_apart(points: Any) -> list[str]:

@@ -1,16 +1,15 @@
 """The class Gaussians as a classifier of scikit-learn."""
 
 import inspect
-import math
 from functools import partial
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state, column_or_1d
+from sklearn.base import ClassifierMixin
+from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fpigauss._array.checks import (
     check_choice,
@@ -18,33 +17,26 @@ from fpigauss._array.checks import (
     check_positive,
     check_positive_integer,
 )
-from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_labels
-from fpigauss._array.linalg import log_sum_exp, softmax
-from fpigauss._array.namespaces import as_floating, device_of, namespace, to_numpy
+from fpigauss._array.namespaces import to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import EstimatorOptions, FixedPoint
 from fpigauss.fit._documented import documented, with_options
 from fpigauss.fit._fixed_point import checked_statistics
 from fpigauss.fit._options import check_option_names
-from fpigauss.gaussians import ClassGaussians, discriminant_axes
-from fpigauss.gaussians._priors import joint, mixture
-from fpigauss.result import FixedPointResult
-from fpigauss.sklearn._recipe import Fitted, Recipe, on_host, taken
+from fpigauss.sklearn._estimates import FeaturesName, GaussianEstimates
+from fpigauss.sklearn._recipe import Recipe, on_host, taken
 from fpigauss.statistics import ClassStatistics, check_sample_weight
 
 __all__ = ["FixedPointGaussianClassifier"]
-
-FeaturesName = Literal["log_density", "discriminant"]
-
 
 #: Options that are declared here, or make no sense: an estimator learns all of its classes.
 _NOT_TAKEN = ("frozen", "callback")
 
 
 @partial(documented, without=("tied", *_NOT_TAKEN))
-class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
+class FixedPointGaussianClassifier(ClassifierMixin, GaussianEstimates):
     """Classify by one Gaussian per class, pushed apart from the others.
 
     Without ``lam`` and ``separation`` nothing repels: the Gaussians are those of the classes, and
@@ -117,10 +109,6 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
     >>> far.lam_ > 0.0
     True
     """
-
-    _cached: Fitted | None
-    #: The parameters as they were at the last call of a fit.
-    _recipe: Recipe
 
     @partial(with_options, without=_NOT_TAKEN)
     def __init__(
@@ -222,7 +210,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
         recipe = self._checked()
         first = not hasattr(self, "statistics_")
         X, y, weights = self._validated(X, y, sample_weight, reset=first)
-        known = None if classes is None else np.unique(column_or_1d(classes))
+        known = None if classes is None else _known(classes)
         if first and known is None:
             raise InvalidInputError(
                 "classes must be passed on the first call to partial_fit: all labels that can occur"
@@ -325,216 +313,12 @@ class FixedPointGaussianClassifier(ClassifierMixin, TransformerMixin, BaseEstima
             check_sample_weight(sample_weight, X.shape[0])
         return X, to_numpy(y), sample_weight
 
-    # -- the Gaussians, fitted at their first use --------------------------------------------
 
-    @property
-    def result_(self) -> FixedPointResult:
-        """The fit."""
-        return self._fitted().result
-
-    @property
-    def gaussians_(self) -> ClassGaussians:
-        """One Gaussian per class that had rows."""
-        return self._fitted().result.gaussians
-
-    @property
-    def lam_(self) -> float:
-        """The weight of the repulsion."""
-        return self._fitted().lam
-
-    @property
-    def priors_(self) -> Array:
-        """The prior probabilities of ``classes_``."""
-        fitted = self._fitted()
-        counts = self.statistics_.counts
-        xp = namespace(counts)
-        if fitted.log_priors is None:
-            return xp.ones_like(counts) / fitted.n_classes
-        return xp.exp(fitted.log_priors)
-
-    @property
-    def n_iter_(self) -> int:
-        """The number of evaluations, with the one at the start."""
-        return self._fitted().result.n_iter + 1
-
-    def _fitted(self) -> Fitted:
-        check_is_fitted(self, "statistics_")
-        if self._cached is None or self._cached.statistics is not self.statistics_:
-            self._cached = self._recipe.fitted(self.statistics_)
-        return self._cached
-
-    # -- prediction ------------------------------------------------------------------------
-
-    def predict(self, X: Any) -> Any:
-        """Predict the labels with the highest posterior probabilities.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N,) array
-            On the host for strings, otherwise in the namespace of ``X``.
-        """
-        joint = self._joint_log_prob(X, "predict")
-        codes = namespace(joint).argmax(joint, axis=1)
-        if self.classes_.dtype.kind in "iu":
-            classes = namespace(codes).asarray(self.classes_, device=device_of(codes))
-            return namespace(codes).take(classes, codes)
-        return self.classes_[to_numpy(codes)]
-
-    def predict_log_proba(self, X: Any) -> Any:
-        """Compute the logarithms of the posterior probabilities.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N, K) array
-            Columns in the order of ``classes_``.
-        """
-        joint = self._joint_log_prob(X, "predict_log_proba")
-        return joint - log_sum_exp(joint)[:, None]
-
-    def predict_proba(self, X: Any) -> Any:
-        """Compute the posterior probabilities of the classes.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N, K) array
-            Rows that sum to one, columns in the order of ``classes_``; the priors themselves for
-            rows so far from all classes that every density vanishes.
-        """
-        return softmax(self._joint_log_prob(X, "predict_proba"))
-
-    def decision_function(self, X: Any) -> Any:
-        """Compute log p(x, y); for two classes, how much higher it is for the second.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N, K) or (N,) array
-        """
-        joint = self._joint_log_prob(X, "decision_function")
-        return joint[:, 1] - joint[:, 0] if joint.shape[1] == 2 else joint
-
-    def score_samples(self, X: Any) -> Any:
-        """Compute log p(x), the log-density of the mixture of all classes, in nats.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N,) array
-        """
-        log_prob = self._log_prob(X, "score_samples")
-        return unflagged(mixture)(log_prob, self._fitted().log_priors)
-
-    def transform(self, X: Any) -> Any:
-        """Compute the log-density of every class, or discriminant coordinates (see ``features``).
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N, K) or (N, n_components) array
-        """
-        if self.features == "log_density":
-            return self._log_prob(X, "transform")
-        z = self._latents(X, "transform")
-        n_axes = None if self.n_components is None else int(self.n_components)
-        axes = discriminant_axes(self.gaussians_, n_axes)
-        means = self.gaussians_.means
-        return (z - namespace(means).mean(means, axis=0)) @ axes
-
-    def get_feature_names_out(self, input_features: Any = None) -> Any:
-        """Name the columns that ``transform`` returns.
-
-        Parameters
-        ----------
-        input_features : array-like, optional
-            Not used, for scikit-learn.
-
-        Returns
-        -------
-        array of str
-        """
-        check_is_fitted(self, "statistics_")
-        if self.features == "log_density":
-            names = [f"log_density_{label}" for label in self.classes_]
-        else:
-            most = min(self.gaussians_.n_classes - 1, self.n_features_in_)
-            n_axes = most if self.n_components is None else min(int(self.n_components), most)
-            names = [f"discriminant{number}" for number in range(n_axes)]
-        return np.asarray(names, dtype=object)
-
-    def sample(
-        self, n_samples: int = 1, *, labels: Any = None, random_state: Any = None
-    ) -> tuple[Any, Any]:
-        """Draw rows: of the classes ``labels``, or of classes drawn by their priors.
-
-        Parameters
-        ----------
-        n_samples : int
-            How many rows to draw, if ``labels`` is not given.
-        labels : (N,) array-like, optional
-            The classes to draw from, in this order.
-        random_state : int, numpy.random.RandomState or None
-            The source of randomness, as in scikit-learn.
-
-        Returns
-        -------
-        X : (N, d) array
-        y : (N,) array
-        """
-        source = check_random_state(random_state)
-        priors = to_numpy(self.priors_)
-        if labels is None:
-            n_samples = check_positive_integer(n_samples, "n_samples")
-            labels = source.choice(self.classes_, size=n_samples, p=priors)
-        seed = np.random.default_rng(source.randint(2**31 - 1))
-        return self.gaussians_.sample(as_labels(labels, "labels"), seed=seed), np.asarray(labels)
-
-    def _joint_log_prob(self, X: Any, method: str) -> Array:
-        """Compute log p(x, y) (N, K), up to a constant per row; log p(y) where x has no density."""
-        log_prob = self._log_prob(X, method)
-        logs = self._fitted().log_priors
-        if logs is None:
-            xp = namespace(log_prob)
-            logs = xp.full_like(log_prob[0, :], -math.log(log_prob.shape[1]))
-        return joint(log_prob, logs)
-
-    def _log_prob(self, X: Any, method: str) -> Array:
-        """Compute log p(x | y) (N, K) for a method, which an error names."""
-        z = self._latents(X, method)
-        return self._fitted().over_all(self.gaussians_.class_log_prob(z))
-
-    def _latents(self, X: Any, method: str) -> Array:
-        """Check new rows as scikit-learn does, and take them to the precision of the Gaussians."""
-        check_is_fitted(self, "statistics_")
-        z = as_floating(validate_data(self, X, reset=False, dtype="numeric"), "X")
-        means = self.gaussians_.means
-        if namespace(z) is not namespace(means) or device_of(z) != device_of(means):
-            raise InvalidInputError(
-                f"X is an array of {namespace(z).__name__} on {device_of(z)}; "
-                f"{type(self).__name__}.{method}() must use the same namespace and device as fit: "
-                f"{namespace(means).__name__} on {device_of(means)}"
-            )
-        return namespace(z).astype(z, means.dtype, copy=False)
+def _known(classes: Any) -> Labels:
+    """Return the labels that can occur, sorted, each once."""
+    as_labels(classes, "classes")  # raises for what cannot be a label
+    known: Labels = np.unique(column_or_1d(classes))
+    return known
 
 
 def _counted(X: Array, y: Labels, weights: Array | None) -> tuple[Array, Labels, Array | None]:

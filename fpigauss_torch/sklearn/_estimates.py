@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fpigauss import ClassGaussians, InvalidInputError, open_set_threshold
-from fpigauss.interface import check_positive, check_positive_integer, joint
+from fpigauss.interface import as_labels, check_positive, joint
+from fpigauss.sklearn.posterior import PosteriorMixin
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.sklearn._columns import Columns
@@ -21,7 +22,7 @@ __all__ = ["FlowEstimates"]
 Floats = np.ndarray[Any, np.dtype[Any]]
 
 
-class FlowEstimates(BaseEstimator):
+class FlowEstimates(PosteriorMixin, BaseEstimator):
     """The methods of an estimator that has been fitted."""
 
     classes_: Floats
@@ -31,65 +32,6 @@ class FlowEstimates(BaseEstimator):
     held_out_scores_: Floats
     validation_fraction: float
     _columns: Columns
-
-    # -- prediction ------------------------------------------------------------------------
-
-    def predict(self, X: Any) -> Any:
-        """Predict the labels with the highest posterior probabilities.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N,) array
-        """
-        logits = self._posterior_logits(X)
-        return self.classes_[logits.argmax(axis=1)]
-
-    def predict_log_proba(self, X: Any) -> Any:
-        """Compute the logarithms of ``predict_proba``.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N, K) array
-        """
-        logits = self._posterior_logits(X)
-        return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-
-    def predict_proba(self, X: Any) -> Any:
-        """Compute the posterior probabilities of the classes, at ``temperature_``.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N, K) array
-            Rows that sum to one, columns in the order of ``classes_``; the priors themselves for
-            rows so far from all classes that every density vanishes.
-        """
-        return np.exp(self.predict_log_proba(X))
-
-    def decision_function(self, X: Any) -> Any:
-        """Compute log p(y|x) up to a constant; for two classes, how much higher the second's is.
-
-        Parameters
-        ----------
-        X : (N, d) array-like
-
-        Returns
-        -------
-        (N, K) or (N,) array
-        """
-        logits = self._posterior_logits(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     # -- densities -------------------------------------------------------------------------
 
@@ -166,39 +108,6 @@ class FlowEstimates(BaseEstimator):
             )
         return -self.score_samples(X) > open_set_threshold(self.held_out_scores_, rate=rate)
 
-    # -- samples ---------------------------------------------------------------------------
-
-    def sample(
-        self, n_samples: int = 1, *, labels: Any = None, random_state: Any = None
-    ) -> tuple[Any, Any]:
-        """Draw rows: of the classes ``labels``, or of classes drawn by their priors.
-
-        Columns of integers get integers within their range.
-
-        Parameters
-        ----------
-        n_samples : int
-            How many rows to draw, if ``labels`` is not given.
-        labels : (N,) array-like, optional
-            The classes to draw from, in this order.
-        random_state : int, numpy.random.RandomState or None
-            The source of randomness, as in scikit-learn.
-
-        Returns
-        -------
-        X : (N, d) array
-        y : (N,) array
-        """
-        check_is_fitted(self)
-        source = check_random_state(random_state)
-        if labels is None:
-            n_samples = check_positive_integer(n_samples, "n_samples")
-            codes = source.choice(len(self.classes_), size=n_samples, p=self.priors_)
-        else:
-            codes = self._codes(labels, "labels")
-        rows = self.model_.sample(torch.tensor(codes), seed=int(source.randint(2**31 - 1)))
-        return self._columns.undo(rows.numpy()), self.classes_[codes]
-
     # -- what else the fit has ----------------------------------------------------------------
 
     @property
@@ -240,11 +149,17 @@ class FlowEstimates(BaseEstimator):
             sums: Floats = np.logaddexp.reduce(by_class + np.log(self.priors_), axis=1)
         return sums
 
-    def _posterior_logits(self, X: Any) -> Floats:
+    def _logits(self, X: Any, method: str) -> Floats:
+        """Compute log p(y|x) (N, K) at the temperature, up to a constant per row."""
         by_class = self.class_log_prob(X)
         with np.errstate(divide="ignore"):  # a prior may be zero
             logits: Floats = joint(by_class / self.temperature_, np.log(self.priors_))
         return logits
+
+    def _drawn(self, labels: Any, seed: int) -> tuple[Any, Any]:
+        codes = self._codes(labels, "labels")
+        rows = self.model_.sample(torch.tensor(codes), seed=seed)
+        return self._columns.undo(rows.numpy()), self.classes_[codes]
 
     def _codes(self, labels: Any, name: str) -> Floats:
         """Return the numbers of labels, all of which must be among the classes."""
@@ -253,6 +168,7 @@ class FlowEstimates(BaseEstimator):
             raise InvalidInputError(
                 f"{name} is {labels.item()!r}; pass a sequence of labels, one per row"
             )
+        as_labels(labels, name)  # raises for what cannot be a label
         labels = column_or_1d(labels)
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):

@@ -49,8 +49,9 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
     belong to no class, and draws new ones.
 
     Columns are standardized and whitened within the classes, and the values of columns of integers
-    are spread evenly over the gaps between them. A part of the rows is held out: to stop in time,
-    to set the temperature of the probabilities, and for the threshold of ``reject``.
+    are spread evenly over the gaps between them; drawn rows have integers within their range there.
+    A part of the rows is held out: to stop in time, to set the temperature of the probabilities,
+    and for the threshold of ``reject``.
 
     Parameters
     ----------

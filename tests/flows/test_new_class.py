@@ -7,6 +7,8 @@ import pytest
 import torch
 from coupling import coupling_model
 from problems import gaussian_classes, quiet
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 
 from fpigauss import (
     ClassStatistics,
@@ -174,6 +176,26 @@ def test_a_separation_or_a_lam():
     with pytest.raises(UnreachableSeparationError, match="tied=True") as caught:
         add_class(own[0], own[1], own[2][own[3] == N_OLD], separation=1e4)
     assert caught.value.value > 0.0
+
+
+@pytest.mark.parametrize(
+    ("covariance", "most"), [("diagonal", 10.28), ("isotropic", 24.16), ("dense", 38.84)]
+)
+def test_how_far_a_covariance_of_its_own_goes_is_as_documented(covariance, most):
+    X, y = load_digits(return_X_y=True)
+    z = torch.from_numpy(PCA(16, random_state=0).fit_transform(X))
+    old = torch.from_numpy(y != 9)
+    gaussians = LatentGaussians(9, 16, covariance, tied=False)
+    statistics = ClassStatistics.from_samples(
+        z[old], y[y != 9], covariance=gaussians.statistics_kind, classes=range(9)
+    )
+    gaussians.solve_(statistics, 0.0)
+    with quiet(), pytest.raises(UnreachableSeparationError) as caught:
+        add_class(gaussians, statistics, z[~old], separation=50.0)
+    assert caught.value.value == pytest.approx(most, rel=0.02)
+    met = add_class(gaussians, statistics, z[~old], separation=50.0, update="means").gaussians
+    kld = pairwise_kld(met.class_gaussians())
+    assert 50.0 <= min(kld[9, :9].min(), kld[:9, 9].min()) <= 52.5
 
 
 def test_what_overrides_a_fit_gets_no_separation_that_was_not_asked_for():
