@@ -1,4 +1,7 @@
-"""What estimators do with p(x, y) of their classes: predict, and draw rows."""
+"""What estimators do with p(x, y) of their classes: predict, and draw rows.
+
+The estimators of ``fpigauss_torch`` share it.
+"""
 
 from abc import abstractmethod
 from typing import Any
