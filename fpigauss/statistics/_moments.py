@@ -36,7 +36,7 @@ _SHARES = 8
 #: Sums about a point lose no more digits than those of this many variances.
 _FARTHEST = 1e4
 #: Below this many numbers, threads cost more than they gain.
-_THREADED_SIZE = 2**22
+_THREADED_SIZE = 2**20
 
 _Rows = np.ndarray[Any, np.dtype[Any]]
 
@@ -80,7 +80,7 @@ def _shared_out(
         n_threads = min(os.cpu_count() or 1, len(members))
     fitting = max(_DENSE_ROWS if dense else _PIECE_ROWS, _PIECE_BYTES // (8 * z.shape[1]))
     piece_rows = min(fitting, max(rows.shape[0] for rows in members))
-    together = _TOGETHER_BYTES // (8 * z.shape[1])
+    together = _TOGETHER_BYTES // (8 * z.shape[1] * (z.shape[1] if dense else 1))
     if n_threads > 1:
         together = min(together, len(members) // (_SHARES * n_threads))
     places = blocks(len(members), 1, together)
@@ -225,7 +225,8 @@ class _NumpyWorkspace(_Workspace):
         return np.multiply(x, w[:, None], out=self._weighted[: x.shape[0]])
 
     def column_dots(self, a: Array, b: Array) -> Array:
-        return np.einsum("ij,ij->j", a, b)  # no products are written, as BLAS's w @ (a * b) needs
+        # no array of products, and no BLAS, in which threads would wait for one another
+        return np.einsum("ij,ij->j", a, b)
 
 
 def _chosen(condition: Array, yes: Array, no: Array) -> Array:

@@ -71,8 +71,8 @@ def seen_by_numpy(rows: Any) -> Any:
 def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
     """Yield ``rows`` in floating chunks, each with its place; copy no more than a chunk at a time.
 
-    Floating arrays in memory come whole, as they are, if each row is in one piece. A store is read in multiples of its own
-    chunks, so that each is read (and decompressed) once.
+    Floating arrays in memory come whole, as they are, if rows lie one after the other. A store is
+    read in multiples of its own chunks, so that each is read (and decompressed) once.
     """
     n_rows, dim = rows.shape
     floating = prototype_of(rows).dtype == rows.dtype
