@@ -27,6 +27,7 @@ COMPARISONS = (
     "geometric_mean",
     "class_log_prob",
     "solvers",
+    "small_fits",
     "no_repulsion",
     "growth",
     "flows",

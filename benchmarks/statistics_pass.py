@@ -5,21 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks._measure import MIB, Bar, Row, Table, duration, extra_memory, paired
 from fpigauss import ClassStatistics
+from fpigauss_torch import ClassFlow, LatentGaussians, gather_statistics
 
 NOTE = """
-The time is compared with that of summing the array once, z.sum(); latents are float32 in random
-order of classes. Memory may be 64 MiB plus six (K, d) arrays of float64. Errors are relative to two
-passes in float64 over the same float32 numbers, which lie at 1e4 of their standard deviations from
-the origin.
+The time is compared with that of summing the array once, z.sum(), in one thread; latents are
+float32 in random order of classes. Rows of a class are gathered, converted to float64, centered,
+summed, and multiplied by themselves: five passes in cache, shared by two threads. Memory may be
+64 MiB plus six (K, d) arrays of float64. Errors are relative to two passes in float64 over the same
+float32 numbers, which lie at 1e4 of their standard deviations from the origin.
 
-At K=1000 a class has 50 rows here: some fifteen calls per class, of 10 microseconds each with two
-threads that take turns at the interpreter's lock, and passes over (K, d) arrays of 24 MB, cost as
-much as the sums. Tried: no threads; summing about the mean of each piece and merging (17x); moments
-of all classes at once (14x); of sixteen classes at once (what is used).
+`gather_statistics` passes batches of 64 latents through a flow that returns them as they are, so
+that the time is that of the batches, of joining them and of the statistics; it is compared with
+`from_samples` of all of them.
+
+Sums by products, w @ x, were slower: two threads that call BLAS wait for each other. At K=1000 a
+class has 50 rows here, and a dozen calls per class, and passes over (K, d) arrays of 24 MB, cost a
+third of the time. Tried: no threads; summing about the mean of each piece and merging; moments of
+all classes at once.
 """
+
+#: How many times slower than z.sum() diagonal statistics may be, by the number of classes.
+SLOWER = {10: 4.0, 100: 4.5, 1000: 7.0}
 
 
 def run(full: bool, out: Path) -> Table:
@@ -32,6 +42,7 @@ def run(full: bool, out: Path) -> Table:
         y = rng.integers(n_classes, size=n_samples)
         rows += diagonal(z, y, n_classes)
     rows += accuracy(rng)
+    rows.append(gathering(z[:6000], rng.integers(10, size=6000)))
     if full:
         rows += others(z, rng.integers(100, size=n_samples))
     return Table("The statistics pass", __doc__ + NOTE, rows)
@@ -53,7 +64,7 @@ def diagonal(z: np.ndarray, y: np.ndarray, n_classes: int) -> list[Row]:
             duration(times.median("ours")),
             f"z.sum(): {duration(times.median('sum'))}",
             times.ratio("ours", "sum"),
-            bar=Bar(6.0),
+            bar=Bar(SLOWER[n_classes]),
         ),
         Row(
             f"diagonal, {size}: peak extra memory",
@@ -92,6 +103,29 @@ def accuracy(rng: np.random.Generator) -> list[Row]:
             ("update with a second half", error(halves.covariances)),
         ]
     ]
+
+
+def gathering(z: np.ndarray, y: np.ndarray) -> Row:
+    """Compare a pass of batches through a flow that changes nothing with the statistics alone."""
+    n_classes, dim = int(y.max()) + 1, z.shape[1]
+    gaussians = LatentGaussians(n_classes, dim, covariance="diagonal", tied=False)
+    unchanged = (lambda x: (x, x.new_zeros(len(x))), lambda z: z)
+    model = ClassFlow(None, gaussians, codec=unchanged)
+    batches = list(zip(torch.from_numpy(z).split(64), torch.from_numpy(y).split(64), strict=True))
+    times = paired(
+        {
+            "gather": lambda: gather_statistics(model, batches),
+            "samples": lambda: ClassStatistics.from_samples(z, y),
+        },
+        rounds=15,
+    )
+    return Row(
+        f"gather_statistics, N={len(z):,}, d={dim}, K={n_classes}: slower than from_samples",
+        duration(times.median("gather")),
+        f"from_samples: {duration(times.median('samples'))}",
+        times.ratio("gather", "samples"),
+        bar=Bar(2.5),
+    )
 
 
 def others(z: np.ndarray, y: np.ndarray) -> list[Row]:

@@ -218,11 +218,16 @@ def union(a: Labels, b: Labels) -> Labels:
 
 def grouped(codes: np.ndarray[Any, Any]) -> list[tuple[int, np.ndarray[Any, Any]]]:
     """List each code that occurs, with the rows where it occurs."""
-    if codes.shape[0] == 0:
-        return []
-    order = np.argsort(codes, kind="stable")
-    present, starts = np.unique(codes[order], return_index=True)
-    return list(zip(present.tolist(), np.split(order, starts[1:]), strict=True))
+    counts = np.bincount(codes)
+    present = np.flatnonzero(counts)
+    short = codes.astype(np.int16) if counts.shape[0] <= 2**15 else codes  # sorted by radix
+    order = np.argsort(short, kind="stable")
+    ends = np.cumsum(counts[present]).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        (code, order[start:end])
+        for code, start, end in zip(present.tolist(), starts, ends, strict=False)
+    ]
 
 
 def listed(classes: Labels) -> str:

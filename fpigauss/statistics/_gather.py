@@ -16,7 +16,7 @@ from fpigauss.statistics._checks import (
     check_statistics_kind,
 )
 from fpigauss.statistics._moments import ClassMoments, class_moments, merged
-from fpigauss.statistics._rows import as_rows, prototype_of, row_chunks
+from fpigauss.statistics._rows import as_rows, prototype_of, row_chunks, seen_by_numpy
 
 __all__ = ["gathered"]
 
@@ -29,7 +29,8 @@ def gathered(
     Labels and weights are checked whole before the first latent is read.
     """
     check_statistics_kind(covariance)
-    rows = as_rows(z)
+    given = as_rows(z)
+    rows = seen_by_numpy(given)
     labels = as_labels(y)
     check_samples(rows, labels)
     known = np.unique(labels) if classes is None else as_classes(classes)
@@ -44,6 +45,7 @@ def gathered(
         kind = prototype_of(rows)
         weights = cast_like(scaled, namespace(kind).astype(kind[:, 0], working_dtype(kind)))
     total: ClassMoments | None = None
+    n_parts = 0
     for place, chunk in row_chunks(rows):
         weight = None if weights is None else weights[place]
         moments = class_moments(
@@ -51,12 +53,18 @@ def gathered(
         )
         check_finite_sums(chunk, moments.mean, moments.covariance, first_row=place.start)
         total = moments if total is None else merged(total, moments)
+        n_parts += 1
     assert total is not None  # check_samples makes sure of a row
     if exponents.any():
         count = np.ldexp(to_numpy(total.count), exponents)
         total = total._replace(count=cast_like(count, total.count))
-    check_finite_totals(*total, classes=known)
-    return known, total
+    if n_parts > 1 or exponents.any():  # else each sum has been looked at
+        check_finite_totals(*total, classes=known)
+    if rows is given:
+        return known, total
+    kind = prototype_of(given)
+    kind = namespace(kind).astype(kind, working_dtype(kind))
+    return known, ClassMoments(*(cast_like(x, kind) for x in total))
 
 
 def _scaled(

@@ -8,6 +8,9 @@ as in Chan, Golub & LeVeque (1983).
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from operator import add
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,15 +26,17 @@ __all__ = ["ClassMoments", "class_moments", "merged"]
 
 #: Bytes of samples that are gathered at a time, so that they stay in a core's cache,
 _PIECE_BYTES = 2**19
-#: but no fewer rows than repay the call; more for the products of dense covariances.
-_PIECE_ROWS = 64
+#: but no fewer rows than repay the calls; more for the products of dense covariances.
+_PIECE_ROWS = 16
 _DENSE_ROWS = 512
-#: Classes whose sums become moments together: few, so that these stay in cache too.
-_CLASSES_TOGETHER = 16
+#: Bytes of sums that become moments together, so that these stay in cache too.
+_TOGETHER_BYTES = 2**17
+#: Portions of work per thread: more than one, so that a slow thread is not waited for.
+_SHARES = 8
 #: Sums about a point lose no more digits than those of this many variances.
 _FARTHEST = 1e4
 #: Below this many numbers, threads cost more than they gain.
-_THREADED_SIZE = 2**22
+_THREADED_SIZE = 2**20
 
 _Rows = np.ndarray[Any, np.dtype[Any]]
 
@@ -75,19 +80,26 @@ def _shared_out(
         n_threads = min(os.cpu_count() or 1, len(members))
     fitting = max(_DENSE_ROWS if dense else _PIECE_ROWS, _PIECE_BYTES // (8 * z.shape[1]))
     piece_rows = min(fitting, max(rows.shape[0] for rows in members))
-    together = min(_CLASSES_TOGETHER, -(-len(members) // n_threads))
-    places = list(blocks(len(members), 1, together))
+    together = _TOGETHER_BYTES // (8 * z.shape[1] * (z.shape[1] if dense else 1))
+    if n_threads > 1:
+        together = min(together, len(members) // (_SHARES * n_threads))
+    places = blocks(len(members), 1, together)
+    workspaces: SimpleQueue[_Workspace] = SimpleQueue()
+    for _ in range(n_threads):
+        workspaces.put(_Workspace.of(z, piece_rows))
 
     @unflagged  # a thread has flags of its own
-    def of_share(share: Sequence[slice]) -> list[ClassMoments]:
-        workspace = _Workspace.of(z, piece_rows)
-        return [_moments(workspace, members[place], weights, dense=dense) for place in share]
+    def of_place(place: slice) -> ClassMoments:
+        workspace = workspaces.get()
+        try:
+            return _moments(workspace, members[place], weights, dense=dense)
+        finally:
+            workspaces.put(workspace)
 
     if n_threads == 1:
-        return of_share(places)
+        return [of_place(place) for place in places]
     with ThreadPoolExecutor(n_threads) as threads:
-        results = list(threads.map(of_share, [places[i::n_threads] for i in range(n_threads)]))
-    return [results[i % n_threads][i // n_threads] for i in range(len(places))]
+        return list(threads.map(of_place, places))
 
 
 def _moments(
@@ -150,24 +162,23 @@ def _sums(
     """Sum the weights w, w (x - shift), and w (x - shift)(x - shift)' or its diagonal."""
     xp = namespace(shift)
     index = xp.asarray(rows, device=device_of(shift))
-    count = 0.0 * shift[0]
-    total = 0.0 * shift
-    squares = total[:, None] * shift[None, :] if dense else total
-    for piece in blocks(rows.shape[0], 1, workspace.n_rows):
-        x = workspace.centered(index[piece], shift)  # (n, d)
-        w = xp.ones_like(x[:, 0]) if weights is None else xp.take(weights, index[piece])
-        count = count + xp.sum(w)
-        total = total + w @ x  # sums as products: they run at the speed of the cache
-        if dense:
-            weighted = x if weights is None else x * w[:, None]
-            squares = squares + transposed(weighted) @ x
-        else:
-            squares = squares + w @ workspace.squares(x)
-    return count, total, squares
+
+    def of_piece(piece: slice) -> tuple[Any, Array, Array]:
+        weighted = x = workspace.centered(index[piece], shift)  # (n, d)
+        count: Any = x.shape[0]
+        if weights is not None:
+            w = xp.take(weights, index[piece])
+            count, weighted = xp.sum(w), workspace.weighted(x, w)
+        squares = transposed(weighted) @ x if dense else workspace.column_dots(weighted, x)
+        return count, xp.sum(weighted, axis=0), squares
+
+    pieces = map(of_piece, blocks(rows.shape[0], 1, workspace.n_rows))
+    count, total, squares = reduce(lambda sums, more: tuple(map(add, sums, more)), pieces)
+    return 0.0 * shift[0] + count, total, squares
 
 
 class _Workspace:
-    """Where pieces are gathered and squared: anew each time, or in place for numpy.
+    """Where pieces are gathered and weighted: anew each time, or in place for numpy.
 
     The memory of one piece, used again for the next, stays in cache; fresh memory would cost
     several times the arithmetic.
@@ -187,9 +198,13 @@ class _Workspace:
         xp = namespace(self.z)
         return xp.astype(xp.take(self.z, index, axis=0), shift.dtype, copy=False) - shift
 
-    def squares(self, x: Array) -> Array:
-        """Compute the squares of ``x``."""
-        return x * x
+    def weighted(self, x: Array, w: Array) -> Array:
+        """Multiply the rows of ``x`` (n, d) by ``w`` (n,)."""
+        return x * w[:, None]
+
+    def column_dots(self, a: Array, b: Array) -> Array:
+        """Compute the inner products of the columns of two arrays (n, d)."""
+        return namespace(a).sum(a * b, axis=0)
 
 
 class _NumpyWorkspace(_Workspace):
@@ -197,7 +212,7 @@ class _NumpyWorkspace(_Workspace):
         super().__init__(z, n_rows)
         shape = (n_rows, z.shape[1])
         self._gathered = np.empty(shape, z.dtype)
-        self._centered, self._squares = np.empty((2, *shape), working_dtype(z))
+        self._centered, self._weighted = np.empty((2, *shape), working_dtype(z))
 
     def centered(self, index: Array, shift: Array) -> Array:
         gathered, x = self._gathered[: index.shape[0]], self._centered[: index.shape[0]]
@@ -206,8 +221,12 @@ class _NumpyWorkspace(_Workspace):
         x -= shift
         return x
 
-    def squares(self, x: Array) -> Array:
-        return np.multiply(x, x, out=self._squares[: x.shape[0]])
+    def weighted(self, x: Array, w: Array) -> Array:
+        return np.multiply(x, w[:, None], out=self._weighted[: x.shape[0]])
+
+    def column_dots(self, a: Array, b: Array) -> Array:
+        # no array of products, and no BLAS, in which threads would wait for one another
+        return np.einsum("ij,ij->j", a, b)
 
 
 def _chosen(condition: Array, yes: Array, no: Array) -> Array:

@@ -18,10 +18,13 @@ from fpigauss._array.namespaces import (
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["as_rows", "prototype_of", "results_like", "row_chunks"]
+__all__ = ["as_rows", "prototype_of", "results_like", "row_chunks", "seen_by_numpy"]
 
 #: Bytes of latents that are read, and again of those that are converted, at a time.
 _CHUNK_BYTES = 2**24
+
+#: The host's memory, as DLPack numbers devices.
+_HOST = 1
 
 
 def as_rows(z: Any) -> Any:
@@ -51,16 +54,30 @@ def results_like(z: Any, rows: Any) -> Array:
     return prototype_of(z if is_array(z) and not isinstance(z, np.generic) else rows)
 
 
+def seen_by_numpy(rows: Any) -> Any:
+    """Return numpy's view of ``rows`` that lie in the host's memory; any others as they are.
+
+    The same memory, but numpy can work in place, and its threads outside the interpreter's lock.
+    """
+    if isinstance(rows, np.ndarray) or not is_array(rows):
+        return rows
+    try:
+        on_host = rows.__dlpack_device__()[0] == _HOST
+        return np.from_dlpack(rows) if on_host else rows
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
+        return rows  # numpy has no such dtype (bfloat16), or the memory is in several places
+
+
 def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
     """Yield ``rows`` in floating chunks, each with its place; copy no more than a chunk at a time.
 
-    Floating arrays in memory come whole, as they are. A store is read in multiples of its own
-    chunks, so that each is read (and decompressed) once.
+    Floating arrays in memory come whole, as they are, if rows lie one after the other. A store is
+    read in multiples of its own chunks, so that each is read (and decompressed) once.
     """
     n_rows, dim = rows.shape
     floating = prototype_of(rows).dtype == rows.dtype
     in_memory = is_array(rows) and not _is_mapped(rows)
-    if in_memory and floating:
+    if in_memory and floating and not _is_strided(rows):
         yield slice(0, n_rows), rows
         return
     itemsize = getattr(rows.dtype, "itemsize", 8)
@@ -70,13 +87,23 @@ def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
         read = rows[slab, :] if in_memory else np.asarray(rows[slab, :])
         for piece in blocks(read.shape[0], dim * (itemsize if floating else 8), _CHUNK_BYTES):
             place = slice(slab.start + piece.start, slab.start + piece.stop)
-            yield place, as_floating(read[piece, :], "z")
+            yield place, as_floating(_whole(read[piece, :]), "z")
 
 
 def _is_store(z: Any) -> bool:
     """Say whether ``z`` is read by slicing it."""
     names = ("shape", "ndim", "dtype", "__getitem__")
     return not isinstance(z, type) and all(hasattr(z, name) for name in names)
+
+
+def _is_strided(z: Any) -> bool:
+    """Say whether numpy would copy all of ``z`` in order to take a few rows."""
+    return isinstance(z, np.ndarray) and not z.flags.c_contiguous
+
+
+def _whole(rows: Any) -> Any:
+    """Return ``rows`` with the numbers of each row side by side."""
+    return np.ascontiguousarray(rows) if _is_strided(rows) else rows
 
 
 def _is_mapped(z: Any) -> bool:

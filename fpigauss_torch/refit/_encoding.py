@@ -17,10 +17,10 @@ from fpigauss_torch.refit._checks import Prepare, fitted_of
 
 __all__ = ["own_statistics", "unlike_training", "unpacked"]
 
-#: How many numbers of latents are collected before they are added to the statistics. This is done
-#: class by class; in a few batches most classes have a row or two, and adding those up each time
-#: would cost more than encoding them.
-_HELD = 2**22
+#: How many numbers of latents, and how many rows per class, are collected before they are added to
+#: the statistics: enough to repay the fixed cost of an addition, and its pass over all classes.
+_HELD = 2**21
+_HELD_PER_CLASS = 4
 
 
 class _Encoded(NamedTuple):
@@ -45,6 +45,7 @@ def own_statistics(
     attribute ``statistics``, as in ``ClassStatistics.from_batches``.
     """
     total, held, n_held = _empty(flow), list[_Encoded](), 0
+    enough = max(_HELD // total.dim, _HELD_PER_CLASS * total.n_classes)
     with (
         unlike_training(),
         evaluating(flow),
@@ -56,8 +57,8 @@ def own_statistics(
                     held.append(_encoded(flow, place, batch, device, prepare))
                 except InvalidInputError as error:
                     raise InvalidInputError(f"batch {place}: {error}") from error
-                n_held += held[-1].z.numel()
-                if n_held >= _HELD:
+                n_held += len(held[-1].rows)
+                if n_held >= enough:
                     # one assignment, so that an interrupt finds all of it done or nothing
                     total, held, n_held = _added(total, held), [], 0
             return _added(total, held)
@@ -72,7 +73,7 @@ def own_statistics(
 def _encoded(
     flow: ClassFlow, place: int, batch: Any, device: torch.device, prepare: Prepare | None
 ) -> _Encoded:
-    """Encode a batch to latents of the Gaussians' dtype."""
+    """Encode a batch to latents on the Gaussians' device."""
     gaussians = fitted_of(flow)
     x, y = unpacked(batch, prepare)
     y, _ = hard_labels(
@@ -84,7 +85,7 @@ def _encoded(
     if len(rows) < len(x):
         x = x[rows.to(x.device)]
     z, _ = flow.encode(x.to(device, non_blocking=True))
-    return _Encoded(place, rows, y[rows], z.detach().to(gaussians.means))
+    return _Encoded(place, rows, y[rows], z.detach().to(gaussians.means.device))
 
 
 def unpacked(batch: Any, prepare: Prepare | None = None) -> tuple[Tensor, Any]:
@@ -125,7 +126,8 @@ def _empty(flow: ClassFlow) -> ClassStatistics:
 
 def _added(total: ClassStatistics, parts: Sequence[_Encoded]) -> ClassStatistics:
     """Add the statistics of more batches."""
-    if sum(len(part.rows) for part in parts) == 0:
+    parts = [part for part in parts if len(part.rows) > 0]
+    if not parts:
         return total
     try:
         return total.update(
