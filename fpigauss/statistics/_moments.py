@@ -26,6 +26,8 @@ __all__ = ["ClassMoments", "class_moments", "merged"]
 
 #: Bytes of samples that are gathered at a time, so that they stay in a core's cache,
 _PIECE_BYTES = 2**19
+#: or on an accelerator, where each call costs as much as many rows,
+_PIECE_BYTES_AWAY = 2**27
 #: but no fewer rows than repay the calls; more for the products of dense covariances.
 _PIECE_ROWS = 16
 _DENSE_ROWS = 512
@@ -78,7 +80,8 @@ def _shared_out(
     n_threads = 1
     if isinstance(z, np.ndarray) and z.size >= _THREADED_SIZE and not dense:
         n_threads = min(os.cpu_count() or 1, len(members))
-    fitting = max(_DENSE_ROWS if dense else _PIECE_ROWS, _PIECE_BYTES // (8 * z.shape[1]))
+    piece_bytes = _PIECE_BYTES if isinstance(z, np.ndarray) else _PIECE_BYTES_AWAY
+    fitting = max(_DENSE_ROWS if dense else _PIECE_ROWS, piece_bytes // (8 * z.shape[1]))
     piece_rows = min(fitting, max(rows.shape[0] for rows in members))
     together = _TOGETHER_BYTES // (8 * z.shape[1] * (z.shape[1] if dense else 1))
     if n_threads > 1:
