@@ -66,7 +66,6 @@ class FlowOverSampler(BaseOverSampler):
     >>> import numpy as np
     >>> from fpigauss_torch.imblearn import FlowOverSampler
     >>> from fpigauss_torch.sklearn import FlowClassifier
-    from fpigauss_torch.sklearn._columns import snapped
     >>> rng = np.random.default_rng(0)
     >>> y = np.repeat(["common", "rare"], [90, 10])
     >>> X = rng.normal(size=(100, 3)) + 4.0 * (y == "rare")[:, None]
