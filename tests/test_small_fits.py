@@ -26,6 +26,6 @@ def growth_of_resident_memory(n_fits):
 
 
 def test_a_thousand_fits_leak_nothing():
-    # one array of a fit's rows that stayed behind each time would be 1,000 * 150 * 4 * 8 = 4.6 MiB,
-    # a single (K, d) array with its object 0.2 MiB
-    assert in_new_process(growth_of_resident_memory, 1000) < 0.5 * MIB
+    # one array of a fit's rows that stayed behind each time would be 1,000 * 150 * 4 * 8 = 4.6 MiB;
+    # the allocator alone was seen to take up to .6 MiB
+    assert in_new_process(growth_of_resident_memory, 1000) < 1.5 * MIB

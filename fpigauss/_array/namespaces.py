@@ -69,8 +69,10 @@ def is_differentiated(x: Array) -> bool:
 def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
     """Convert ``x`` to a numpy array on the host, without gradients; bfloat16 becomes float32."""
     x = detached(x)
-    if hasattr(x, "cpu"):  # torch, for one, refuses to leave a device silently
+    if hasattr(x, "cpu"):  # torch and cupy refuse to leave a device silently
         x = x.cpu()
+    elif array_api_compat.is_cupy_array(x):
+        x = x.get()
     if str(x.dtype).endswith("bfloat16"):  # numpy has no such type
         x = namespace(x).astype(x, namespace(x).float32)
     try:
