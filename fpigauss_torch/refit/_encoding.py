@@ -131,11 +131,16 @@ def _added(total: ClassStatistics, parts: Sequence[_Encoded]) -> ClassStatistics
         return total
     try:
         return total.update(
-            torch.cat([part.z for part in parts]), torch.cat([part.labels for part in parts])
+            _joined([part.z for part in parts]), _joined([part.labels for part in parts])
         )
     except InvalidInputError:
         _check_finite(parts)
         raise
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenate tensors, without a copy if there is only one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _check_finite(parts: Sequence[_Encoded]) -> None:
