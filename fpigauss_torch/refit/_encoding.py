@@ -19,7 +19,7 @@ __all__ = ["own_statistics", "unlike_training", "unpacked"]
 
 #: How many numbers of latents, and how many rows per class, are collected before they are added to
 #: the statistics: enough to repay the fixed cost of an addition, and its pass over all classes.
-_HELD = 2**21
+_HELD = 2**22
 _HELD_PER_CLASS = 4
 
 
