@@ -19,7 +19,7 @@ __all__ = ["own_statistics", "unlike_training", "unpacked"]
 
 #: How many numbers of latents, and how many rows per class, are collected before they are added to
 #: the statistics: enough to repay the fixed cost of an addition, and its pass over all classes.
-_HELD = 2**21
+_HELD = 2**22
 _HELD_PER_CLASS = 4
 
 
@@ -131,11 +131,16 @@ def _added(total: ClassStatistics, parts: Sequence[_Encoded]) -> ClassStatistics
         return total
     try:
         return total.update(
-            torch.cat([part.z for part in parts]), torch.cat([part.labels for part in parts])
+            _joined([part.z for part in parts]), _joined([part.labels for part in parts])
         )
     except InvalidInputError:
         _check_finite(parts)
         raise
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenate tensors, without a copy if there is only one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _check_finite(parts: Sequence[_Encoded]) -> None:
