@@ -144,7 +144,8 @@ def _has_float64(x: Array) -> bool:
 
 
 def _place(x: Array) -> tuple[type, Any]:
-    return type(x), getattr(x, "device", None)  # arrays of numpy 1 have none
+    device = getattr(x, "device", None)  # arrays of numpy 1 have none
+    return type(x), getattr(device, "id", device)  # devices of cupy have no hash
 
 
 def check_dense(x: object, name: str) -> None:
