@@ -17,6 +17,7 @@ __all__ = [
     "first_true",
     "is_array",
     "is_differentiated",
+    "is_on_host",
     "namespace",
     "on_host",
     "portable",
@@ -64,6 +65,20 @@ def detached(x: Array) -> Array:
 def is_differentiated(x: Array) -> bool:
     """Say whether the namespace of ``x`` keeps a history of it, to differentiate."""
     return bool(getattr(x, "requires_grad", False))
+
+
+#: The host's memory, as DLPack numbers devices.
+_HOST = 1
+
+
+def is_on_host(x: Array) -> bool:
+    """Say whether ``x`` lies in the host's memory; False where its namespace does not say."""
+    if isinstance(x, np.ndarray):
+        return True
+    try:
+        return bool(x.__dlpack_device__()[0] == _HOST)
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
+        return False  # it may be in several places
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:

@@ -11,6 +11,7 @@ from fpigauss._array.namespaces import (
     detached,
     device_of,
     is_array,
+    is_on_host,
     namespace,
     working_dtype,
 )
@@ -25,6 +26,8 @@ __all__ = ["by_blocks", "latents", "narrowed", "widened"]
 
 #: Bytes that a block of rows takes in the densities, temporaries included: they stay in cache,
 _BLOCK_BYTES = 2**24
+#: or on an accelerator, where each call costs as much as many rows,
+_BLOCK_BYTES_AWAY = 2**28
 #: unless that is too few rows for a fast matrix product.
 _BLOCK_ROWS = 512
 
@@ -54,7 +57,8 @@ def by_blocks(
     """Apply ``function`` to the densities and to blocks of the rows of checked latents."""
     density = Density.of(gaussians.family, *gaussians.working(), z)
     row_bytes = 8 * (8 * gaussians.n_classes + 6 * gaussians.dim)
-    limit = max(_BLOCK_BYTES, _BLOCK_ROWS * row_bytes)
+    block_bytes = _BLOCK_BYTES if is_on_host(z) else _BLOCK_BYTES_AWAY
+    limit = max(block_bytes, _BLOCK_ROWS * row_bytes)
     rows = list(blocks(z.shape[0], row_bytes, limit)) or [slice(0, 0)]
     pieces = [function(density, z[block, :]) for block in rows]
     return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)

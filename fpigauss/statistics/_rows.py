@@ -13,6 +13,7 @@ from fpigauss._array.namespaces import (
     check_dense,
     detached,
     is_array,
+    is_on_host,
     precise,
 )
 from fpigauss._array.typing import Array
@@ -22,9 +23,6 @@ __all__ = ["as_rows", "prototype_of", "results_like", "row_chunks", "seen_by_num
 
 #: Bytes of latents that are read, and again of those that are converted, at a time.
 _CHUNK_BYTES = 2**24
-
-#: The host's memory, as DLPack numbers devices.
-_HOST = 1
 
 
 def as_rows(z: Any) -> Any:
@@ -62,10 +60,9 @@ def seen_by_numpy(rows: Any) -> Any:
     if isinstance(rows, np.ndarray) or not is_array(rows):
         return rows
     try:
-        on_host = rows.__dlpack_device__()[0] == _HOST
-        return np.from_dlpack(rows) if on_host else rows
+        return np.from_dlpack(rows) if is_on_host(rows) else rows
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
-        return rows  # numpy has no such dtype (bfloat16), or the memory is in several places
+        return rows  # numpy has no such dtype (bfloat16)
 
 
 def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
