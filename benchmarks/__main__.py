@@ -34,7 +34,7 @@ COMPARISONS = (
 )
 
 #: Sections of RESULTS.md that are made apart, by modules of these names.
-SECTIONS = ("estimators.md", "flow_classifier.md", "devices.md")
+SECTIONS = ("estimators.md", "flow_classifier.md", "over_sampling.md", "devices.md")
 
 
 def report(head: list[str], tables: list[Table], folder: Path, picture: Path) -> str:

@@ -87,22 +87,28 @@ def classifiers() -> dict[str, Callable[[], Any]]:
     }
 
 
-def figures(y: np.ndarray, classes: np.ndarray, shares: np.ndarray) -> dict[str, float]:
-    """Compute what is reported of posteriors (N, K) of held-out rows."""
+def figures(
+    y: np.ndarray, classes: np.ndarray, shares: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """Compute what is reported of posteriors (N, K) of held-out rows, which may have weights."""
     codes = np.searchsorted(classes, y)
     right = shares.argmax(axis=1) == codes
+    numbers = np.arange(len(classes))
     return {
-        "accuracy": float(right.mean()),
-        "log-loss": float(log_loss(codes, shares, labels=np.arange(len(classes)))),
-        "ECE": calibration_error(shares.max(axis=1), right),
+        "accuracy": float(np.average(right, weights=weights)),
+        "log-loss": float(log_loss(codes, shares, labels=numbers, sample_weight=weights)),
+        "ECE": calibration_error(shares.max(axis=1), right, weights),
     }
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+def calibration_error(
+    confidence: np.ndarray, right: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Compute the expected calibration error over bins of equal width."""
+    weights = np.ones(len(right)) if weights is None else weights
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - right, minlength=N_BINS)
-    return float(np.abs(gaps).sum() / len(right))
+    gaps = np.bincount(bins, weights=weights * (confidence - right), minlength=N_BINS)
+    return float(np.abs(gaps).sum() / weights.sum())
 
 
 def unknown_scores(

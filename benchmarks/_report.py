@@ -49,10 +49,10 @@ def linear_algebra() -> str:
     return f"{pool['internal_api']} {pool['version']} ({pool['num_threads']} threads)"
 
 
-def versions() -> str:
+def versions(*more: str) -> str:
     """List the packages that were measured, with versions."""
     found = [f"Python {platform.python_version()}"]
-    for name in ("fpigauss", *_PACKAGES):
+    for name in ("fpigauss", *_PACKAGES, *more):
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -65,12 +65,17 @@ def versions() -> str:
     return ", ".join(found)
 
 
+def machine() -> str:
+    """Write what a machine has, and the threads that this process takes of it."""
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{processor()}, {cores()} cores, {memory()}, {system}, {linear_algebra()}"
+
+
 def description() -> list[str]:
     """Write the lines at the head of a report."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    system = f"{platform.system()} {platform.machine()}"
     return [
-        f"{processor()}, {cores()} cores, {memory()}, {system}, {linear_algebra()}",
+        machine(),
         versions(),
         f"load before the run: {load} (other work on the machine, if above 0.5)",
     ]

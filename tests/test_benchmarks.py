@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from benchmarks import estimators, pictures
 from benchmarks.__main__ import report
-from benchmarks._classifiers import MixturePerClass, calibration_error
+from benchmarks._classifiers import MixturePerClass, calibration_error, figures
 from benchmarks._intervals import over_splits
 from benchmarks._measure import Row, Table
 
@@ -40,7 +40,9 @@ def test_results_keep_the_sections_that_are_made_apart(tables):
     text = report(["head"], [one], tables.parent, tables / "bars.png")
     assert text.index("## One") < text.index("## Estimators, side by side")
     (tables / "flow_classifier.md").write_text("## Flows\n")
-    assert report(["head"], [one], tables.parent, tables / "bars.png").endswith("\n\n## Flows\n")
+    (tables / "over_sampling.md").write_text("## Over-sampling\n")
+    text = report(["head"], [one], tables.parent, tables / "bars.png")
+    assert text.endswith("\n\n## Flows\n\n## Over-sampling\n")
 
 
 def test_images_are_read_and_split(tmp_path):
@@ -76,6 +78,15 @@ def test_calibration_error_of_two_bins():
     confidence = np.array([0.95, 0.95, 1.0, 0.5])
     right = np.array([True, False, True, False])
     assert_allclose(calibration_error(confidence, right), (abs(2.9 - 2.0) + 0.5) / 4)
+
+
+def test_weights_count_rows_repeatedly():
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet([1.0, 1.0, 1.0], size=30)
+    y, weights = rng.integers(0, 3, size=30), rng.integers(1, 4, size=30)
+    repeated = np.repeat(np.arange(30), weights)
+    weighted = figures(y, np.arange(3), shares, weights)
+    assert weighted == pytest.approx(figures(y[repeated], np.arange(3), shares[repeated]))
 
 
 def test_mixtures_per_class_weigh_by_counts():
