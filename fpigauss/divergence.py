@@ -11,7 +11,7 @@ there are recomputed from differences.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class PairTerms:
     #: Sigma_y^-1 mu_y (K, d).
     scaled_means: Array | None = None
     log_dets: Array | None = None
+    #: D (K, K), once it is known.
+    whole: Array | None = None
 
     #: Bytes that a block of pairs may take.
     memory_limit: int = MEMORY_LIMIT
@@ -117,8 +119,18 @@ class PairTerms:
         held = xp.asarray(to_numpy(held), device=device_of(self.means))
         return ~(self.diagonal(rows) | (held[rows][:, None] & held[None, :]))
 
+    def measured(self) -> "PairTerms":
+        """Compute all of D now, if it fits into one block, and let go of what only D needs."""
+        rows = list(self.blocks())
+        if len(rows) > 1:
+            return self
+        whole = self.divergences(rows[0])
+        return replace(self, whole=whole, second_moments=None, scaled_means=None)
+
     def divergences(self, rows: slice) -> Array:
         """Compute D of ``rows`` against all classes (R, K), zero on the diagonal."""
+        if self.whole is not None:
+            return self.whole[rows, :]
         xp = namespace(self.means)
         own = self.diagonal(rows)
         if self.family.tied:

@@ -152,7 +152,7 @@ class Diagonal(CovarianceFamily):
 
     def step_sizes(self, step: Array) -> Array:
         xp = namespace(step)
-        return xp.max(xp.abs(step), axis=-1)
+        return xp.maximum(xp.max(step, axis=-1), -xp.min(step, axis=-1))
 
     def spectrum(self, factor: Factor) -> tuple[Array, Array]:
         xp = namespace(factor.root)

@@ -1,6 +1,6 @@
 """Sums over all pairs, weighted by the kernel; the weights themselves are never kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
@@ -68,23 +68,16 @@ def sum_over_pairs(
         classes have no part in the smallest KLD.
     """
     xp = namespace(terms.means)
+    terms = terms.measured()
     rows = list(terms.blocks())
-    kept = terms.divergences(rows[0]) if len(rows) == 1 else None
-
-    def divergences(block: slice) -> Array:
-        return terms.divergences(block) if kept is None else kept
-
-    def all_blocks() -> Iterator[Array]:
-        return (divergences(block) for block in rows)
-
-    pi = repulsion.measured(all_blocks(), terms.n_classes, terms.means)
+    pi = repulsion.measured(map(terms.divergences, rows), terms.n_classes, terms.means)
     rowwise: list[tuple[Array, ...]] = []
     total: tuple[Any, ...] | None = None
     smallest: list[Array] = []
     for block in rows:
         own = terms.diagonal(block)
         out = own if held is None else held.constant(block)
-        d = xp.where(out, xp.ones_like(out, dtype=terms.means.dtype), divergences(block))
+        d = xp.where(out, xp.ones_like(out, dtype=terms.means.dtype), terms.divergences(block))
         zero = xp.zeros_like(d)
 
         def weights(pi: Any, out: Array = out, d: Array = d, zero: Array = zero) -> Array:

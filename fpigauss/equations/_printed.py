@@ -57,7 +57,7 @@ class PrintedEquations(Equations):
             point,
             Step(u, s),
             sums,
-            problem.likelihood(point, white_scatter, forces.log_dets),
+            problem.likelihood(point, family.trace(white_scatter), forces.log_dets),
             residual=None if reason is None else math.inf,
         )
         return evaluation if reason is None else evaluation.without_update(reason)

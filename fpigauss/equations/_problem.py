@@ -126,10 +126,8 @@ class Problem:
         difference = self.means - means
         return self.scatter + self.family.outer(difference, difference)
 
-    def likelihood(
-        self, point: Point, white_scatter: Array, log_dets: Array | None = None
-    ) -> Array:
-        """Compute the balanced negative log-likelihood () from the projections of F^-1 S F^-T."""
+    def likelihood(self, point: Point, traces: Array, log_dets: Array | None = None) -> Array:
+        """Compute the balanced negative log-likelihood () from tr(Sigma_y^-1 S_y) (n,)."""
         xp = namespace(point.means)
         if log_dets is None:
             log_dets = self.family.log_det(point.factor, self.dim)
@@ -137,8 +135,8 @@ class Problem:
         shared = self.n_weighed if self.family.tied else 1
         log_det = xp.sum(self._of_weighed(log_dets))
         constant = self.dim * math.log(2.0 * math.pi) + 2.0 * self.log_volume
-        traces = xp.sum(self._of_weighed(self.family.trace(white_scatter)))
-        return 0.5 * (self.n_weighed * constant + shared * log_det + traces)
+        trace = xp.sum(self._of_weighed(traces))
+        return 0.5 * (self.n_weighed * constant + shared * log_det + trace)
 
     def _of_weighed(self, numbers: Array) -> Array:
         """Set ``numbers`` (K,) to zero in classes that are not in the likelihood."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fpigauss._array.linalg import squared_norms
+from fpigauss._array.linalg import inner_products, squared_norms
 from fpigauss._array.namespaces import namespace, on_host
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Diagonal
@@ -95,7 +95,6 @@ class ReleasedEquations(Equations):
             s, reason = self._update(problem, variances, a, b)
             del a, b
         del precisions
-        white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
         change = math.inf
         if departure is not None:
             change = _change(problem, departure.point, point.means, variances)
@@ -104,10 +103,15 @@ class ReleasedEquations(Equations):
             point,
             Step(u, s),
             sums,
-            problem.likelihood(point, white_scatter, log_dets),
+            self._likelihood(problem, point, log_dets),
             residual=change,
         )
         return evaluation if reason is None else evaluation.without_update(reason)
+
+    def _likelihood(self, problem: Problem, point: Point, log_dets: Array | None) -> Array:
+        scatter = problem.scatter_about(point.means)
+        traces = inner_products(scatter, problem.family.precisions(point.factor))
+        return problem.likelihood(point, traces, log_dets)
 
     def _update(
         self, problem: Problem, variances: Array, a: Array, b: Array
@@ -122,7 +126,7 @@ class ReleasedEquations(Equations):
 
     def _sums(self, problem: Problem, point: Point, variances: Array) -> tuple[PairTerms, PairSums]:
         """Sum over the pairs: products with p and p mu, then 1 / v; with squares, then mu."""
-        terms = PairTerms.at(problem.family, *point, problem.memory_limit)
+        terms = PairTerms.at(problem.family, *point, problem.memory_limit).measured()
         forward, backward = [], []
         if problem.updates_means:
             pushing = self._isotropic(terms.precisions)

@@ -36,14 +36,16 @@ class StationaryEquations(Equations):
         """Evaluate update, objective, force and residual at ``point``."""
         family, forces = problem.family, Forces.at(problem, point, departure)
         attraction = problem.means - point.means
-        scatter = problem.scatter + family.outer(attraction, attraction)
-        white_scatter = family.whiten_projections(point.factor, scatter)
-        likelihood = problem.likelihood(point, white_scatter, forces.log_dets)
+        white_scatter = family.whiten_projections(
+            point.factor, problem.scatter + family.outer(attraction, attraction)
+        )
+        traces = family.trace(white_scatter)
+        likelihood = problem.likelihood(point, traces, forces.log_dets)
         u = s = None
         descent = Descent(None, None)
         if problem.updates_means:
             u = problem.where_free(forces.displacement(family, point, attraction), 0.0)
-        del attraction, scatter
+        del attraction
         if problem.updates_covariances:
             a, b = forces.riccati(problem, point, white_scatter)
             s = family.log_solution(a, b)

@@ -150,11 +150,12 @@ class FlowEstimates(PosteriorMixin, BaseEstimator):
         return sums
 
     def _logits(self, X: Any, method: str) -> Floats:
-        """Compute log p(y|x) (N, K) at the temperature, up to a constant per row."""
+        """Compute log p(x, y) (N, K), divided by the temperature; log p(y) without a density."""
         by_class = self.class_log_prob(X)
         with np.errstate(divide="ignore"):  # a prior may be zero
-            logits: Floats = joint(by_class / self.temperature_, np.log(self.priors_))
-        return logits
+            logits: Floats = joint(by_class, np.log(self.priors_))
+        lost = np.isneginf(by_class).all(axis=1, keepdims=True)
+        return np.where(lost, logits, logits / self.temperature_)
 
     def _drawn(self, labels: Any, seed: int) -> tuple[Any, Any]:
         codes = self._codes(labels, "labels")

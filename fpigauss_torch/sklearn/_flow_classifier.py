@@ -99,8 +99,8 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
     priors_ : (K,) array
         The prior probabilities in use.
     temperature_ : float
-        What differences between log-densities are divided by in ``predict_proba``: flows are far
-        too sure. 1 if fewer than ten rows were held out.
+        What log p(x, y) is divided by in ``predict_proba``: flows are far too sure. No label
+        depends on it. 1 if fewer than ten rows were held out.
     held_out_scores_ : (M,) array
         -log p(x) of the held-out rows, for thresholds.
     history_ : list of dict

@@ -30,19 +30,22 @@ def held_out_rows(codes: Floats, fraction: float, source: np.random.RandomState)
 def temperature_of(by_class: Floats, codes: Floats, priors: Floats) -> float:
     """Find a temperature from log p(x|y) (M, K) of held-out rows and their classes.
 
+    It divides log p(x, y), so that no label depends on it: priors must not decide because a flow
+    was sure of a mistake.
+
     The least certain row counts once more, as one of its second class: some hundred rows without a
     mistake say no more than that mistakes are rare, and without one the best temperature would be
     0. It is 1 if there are fewer than ten rows.
     """
     if len(codes) < _ENOUGH:
         return 1.0
-    priors = np.maximum(priors, _LEAST)
-    ordered = np.sort(by_class, axis=1)
+    together = by_class + np.log(np.maximum(priors, _LEAST))
+    ordered = np.sort(together, axis=1)
     least = int((ordered[:, -1] - ordered[:, -2]).argmin())
-    second = int(by_class[least].argsort()[-2])
-    rows = np.concatenate([by_class, by_class[least : least + 1]])
+    second = int(together[least].argsort()[-2])
+    rows = np.concatenate([together, together[least : least + 1]])
     labels = np.append(codes, second)
     with warnings.catch_warnings():
-        # where chance does better, so do probabilities that are the priors
+        # where chance does better, so do probabilities that are equal
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return calibrate_temperature(rows, labels, priors=priors / priors.sum())
+        return calibrate_temperature(rows, labels)
