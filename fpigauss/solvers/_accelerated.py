@@ -15,6 +15,9 @@ from fpigauss.solvers._guarded import SHORTEST, Reach, descends
 
 __all__ = ["Accelerated"]
 
+#: Pairs to remember by default, for steps of up to so many numbers and for larger ones.
+_MANY, _SMALL, _FEW = 30, 2**16, 10
+
 
 @dataclass(frozen=True)
 class _Pair:
@@ -45,8 +48,10 @@ class Accelerated(Solver):
 
     Parameters
     ----------
-    history : int
+    history : int, optional
         Pairs of steps and gradient changes to remember, >= 1; fewer if ``memory_limit`` requires.
+        By default 30, or 10 where a step has more than 2**16 numbers: there the passes over more
+        pairs take longer than the evaluations that they save.
 
     Examples
     --------
@@ -55,13 +60,14 @@ class Accelerated(Solver):
     Accelerated(history=10)
     """
 
-    history: int = 10
+    history: int | None = None
 
     searches: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the number."""
-        object.__setattr__(self, "history", check_positive_integer(self.history, "history"))
+        if self.history is not None:
+            object.__setattr__(self, "history", check_positive_integer(self.history, "history"))
 
     def start(self, problem: Problem) -> _Memory:
         """Start without pairs, and set how many there may be."""
@@ -70,9 +76,10 @@ class Accelerated(Solver):
             size += problem.n_classes * problem.dim
         if problem.updates_covariances:
             size += _size(problem)
+        history = self.history or (_MANY if size <= _SMALL else _FEW)
         limit = problem.memory_limit // (2 * 8 * max(1, size))
         # one pair fewer than fits: the next one is made before the oldest is dropped
-        return _Memory(problem, max(1, min(self.history, limit - 1)), Reach())
+        return _Memory(problem, max(1, min(history, limit - 1)), Reach())
 
     def directions(
         self, memory: _Memory, current: Evaluation
