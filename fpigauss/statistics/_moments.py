@@ -125,7 +125,7 @@ def _lie_around_origin(z: Array) -> bool:
     some = xp.astype(some, working_dtype(z), copy=False)
     center = xp.mean(some, axis=0)
     spread = xp.mean((some - center) ** 2, axis=0)
-    return bool(xp.all(center * center <= _NEAR * spread))
+    return bool(xp.all((center * center <= _NEAR * spread) & xp.isfinite(spread)))
 
 
 def _first_rows(z: Array, members: Sequence[_Rows]) -> Array:
