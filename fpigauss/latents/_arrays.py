@@ -10,7 +10,7 @@ import numpy as np
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._faults import missing_name, reading
-from fpigauss.latents._source import Batch, Memory, Rows, length_error
+from fpigauss.latents._source import Batch, Feed, Memory, Rows, length_error
 
 __all__ = [
     "ArrayColumn",
@@ -42,7 +42,10 @@ class StoredArray(Protocol):
 
 
 class Arrays(NamedTuple):
-    """The names of the arrays in a file; an array is looked at when it is asked for."""
+    """The names of the arrays in a file; an array is looked at when it is asked for.
+
+    A file of one array without a name has no names, and gives it under any.
+    """
 
     names: tuple[str, ...]
     get: Callable[[str], StoredArray]
@@ -68,7 +71,7 @@ class ArrayColumn:
     def pieces(self, step: int) -> Iterator[Labels]:
         """Yield the labels, at most ``step`` at a time."""
         with reading(self.path):
-            yield from self.array.pieces(step)
+            yield from map(as_strings, self.array.pieces(step))
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,11 @@ class ArraySource:
         return self.latents.shape[1]
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the latents."""
+        return self.latents.dtype
+
+    @property
     def has_labels(self) -> bool:
         """Whether there are labels."""
         return self.labels is not None
@@ -107,22 +115,24 @@ class ArraySource:
             if self.labels is None:
                 yield from ((z, None) for z in self.latents.pieces(step))
             else:
-                yield from zip(self.latents.pieces(step), self.labels.pieces(step), strict=True)
+                feed = Feed(map(as_strings, self.labels.pieces(step)))
+                for z in self.latents.pieces(step):
+                    yield z, feed.take(len(z))
 
 
-def source_of_arrays(path: Path, arrays: Arrays, z: str | None, y: str | None) -> ArraySource:
+def source_of_arrays(
+    path: Path, arrays: Arrays, z: str | None, y: str | None, *, alone: bool
+) -> ArraySource:
     """Return the latents ``z`` with the labels ``y``: by default "z", and "y" if it is there."""
     name = "z" if z is None else z
-    if name not in arrays.names:
-        raise missing_name(path, "array", name, arrays.names, "z")
-    latents = arrays.get(name)
+    latents = _array(path, arrays, name, "z")
     if len(latents.shape) != 2:
         raise InvalidInputError(
             f"{str(path)!r}: array {name!r} has shape {latents.shape}; latents have one row of "
             "numbers per sample: (N, d)"
         )
     _check_numbers(latents, path, name)
-    if y is None and "y" not in arrays.names:
+    if alone or not arrays.names or (y is None and "y" not in arrays.names):
         return ArraySource(path, latents, None, arrays.names)
     labels = _labels(path, arrays, "y" if y is None else y)
     if labels.shape[0] != latents.shape[0]:
@@ -136,16 +146,30 @@ def column_of_arrays(path: Path, arrays: Arrays, y: str | None) -> ArrayColumn:
     return ArrayColumn(path, _labels(path, arrays, only if y is None else y))
 
 
+def _array(path: Path, arrays: Arrays, name: str, option: str) -> StoredArray:
+    if arrays.names and name not in arrays.names:
+        raise missing_name(path, "array", name, arrays.names, option)
+    return arrays.get(name)
+
+
 def _labels(path: Path, arrays: Arrays, name: str) -> StoredArray:
-    if name not in arrays.names:
-        raise missing_name(path, "array", name, arrays.names, "y")
-    labels = arrays.get(name)
+    labels = _array(path, arrays, name, "y")
     if len(labels.shape) != 1:
         raise InvalidInputError(
             f"{str(path)!r}: array {name!r} has shape {labels.shape}; labels are one per sample, "
             "(N,): ravel a column, or take argmax(1) of one-hot rows"
         )
+    if labels.dtype.kind not in "iufbUOT":
+        raise InvalidInputError(
+            f"{str(path)!r}: array {name!r} has dtype {labels.dtype}; store labels as integers, "
+            "booleans or strings"
+        )
     return labels
+
+
+def as_strings(labels: Labels) -> Labels:
+    """Return labels that are objects, as strings of variable width may be, as ours are."""
+    return labels.astype(np.str_) if labels.dtype.kind in "OT" else labels
 
 
 def _check_numbers(array: StoredArray, path: Path, name: str) -> None:

@@ -9,10 +9,11 @@ from typing import IO, Any
 import numpy as np
 
 from fpigauss.errors import InvalidInputError
+from fpigauss.latents._arrays import Arrays
 from fpigauss.latents._faults import reading
 from fpigauss.latents._source import Memory, Rows
 
-__all__ = ["Header", "MappedArray", "header_of", "npy_array"]
+__all__ = ["Header", "MappedArray", "header_of", "npy_arrays"]
 
 #: Characters of a header, several times those of any array of ours: it is parsed as Python.
 _LONGEST_HEADER = 10_000
@@ -103,7 +104,12 @@ class MappedArray:
             yield piece.astype(header.dtype, copy=False)
 
 
-def npy_array(path: Path) -> MappedArray:
+def npy_arrays(path: Path) -> Arrays:
+    """Return the array of an npy file, whatever it is called."""
+    return Arrays((), lambda _: _npy_array(path))
+
+
+def _npy_array(path: Path) -> MappedArray:
     """Return the array of an npy file, whose length fits its header."""
     with reading(path, "save it again with numpy.save"), path.open("rb") as file:
         if file.read(1) == b"\x80":

@@ -71,10 +71,10 @@ def open_latents(
     wanted = None if batch_size is None else check_positive_integer(batch_size, "batch_size")
     place = checked_path(path, "path")
     if labels is None:
-        source = source_of(place, z, y, labels=True)
+        source = source_of(place, z, y)
     else:
         column = column_of(checked_path(labels, "labels"), y)
-        source = Paired(source_of(place, z, None, labels=False), column)
+        source = Paired(source_of(place, z, None, alone=True), column)
     if source.n_rows == 0:
         raise InvalidInputError(f"{str(place)!r} has 0 rows; pass a file with data")
     return Latents(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fpigauss.latents._faults import imported, reading
+from fpigauss.latents._source import Memory
 
 __all__ = ["ParquetTable", "parquet_table"]
 
@@ -20,14 +21,16 @@ class ParquetTable:
     path: Path
     n_rows: int
     types: dict[str, Any] = field(repr=False)
+    page_bytes: int
 
     @property
-    def held_bytes(self) -> int:
-        """The memory that reading holds however few the rows: a buffer per column."""
-        return 0
+    def memory(self) -> Memory:
+        """The memory that reading takes: a page per column."""
+        return Memory(0, self.page_bytes)
 
-    def record_batches(self, columns: list[str], step: int) -> Iterator[Any]:
+    def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
         """Yield record batches of some columns, each of at most ``step`` rows."""
+        columns = [*latents, *labels]
         with _opened(self.path) as file:
             yield from file.iter_batches(batch_size=step, columns=columns, use_threads=False)
 
@@ -43,4 +46,4 @@ def parquet_table(path: Path) -> ParquetTable:
     with reading(path, "write it again"), _opened(path) as file:
         schema = file.schema_arrow
         types = dict(zip(schema.names, schema.types, strict=True))
-        return ParquetTable(path, file.metadata.num_rows, types)
+        return ParquetTable(path, file.metadata.num_rows, types, 0)

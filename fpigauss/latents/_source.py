@@ -10,7 +10,17 @@ import numpy as np
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["Batch", "Column", "Memory", "Paired", "Rows", "Source", "check_lengths", "length_error"]
+__all__ = [
+    "Batch",
+    "Column",
+    "Feed",
+    "Memory",
+    "Paired",
+    "Rows",
+    "Source",
+    "check_lengths",
+    "length_error",
+]
 
 Rows = np.ndarray[Any, np.dtype[Any]]
 Batch = tuple[Rows, Labels | None]
@@ -42,6 +52,10 @@ class Source(Protocol):
     @property
     def dim(self) -> int:
         """The number of dimensions d."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the latents."""
 
     @property
     def has_labels(self) -> bool:
@@ -106,6 +120,11 @@ class Paired:
         return self.latents.dim
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the latents."""
+        return self.latents.dtype
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The arrays or columns beside the latents."""
         return self.latents.names
@@ -118,23 +137,38 @@ class Paired:
 
     def batches(self, step: int) -> Iterator[Batch]:
         """Yield latents as they come, each with as many labels."""
-        pieces = self.labels.pieces(step)
-        waiting: Labels | None = None
-        row = 0
+        feed = Feed(self.labels.pieces(step))
+        n_rows = 0
         for z, _ in self.latents.batches(step):
-            found, n_found = [], 0
-            while n_found < len(z):
-                if waiting is None or len(waiting) == 0:
-                    waiting = next(pieces, None)
-                if waiting is None:
-                    raise length_error(self.labels.path, row + n_found, self.path, None)
-                found.append(waiting[: len(z) - n_found])
-                waiting = waiting[len(z) - n_found :]
-                n_found += len(found[-1])
-            row += len(z)
-            yield z, found[0] if len(found) == 1 else np.concatenate(found)
-        if (waiting is not None and len(waiting)) or next(pieces, None) is not None:
-            raise length_error(self.labels.path, None, self.path, row)
+            y = feed.take(len(z))
+            if len(y) < len(z):
+                raise length_error(self.labels.path, n_rows + len(y), self.path, None)
+            n_rows += len(z)
+            yield z, y
+        if len(feed.take(1)):
+            raise length_error(self.labels.path, None, self.path, n_rows)
+
+
+class Feed:
+    """Labels that come in pieces, handed out in pieces of other lengths."""
+
+    def __init__(self, pieces: Iterator[Labels]):
+        self._pieces = pieces
+        self._waiting: Labels = np.empty(0, dtype=np.int64)
+
+    def take(self, n: int) -> Labels:
+        """Return the next ``n`` labels, or as many as there are."""
+        found: list[Labels] = []
+        while n > 0:
+            if not len(self._waiting):
+                piece = next(self._pieces, None)
+                if piece is None:
+                    break
+                self._waiting = piece
+            found.append(self._waiting[:n])
+            self._waiting = self._waiting[n:]
+            n -= len(found[-1])
+        return found[0] if len(found) == 1 else np.concatenate([self._waiting[:0], *found])
 
 
 def check_lengths(latents: Source, labels: Column) -> None:

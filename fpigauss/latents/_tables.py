@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrow import is_list, is_number, labels_of, rows_of_columns, rows_of_lists
@@ -36,10 +38,10 @@ class Table(Protocol):
         """The columns and their types."""
 
     @property
-    def held_bytes(self) -> int:
-        """The memory that reading holds however few the rows."""
+    def memory(self) -> Memory:
+        """The memory that reading takes, beside that of the arrays."""
 
-    def record_batches(self, columns: list[str], step: int) -> Iterator[Any]:
+    def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
         """Yield record batches of some columns, each of at most ``step`` rows."""
 
 
@@ -63,13 +65,13 @@ class TableColumn:
     @property
     def memory(self) -> Memory:
         """The memory that reading takes."""
-        return Memory(_LABEL_BYTES, self.table.held_bytes)
+        return self.table.memory + Memory(_LABEL_BYTES)
 
     def pieces(self, step: int) -> Iterator[Labels]:
         """Yield the labels, at most ``step`` at a time."""
         first = 0
         with reading(self.path):
-            for batch in self.table.record_batches([self.name], step):
+            for batch in self.table.record_batches([], [self.name], step):
                 if batch.num_rows:
                     yield labels_of(batch.column(self.name), self.path, self.name, first)
                 first += batch.num_rows
@@ -83,7 +85,7 @@ class TableSource:
     columns: tuple[str, ...]
     labels: str | None
     dim: int
-    itemsize: int
+    dtype: np.dtype[Any]
 
     @property
     def path(self) -> Path:
@@ -109,14 +111,15 @@ class TableSource:
     def memory(self) -> Memory:
         """The memory that reading takes: columns are joined by a copy."""
         copies = 1 if is_list(self.table.types[self.columns[0]]) else 2
-        return Memory(copies * self.dim * self.itemsize + _LABEL_BYTES, self.table.held_bytes)
+        row = copies * self.dim * self.dtype.itemsize
+        return self.table.memory + Memory(row + _LABEL_BYTES)
 
     def batches(self, step: int) -> Iterator[Batch]:
         """Yield latents and labels, at most ``step`` rows at a time."""
         first = 0
         labels = [] if self.labels is None else [self.labels]
         with reading(self.path):
-            for batch in self.table.record_batches([*self.columns, *labels], step):
+            for batch in self.table.record_batches(list(self.columns), labels, step):
                 if batch.num_rows:
                     yield self._converted(batch, first)
                 first += batch.num_rows
@@ -135,22 +138,20 @@ def rows_of(batch: Any, columns: tuple[str, ...], dim: int | None, path: Path, f
     return rows_of_columns([batch.column(c) for c in columns], list(columns), path, first)
 
 
-def source_of_table(table: Table, z: str | None, y: str | None) -> TableSource:
+def source_of_table(table: Table, z: str | None, y: str | None, *, alone: bool) -> TableSource:
     """Return the latents and labels of a table; the first row tells the dimension."""
     labels = _LABELS if y is None else y
     if y is not None and y not in table.types:
         raise missing_name(table.path, "column", y, table.types, "y")
     columns = _columns(table, z, labels)
     with reading(table.path):
-        batches = table.record_batches(list(columns), 1)
+        batches = table.record_batches(list(columns), [], 1)
         batch = next((b for b in batches if b.num_rows), None)
         if batch is None:
             raise InvalidInputError(f"{str(table.path)!r} has 0 rows; pass a file with data")
         row = rows_of(batch.slice(0, 1), columns, None, table.path, 0)
-    has_labels = labels in table.types
-    return TableSource(
-        table, columns, labels if has_labels else None, row.shape[1], row.dtype.itemsize
-    )
+    has_labels = not alone and labels in table.types
+    return TableSource(table, columns, labels if has_labels else None, row.shape[1], row.dtype)
 
 
 def column_of_table(table: Table, y: str | None) -> TableColumn:
