@@ -11,7 +11,7 @@ from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._faults import checked_path
 from fpigauss.latents._formats import column_of, source_of
-from fpigauss.latents._source import Batch, Paired, Source
+from fpigauss.latents._source import Paired, Source
 
 __all__ = ["Latents", "open_latents"]
 
