@@ -75,8 +75,9 @@ def open_latents(
     else:
         column = column_of(checked_path(labels, "labels"), y)
         source = Paired(source_of(place, z, None, alone=True), column)
-    if source.n_rows == 0:
-        raise InvalidInputError(f"{str(place)!r} has 0 rows; pass a file with data")
+    if source.n_rows == 0 or source.dim == 0:
+        what = "rows" if source.n_rows == 0 else "dimensions"
+        raise InvalidInputError(f"{str(place)!r} has 0 {what}; pass a file with data")
     return Latents(
         place,
         source.n_rows,
