@@ -79,7 +79,7 @@ def _shared_out(
     """
     n_threads = 1
     if isinstance(z, np.ndarray) and z.size >= _THREADED_SIZE and not dense:
-        n_threads = min(os.cpu_count() or 1, len(members))
+        n_threads = min(_n_cores(), len(members))
     piece_bytes = _PIECE_BYTES if isinstance(z, np.ndarray) else _PIECE_BYTES_AWAY
     fitting = max(_DENSE_ROWS if dense else _PIECE_ROWS, piece_bytes // (8 * z.shape[1]))
     piece_rows = min(fitting, max(rows.shape[0] for rows in members))
@@ -103,6 +103,13 @@ def _shared_out(
         return [of_place(place) for place in places]
     with ThreadPoolExecutor(n_threads) as threads:
         return list(threads.map(of_place, places))
+
+
+def _n_cores() -> int:
+    """Count the cores that this process may use: of a shared machine, those that it was given."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _moments(
