@@ -8,6 +8,8 @@ read in the order in which the data flow, tell the algorithm:
     counts, means and covariances of the classes, in one pass;
 ``covariance``
     the families: diagonal, dense, isotropic, each per class or tied;
+``latents``
+    latents and labels read from files in batches, within a memory limit;
 ``gaussians``
     one Gaussian per class: densities, prediction, samples;
 ``open_set``
@@ -59,6 +61,7 @@ from fpigauss.fit import (
 )
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.geometry import geometric_mean
+from fpigauss.latents import Latents, open_latents
 from fpigauss.open_set import l2_normalize, open_set_score, open_set_threshold
 from fpigauss.overlap import pairwise_overlap
 from fpigauss.repulsion import (
@@ -95,6 +98,7 @@ __all__ = [
     "InvalidInputError",
     "Isotropic",
     "LamPath",
+    "Latents",
     "MeanRepulsion",
     "NotPositiveDefiniteError",
     "Picard",
@@ -117,6 +121,7 @@ __all__ = [
     "geometric_mean",
     "l2_normalize",
     "lam_path",
+    "open_latents",
     "open_set_score",
     "open_set_threshold",
     "pairwise_kld",

@@ -103,6 +103,9 @@ def test_threads_give_the_same_numbers(n_classes, weighted, monkeypatch):
     one = ClassStatistics.from_samples(z, y, sample_weight=weights)
     monkeypatch.setattr(moments, "_THREADED_SIZE", 1)
     monkeypatch.setattr(moments, "_n_cores", lambda: 4)
+    monkeypatch.setattr(
+        moments, "_lie_around_origin", lambda z: False
+    )  # small arrays are not asked
     assert_same(ClassStatistics.from_samples(z, y, sample_weight=weights), one)
 
 
@@ -170,3 +173,33 @@ def test_tensors_of_the_host_are_read_where_they_are():
     assert np.shares_memory(gather.seen_by_numpy(z), z.numpy())
     half = z.to(torch.bfloat16)  # numpy has no such type
     assert gather.seen_by_numpy(half) is half
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e8])
+@pytest.mark.parametrize("far", [0.0, 1e6])
+def test_sums_about_the_origin_lose_no_digits(offset, far, xp, monkeypatch):
+    """Large arrays around the origin are summed about it, but not a class that is far from it."""
+    monkeypatch.setattr(moments, "_THREADED_SIZE", 1000)
+    rng = np.random.default_rng(9)
+    y = rng.integers(5, size=2000)
+    z = rng.normal(size=(2000, 8)) + offset
+    z[y == 3] += far
+    z[:, 6], z[:, 7] = 0.0, 1.0  # features that are constant within each class
+    found = ClassStatistics.from_samples(asarray_in(xp, z), y)
+    for label in range(5):
+        rows = z[y == label]
+        exact = rows.var(axis=0)  # two passes
+        np.testing.assert_allclose(to_numpy(found.covariances)[label], exact, rtol=1e-11, atol=0.0)
+        # a sum of n numbers is off by n roundings of its largest partial sum at most
+        noise = 2e-16 * len(rows) * np.abs(rows).max(axis=0)
+        assert (np.abs(to_numpy(found.means)[label] - rows.mean(axis=0)) <= noise).all()
+
+
+def test_where_samples_lie():
+    rng = np.random.default_rng(10)
+    z = rng.normal(size=(500, 4))
+    assert moments._lie_around_origin(z)
+    assert moments._lie_around_origin(z * [1.0, 1.0, 0.0, 1e-200])
+    assert not moments._lie_around_origin(z + np.array([0.0, 0.0, 100.0, 0.0]))
+    assert not moments._lie_around_origin(0.0 * z + 1.0)
+    assert not moments._lie_around_origin(z + 1e200)  # whose square overflows

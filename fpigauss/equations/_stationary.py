@@ -97,12 +97,12 @@ class Forces(NamedTuple):
     @classmethod
     def at(cls, problem: Problem, point: Point, departure: Evaluation | None) -> "Forces":
         """Compute the forces at a point, with phi judged at the pi of ``departure``."""
-        terms = PairTerms.at(problem.family, *point, problem.memory_limit)
         judge = None if departure is None else departure.pi
-        return (cls._tied if problem.family.tied else cls._by_class)(problem, point, terms, judge)
+        return (cls._tied if problem.family.tied else cls._by_class)(problem, point, judge)
 
     @classmethod
-    def _tied(cls, problem: Problem, point: Point, terms: PairTerms, judge: Any) -> "Forces":
+    def _tied(cls, problem: Problem, point: Point, judge: Any) -> "Forces":
+        terms = PairTerms.at(problem.family, *point, problem.memory_limit)
         sums = _summed(problem, terms, judge, apart=[terms.centered])
         (along,) = sums.apart
         between = None
@@ -111,8 +111,9 @@ class Forces(NamedTuple):
         return cls(sums.without_arrays(), None, along, None, None, between)
 
     @classmethod
-    def _by_class(cls, problem: Problem, point: Point, terms: PairTerms, judge: Any) -> "Forces":
+    def _by_class(cls, problem: Problem, point: Point, judge: Any) -> "Forces":
         family = problem.family
+        terms = PairTerms.at(family, *point, problem.memory_limit)
         forward, backward = [terms.precisions], [terms.centered]
         if problem.updates_means:
             forward.append(terms.scaled_means)

@@ -48,7 +48,7 @@ class GaussiansDisplay:
     Two dimensions are drawn as they are. Of more, the picture shows the plane of the first two
     discriminant axes, along which the class means part most, in units of the standard deviation
     within classes. Two classes have one such axis; up is then across it, along the feature that
-    counts least there.
+    varies most there.
 
     Labels of more than 16 characters are shortened in the middle. A label that finds no free place
     within the axes is left out. Labels are placed in the axes as they are: where a layout moves
@@ -314,13 +314,24 @@ def _plane_of(gaussians: ClassGaussians) -> Any:
     axes = discriminant_axes(gaussians, 2)
     if axes.shape[1] == 2:
         return axes
-    # two classes part along one axis: across it, the feature that counts least there
-    across = identity[:, int(xp.argmin(xp.abs(axes[:, 0])))]
+    # two classes part along one axis: across it, the feature that varies most there
+    across = identity[:, int(xp.argmax(_variances_left(gaussians, axes[:, 0])))]
     both = xp.stack([axes[:, 0], across], axis=1)
     within = xp.mean(projected(gaussians, both).covariances, axis=0)
     left = across - within[0, 1] * axes[:, 0]
     length = xp.sqrt(within[1, 1] - within[0, 1] ** 2)
     return xp.stack([axes[:, 0], left / length], axis=1)
+
+
+def _variances_left(gaussians: ClassGaussians, axis: Any) -> Any:
+    """Return the variances (d,) within classes that are uncorrelated with an axis of variance 1."""
+    family, (_, factor) = gaussians.family, gaussians.working()
+    xp, values = namespace(axis), family.values(factor)
+    each = xp.broadcast_to(axis, (values.shape[0], axis.shape[0]))
+    along = xp.mean(family.apply(values, each), axis=0)
+    dense = values.ndim == 3
+    own = xp.linalg.diagonal(values) if dense else family.apply(values, xp.ones_like(each))
+    return xp.mean(own, axis=0) - along * along
 
 
 def _in_plane(gaussians: ClassGaussians, axes: Any, z: Any, y: Any) -> tuple[Any, Labels | None]:

@@ -126,7 +126,7 @@ def _newton(memory: _Memory, current: Evaluation, force: Array) -> Move:
     q, weights = force, []
     for pair in reversed(memory.pairs):
         weights.append(dot(pair.step, q) / pair.curvature)
-        q = q - weights[-1] * pair.change
+        q = q + (-weights[-1]) * pair.change  # a sum is computed within the product's memory
     last = memory.pairs[-1]
     q = (last.curvature / dot(last.change, preconditioned(last.change))) * preconditioned(q)
     for pair, weight in zip(memory.pairs, reversed(weights), strict=True):

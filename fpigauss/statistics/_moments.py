@@ -1,10 +1,11 @@
 """Counts, means and covariances of the classes of an array: one pass, in pieces that stay in cache.
 
-Sums are taken about a row of the class, which is as far from the mean as its rows are, not as far
-as the origin. If that row is an outlier, the sums are taken again, about the mean. Parts are merged
-as in Chan, Golub & LeVeque (1983).
+Sums are taken about the origin if many samples lie around it, else about a row of the class, which
+is as far from the mean as its rows are. Where a class is far from that point for its variance, its
+sums are taken again, about the mean. Parts are merged as in Chan, Golub & LeVeque (1983).
 """
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,10 @@ _TOGETHER_BYTES = 2**17
 _SHARES = 8
 #: Sums about a point lose no more digits than those of this many variances.
 _FARTHEST = 1e4
-#: Below this many numbers, threads cost more than they gain.
+#: Samples lie around the origin if that many of them, spread over all, are closer than this.
+_SAMPLED = 32
+_NEAR = 1e2
+#: Below this many numbers, threads and a look at the samples cost more than they gain.
 _THREADED_SIZE = 2**20
 
 _Rows = np.ndarray[Any, np.dtype[Any]]
@@ -78,7 +82,8 @@ def _shared_out(
     whichever thread does it.
     """
     n_threads = 1
-    if isinstance(z, np.ndarray) and z.size >= _THREADED_SIZE and not dense:
+    many = math.prod(z.shape) >= _THREADED_SIZE
+    if isinstance(z, np.ndarray) and many and not dense:
         n_threads = min(_n_cores(), len(members))
     piece_bytes = _PIECE_BYTES if isinstance(z, np.ndarray) else _PIECE_BYTES_AWAY
     fitting = max(_DENSE_ROWS if dense else _PIECE_ROWS, piece_bytes // (8 * z.shape[1]))
@@ -87,6 +92,7 @@ def _shared_out(
     if n_threads > 1:
         together = min(together, len(members) // (_SHARES * n_threads))
     places = blocks(len(members), 1, together)
+    around_origin = many and _lie_around_origin(z)
     workspaces: SimpleQueue[_Workspace] = SimpleQueue()
     for _ in range(n_threads):
         workspaces.put(_Workspace.of(z, piece_rows))
@@ -95,7 +101,8 @@ def _shared_out(
     def of_place(place: slice) -> ClassMoments:
         workspace = workspaces.get()
         try:
-            return _moments(workspace, members[place], weights, dense=dense)
+            shifts = None if around_origin else _first_rows(z, members[place])
+            return _moments(workspace, shifts, members[place], weights, dense=dense)
         finally:
             workspaces.put(workspace)
 
@@ -106,24 +113,42 @@ def _shared_out(
 
 
 def _n_cores() -> int:
-    """Count the cores that this process may use: of a shared machine, those that it was given."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@unflagged
+def _lie_around_origin(z: Array) -> bool:
+    """Say whether no axis of ``z`` (N, d) is much farther from 0 than its samples vary."""
+    xp = namespace(z)
+    some = z[:: max(1, z.shape[0] // _SAMPLED), :]
+    some = xp.astype(some, working_dtype(z), copy=False)
+    center = xp.mean(some, axis=0)
+    spread = xp.mean((some - center) ** 2, axis=0)
+    return bool(xp.all((center * center <= _NEAR * spread) & xp.isfinite(spread)))
+
+
+def _first_rows(z: Array, members: Sequence[_Rows]) -> Array:
+    """Take the first row of each class."""
+    xp = namespace(z)
+    firsts = xp.asarray(np.stack([rows[0] for rows in members]), device=device_of(z))
+    return xp.astype(xp.take(z, firsts, axis=0), working_dtype(z))
 
 
 def _moments(
-    workspace: "_Workspace", members: Sequence[_Rows], weights: Array | None, *, dense: bool
+    workspace: "_Workspace",
+    shifts: Array | None,
+    members: Sequence[_Rows],
+    weights: Array | None,
+    *,
+    dense: bool,
 ) -> ClassMoments:
-    """Compute the moments of a few classes, each summed about its first row."""
-    z = workspace.z
-    xp = namespace(z)
-    firsts = xp.asarray(np.stack([rows[0] for rows in members]), device=device_of(z))
-    shifts = xp.astype(xp.take(z, firsts, axis=0), working_dtype(z))
+    """Compute the moments of a few classes, summed about ``shifts``, or about the origin."""
+    xp = namespace(workspace.z)
     moments = _moments_about(shifts, workspace, members, weights, dense=dense)
     variances = xp.linalg.diagonal(moments.covariance) if dense else moments.covariance
-    offsets = moments.mean - shifts
-    # squares about an outlier lose the digits of its squared distance: sum about the mean instead
+    offsets = moments.mean if shifts is None else moments.mean - shifts
+    # squares about a far point lose the digits of its squared distance: sum about the mean instead
     far = xp.any(offsets * offsets > _FARTHEST * variances, axis=1)
     if not bool(xp.any(far)):
         return moments
@@ -132,7 +157,7 @@ def _moments(
 
 
 def _moments_about(
-    shifts: Array,
+    shifts: Array | None,
     workspace: "_Workspace",
     members: Sequence[_Rows],
     weights: Array | None,
@@ -140,9 +165,11 @@ def _moments_about(
     dense: bool,
 ) -> ClassMoments:
     """Compute the moments of a few classes from sums of x - shift and its squares."""
-    xp = namespace(shifts)
+    xp = namespace(workspace.z)
+    each = [None] * len(members) if shifts is None else [shifts[k, :] for k in range(len(members))]
     sums = [
-        _sums(workspace, shifts[k, :], rows, weights, dense=dense) for k, rows in enumerate(members)
+        _sums(workspace, shift, rows, weights, dense=dense)
+        for shift, rows in zip(each, members, strict=True)
     ]
     count, total, squares = (xp.stack(column) for column in zip(*sums, strict=True))
     scale = xp.where(count > 0.0, count, xp.ones_like(count))[:, None]
@@ -153,7 +180,7 @@ def _moments_about(
     else:
         # rounding alone can leave a tiny negative number
         covariance = xp.abs(squares / scale - offset * offset)
-    return ClassMoments(count, shifts + offset, covariance)
+    return ClassMoments(count, offset if shifts is None else shifts + offset, covariance)
 
 
 def _without_negative(covariance: Array) -> Array:
@@ -167,11 +194,11 @@ def _without_negative(covariance: Array) -> Array:
 
 
 def _sums(
-    workspace: "_Workspace", shift: Array, rows: _Rows, weights: Array | None, *, dense: bool
+    workspace: "_Workspace", shift: Array | None, rows: _Rows, weights: Array | None, *, dense: bool
 ) -> tuple[Array, Array, Array]:
     """Sum the weights w, w (x - shift), and w (x - shift)(x - shift)' or its diagonal."""
-    xp = namespace(shift)
-    index = xp.asarray(rows, device=device_of(shift))
+    xp = namespace(workspace.z)
+    index = xp.asarray(rows, device=device_of(workspace.z))
 
     def of_piece(piece: slice) -> tuple[Any, Array, Array]:
         weighted = x = workspace.centered(index[piece], shift)  # (n, d)
@@ -184,7 +211,7 @@ def _sums(
 
     pieces = map(of_piece, blocks(rows.shape[0], 1, workspace.n_rows))
     count, total, squares = reduce(lambda sums, more: tuple(map(add, sums, more)), pieces)
-    return 0.0 * shift[0] + count, total, squares
+    return 0.0 * total[0] + count, total, squares
 
 
 class _Workspace:
@@ -203,10 +230,11 @@ class _Workspace:
         """Make the workspace for pieces of at most ``n_rows`` rows of ``z``."""
         return (_NumpyWorkspace if isinstance(z, np.ndarray) else _Workspace)(z, n_rows)
 
-    def centered(self, index: Array, shift: Array) -> Array:
-        """Gather the rows ``index`` of z, minus ``shift``, in the dtype of ``shift``."""
+    def centered(self, index: Array, shift: Array | None) -> Array:
+        """Gather the rows ``index`` of z, minus ``shift``, in the dtype that sums are taken in."""
         xp = namespace(self.z)
-        return xp.astype(xp.take(self.z, index, axis=0), shift.dtype, copy=False) - shift
+        x = xp.astype(xp.take(self.z, index, axis=0), working_dtype(self.z), copy=False)
+        return x if shift is None else x - shift
 
     def weighted(self, x: Array, w: Array) -> Array:
         """Multiply the rows of ``x`` (n, d) by ``w`` (n,)."""
@@ -224,11 +252,12 @@ class _NumpyWorkspace(_Workspace):
         self._gathered = np.empty(shape, z.dtype)
         self._centered, self._weighted = np.empty((2, *shape), working_dtype(z))
 
-    def centered(self, index: Array, shift: Array) -> Array:
+    def centered(self, index: Array, shift: Array | None) -> Array:
         gathered, x = self._gathered[: index.shape[0]], self._centered[: index.shape[0]]
         np.take(self.z, index, axis=0, out=gathered, mode="clip")  # "clip": no check, no buffer
         x[...] = gathered
-        x -= shift
+        if shift is not None:
+            x -= shift
         return x
 
     def weighted(self, x: Array, w: Array) -> Array:

@@ -235,6 +235,20 @@ def test_priors():
     assert_allclose(never.score_samples(X), never.class_log_prob(X)[:, 0])
 
 
+def test_no_label_depends_on_the_temperature():
+    rng = np.random.default_rng(0)
+    y = (np.arange(600) % 20 == 0).astype(int)
+    X = rng.normal(size=(600, 2)) + 4.0 * y[:, None]
+    classifier = tiny().fit(X, y)
+    labels, shares = classifier.predict(X), classifier.predict_proba(X)
+    assert 0 < labels.sum() < 60
+    classifier.temperature_ *= 100.0  # as a few mistakes among held-out rows can make it
+    assert_array_equal(classifier.predict(X), labels)
+    unsure = classifier.predict_proba(X)
+    assert_array_equal(unsure.argmax(axis=1), labels)
+    assert unsure.max() < shares.max()
+
+
 def test_weights_count():
     X, y = load_iris(return_X_y=True)
     weights = np.where(y == 2, 0.0, np.where(y == 1, 3.0, 1.0))

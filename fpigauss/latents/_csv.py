@@ -1,0 +1,202 @@
+"""Text with commas or tabs, whose first line names the columns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fpigauss.errors import InvalidInputError
+from fpigauss.latents._arrow import is_number
+from fpigauss.latents._faults import imported, listed_names, reading
+from fpigauss.latents._source import Memory
+
+__all__ = ["CsvTable", "csv_table"]
+
+#: Bytes of text from which the types of the columns are told.
+_LOOK_BYTES = 2**20
+#: Rows whose text is looked at.
+_LOOK_ROWS = 1000
+_SMALLEST_BLOCK = 2**16
+#: What pyarrow takes for a missing number.
+_MISSING = ("NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "-NaN", "-nan", "#N/A", "#NA")
+_REMEDY = "write it again, with as many entries in each line as in the first, the names"
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """A file of text."""
+
+    path: Path
+    #: Types as latents: numbers are float64, since later rows may have fractions.
+    types: dict[str, Any] = field(repr=False)
+    #: Types as labels, which stay what they are: integers, booleans, strings.
+    label_types: dict[str, Any] = field(repr=False)
+    #: Bytes of a row, about.
+    row_bytes: int
+
+    n_rows = None
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that reading takes: text, as read and ahead."""
+        return Memory(4 * self.row_bytes, 4 * self._block(1))
+
+    def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
+        """Yield record batches of some columns, each of at most ``step`` rows."""
+        pa = imported("pyarrow", "csv")
+        lists = [name for name in latents if pa.types.is_list(self.types[name])]
+        numbers = [name for name in latents if name not in lists]
+        types = dict.fromkeys(lists, pa.string()) | dict.fromkeys(numbers, pa.float64())
+        types |= {name: self.label_types[name] for name in labels}
+        first = 0
+        try:
+            for batch in _opened(self.path, self._block(step), types):
+                for start in range(0, batch.num_rows, step):
+                    piece = batch.slice(start, step)
+                    for name in lists:
+                        piece = _with_lists(piece, name, self.path, first + start)
+                    yield piece
+                first += batch.num_rows
+        except pa.ArrowInvalid as error:
+            fault = _misfit(self.path, self._block(step), types)
+            if fault is None:
+                raise
+            raise fault from error
+
+    def _block(self, step: int) -> int:
+        return max(_SMALLEST_BLOCK, 4 * self.row_bytes, step * self.row_bytes)
+
+
+def csv_table(path: Path) -> CsvTable:
+    """Return the table of a csv or tsv file; the first rows tell the types of its columns."""
+    pa = imported("pyarrow", "csv")
+    if path.stat().st_size == 0:
+        raise InvalidInputError(f"{str(path)!r} is empty; pass a file with data")
+    with reading(path, _REMEDY):
+        stream = _opened(path, _LOOK_BYTES, {})
+        names = stream.schema.names
+        _check_names(path, names)
+        look = next((batch for batch in stream if batch.num_rows), None)
+    if look is None:
+        raise InvalidInputError(f"{str(path)!r} has 0 rows; pass a file with data")
+    types, label_types = {}, {}
+    for name, column in zip(names, look.columns, strict=True):
+        types[name] = _type_as_latents(column)
+        kept = is_number(column.type) or pa.types.is_boolean(column.type)
+        label_types[name] = column.type if kept else pa.string()
+    if names[0] == "":  # the row names of pandas and R
+        del types[""], label_types[""]
+    return CsvTable(path, types, label_types, max(16, 2 * look.nbytes // look.num_rows))
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    """Check that the first line is one of names, each once."""
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise InvalidInputError(
+                f"{str(path)!r} names two columns {name!r} in its first line; give each a name of "
+                "its own"
+            )
+    if any(_is_number(name) and not name.isdigit() for name in names):
+        raise InvalidInputError(
+            f"{str(path)!r} has numbers in its first line, {listed_names(names)}; write the names "
+            "of the columns there"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _type_as_latents(column: Any) -> Any:
+    """Return the type by which a column is read as latents."""
+    pa = imported("pyarrow", "csv")
+    if is_number(column.type) or pa.types.is_null(column.type):
+        return pa.float64()  # an empty column too: later rows may have numbers, or its gaps matter
+    if not pa.types.is_string(column.type):
+        return column.type
+    texts = [text for text in column.slice(0, _LOOK_ROWS).to_pylist() if text]
+    if texts and all(text.lstrip()[:1] == "[" for text in texts):
+        return pa.list_(pa.float64())
+    # numbers with some text among them are numbers, and the text is a fault
+    return pa.float64() if 2 * sum(map(_is_number, texts)) > len(texts) else column.type
+
+
+def _opened(path: Path, block: int, types: dict[str, Any]) -> Any:
+    csv = imported("pyarrow.csv", "csv")
+    return csv.open_csv(
+        path,
+        read_options=csv.ReadOptions(block_size=block, use_threads=False),
+        parse_options=csv.ParseOptions(
+            delimiter="\t" if ".tsv" in path.name.lower() else ",", newlines_in_values=True
+        ),
+        convert_options=csv.ConvertOptions(column_types=types, include_columns=list(types)),
+    )
+
+
+def _with_lists(batch: Any, name: str, path: Path, first: int) -> Any:
+    """Replace a column of text, "[0.1, 0.2]" or "[0.1 0.2]", by one of lists of numbers."""
+    pa = imported("pyarrow", "csv")
+    compute = imported("pyarrow.compute", "csv")
+    texts = compute.utf8_trim(batch.column(name), characters="[] \t\r\n")
+    entries = compute.split_pattern_regex(texts, pattern=r"\s*[,\s]\s*")
+    try:
+        numbers = compute.cast(entries, pa.list_(pa.float64()))
+    except pa.ArrowInvalid as error:
+        row = _first_misfit(entries, pa.list_(pa.float64()))
+        text = batch.column(name)[row].as_py()
+        raise _misfit_error(path, name, first + row, text) from error
+    return batch.set_column(batch.schema.names.index(name), name, numbers)
+
+
+def _misfit(path: Path, block: int, types: dict[str, Any]) -> InvalidInputError | None:
+    """Find the first entry that is not of its column's type, by reading all as text."""
+    pa = imported("pyarrow", "csv")
+    compute = imported("pyarrow.compute", "csv")
+    first = 0
+    for batch in _opened(path, block, dict.fromkeys(types, pa.string())):
+        found = []
+        for name, kind in types.items():
+            texts = compute.utf8_trim_whitespace(batch.column(name))
+            missing = compute.is_in(texts, pa.array(["", *_MISSING]))
+            texts = compute.if_else(missing, pa.scalar(None, pa.string()), texts)
+            if not _converts(texts, kind):
+                found.append((_first_misfit(texts, kind), name))
+        if found:
+            row, name = min(found)
+            return _misfit_error(path, name, first + row, batch.column(name)[row].as_py())
+        first += batch.num_rows
+    return None
+
+
+def _misfit_error(path: Path, name: str, row: int, text: str) -> InvalidInputError:
+    shown = text if len(text) <= 40 else text[:37] + "..."
+    return InvalidInputError(
+        f"{str(path)!r}: column {name!r} has {shown!r} in row {row} (line {row + 2}), which is not "
+        "of the type of the rows before; mend it, or leave out the row or the column"
+    )
+
+
+def _first_misfit(texts: Any, kind: Any) -> int:
+    """Return the first row that cannot be converted, by halving; there is one."""
+    low, high = 0, len(texts)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _converts(texts.slice(low, middle - low), kind):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _converts(texts: Any, kind: Any) -> bool:
+    pa = imported("pyarrow", "csv")
+    try:
+        texts.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True

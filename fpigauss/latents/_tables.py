@@ -1,0 +1,184 @@
+"""Tables with a column of embeddings, or a column per dimension, and one of labels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fpigauss._array.typing import Labels
+from fpigauss.errors import InvalidInputError
+from fpigauss.latents._arrow import is_list, is_number, labels_of, rows_of_columns, rows_of_lists
+from fpigauss.latents._faults import missing_name, reading
+from fpigauss.latents._source import Batch, Memory
+
+__all__ = ["Table", "TableColumn", "TableSource", "column_of_table", "source_of_table"]
+
+_LATENTS, _LABELS = "embedding", "label"
+#: Bytes of a label, about those of a short string.
+_LABEL_BYTES = 64
+#: Columns that pandas writes for the index of a data frame.
+_INDEX = "__index_level_"
+
+
+class Table(Protocol):
+    """A file of columns, read as record batches."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def n_rows(self) -> int | None:
+        """The number of rows, None if only reading tells."""
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """The columns and their types."""
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that reading takes, beside that of the arrays."""
+
+    def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
+        """Yield record batches of some columns, each of at most ``step`` rows."""
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of labels."""
+
+    table: Table
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.table.path
+
+    @property
+    def n_rows(self) -> int | None:
+        """The number of labels, None if only reading tells."""
+        return self.table.n_rows
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that reading takes."""
+        return self.table.memory + Memory(_LABEL_BYTES)
+
+    def pieces(self, step: int) -> Iterator[Labels]:
+        """Yield the labels, at most ``step`` at a time."""
+        first = 0
+        with reading(self.path):
+            for batch in self.table.record_batches([], [self.name], step):
+                if batch.num_rows:
+                    yield labels_of(batch.column(self.name), self.path, self.name, first)
+                first += batch.num_rows
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """Columns of latents, and one of labels or None."""
+
+    table: Table
+    columns: tuple[str, ...]
+    labels: str | None
+    dim: int
+    dtype: np.dtype[Any]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.table.path
+
+    @property
+    def n_rows(self) -> int | None:
+        """The number of rows, None if only reading tells."""
+        return self.table.n_rows
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are labels."""
+        return self.labels is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+        return tuple(self.table.types)
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that reading takes: columns are joined by a copy."""
+        copies = 1 if is_list(self.table.types[self.columns[0]]) else 2
+        row = copies * self.dim * self.dtype.itemsize
+        return self.table.memory + Memory(row + _LABEL_BYTES)
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """Yield latents and labels, at most ``step`` rows at a time."""
+        first = 0
+        labels = [] if self.labels is None else [self.labels]
+        with reading(self.path):
+            for batch in self.table.record_batches(list(self.columns), labels, step):
+                if batch.num_rows:
+                    yield self._converted(batch, first)
+                first += batch.num_rows
+
+    def _converted(self, batch: Any, first: int) -> Batch:
+        rows = rows_of(batch, self.columns, self.dim, self.path, first)
+        if self.labels is None:
+            return rows, None
+        return rows, labels_of(batch.column(self.labels), self.path, self.labels, first)
+
+
+def rows_of(batch: Any, columns: tuple[str, ...], dim: int | None, path: Path, first: int) -> Any:
+    """Return the latents of a record batch; ``dim`` is None where it is to be found out."""
+    if is_list(batch.schema.field(columns[0]).type):
+        return rows_of_lists(batch.column(columns[0]), dim, path, columns[0], first)
+    return rows_of_columns([batch.column(c) for c in columns], list(columns), path, first)
+
+
+def source_of_table(table: Table, z: str | None, y: str | None, *, alone: bool) -> TableSource:
+    """Return the latents and labels of a table; the first row tells the dimension."""
+    labels = _LABELS if y is None else y
+    if y is not None and y not in table.types:
+        raise missing_name(table.path, "column", y, table.types, "y")
+    columns = _columns(table, z, labels)
+    with reading(table.path):
+        batches = table.record_batches(list(columns), [], 1)
+        batch = next((b for b in batches if b.num_rows), None)
+        if batch is None:
+            raise InvalidInputError(f"{str(table.path)!r} has 0 rows; pass a file with data")
+        row = rows_of(batch.slice(0, 1), columns, None, table.path, 0)
+    has_labels = not alone and labels in table.types
+    return TableSource(table, columns, labels if has_labels else None, row.shape[1], row.dtype)
+
+
+def column_of_table(table: Table, y: str | None) -> TableColumn:
+    """Return the labels of a table, by default those of "label" or of its only column."""
+    only = next(iter(table.types)) if len(table.types) == 1 else _LABELS
+    name = only if y is None else y
+    if name not in table.types:
+        raise missing_name(table.path, "column", name, table.types, "y")
+    return TableColumn(table, name)
+
+
+def _columns(table: Table, z: str | None, labels: str) -> tuple[str, ...]:
+    """Return the columns of the latents: one of lists, or all of numbers."""
+    types = table.types
+    name = _LATENTS if z is None else z
+    if name in types:
+        if not (is_list(types[name]) or is_number(types[name])):
+            raise InvalidInputError(
+                f"{str(table.path)!r}: column {name!r} is of type {types[name]}; latents are a "
+                "column of lists of numbers, or columns of numbers"
+            )
+        return (name,)
+    if z is not None:
+        raise missing_name(table.path, "column", name, types, "z")
+    numbers = tuple(
+        c for c, kind in types.items() if is_number(kind) and c != labels and _INDEX not in c
+    )
+    if not numbers:
+        raise missing_name(table.path, "column", name, types, "z")
+    return numbers

@@ -1,0 +1,72 @@
+"""Arrays in zarr groups, of format 2 or 3, read in multiples of their chunks."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpigauss.latents._arrays import Arrays
+from fpigauss.latents._faults import imported, reading
+from fpigauss.latents._source import Memory, Rows
+
+__all__ = ["ZarrArray", "is_zarr", "zarr_arrays"]
+
+_MARKS = ("zarr.json", ".zgroup", ".zarray")
+#: Bytes of a string of variable width, and of numpy's reference to it.
+_STRING_BYTES = 128
+
+
+@dataclass(frozen=True)
+class ZarrArray:
+    """An array of a group, or the one of a store without groups (``name`` is empty then)."""
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk_rows: int
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that reading takes: a chunk is decompressed and copied."""
+        itemsize = _STRING_BYTES if self.dtype.kind in "OT" else self.dtype.itemsize
+        row = math.prod(self.shape[1:]) * itemsize
+        return Memory(2 * row, 2 * row * min(self.chunk_rows, self.shape[0]))
+
+    def pieces(self, step: int) -> Iterator[Rows]:
+        """Yield the array by rows, at most ``step`` at a time; each chunk is read once."""
+        array = _opened(self.path)
+        array = array[self.name] if self.name else array
+        slab = max(1, step // self.chunk_rows) * self.chunk_rows
+        for start in range(0, self.shape[0], slab):
+            rows = np.asarray(array[start : start + slab])
+            for first in range(0, len(rows), step):
+                yield rows[first : first + step]
+
+
+def is_zarr(folder: Path) -> bool:
+    """Say whether a folder is a zarr store."""
+    return any((folder / mark).is_file() for mark in _MARKS)
+
+
+def zarr_arrays(path: Path) -> Arrays:
+    """Return the arrays of a zarr store; one without groups has an array "z" only."""
+    with reading(path, "write it again with zarr"):
+        store = _opened(path)
+        if hasattr(store, "array_keys"):
+            return Arrays(
+                tuple(sorted(store.array_keys())), lambda name: _array(path, name, store[name])
+            )
+        return Arrays(("z",), lambda _: _array(path, "", store))
+
+
+def _array(path: Path, name: str, array: Any) -> ZarrArray:
+    rows = array.chunks[0] if array.chunks else 1
+    return ZarrArray(path, name, tuple(array.shape), np.dtype(array.dtype), rows)
+
+
+def _opened(path: Path) -> Any:
+    return imported("zarr", "zarr").open(path, mode="r")
