@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks._measure import Bar, Row, Table, duration, paired
+from benchmarks._measure import Row, Table, duration, paired
 from fpigauss import ClassStatistics
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "distributed"
@@ -24,9 +24,6 @@ process that passes over all files for comparison. Starting processes is not cou
 column of fpigauss): it is paid once. The value is how many times as fast as that one process, and
 for more workers how many times as fast as one worker.
 """
-
-#: What a worker is sent of, and sends back: more workers are not quite as many times as fast.
-GROWTH = Bar(1.5, at_least=True)
 
 Everything = Callable[[], Any]
 
@@ -47,7 +44,7 @@ def run(full: bool, out: Path) -> Table:
                 rows += measured(name, way, Path(folder), n_rows, cores)
             except ImportError as error:
                 reason = f"not measured: {error.name} is not installed"
-                rows.append(Row(f"{name}: statistics by processes", reason, "-", float("nan")))
+                rows.append(Row(f"{name}: statistics by processes", reason, "-", float("nan"), ""))
     return Table("Statistics of parts, by processes", __doc__ + NOTE, rows)
 
 
@@ -79,12 +76,12 @@ def measured(
     for n in numbers:
         speed = f"{n_rows / times.median(str(n)):.3g} rows/s, started in {duration(started[n])}"
         if n == 1:
-            other, value, bar = f"one process: {alone:.3g} rows/s", times.ratio("alone", "1"), None
+            other, value = f"one process: {alone:.3g} rows/s", times.ratio("alone", "1")
         else:
             other = f"1 worker: {n_rows / times.median('1'):.3g} rows/s"
-            value, bar = times.ratio("1", str(n)), GROWTH if n == 2 else None
+            value = times.ratio("1", str(n))
         workers = "1 worker" if n == 1 else f"{n} workers"
-        rows.append(Row(f"{name}, {workers}, N={n_rows:,}, d=64", speed, other, value, bar=bar))
+        rows.append(Row(f"{name}, {workers}, N={n_rows:,}, d=64", speed, other, value))
     return rows
 
 

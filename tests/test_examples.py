@@ -33,7 +33,7 @@ def run(script, *arguments, cwd, environment=()):
 def test_latents_of_an_encoder(tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
     picture = tmp_path / "picture.png"
-    arguments = ("--epochs", 8, "--classes", 100, "--out", picture, "--folder", tmp_path / "many")
+    arguments = ("--epochs", 8, "--classes", 100, "--out", picture, "--folder", tmp_path / "kept")
     printed = run("encoder_latents.py", *arguments, cwd=tmp_path)
     pattern = r"^(.*): accuracy ([\d.]+); rejected ([\d.]+) of the known digits, ([\d.]+) of"
     rows = re.findall(pattern, printed, re.MULTILINE)
@@ -54,8 +54,9 @@ def test_latents_of_an_encoder(tmp_path):
     kld, accurate = re.findall(r"smallest KLD ([\d.]+) nats.*; accuracy ([\d.]+)", printed)[0]
     assert 50.0 <= float(kld) <= 52.5
     assert float(accurate) > 0.95
-    files = sorted(path.name for path in (tmp_path / "many").iterdir())
-    assert files == ["embeddings.npy", "labels.npy"]
+    parts = ("held_out", "test", "train", "unknown")
+    files = {"embeddings", "labels", *parts, *(f"{part}_labels" for part in parts)}
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {f"{f}.npy" for f in files}
 
 
 WAYS = {

@@ -35,8 +35,8 @@ def n_parts(folder):
 
 
 def part(folder, i):
-    """Return latents (n, d), which are not read before they are used, and labels (n,)."""
-    return np.load(folder / f"z-{i}.npy", mmap_mode="r"), np.load(folder / f"y-{i}.npy")
+    """Return latents (n, d) and labels (n,), which are not read before they are used."""
+    return tuple(np.load(folder / f"{name}-{i}.npy", mmap_mode="r") for name in "zy")
 
 
 def check_equal(found, folder):
