@@ -25,6 +25,7 @@ COMPARISONS = (
     "many_classes",
     "statistics_pass",
     "readers",
+    "distributed",
     "geometric_mean",
     "class_log_prob",
     "solvers",

@@ -13,7 +13,18 @@ network's largest probability, all at thresholds for 5 % of the known ones; accu
 images, so draw features from those that have not.
 
 The second part fits a thousand classes of 50 vectors each, in a file that is never read whole. Ten
-seconds on one core for both. With --folder, the files of the second part are kept.
+seconds on one core for both.
+
+With --folder, the latents of both parts are kept there as .npy files, and the command line does the
+same with them as this script:
+
+    cd FOLDER
+    fpigauss fit train.npy train_labels.npy --separation 150 --out digits.npz
+    fpigauss predict digits.npz test.npy test_labels.npy --out predicted.csv
+    fpigauss score digits.npz unknown.npy --held-out held_out.npy --rate 0.05 --out rejected.csv
+    fpigauss fit train.npy train_labels.npy --lam 0 --tied --out near.npz
+    fpigauss sample near.npz -n 100 --seed 0 --out features.npy
+    fpigauss fit embeddings.npy labels.npy --separation 50 --covariance isotropic --out many.npz
 """
 
 import argparse
@@ -109,7 +120,7 @@ def digits():
     known, unknown = (y < KNOWN).nonzero()[:, 0], (y >= KNOWN).nonzero()[:, 0]
     train, rest = train_test_split(known, test_size=0.4, stratify=y[known], random_state=0)
     held_out, test = train_test_split(rest, test_size=0.5, stratify=y[rest], random_state=0)
-    parts = {"train": train, "held out": held_out, "test": test, "unknown": unknown}
+    parts = {"train": train, "held_out": held_out, "test": test, "unknown": unknown}
     return {name: TensorDataset(x[rows], y[rows]) for name, rows in parts.items()}
 
 
@@ -119,8 +130,8 @@ def rejected(scores, scores_held_out):
     return float((scores > threshold).double().mean()), threshold
 
 
-def encoder_of_digits(epochs, picture):
-    """Fit the features of known digits; classify, reject and sample."""
+def encoder_of_digits(epochs, picture, folder):
+    """Fit the features of known digits; classify, reject, sample, and save the features."""
     data = digits()
     network = trained(DataLoader(data["train"], 64, shuffle=True), epochs)
 
@@ -139,6 +150,8 @@ def encoder_of_digits(epochs, picture):
     for name, part in data.items():
         batches = latents(network, network.features, DataLoader(part, 256))
         z[name] = torch.cat([rows for rows, _ in batches])
+        np.save(folder / f"{name}.npy", z[name])
+        np.save(folder / f"{name}_labels.npy", part.tensors[1])
     y_test = data["test"].tensors[1]
     probabilities = {part: network.head(rows).softmax(1) for part, rows in z.items()}
     accuracy = (probabilities["test"].argmax(1) == y_test).double().mean()
@@ -175,7 +188,7 @@ def sampled(name, gaussians, head, z, y):
 
 def report(name, accuracy, scores):
     """Print how well known digits are classified, and how many of each kind are rejected."""
-    known, threshold = rejected(scores["test"], scores["held out"])
+    known, threshold = rejected(scores["test"], scores["held_out"])
     unknown = float((scores["unknown"] > threshold).double().mean())
     print(f"{name}: accuracy {accuracy:.3f}; rejected {known:.3f} of the known digits, "
           f"{unknown:.3f} of the unknown")  # fmt: skip
@@ -188,7 +201,7 @@ def draw(images, scores, path):
     left.imshow(tiles.permute(0, 2, 1, 3).reshape(10 * KNOWN, 100), cmap="gray_r")
     left.set(xticks=[], yticks=[10 * k + 4.5 for k in range(KNOWN)], yticklabels=range(KNOWN))
     left.set_title("the real image nearest to each sampled feature, by class")
-    _, threshold = rejected(scores["test"], scores["held out"])
+    _, threshold = rejected(scores["test"], scores["held_out"])
     both = torch.cat([scores["test"], scores["unknown"]])
     bins = np.linspace(both.min(), both.quantile(0.99), 40)
     for name, label in [("test", "known digits"), ("unknown", "unknown digits")]:
@@ -201,12 +214,6 @@ def draw(images, scores, path):
 
 
 # -- a thousand classes, on disk -----------------------------------------------------------
-
-#   The same from the command line, with the files that --folder keeps:
-#
-#       fpigauss fit FOLDER/embeddings.npy FOLDER/labels.npy --separation 50 --tied \
-#           --covariance isotropic --out gaussians.npz
-#       fpigauss predict gaussians.npz FOLDER/embeddings.npy --out labels.npy
 
 
 def write_embeddings(folder, n_classes, rows_per_class=50, dim=256):
@@ -248,15 +255,15 @@ def main():
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--classes", type=int, default=1000, help="of the second part")
     parser.add_argument("--out", default="encoder_latents.png", help="where the picture goes")
-    parser.add_argument("--folder", type=Path, help="keep the files of the second part here")
+    parser.add_argument("--folder", type=Path, help="keep the latents here")
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the network is small: threads would only wait for each other
 
-    encoder_of_digits(options.epochs, options.out)
     with tempfile.TemporaryDirectory() as passing:
         folder = options.folder or Path(passing)
         folder.mkdir(parents=True, exist_ok=True)
+        encoder_of_digits(options.epochs, options.out, folder)
         write_embeddings(folder, options.classes)
         many_classes(folder)
 

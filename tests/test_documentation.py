@@ -99,6 +99,7 @@ def test_kld_in_other_units():
 
 def test_quickstart():
     da = pytest.importorskip("dask.array", reason="dask is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("zarr", reason="zarr is not installed")
     z = np.random.default_rng(1).normal(size=(2000, 8))
     np.save("latents.npy", z)
@@ -108,7 +109,13 @@ def test_quickstart():
         yield z[:100], np.arange(100) % 5
         raise KeyboardInterrupt
 
-    namespace = run("docs/quickstart.rst", RST, {"loader": loader()})
+    encoder = torch.nn.Sequential()
+    encoder.features, encoder.head = torch.nn.Linear(8, 6), torch.nn.Linear(6, 5)
+    data = [(torch.tensor(z[:500], dtype=torch.float32), torch.arange(500) % 5)]
+    given = {"loader": loader(), "torch": torch, "encoder": encoder, "data": data}
+    namespace = run("docs/quickstart.rst", RST, given)
+    assert namespace["merged"].counts.sum() == 2000
+    assert namespace["features"].means.shape == (5, 6)
     assert Path("so_far.npz").exists()
     assert namespace["result"].converged
     assert namespace["together"].n_classes == namespace["federated"].n_classes == 5

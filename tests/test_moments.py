@@ -1,6 +1,7 @@
 """Sums of the classes: in place or not, in one piece or strided, alone or side by side."""
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -106,6 +107,26 @@ def test_threads_give_the_same_numbers(n_classes, weighted, monkeypatch):
         moments, "_lie_around_origin", lambda z: False
     )  # small arrays are not asked
     assert_same(ClassStatistics.from_samples(z, y, sample_weight=weights), one)
+
+
+def test_threads_are_no_more_than_the_cores_that_a_process_was_given(monkeypatch):
+    # of a node of 128 cores, a job may have four, and each of its processes one
+    pools = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, n_threads):
+            pools.append(n_threads)
+            super().__init__(n_threads)
+
+    monkeypatch.setattr(moments, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(moments, "_THREADED_SIZE", 1)
+    monkeypatch.setattr(moments.os, "cpu_count", lambda: 128)
+    for cores, expected in [({0}, []), ({3, 7}, [2])]:
+        monkeypatch.setattr(
+            moments.os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False
+        )
+        ClassStatistics.from_samples(np.arange(40.0).reshape(20, 2), np.arange(20) % 5)
+        assert pools == expected
 
 
 def strided(z):

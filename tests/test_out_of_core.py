@@ -517,6 +517,31 @@ class TestDask:
         assert sorted(computed) == [(i, i + 10) for i in range(0, 300, 10)]
         assert np.array_equal(statistics.means, [[149.0], [150.0]])
 
+    def test_a_chunk_is_read_and_gathered_in_one_task(self, da):
+        # a task of its own would be sent its chunk by another worker at times
+        dask = pytest.importorskip("dask")
+        graphs = []
+
+        def get(graph, keys, **options):
+            graphs.append(graph)
+            return dask.get(graph, keys, **options)
+
+        def latents(block_id):
+            return np.arange(20.0).reshape(10, 2) + block_id[0]
+
+        def labels(block_id):
+            return np.arange(10) % 3
+
+        z = da.map_blocks(latents, chunks=((10,) * 9, (2,)), meta=np.ones((0, 0)))
+        y = da.map_blocks(labels, chunks=((10,) * 9,), meta=np.ones(0, dtype=int))
+        weights = da.map_blocks(np.sqrt, y + 1.0)
+        for given in ({"y": y}, {"y": y, "sample_weight": weights}, {"y": np.arange(90) % 3}):
+            with dask.config.set(scheduler=get):
+                ClassStatistics.from_dask(z, **given)
+            names = [str(key) for key in graphs.pop()]
+            of_chunks = [name for name in names if z.name in name or y.name in name]
+            assert of_chunks == []
+
     def test_faults(self, da):
         z, y = blobs(seed=21)
         z_dask, y_dask = da.from_array(z, chunks=(40, 3)), da.from_array(y, chunks=40)

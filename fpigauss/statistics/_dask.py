@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Protocol, Self, TypeVar
+from uuid import uuid4
+
+import numpy as np
 
 from fpigauss._array.checks import check_matrix
 from fpigauss._array.labels import as_labels
-from fpigauss._array.namespaces import as_floating
+from fpigauss._array.namespaces import as_floating, to_numpy
 from fpigauss.errors import InvalidInputError
 from fpigauss.statistics._checks import check_n_labels, check_sample_weight
 
@@ -38,15 +41,12 @@ def tree_of(gather: Callable[[Any, Any, Any], S], z: Any, y: Any, sample_weight:
         ) from error
     z = _checked_latents(z)
     lengths = z.chunks[0]
-    labels = _in_chunks(y, "y", lengths)
-    weights = [None] * len(lengths)
+    arrays = [(z, "ij"), (_in_chunks(y, "y", lengths), "i")]
     if sample_weight is not None:
-        weights = _in_chunks(sample_weight, "sample_weight", lengths)
-    gather_chunk = dask.delayed(_gathered, pure=False)
+        arrays.append((_in_chunks(sample_weight, "sample_weight", lengths), "i"))
+    gathered = _by_chunks(partial(_gathered, gather), arrays, lengths)
     merge = dask.delayed(_merged, pure=False)
-    starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    chunks = zip(z.to_delayed().ravel(), labels, weights, starts, lengths, strict=True)
-    parts = [gather_chunk(gather, *chunk, start) for *chunk, start, length in chunks if length > 0]
+    parts = [part for part, length in zip(gathered, lengths, strict=True) if length > 0]
     while len(parts) > 1:
         parts = [merge(*parts[i : i + _FAN_IN]) for i in range(0, len(parts), _FAN_IN)]
     (result,) = dask.compute(parts[0])
@@ -54,15 +54,42 @@ def tree_of(gather: Callable[[Any, Any, Any], S], z: Any, y: Any, sample_weight:
     return merged
 
 
+def _by_chunks(
+    function: Callable[..., Any], arrays: list[tuple[Any, str]], lengths: tuple[int, ...]
+) -> list[Any]:
+    """Call ``function(first_row, *chunks)`` for each chunk of rows: one delayed result per chunk.
+
+    A blockwise operation is one task with those that made its chunks, where these are blockwise
+    too: latents are gathered by the worker that read them. As a task of its own, a call would at
+    times be sent to another worker, with all of its latents.
+    """
+    import dask.array as da
+
+    starts = np.cumsum([0, *lengths[:-1]])
+    arrays = [(da.from_array(starts, chunks=1, name=False), "i"), *arrays]
+    results = da.blockwise(
+        function,
+        "ij",
+        *(x for pair in arrays for x in pair),
+        name=f"class-statistics-{uuid4().hex}",
+        dtype=object,
+        meta=np.empty((0, 0), dtype=object),
+        align_arrays=False,
+    )
+    return list(results.to_delayed().ravel())
+
+
 def _gathered(
-    gather: Callable[[Any, Any, Any], S], z: Any, y: Any, sample_weight: Any, start: int
-) -> S:
-    """Gather a chunk's part; its errors name the chunk."""
+    gather: Callable[[Any, Any, Any], S], start: Any, z: Any, y: Any, sample_weight: Any = None
+) -> S | None:
+    """Gather a chunk's part, None if it is empty; its errors name the chunk."""
+    if z.shape[0] == 0:
+        return None
     try:
         return gather(z, y, sample_weight)
     except InvalidInputError as error:
         raise InvalidInputError(
-            f"chunk of z from row {start} (rows are counted from there): {error}"
+            f"chunk of z from row {int(start[0])} (rows are counted from there): {error}"
         ) from error
 
 
@@ -87,8 +114,8 @@ def _checked_latents(z: Any) -> Any:
     return z.rechunk({1: -1})
 
 
-def _in_chunks(x: Any, name: str, lengths: tuple[int, ...]) -> list[Any]:
-    """Split labels or weights (N,), of dask or in memory, into chunks of the given lengths."""
+def _in_chunks(x: Any, name: str, lengths: tuple[int, ...]) -> Any:
+    """Return labels or weights (N,), of dask or in memory, as dask arrays with the given chunks."""
     import dask.array as da
 
     n_rows = sum(lengths)
@@ -100,14 +127,13 @@ def _in_chunks(x: Any, name: str, lengths: tuple[int, ...]) -> list[Any]:
             raise InvalidInputError(
                 f"{name} has shape {x.shape}, ({n_rows},) is needed; pass one per row of z"
             )
-        return list(x.rechunk((lengths,)).to_delayed().ravel())
+        return x.rechunk((lengths,))
     if name == "y":
         x = as_labels(x)
         check_n_labels(x, n_rows)
     else:
-        x = check_sample_weight(x, n_rows)
-    ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
-    return [x[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+        x = to_numpy(check_sample_weight(x, n_rows))
+    return da.from_array(x, chunks=(lengths,), name=False)
 
 
 def _check_known_chunks(x: Any, name: str) -> None:
