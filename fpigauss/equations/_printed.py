@@ -32,20 +32,19 @@ class PrintedEquations(Equations):
     ) -> Evaluation:
         """Evaluate update, objective and residual at ``point``."""
         forces = Forces.at(problem, point, departure)
-        family, sums = problem.family, forces.sums
+        family, sums, own = problem.family, forces.sums, forces.of(slice(None))
         white_scatter = family.whiten_projections(point.factor, problem.scatter_about(point.means))
         u = s = reason = None
         if problem.updates_means:  # Eq. 5
-            own = family.apply(family.precisions(point.factor), forces.along_means)
-            push = forces.along_precisions + own
+            push = family.apply(family.precisions(point.factor), own.along_means)
+            push = push + own.along_precisions
             u = family.whiten(point.factor, problem.means - point.means + push)
             u = problem.where_free(u, 0.0)
         if problem.updates_covariances:  # Eq. 7, then Eq. 6
             first = 1.0 + sums.outgoing - sums.incoming
-            a = family.plus_identity(forces.between, first, point.means)
-            pull = family.color_precisions(point.factor, forces.precisions, problem.dim)
+            a = family.plus_identity(own.between, first, point.means)
             unit = family.unit(problem.dim, point.means)
-            a, b = (problem.where_free(part, unit) for part in (a, white_scatter + pull))
+            a, b = (problem.where_free(part, unit) for part in (a, white_scatter + own.pull))
             faulty = family.first_not_positive(a)
             if faulty is None:
                 s = family.log_solution(a, b)

@@ -8,13 +8,16 @@ and the term of A that can be negative moved across to B, so that both are posit
 every lam. They are assembled in the moving frame, Sigma = F F': F' A F and F^-1 B F^-T.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from fpigauss._array.blocks import blocks
 from fpigauss._array.linalg import flattened, squared_norms
-from fpigauss._array.namespaces import namespace
+from fpigauss._array.namespaces import is_on_host, namespace
 from fpigauss._array.typing import Array
-from fpigauss.covariance import CovarianceFamily
+from fpigauss.covariance import Factor
 from fpigauss.divergence import PairTerms
 from fpigauss.equations._base import Equations
 from fpigauss.equations._pairs import PairSums, sum_over_pairs
@@ -34,23 +37,20 @@ class StationaryEquations(Equations):
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
         """Evaluate update, objective, force and residual at ``point``."""
-        family, forces = problem.family, Forces.at(problem, point, departure)
-        attraction = problem.means - point.means
-        white_scatter = family.whiten_projections(
-            point.factor, problem.scatter + family.outer(attraction, attraction)
-        )
-        traces = family.trace(white_scatter)
-        likelihood = problem.likelihood(point, traces, forces.log_dets)
-        u = s = None
-        descent = Descent(None, None)
-        if problem.updates_means:
-            u = problem.where_free(forces.displacement(family, point, attraction), 0.0)
-        del attraction
-        if problem.updates_covariances:
-            a, b = forces.riccati(problem, point, white_scatter)
-            s = family.log_solution(a, b)
-            descent = Descent(0.5 * (b - a), a)
-        return Evaluation.of(problem, point, Step(u, s), forces.sums, likelihood, descent=descent)
+        forces = Forces.at(problem, point, departure)
+        parts = [_update(problem, point, forces, rows) for rows in _class_blocks(problem)]
+        sums, log_dets = forces.sums.without_arrays(), forces.log_dets
+        del forces  # a dozen arrays of the size of the means, which may be large
+        traces, u, s, force, curvature = map(_joined, zip(*parts, strict=True))
+        if problem.held is not None:
+            unit = problem.family.unit(problem.dim, point.means)
+            frees = ((u, 0.0), (s, 0.0), (force, 0.0), (curvature, unit))
+            u, s, force, curvature = (
+                None if part is None else problem.where_free(part, old) for part, old in frees
+            )
+        likelihood = problem.likelihood(point, traces, log_dets)
+        descent = Descent(force, curvature)
+        return Evaluation.of(problem, point, Step(u, s), sums, likelihood, descent=descent)
 
     def imbalance(self, problem: Problem, evaluation: Evaluation) -> float:
         """Measure dL/dS, relative to the pull of the data and the push of the other classes.
@@ -75,98 +75,138 @@ def _norms(projections: Array) -> Array:
     return namespace(projections).sqrt(squared_norms(flattened(projections)))
 
 
-class Forces(NamedTuple):
-    """What the pairs do to the means and the covariances of a family.
+class _Part(NamedTuple):
+    """What an evaluation gives for some classes; None for what is not updated."""
+
+    traces: Array
+    u: Array | None
+    s: Array | None
+    force: Array | None
+    curvature: Array | None
+
+
+#: Bytes of the means of classes whose updates are computed together: few enough that the arrays on
+#: the way stay in a core's cache.
+_TOGETHER_BYTES = 2**18
+
+
+def _class_blocks(problem: Problem) -> list[slice]:
+    """Split the classes into blocks; all are one where they share a covariance."""
+    n_classes, row_bytes = problem.n_classes, 8 * math.prod(problem.scatter.shape[1:])
+    # a call costs an accelerator as much as many rows
+    whole = problem.family.tied or not is_on_host(problem.means)
+    return list(blocks(n_classes, row_bytes, row_bytes * n_classes if whole else _TOGETHER_BYTES))
+
+
+def _joined(parts: Sequence[Array | None]) -> Any:
+    """Join blocks of classes; a single one is not copied."""
+    first, *others = parts
+    return first if first is None or not others else namespace(first).concat(parts)
+
+
+def _update(problem: Problem, point: Point, forces: "Forces", rows: slice) -> _Part:
+    """Compute Eqs. 5 and 6 for the classes ``rows``: u, S, -dL/dS and F' A F."""
+    family, own, factor = problem.family, forces.of(rows), family_rows(point.factor, rows)
+    attraction = problem.means[rows, ...] - point.means[rows, ...]
+    scatter = problem.scatter[rows, ...] + family.outer(attraction, attraction)
+    white_scatter = family.whiten_projections(factor, scatter)
+    u = s = force = a = None
+    if problem.updates_means:
+        if own.along_precisions is None:
+            u = family.whiten(factor, attraction) + own.along_means
+        else:
+            u = family.whiten(factor, attraction + own.along_means)
+            u = u + family.color_adjoint(factor, own.along_precisions)
+    if problem.updates_covariances:
+        assert own.between is not None
+        if own.pull is None:
+            unit = family.unit(problem.dim, point.means)
+            a, b = problem.n_weighed * unit + own.between, white_scatter
+        else:
+            # A+ and B+ are SPD for every lam: the negative term of A has moved to B
+            a = family.plus_identity(own.between, 1.0 + own.outgoing, attraction)
+            b = family.plus_identity(white_scatter + own.pull, own.incoming, attraction)
+        s, force = family.log_solution(a, b), 0.5 * (b - a)
+    return _Part(family.trace(white_scatter), u, s, force, a)
+
+
+def family_rows(factor: Factor, rows: slice) -> Factor:
+    """Slice the factors of the classes ``rows``; a shared one stays."""
+    return Factor(factor.root[rows, ...], factor.inverse[rows, ...])
+
+
+class ClassForces(NamedTuple):
+    """What the pairs do to some classes.
 
     Where means or covariances are not updated, what acts on them alone is None.
     """
 
-    #: The sums over pairs, without arrays of the size of the means.
-    sums: PairSums
-    #: log |Sigma_y|, None where tied.
-    log_dets: Array | None
-    #: c sum_y' W_y'y (mu_y - mu_y') (K, d); with W + W', and times F^-1, where tied.
+    outgoing: Array  # c sum_y' W_yy'  (n,)
+    incoming: Array  # c sum_y' W_y'y  (n,)
+    #: c sum_y' W_y'y (mu_y - mu_y') (n, d); with W + W', and times F^-1, where tied.
     along_means: Array
-    #: c sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (K, d), None where tied (as is the next one).
+    #: c sum_y' W_yy' Sigma_y'^-1 (mu_y - mu_y') (n, d), None where tied (as is the next one).
     along_precisions: Array | None
-    #: Values of c sum_y' W_yy' Sigma_y'^-1.
-    precisions: Array | None
+    #: Projections of c F' [sum_y' W_yy' Sigma_y'^-1] F.
+    pull: Array | None
     #: Projections of c F^-1 [sum_y' W_y'y (Delta Delta' + Sigma_y')] F^-T; Delta Delta' if tied.
     between: Array | None
 
+
+@dataclass(frozen=True)
+class Forces:
+    """The sums over pairs that act on the means and the covariances of a family."""
+
+    problem: Problem
+    factor: Factor
+    centered: Array
+    sums: PairSums
+    #: log |Sigma_y|, None where tied.
+    log_dets: Array | None
+
     @classmethod
     def at(cls, problem: Problem, point: Point, departure: Evaluation | None) -> "Forces":
-        """Compute the forces at a point, with phi judged at the pi of ``departure``."""
-        judge = None if departure is None else departure.pi
-        return (cls._tied if problem.family.tied else cls._by_class)(problem, point, judge)
-
-    @classmethod
-    def _tied(cls, problem: Problem, point: Point, judge: Any) -> "Forces":
+        """Sum over the pairs at a point, with phi judged at the pi of ``departure``."""
         terms = PairTerms.at(problem.family, *point, problem.memory_limit)
-        sums = _summed(problem, terms, judge, apart=[terms.centered])
-        (along,) = sums.apart
-        between = None
-        if problem.updates_covariances:
-            between = problem.family.outer(along, terms.centered)
-        return cls(sums.without_arrays(), None, along, None, None, between)
+        operands: dict[str, list[Any]]
+        if problem.family.tied:
+            operands = {"apart": [terms.centered]}
+        else:
+            operands = {"forward": [terms.precisions], "backward": [terms.centered]}
+            if problem.updates_means:
+                operands["forward"].append(terms.scaled_means)
+            if problem.updates_covariances:
+                operands["backward"].append(terms.second_moments)
+        sums = sum_over_pairs(
+            terms,
+            problem.repulsion,
+            problem.alpha,
+            scale=problem.c,
+            judge=None if departure is None else departure.pi,
+            held=problem.held,
+            **operands,
+        )
+        return cls(problem, point.factor, terms.centered, sums, terms.log_dets)
 
-    @classmethod
-    def _by_class(cls, problem: Problem, point: Point, judge: Any) -> "Forces":
-        family = problem.family
-        terms = PairTerms.at(family, *point, problem.memory_limit)
-        forward, backward = [terms.precisions], [terms.centered]
+    def of(self, rows: slice) -> ClassForces:
+        """Compute what acts on the classes ``rows``."""
+        problem, family, sums = self.problem, self.problem.family, self.sums
+        outgoing, incoming = sums.outgoing[rows], sums.incoming[rows]
+        centered, between = self.centered[rows, ...], None
+        if family.tied:
+            (along,) = sums.apart
+            if problem.updates_covariances:
+                between = family.outer(along, centered)
+            return ClassForces(outgoing, incoming, along, None, None, between)
+        factor = family_rows(self.factor, rows)
+        precisions, *scaled_means = (x[rows, ...] for x in sums.forward)
+        mean_sums, *moment_sums = (x[rows, ...] for x in sums.backward)
+        along = incoming[:, None] * centered - mean_sums
+        away = pull = None
+        if problem.updates_covariances:
+            spread = family.outer(along - mean_sums, centered) + moment_sums[0]
+            between = family.whiten_projections(factor, spread)
+            pull = family.color_precisions(factor, precisions, problem.dim)
         if problem.updates_means:
-            forward.append(terms.scaled_means)
-        if problem.updates_covariances:
-            backward.append(terms.second_moments)
-        sums = _summed(problem, terms, judge, forward=forward, backward=backward)
-        centered, log_dets = terms.centered, terms.log_dets
-        # arrays of the size of the means, which may be large, are let go as soon as can be
-        del terms, forward, backward
-        (precisions, *scaled_means), (mean_sums, *moment_sums) = sums.forward, sums.backward
-        sums = sums.without_arrays()
-        along = sums.incoming[:, None] * centered - mean_sums
-        between = along_precisions = None
-        if moment_sums:
-            spread = family.outer(along - mean_sums, centered) + moment_sums.pop()
-            between = family.whiten_projections(point.factor, spread)
-            del spread
-        del mean_sums
-        if scaled_means:
-            along_precisions = family.apply(precisions, centered) - scaled_means.pop()
-        return cls(sums, log_dets, along, along_precisions, precisions, between)
-
-    def displacement(self, family: CovarianceFamily, point: Point, attraction: Array) -> Array:
-        """Compute F^-1 times the move of Eq. 5, with its Sigma_y (K, d)."""
-        if self.along_precisions is None:
-            return family.whiten(point.factor, attraction) + self.along_means
-        white = family.whiten(point.factor, attraction + self.along_means)
-        return white + family.color_adjoint(point.factor, self.along_precisions)
-
-    def riccati(self, problem: Problem, point: Point, white_scatter: Array) -> tuple[Array, Array]:
-        """Compute the projections of F' A F and F^-1 B F^-T, both SPD for every lam (Eq. 7)."""
-        family, dim = problem.family, problem.dim
-        assert self.between is not None
-        if self.precisions is None:
-            unit = family.unit(dim, point.means)
-            return problem.n_weighed * unit + self.between, white_scatter
-        # the term of A that can be negative is in B
-        a = family.plus_identity(self.between, 1.0 + self.sums.outgoing, point.means)
-        b = white_scatter + family.color_precisions(point.factor, self.precisions, dim)
-        b = family.plus_identity(b, self.sums.incoming, point.means)
-        if problem.held is None:
-            return a, b
-        unit = family.unit(dim, point.means)
-        return problem.where_free(a, unit), problem.where_free(b, unit)
-
-
-def _summed(problem: Problem, terms: PairTerms, judge: Any, **operands: list[Any]) -> PairSums:
-    return sum_over_pairs(
-        terms,
-        problem.repulsion,
-        problem.alpha,
-        scale=problem.c,
-        judge=judge,
-        held=problem.held,
-        **operands,
-    )
+            away = family.apply(precisions, centered) - scaled_means[0]
+        return ClassForces(outgoing, incoming, along, away, pull, between)
