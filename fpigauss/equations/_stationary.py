@@ -92,10 +92,11 @@ _TOGETHER_BYTES = 2**18
 
 def _class_blocks(problem: Problem) -> list[slice]:
     """Split the classes into blocks; all are one where they share a covariance."""
-    n_classes, row_bytes = problem.n_classes, 8 * math.prod(problem.scatter.shape[1:])
     # a call costs an accelerator as much as many rows
-    whole = problem.family.tied or not is_on_host(problem.means)
-    return list(blocks(n_classes, row_bytes, row_bytes * n_classes if whole else _TOGETHER_BYTES))
+    if problem.family.tied or not is_on_host(problem.means):
+        return [slice(None)]
+    row_bytes = 8 * max(problem.dim, math.prod(problem.scatter.shape[1:]))
+    return list(blocks(problem.n_classes, row_bytes, _TOGETHER_BYTES))
 
 
 def _joined(parts: Sequence[Array | None]) -> Any:
