@@ -9,7 +9,10 @@ from helpers import asarray_in, to_numpy
 from fpigauss import (
     ClassGaussians,
     ClassStatistics,
+    ConvergenceWarning,
     InvalidInputError,
+    Repulsion,
+    Status,
     fit_fixed_point,
     geometric_mean,
     solve_fixed_point,
@@ -103,6 +106,49 @@ def test_a_callable_pi_may_write_to_its_matrix():
     theirs = fit_fixed_point(Z, Y, 5.0, pi=writing)
     # half of a sum is exact
     assert theirs.objective == ours.objective
+
+
+class Own(Repulsion):
+    """The mean of D, by a repulsion that writes to the blocks."""
+
+    def measure(self, blocks, n_classes):
+        total = 0.0
+        for block in blocks:
+            block *= 0.5
+            total += block.sum()
+        return total / (0.5 * n_classes * (n_classes - 1))
+
+
+def mean_of(kld):
+    return kld.sum() / (len(kld) * (len(kld) - 1))
+
+
+def test_a_repulsion_may_write_to_its_blocks():
+    ours = fit_fixed_point(Z, Y, 5.0, pi="mean")
+    theirs = fit_fixed_point(Z, Y, 5.0, pi=Own())
+    assert theirs.objective == pytest.approx(ours.objective, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("pi", "memory_limit"),
+    [(mean_of, 2**30), (Own(), 2**30), (Own(), 1)],
+    ids=["callable", "repulsion", "repulsion-in-blocks"],
+)
+def test_a_pi_of_ones_own_is_not_blamed_for_divergences_that_vanish(pi, memory_limit):
+    """A plain iteration inflates the covariance until no pair has a divergence left."""
+    rng = np.random.default_rng(0)
+    z = np.repeat([[0.0], [1.0]], 40, axis=0) + rng.standard_normal((80, 1))
+    options = {"tied": True, "init": "identity", "solver": "picard", "memory_limit": memory_limit}
+    with pytest.warns(ConvergenceWarning):
+        result = fit_fixed_point(z, np.repeat([0, 1], 40), 500.0, pi=pi, **options)
+    assert result.status is Status.DIVERGED
+
+
+@pytest.mark.parametrize("pi", [mean_of, Own()], ids=["callable", "repulsion"])
+def test_a_pi_of_ones_own_is_not_blamed_for_divergences_that_overflow(pi):
+    z = np.array([[0.0], [1.0], [1e160], [1e160 + 1e150]])
+    with pytest.raises(InvalidInputError, match="the objective overflows at the initial Gaussians"):
+        fit_fixed_point(z, [0, 0, 1, 1], 1.0, pi=pi)
 
 
 def test_a_smaller_memory_limit_takes_less_memory():

@@ -203,3 +203,33 @@ def test_where_samples_lie():
     assert not moments._lie_around_origin(z + np.array([0.0, 0.0, 100.0, 0.0]))
     assert not moments._lie_around_origin(0.0 * z + 1.0)
     assert not moments._lie_around_origin(z + 1e200)  # whose square overflows
+
+
+def negated_lazily(torch, shape):
+    """Make positive numbers whose memory has the other sign: an imaginary part of a conjugate."""
+    x = torch.asarray(np.random.default_rng(0).uniform(1.0, 2.0, size=shape))
+    lazy = torch.complex(x, -x).conj().imag
+    assert lazy.is_neg()
+    return lazy
+
+
+def zeros_without_memory(torch, shape):
+    return torch._efficientzerotensor(shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("lazy", [negated_lazily, zeros_without_memory])
+def test_latents_that_torch_has_not_written_out_yet(lazy):
+    torch = pytest.importorskip("torch")
+    z, y = lazy(torch, (20, 3)), np.repeat([0, 1], 10)
+    ours, theirs = (ClassStatistics.from_samples(x, y) for x in (z, z.clone().resolve_neg()))
+    for a, b in zip(arrays_of(ours), arrays_of(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_that_torch_has_not_written_out_yet():
+    torch = pytest.importorskip("torch")
+    z, y, weights = np.arange(20.0)[:, None], np.repeat([0, 1], 10), negated_lazily(torch, (20,))
+    ours, theirs = (
+        ClassStatistics.from_samples(z, y, sample_weight=w) for w in (weights, weights.tolist())
+    )
+    assert_same(ours, theirs)

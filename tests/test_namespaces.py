@@ -7,7 +7,7 @@ from helpers import asarray_in
 
 from fpigauss import ClassGaussians
 from fpigauss._array import namespaces
-from fpigauss._array.namespaces import namespace, precise, working_dtype
+from fpigauss._array.namespaces import namespace, precise, to_numpy, working_dtype
 
 
 @pytest.fixture
@@ -49,3 +49,10 @@ def test_types_that_only_numpy_has_are_converted_for_others(dtype):
     converted = gaussians.to(torch.zeros(1, dtype=torch.float64))
     assert converted.means.tolist() == means.tolist()
     assert converted.to(means).means.dtype == means.dtype
+
+
+def test_what_torch_has_not_written_out_yet_comes_to_the_host_as_what_it_means():
+    negated = torch.ones(3, dtype=torch.complex64).mul(1j).conj().imag
+    assert negated.is_neg()
+    np.testing.assert_array_equal(to_numpy(negated), [-1.0, -1.0, -1.0])
+    np.testing.assert_array_equal(to_numpy(torch._efficientzerotensor((2,))), [0.0, 0.0])

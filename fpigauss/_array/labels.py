@@ -58,6 +58,8 @@ def _read(y: object, name: str) -> Labels:
         raise InvalidInputError(
             f"{name} is not an array of labels ({error}); pass integers or strings"
         ) from None
+    if y is None:
+        raise InvalidInputError(f"{name} is None; pass the labels, one per sample")
     if labels.ndim == 0:
         raise InvalidInputError(
             f"{name} is {labels.item()!r}; pass a sequence of labels, one per sample, "

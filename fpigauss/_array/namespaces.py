@@ -92,8 +92,10 @@ def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
         x = namespace(x).astype(x, namespace(x).float32)
     try:
         return np.asarray(x)
-    except RuntimeError:  # array-api-strict, of an array on another device
-        return np.from_dlpack(x)
+    except RuntimeError:
+        if hasattr(x, "numpy"):  # torch, of a sign or of zeros that it has not written out yet
+            return np.asarray(x.numpy(force=True))
+        return np.from_dlpack(x)  # array-api-strict, of an array on another device
 
 
 def on_host(*scalars: Any) -> tuple[float, ...]:

@@ -169,7 +169,10 @@ def _labels(path: Path, arrays: Arrays, name: str) -> StoredArray:
 
 def as_strings(labels: Labels) -> Labels:
     """Return labels that are objects, as strings of variable width may be, as ours are."""
-    return labels.astype(np.str_) if labels.dtype.kind in "OT" else labels
+    if labels.dtype.kind not in "OT":
+        return labels
+    strings: Labels = np.asarray(labels.tolist(), dtype=np.str_)
+    return strings
 
 
 def _check_numbers(array: StoredArray, path: Path, name: str) -> None:

@@ -55,11 +55,17 @@ def rows_of_lists(column: Any, dim: int | None, path: Path, name: str, first: in
                 f"{str(path)!r}: column {name!r} has {lengths[row]} numbers in row {first + row}, "
                 f"and {width} in the rows before; drop or mend the row: all need the same length"
             )
+    if width == 0:
+        raise InvalidInputError(
+            f"{str(path)!r}: column {name!r} has an empty list in row {first}; pass a column of "
+            "lists of numbers"
+        )
     values = column.flatten()
     if values.null_count:
         place = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
         raise _null(path, name, first + place // width)
-    return values.to_numpy(zero_copy_only=True).reshape(-1, width)
+    rows: Rows = values.to_numpy(zero_copy_only=True).reshape(-1, width)
+    return rows
 
 
 def rows_of_columns(columns: list[Any], names: list[str], path: Path, first: int) -> Rows:

@@ -1,9 +1,11 @@
 """Text with commas or tabs, whose first line names the columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrow import is_number
@@ -16,7 +18,12 @@ __all__ = ["CsvTable", "csv_table"]
 _LOOK_BYTES = 2**20
 #: Rows whose text is looked at.
 _LOOK_ROWS = 1000
-_SMALLEST_BLOCK = 2**16
+#: The smallest and the largest block of text, in bytes; a larger one is not read faster.
+_BLOCKS = (2**12, 2**20)
+#: Blocks that pyarrow reads ahead.
+_AHEAD = 32
+#: A block is this part of a batch.
+_PART = 16
 #: What pyarrow takes for a missing number.
 _MISSING = ("NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "-NaN", "-nan", "#N/A", "#NA")
 _REMEDY = "write it again, with as many entries in each line as in the first, the names"
@@ -33,13 +40,12 @@ class CsvTable:
     label_types: dict[str, Any] = field(repr=False)
     #: Bytes of a row, about.
     row_bytes: int
+    #: Only reading tells the number, unless there are none.
+    n_rows: int | None
 
-    n_rows = None
-
-    @property
-    def memory(self) -> Memory:
-        """The memory that reading takes: text, as read and ahead."""
-        return Memory(4 * self.row_bytes, 4 * self._block(1))
+    def memory_of(self, columns: tuple[str, ...]) -> Memory:
+        """Return the memory that reading takes: blocks of text and of what they say, joined."""
+        return Memory((2 + 2 * _AHEAD // _PART) * self.row_bytes, 2 * _AHEAD * self._block(1))
 
     def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
         """Yield record batches of some columns, each of at most ``step`` rows."""
@@ -50,12 +56,11 @@ class CsvTable:
         types |= {name: self.label_types[name] for name in labels}
         first = 0
         try:
-            for batch in _opened(self.path, self._block(step), types):
-                for start in range(0, batch.num_rows, step):
-                    piece = batch.slice(start, step)
-                    for name in lists:
-                        piece = _with_lists(piece, name, self.path, first + start)
-                    yield piece
+            for batch in _joined(_opened(self.path, self._block(step), types), step):
+                batch_with_lists = batch
+                for name in lists:
+                    batch_with_lists = _with_lists(batch_with_lists, name, self.path, first)
+                yield batch_with_lists
                 first += batch.num_rows
         except pa.ArrowInvalid as error:
             fault = _misfit(self.path, self._block(step), types)
@@ -64,7 +69,7 @@ class CsvTable:
             raise fault from error
 
     def _block(self, step: int) -> int:
-        return max(_SMALLEST_BLOCK, 4 * self.row_bytes, step * self.row_bytes)
+        return max(_BLOCKS[0], 4 * self.row_bytes, min(_BLOCKS[1], step * self.row_bytes // _PART))
 
 
 def csv_table(path: Path) -> CsvTable:
@@ -78,15 +83,16 @@ def csv_table(path: Path) -> CsvTable:
         _check_names(path, names)
         look = next((batch for batch in stream if batch.num_rows), None)
     if look is None:
-        raise InvalidInputError(f"{str(path)!r} has 0 rows; pass a file with data")
-    types, label_types = {}, {}
-    for name, column in zip(names, look.columns, strict=True):
-        types[name] = _type_as_latents(column)
-        kept = is_number(column.type) or pa.types.is_boolean(column.type)
-        label_types[name] = column.type if kept else pa.string()
+        types, row_bytes = dict.fromkeys(names, pa.float64()), 0
+        label_types = dict.fromkeys(names, pa.string())
+    else:
+        columns = dict(zip(names, look.columns, strict=True))
+        types = {name: _type_as_latents(column) for name, column in columns.items()}
+        label_types = {name: _type_as_labels(column) for name, column in columns.items()}
+        row_bytes = max(16, 2 * look.nbytes // look.num_rows)
     if names[0] == "":  # the row names of pandas and R
         del types[""], label_types[""]
-    return CsvTable(path, types, label_types, max(16, 2 * look.nbytes // look.num_rows))
+    return CsvTable(path, types, label_types, row_bytes, 0 if look is None else None)
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -126,6 +132,13 @@ def _type_as_latents(column: Any) -> Any:
     return pa.float64() if 2 * sum(map(_is_number, texts)) > len(texts) else column.type
 
 
+def _type_as_labels(column: Any) -> Any:
+    """Return the type by which a column is read as labels."""
+    pa = imported("pyarrow", "csv")
+    kept = is_number(column.type) or pa.types.is_boolean(column.type)
+    return column.type if kept else pa.string()
+
+
 def _opened(path: Path, block: int, types: dict[str, Any]) -> Any:
     csv = imported("pyarrow.csv", "csv")
     return csv.open_csv(
@@ -138,19 +151,42 @@ def _opened(path: Path, block: int, types: dict[str, Any]) -> Any:
     )
 
 
+def _joined(batches: Iterable[Any], step: int) -> Iterator[Any]:
+    """Yield record batches of ``step`` rows each, the last one of those that are left."""
+    waiting: list[Any] = []
+    n_waiting = 0
+    for batch in batches:
+        while batch.num_rows:
+            waiting.append(batch.slice(0, step - n_waiting))
+            batch = batch.slice(step - n_waiting)
+            n_waiting += waiting[-1].num_rows
+            if n_waiting == step:
+                yield _one(waiting)
+                waiting, n_waiting = [], 0
+    if waiting:
+        yield _one(waiting)
+
+
+def _one(batches: list[Any]) -> Any:
+    pa = imported("pyarrow", "csv")
+    if len(batches) == 1:
+        return batches[0]
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+
+
 def _with_lists(batch: Any, name: str, path: Path, first: int) -> Any:
     """Replace a column of text, "[0.1, 0.2]" or "[0.1 0.2]", by one of lists of numbers."""
     pa = imported("pyarrow", "csv")
     compute = imported("pyarrow.compute", "csv")
     texts = compute.utf8_trim(batch.column(name), characters="[] \t\r\n")
     entries = compute.split_pattern_regex(texts, pattern=r"\s*[,\s]\s*")
-    try:
-        numbers = compute.cast(entries, pa.list_(pa.float64()))
-    except pa.ArrowInvalid as error:
-        row = _first_misfit(entries, pa.list_(pa.float64()))
-        text = batch.column(name)[row].as_py()
-        raise _misfit_error(path, name, first + row, text) from error
-    return batch.set_column(batch.schema.names.index(name), name, numbers)
+    values = entries.flatten()
+    if not _converts(values, pa.float64()):
+        place = _first_misfit(values, pa.float64())
+        row = int(np.searchsorted(entries.offsets.to_numpy(), place, "right")) - 1
+        raise _misfit_error(path, name, first + row, batch.column(name)[row].as_py())
+    lists = entries.cast(pa.list_(pa.float64()))
+    return batch.set_column(batch.schema.names.index(name), name, lists)
 
 
 def _misfit(path: Path, block: int, types: dict[str, Any]) -> InvalidInputError | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["checked_path", "imported", "missing_name", "reading"]
+__all__ = ["checked_path", "imported", "listed_names", "missing_name", "reading"]
 
 
 def checked_path(path: Any, name: str) -> Path:
@@ -78,6 +78,10 @@ def reading(path: Path, remedy: str = "write it again") -> Iterator[None]:
         yield
     except (InvalidInputError, ImportError, MemoryError):
         raise
+    except PermissionError as error:
+        raise InvalidInputError(
+            f"{str(path)!r} cannot be read ({error.strerror}); give yourself the right to read it"
+        ) from error
     except Exception as error:  # damage makes every library raise nearly anything
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InvalidInputError(

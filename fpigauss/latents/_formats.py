@@ -85,8 +85,11 @@ def _source_of_folder(path: Path, z: str | None, y: str | None, *, alone: bool) 
         if alone or not pair[1].is_file():
             return latents
         return Paired(latents, column_of(pair[1], None))
-    found = [source_of(part, z, y, alone=alone) for part in _parts_of(path)]
-    return PartsSource(path, tuple(found))
+    found = (source_of(part, z, y, alone=alone) for part in _parts_of(path))
+    parts = tuple(part for part in found if part.n_rows != 0)  # writers leave empty parts
+    if not parts:
+        raise InvalidInputError(f"{str(path)!r}: all parts have 0 rows; pass a folder with data")
+    return PartsSource(path, parts)
 
 
 def _parts_of(path: Path) -> list[Path]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class MappedArray:
     def pieces(self, step: int) -> Iterator[Rows]:
         """Yield the array by rows, at most ``step`` at a time."""
         header = self.header
-        order = "F" if header.by_columns else "C"
+        order: Literal["F", "C"] = "F" if header.by_columns else "C"
         for start in range(0, header.shape[0], step):
             mapped: Rows = np.memmap(
                 self.path, header.stored, "r", header.offset, header.shape, order

@@ -66,7 +66,7 @@ class Member:
         buffer = np.empty(math.prod(shape) * self.header.stored.itemsize, np.uint8)
         done = 0
         while done < len(buffer):
-            n = stream.readinto(memoryview(buffer)[done : done + 2**20])  # type: ignore[attr-defined]
+            n = stream.readinto(buffer.data[done : done + 2**20])  # type: ignore[attr-defined]
             if not n:
                 raise EOFError(f"{self.name} is cut short")
             done += n

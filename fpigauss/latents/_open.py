@@ -11,7 +11,7 @@ from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._faults import checked_path
 from fpigauss.latents._formats import column_of, source_of
-from fpigauss.latents._source import Batch, Paired, Source
+from fpigauss.latents._source import Paired, Source
 
 __all__ = ["Latents", "open_latents"]
 
@@ -75,8 +75,9 @@ def open_latents(
     else:
         column = column_of(checked_path(labels, "labels"), y)
         source = Paired(source_of(place, z, None, alone=True), column)
-    if source.n_rows == 0:
-        raise InvalidInputError(f"{str(place)!r} has 0 rows; pass a file with data")
+    if source.n_rows == 0 or source.dim == 0:
+        what = "rows" if source.n_rows == 0 else "dimensions"
+        raise InvalidInputError(f"{str(place)!r} has 0 {what}; pass a file with data")
     return Latents(
         place,
         source.n_rows,

@@ -12,6 +12,8 @@ __all__ = ["ParquetTable", "parquet_table"]
 
 #: Bytes of a column's pages that are read at a time; else a whole row group is.
 _BUFFER_BYTES = 2**20
+#: Row groups whose sizes are looked at.
+_LOOK_GROUPS = 4
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,12 @@ class ParquetTable:
     path: Path
     n_rows: int
     types: dict[str, Any] = field(repr=False)
-    page_bytes: int
+    #: Bytes of the largest chunk of each column.
+    chunk_bytes: dict[str, int] = field(repr=False)
 
-    @property
-    def memory(self) -> Memory:
-        """The memory that reading takes: a page per column."""
-        return Memory(0, self.page_bytes)
+    def memory_of(self, columns: tuple[str, ...]) -> Memory:
+        """Return the memory that reading takes: a buffer and a page per column."""
+        return Memory(0, sum(min(2 * _BUFFER_BYTES, self.chunk_bytes[c]) for c in columns))
 
     def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
         """Yield record batches of some columns, each of at most ``step`` rows."""
@@ -43,7 +45,17 @@ def _opened(path: Path) -> Any:
 
 def parquet_table(path: Path) -> ParquetTable:
     """Return the table of a parquet file."""
-    with reading(path, "write it again"), _opened(path) as file:
-        schema = file.schema_arrow
+    with reading(path), _opened(path) as file:
+        schema, metadata = file.schema_arrow, file.metadata
         types = dict(zip(schema.names, schema.types, strict=True))
-        return ParquetTable(path, file.metadata.num_rows, types, 0)
+        chunk_bytes = dict.fromkeys(types, 0)
+        for i in range(min(metadata.num_row_groups, _LOOK_GROUPS)):
+            group = metadata.row_group(i)
+            for j in range(group.num_columns):
+                chunk = group.column(j)
+                name = chunk.path_in_schema
+                name = name if name in types else name.partition(".")[0]
+                if name in types:
+                    size = chunk.total_uncompressed_size
+                    chunk_bytes[name] = max(chunk_bytes[name], size)
+        return ParquetTable(path, metadata.num_rows, types, chunk_bytes)

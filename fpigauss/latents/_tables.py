@@ -37,9 +37,8 @@ class Table(Protocol):
     def types(self) -> dict[str, Any]:
         """The columns and their types."""
 
-    @property
-    def memory(self) -> Memory:
-        """The memory that reading takes, beside that of the arrays."""
+    def memory_of(self, columns: tuple[str, ...]) -> Memory:
+        """Return the memory that reading some columns takes, beside that of their arrays."""
 
     def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
         """Yield record batches of some columns, each of at most ``step`` rows."""
@@ -65,7 +64,7 @@ class TableColumn:
     @property
     def memory(self) -> Memory:
         """The memory that reading takes."""
-        return self.table.memory + Memory(_LABEL_BYTES)
+        return self.table.memory_of((self.name,)) + Memory(_LABEL_BYTES)
 
     def pieces(self, step: int) -> Iterator[Labels]:
         """Yield the labels, at most ``step`` at a time."""
@@ -109,10 +108,10 @@ class TableSource:
 
     @property
     def memory(self) -> Memory:
-        """The memory that reading takes: columns are joined by a copy."""
-        copies = 1 if is_list(self.table.types[self.columns[0]]) else 2
-        row = copies * self.dim * self.dtype.itemsize
-        return self.table.memory + Memory(row + _LABEL_BYTES)
+        """The memory that reading takes: lists have levels beside them, columns are copied."""
+        row = 2 * self.dim * self.dtype.itemsize + _LABEL_BYTES
+        labels = () if self.labels is None else (self.labels,)
+        return self.table.memory_of(self.columns + labels) + Memory(row)
 
     def batches(self, step: int) -> Iterator[Batch]:
         """Yield latents and labels, at most ``step`` rows at a time."""
@@ -144,14 +143,14 @@ def source_of_table(table: Table, z: str | None, y: str | None, *, alone: bool) 
     if y is not None and y not in table.types:
         raise missing_name(table.path, "column", y, table.types, "y")
     columns = _columns(table, z, labels)
+    found = labels if not alone and labels in table.types else None
+    if table.n_rows == 0:
+        return TableSource(table, columns, found, 0, np.dtype(np.float32))
     with reading(table.path):
         batches = table.record_batches(list(columns), [], 1)
-        batch = next((b for b in batches if b.num_rows), None)
-        if batch is None:
-            raise InvalidInputError(f"{str(table.path)!r} has 0 rows; pass a file with data")
+        batch = next(batch for batch in batches if batch.num_rows)
         row = rows_of(batch.slice(0, 1), columns, None, table.path, 0)
-    has_labels = not alone and labels in table.types
-    return TableSource(table, columns, labels if has_labels else None, row.shape[1], row.dtype)
+    return TableSource(table, columns, found, row.shape[1], row.dtype)
 
 
 def column_of_table(table: Table, y: str | None) -> TableColumn:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrays import Arrays
 from fpigauss.latents._faults import imported, reading
 from fpigauss.latents._source import Memory, Rows
@@ -64,6 +65,11 @@ def zarr_arrays(path: Path) -> Arrays:
 
 
 def _array(path: Path, name: str, array: Any) -> ZarrArray:
+    if any(getattr(codec, "codec_id", "") == "pickle" for codec in array.filters or ()):
+        raise InvalidInputError(
+            f"{str(path)!r}: array {name!r} is pickled, which can run any code; write strings as "
+            "zarr's own"
+        )
     rows = array.chunks[0] if array.chunks else 1
     return ZarrArray(path, name, tuple(array.shape), np.dtype(array.dtype), rows)
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,8 +47,9 @@ class Repulsion(ABC):
 
     def measured(self, blocks: Iterable[Array], n_classes: int, like: Array) -> Any:
         """Measure pi, and check it, since it is a user's own."""
-        pi = self.measure(blocks, n_classes)
-        return None if pi is None else checked_pi(pi, n_classes, like)
+        watched = _Watched(blocks)
+        pi = self.measure(watched, n_classes)
+        return None if pi is None else checked_pi(pi, n_classes, like, watched.is_usable)
 
     def kernel(self, divergences: Array, pi: Any, alpha: float) -> Array:
         """Compute W, elementwise; ``pi`` is a number or of the shape of ``divergences``."""
@@ -114,8 +115,29 @@ class NoRepulsion(KnownRepulsion):
         self.inner.check_memory(n_classes, memory_limit)
 
 
-def checked_pi(result: Any, n_classes: int, like: Array) -> Any:
-    """Check a pi that a user's own function or repulsion returned: a float, or a matrix."""
+class _Watched(Iterator[Array]):
+    """Copies of the blocks of D, which may be written to, and the sums of those that were read."""
+
+    def __init__(self, blocks: Iterable[Array]) -> None:
+        self._blocks = iter(blocks)
+        self._totals: list[Array] = []
+
+    def __next__(self) -> Array:
+        block = next(self._blocks)
+        self._totals.append(namespace(block).sum(block))
+        return block + 0.0
+
+    def is_usable(self) -> bool:
+        """Say whether a pi can be measured from what was read, if anything was."""
+        return not self._totals or 0.0 < sum(map(float, self._totals)) < math.inf
+
+
+def checked_pi(result: Any, n_classes: int, like: Array, is_usable: Callable[[], bool]) -> Any:
+    """Check a pi that a user's own function or repulsion returned: a float, or a matrix.
+
+    NaN stands for a pi that cannot be used because D has overflowed, or vanished between all pairs,
+    of which ``is_usable`` asks: such a step is rejected, and not the user's fault.
+    """
     if result is None:
         raise InvalidInputError("pi returned None; return a number or a (K, K) matrix")
     pi = cast_like(as_floating(result, "pi"), like)
@@ -129,6 +151,8 @@ def checked_pi(result: Any, n_classes: int, like: Array) -> Any:
         own = eye_like(n_classes, pi) > 0.0  # the diagonal is never used
         pi = xp.where(own, xp.ones_like(pi), pi)
     if not bool(xp.all(xp.isfinite(pi) & (pi > 0.0))):
+        if not is_usable():
+            return math.nan
         raise InvalidInputError(
             "pi returned a number that is not positive and finite; "
             "return positive, finite numbers for all pairs of different classes"

@@ -1,10 +1,12 @@
 """A user's own pi, as a function."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from fpigauss._array.blocks import PAIR_BYTES
+from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array, PiFunction
 from fpigauss.errors import InvalidInputError
 from fpigauss.repulsion._base import KnownRepulsion, checked_pi
@@ -31,8 +33,13 @@ class CallableRepulsion(KnownRepulsion):
 
     def measure(self, blocks: Iterable[Array], n_classes: int) -> Any:
         (divergences,) = blocks  # check_memory made sure that the matrix is one block
+
+        def is_usable() -> bool:
+            return 0.0 < float(namespace(divergences).sum(divergences)) < math.inf
+
         # a copy: the function may write to it
-        return checked_pi(self.function(divergences + 0.0), n_classes, divergences)
+        pi = self.function(divergences + 0.0)
+        return checked_pi(pi, n_classes, divergences, is_usable)
 
     def check_memory(self, n_classes: int, memory_limit: int) -> None:
         needed = PAIR_BYTES * n_classes**2

@@ -57,12 +57,14 @@ def seen_by_numpy(rows: Any) -> Any:
 
     The same memory, but numpy can work in place, and its threads outside the interpreter's lock.
     """
-    if isinstance(rows, np.ndarray) or not is_array(rows):
+    if isinstance(rows, np.ndarray) or not is_array(rows) or not is_on_host(rows):
         return rows
     try:
-        return np.from_dlpack(rows) if is_on_host(rows) else rows
+        # not by DLPack: torch exports memory in which a sign, or zeros, are not written out yet
+        seen = np.asarray(rows)
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
-        return rows  # numpy has no such dtype (bfloat16)
+        return rows
+    return seen if seen.dtype.kind in "buif" else rows  # numpy has no bfloat16
 
 
 def row_chunks(rows: Any) -> Iterator[tuple[slice, Array]]:
