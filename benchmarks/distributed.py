@@ -6,7 +6,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +24,8 @@ The functions are those of the examples, on float32 latents in eight files that 
 before. Every process has one core to itself, as a machine of its own would be, and so does the one
 process that passes over all files for comparison. Starting processes is not counted (it is in the
 column of fpigauss): it is paid once. The value is how many times as fast as that one process, and
-for more workers how many times as fast as one worker.
+for more workers how many times as fast as one worker. Beside it is what the machine had to give
+meanwhile: how many times as fast as one process as many are that run a loop and share nothing.
 """
 
 Everything = Callable[[], Any]
@@ -66,6 +69,8 @@ def measured(
     started = {}
     with ExitStack() as stack:
         for n in numbers:
+            pool = stack.enter_context(pinned_pool(cores[:n]))
+            calls[f"loop {n}"] = partial(_loops, pool, n)
             begun = time.perf_counter()
             calls[str(n)] = stack.enter_context(way(folder, cores[:n]))
             calls[str(n)]()
@@ -78,7 +83,9 @@ def measured(
         if n == 1:
             other, value = f"one process: {alone:.3g} rows/s", times.ratio("alone", "1")
         else:
-            other = f"1 worker: {n_rows / times.median('1'):.3g} rows/s"
+            loops = n * times.ratio("loop 1", f"loop {n}")
+            alone_too = f"1 worker: {n_rows / times.median('1'):.3g} rows/s"
+            other = f"{alone_too}; loops: {loops:.2f}x"
             value = times.ratio("1", str(n))
         workers = "1 worker" if n == 1 else f"{n} workers"
         rows.append(Row(f"{name}, {workers}, N={n_rows:,}, d=64", speed, other, value))
@@ -91,15 +98,9 @@ def measured(
 @contextmanager
 def by_hand(folder: Path, cores: list[int]) -> Iterator[Everything]:
     """Save the statistics of the parts, and merge the files."""
-    from concurrent.futures import ProcessPoolExecutor
-
     from by_hand import everything
 
-    context = get_context("spawn")
-    queue = context.SimpleQueue()
-    for core in cores:
-        queue.put(core)
-    with ProcessPoolExecutor(len(cores), context, _pin_to_next, (queue,)) as pool:
+    with pinned_pool(cores) as pool:
         yield lambda: everything(folder, pool)
 
 
@@ -178,6 +179,23 @@ def pin(core: int) -> None:
     if hasattr(os, "sched_setaffinity"):
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), {core})
+
+
+def pinned_pool(cores: list[int]) -> ProcessPoolExecutor:
+    """Start one process per core."""
+    context = get_context("spawn")
+    queue = context.SimpleQueue()
+    for core in cores:
+        queue.put(core)
+    return ProcessPoolExecutor(len(cores), context, _pin_to_next, (queue,))
+
+
+def _loops(pool: ProcessPoolExecutor, n: int) -> None:
+    list(pool.map(_loop, range(n)))
+
+
+def _loop(_: int) -> int:
+    return sum(range(5_000_000))
 
 
 def _pin_to_next(cores: Any) -> None:
