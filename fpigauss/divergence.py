@@ -194,6 +194,7 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
 
     Entry (y, y') is KLD(N_y || N_y'), the D of Eqs. 9 and 10; the diagonal is zero. The matrix is
     computed in float64 where the device supports it, and is differentiable where the namespace is.
+    jax may transform it (jit, grad, vmap).
 
     Parameters
     ----------

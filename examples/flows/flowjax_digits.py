@@ -127,7 +127,9 @@ def main():
     digits = Digits()
     same = ClassGaussians(np.zeros((10, 64)), 1.0, covariance="isotropic", tied=True)
     flow = without_context(coupling_flow(jr.key(0), base_dist=as_base(same), nn_width=128))
-    training = Training(flow, optax.cosine_onecycle_schedule(options.epochs * digits.n_batches, 5e-3))
+    training = Training(
+        flow, optax.cosine_onecycle_schedule(options.epochs * digits.n_batches, 5e-3)
+    )
     print(f"untrained: {digits.bits_per_dim(flow):.2f} bits/dim on held-out digits")
 
     # two fits of the Gaussians, pushed apart; then the flow moves each class to its own

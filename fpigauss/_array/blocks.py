@@ -58,8 +58,7 @@ def mend(
     if rows.shape[0] == 0:
         return raw
     pieces = [
-        exact(rows[piece], columns[piece])
-        for piece in blocks(rows.shape[0], row_bytes, limit)
+        exact(rows[piece], columns[piece]) for piece in blocks(rows.shape[0], row_bytes, limit)
     ]
     values = xp.concat(pieces)
     flat = xp.astype(xp.reshape(lost, (-1,)), rows.dtype)

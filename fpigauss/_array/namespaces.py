@@ -20,9 +20,9 @@ __all__ = [
     "is_differentiated",
     "is_on_host",
     "lie_together",
-    "on_numpy",
     "namespace",
     "on_host",
+    "on_numpy",
     "portable",
     "precise",
     "to_numpy",
@@ -260,7 +260,7 @@ def cast_like(x: Array, like: Array) -> Array:
 
 
 def first_true(condition: Array) -> int | None:
-    """Return the index of the first True of ``condition`` (n,), or None: also where it is traced."""
+    """Return the index of the first True of ``condition`` (n,), or None; None if it is traced."""
     xp = namespace(condition)
     if is_traced(condition) or not bool(xp.any(condition)):
         return None

@@ -6,6 +6,7 @@ Checks of values are skipped for them, and where values decide what is computed,
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
@@ -19,7 +20,7 @@ def is_traced(*arrays: object) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_tracer(kind: type) -> bool:
+def _is_tracer(kind: Any) -> bool:
     jax = sys.modules.get("jax")
     tracer = getattr(getattr(jax, "core", None), "Tracer", None)
     return tracer is not None and issubclass(kind, tracer)

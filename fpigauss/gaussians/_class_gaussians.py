@@ -47,6 +47,9 @@ class ClassGaussians(Densities):
     They are frozen: the arrays given are copied once, in time and memory like those of one sum over
     them.
 
+    For jax they are a pytree of means, covariances and counts; inside jit, grad and vmap, shapes
+    are checked and values are not.
+
     Parameters
     ----------
     means : (K, d) array

@@ -248,6 +248,4 @@ def _check_one_per_row(shape: tuple[int, ...], z: Array) -> None:
     """Check that labels of this shape are one per row of latents (N, d)."""
     if tuple(shape) != (z.shape[0],):
         given = f"{shape[0]} entries" if len(shape) == 1 else f"shape {tuple(shape)}"
-        raise InvalidInputError(
-            f"labels has {given} for {z.shape[0]} rows of z; pass one per row"
-        )
+        raise InvalidInputError(f"labels has {given} for {z.shape[0]} rows of z; pass one per row")

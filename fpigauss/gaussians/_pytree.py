@@ -35,7 +35,7 @@ def register(kind: type) -> None:
     def put_together(aux: tuple[Any, ...], leaves: Any) -> Any:
         """Make the object without its checks: leaves may be anything that jax puts there."""
         *fields, dtype, labels = aux
-        made = object.__new__(kind)
+        made: Any = object.__new__(kind)
         classes = np.frombuffer(labels, dtype=dtype).copy()
         for name, value in zip((*_CHILDREN, *_STATIC), (*leaves, *fields), strict=True):
             object.__setattr__(made, name, value)
