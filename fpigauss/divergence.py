@@ -27,6 +27,7 @@ from fpigauss._array.blocks import (
 from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import flattened, inner_products, squared_norms, transposed
 from fpigauss._array.namespaces import cast_like, detached, device_of, namespace, to_numpy
+from fpigauss._array.traced import check_concrete
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
@@ -193,6 +194,7 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
 
     Entry (y, y') is KLD(N_y || N_y'), the D of Eqs. 9 and 10; the diagonal is zero. The matrix is
     computed in float64 where the device supports it, and is differentiable where the namespace is.
+    jax may transform it (jit, grad, vmap).
 
     Parameters
     ----------
@@ -271,6 +273,8 @@ def smallest_kld(gaussians: ClassGaussians, *, held: Any = None) -> float:
 def terms_of(gaussians: ClassGaussians) -> PairTerms:
     """Compute the terms of class Gaussians, without gradients."""
     check_gaussians(gaussians)
+    check_concrete(gaussians.means, "gaussians.means")
+    check_concrete(gaussians.covariances, "gaussians.covariances")
     means, factor = gaussians.working()
     factor = Factor(detached(factor.root), detached(factor.inverse))
     return PairTerms.at(gaussians.family, detached(means), factor)

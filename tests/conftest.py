@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -27,20 +28,36 @@ def import_namespace(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if error.name != name.partition(".")[0]:
             raise
         pytest.skip(f"{name} is not installed: pip install -e . --group test")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests of jax last: once it is imported, its threads make every fork unsafe."""
-    items.sort(key=lambda item: item.path.name == "test_jax.py")
+
+    def takes_jax(item: pytest.Item) -> bool:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        return "jax" in item.path.name or parameters.get("xp") == "jax.numpy"
+
+    items.sort(key=takes_jax)
 
 
-@pytest.fixture(scope="module", params=["numpy", "torch", "array_api_strict"])
-def xp(request: pytest.FixtureRequest) -> ModuleType:
-    """The array namespaces that the library is proved on: numpy, torch, array-api-strict."""
-    return import_namespace(request.param)
+@pytest.fixture(scope="module", params=["numpy", "torch", "array_api_strict", "jax.numpy"])
+def xp(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The array namespaces that the library is proved on; jax with its float64.
+
+    What jax does without it is in test_jax.py.
+    """
+    found = import_namespace(request.param)
+    if request.param != "jax.numpy":
+        yield found
+        return
+    config = import_namespace("jax").config
+    before = config.jax_enable_x64
+    config.update("jax_enable_x64", True)
+    yield found
+    config.update("jax_enable_x64", before)
 
 
 @pytest.fixture(scope="session")

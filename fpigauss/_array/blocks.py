@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from fpigauss._array.linalg import squared_norms, transposed
 from fpigauss._array.namespaces import device_of, namespace
+from fpigauss._array.traced import is_traced, mended
 from fpigauss._array.typing import Array
 
 __all__ = ["MEMORY_LIMIT", "PAIR_BYTES", "blocks", "lost_below", "mend", "row_distances"]
@@ -49,17 +50,19 @@ def mend(
 
     Nothing is written in place, so that any namespace can run and differentiate it.
     """
+    limit = min(memory_limit, _MENDED_BYTES)
+    if is_traced(lost):
+        return mended(raw, lost, exact, row_bytes=row_bytes, limit=limit)
     xp = namespace(raw)
     rows, columns = xp.nonzero(lost)
     if rows.shape[0] == 0:
         return raw
     pieces = [
-        exact(rows[piece], columns[piece])
-        for piece in blocks(rows.shape[0], row_bytes, min(memory_limit, _MENDED_BYTES))
+        exact(rows[piece], columns[piece]) for piece in blocks(rows.shape[0], row_bytes, limit)
     ]
     values = xp.concat(pieces)
-    flat = xp.astype(xp.reshape(lost, (-1,)), xp.int64)
-    one = xp.asarray(1, dtype=xp.int64, device=device_of(raw))
+    flat = xp.astype(xp.reshape(lost, (-1,)), rows.dtype)
+    one = xp.asarray(1, dtype=rows.dtype, device=device_of(raw))
     position = xp.maximum(xp.cumulative_sum(flat) - one, 0 * one)
     return xp.where(lost, xp.reshape(xp.take(values, position), raw.shape), raw)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fpigauss._array.blocks import blocks
 from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.traced import is_traced
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 
@@ -205,7 +206,7 @@ def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
     """Check that ``x`` is finite; its first axis is that of ``classes``, if given."""
     xp = namespace(x)
     faulty = ~xp.isfinite(x)
-    if not bool(xp.any(faulty)):
+    if is_traced(faulty) or not bool(xp.any(faulty)):
         return
     where = ""
     if classes is not None:
@@ -238,7 +239,7 @@ def check_range(x: Array, like: Array, name: str, *, positive: bool = True) -> N
     fits = xp.abs(x) <= min(float(limits.max), float(own.max))  # False for NaN
     if positive:
         fits = fits & (x >= max(float(limits.smallest_normal), float(own.smallest_normal)))
-    if not bool(xp.all(fits)):
+    if not is_traced(fits) and not bool(xp.all(fits)):
         raise OutOfRangeError(
             f"{name} do not fit {like.dtype}: they are too large or too small for it; "
             "rescale z, or pass float64"

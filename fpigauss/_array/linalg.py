@@ -16,6 +16,7 @@ from fpigauss._array.namespaces import (
     is_differentiated,
     namespace,
 )
+from fpigauss._array.traced import is_traced
 from fpigauss._array.typing import Array
 
 __all__ = [
@@ -120,7 +121,8 @@ def cholesky_or_none(a: Array) -> Array | None:
         if broke_down(error):
             return None
         raise
-    return factor if bool(xp.all(xp.isfinite(factor))) else None
+    finite = xp.all(xp.isfinite(factor))
+    return factor if is_traced(finite) or bool(finite) else None
 
 
 def first_not_positive_definite(a: Array) -> int | None:

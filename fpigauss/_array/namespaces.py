@@ -5,6 +5,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from fpigauss._array.traced import check_concrete, is_traced
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 
@@ -18,8 +19,10 @@ __all__ = [
     "is_array",
     "is_differentiated",
     "is_on_host",
+    "lie_together",
     "namespace",
     "on_host",
+    "on_numpy",
     "portable",
     "precise",
     "to_numpy",
@@ -47,8 +50,15 @@ def namespace(first: Array, *others: Array) -> Any:
 
 
 def device_of(x: Array) -> Any:
-    """Return the device of ``x``."""
+    """Return the device of ``x``; None inside transformations of jax, which place it later."""
     return array_api_compat.device(x)
+
+
+def lie_together(x: Array, y: Array) -> bool:
+    """Say whether two arrays are of one namespace and, as far as is known, on one device."""
+    if namespace(x) is not namespace(y):
+        return False
+    return is_traced(x, y) or bool(device_of(x) == device_of(y))
 
 
 def is_array(x: object) -> bool:
@@ -83,6 +93,7 @@ def is_on_host(x: Array) -> bool:
 
 def to_numpy(x: Array) -> np.ndarray[Any, np.dtype[Any]]:
     """Convert ``x`` to a numpy array on the host, without gradients; bfloat16 becomes float32."""
+    check_concrete(x, "an argument")
     x = detached(x)
     if hasattr(x, "cpu"):  # torch and cupy refuse to leave a device silently
         x = x.cpu()
@@ -151,7 +162,12 @@ def precise(x: Array) -> Array:
 
     That is jax without its option ``jax_enable_x64``: it would hand back float32 for float64.
     """
-    return x if _has_float64(x) else to_numpy(x)
+    return x if is_traced(x) or _has_float64(x) else to_numpy(x)
+
+
+def on_numpy(x: Array) -> Array:
+    """Return ``x``; as numpy's if it is jax's, which takes ten times as long for small steps."""
+    return to_numpy(x) if array_api_compat.is_jax_array(x) else x
 
 
 def _has_float64(x: Array) -> bool:
@@ -239,15 +255,15 @@ def cast_like(x: Array, like: Array) -> Array:
     Within a namespace, this is differentiable.
     """
     xp = namespace(like)
-    if namespace(x) is xp and device_of(x) == device_of(like):
+    if lie_together(x, like):
         return xp.astype(x, like.dtype, copy=False)
     values = portable(x)
     return xp.astype(xp.asarray(values, device=device_of(like)), like.dtype, copy=False)
 
 
 def first_true(condition: Array) -> int | None:
-    """Return the index of the first True of ``condition`` (n,), or None."""
+    """Return the index of the first True of ``condition`` (n,), or None; None if it is traced."""
     xp = namespace(condition)
-    if not bool(xp.any(condition)):
+    if is_traced(condition) or not bool(xp.any(condition)):
         return None
-    return int(xp.argmax(xp.astype(condition, xp.int64)))
+    return int(xp.argmax(xp.astype(condition, xp.int32)))

@@ -42,8 +42,10 @@ def fit_fixed_point(
     ----------
     z : (N, d) array
         Latents, of any array-API namespace (numpy, torch, ...) or array-like. Gradients are not
-        tracked. The fit is computed in float64 where the device supports it; for jax arrays
-        without ``jax_enable_x64``, on the host.
+        tracked. The fit is computed in float64 where the device supports it. Fits of jax arrays
+        are solved by numpy on the host, in float64 whatever ``jax_enable_x64`` says: the many
+        small steps of a fit take jax ten to thirty times as long. A callable ``pi`` then gets an
+        array of numpy.
     y : (N,) array-like
         Labels: integers, strings, or floats with integral values. -1 is a class like any other.
     lam : float

@@ -9,9 +9,9 @@ from fpigauss._array.namespaces import (
     as_floating,
     cast_like,
     detached,
-    device_of,
     is_array,
     is_on_host,
+    lie_together,
     namespace,
     working_dtype,
 )
@@ -38,9 +38,7 @@ def latents(gaussians: "Densities", z: Any, *, finite: bool = True) -> Array:
     z = as_floating(z, "z")
     if not given:
         z = cast_like(z, gaussians.means)
-    elif namespace(z) is not namespace(gaussians.means) or device_of(z) != device_of(
-        gaussians.means
-    ):
+    elif not lie_together(z, gaussians.means):
         raise InvalidInputError(
             "z is of another library or on another device than the Gaussians; "
             "convert them with gaussians.to(z)"

@@ -18,6 +18,7 @@ from fpigauss._array.namespaces import (
     precise,
     working_dtype,
 )
+from fpigauss._array.traced import is_traced
 from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import (
     FAMILIES,
@@ -88,7 +89,8 @@ def _checked_counts(counts: Any, means: Array, classes: Labels) -> Array:
         raise InvalidInputError(
             f"counts is negative in class {classes[negative].item()!r}; pass numbers >= 0"
         )
-    if not bool(xp.any(values > 0.0)):
+    positive = xp.any(values > 0.0)
+    if not is_traced(positive) and not bool(positive):
         raise InvalidInputError("counts are all zero; pass None if they are not known")
     return values
 

@@ -20,6 +20,7 @@ from fpigauss._array.namespaces import (
     cast_like,
     device_of,
     is_array,
+    lie_together,
     namespace,
     portable,
     precise,
@@ -31,6 +32,7 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians._checks import saved_family, unified
 from fpigauss.gaussians._densities import Densities
 from fpigauss.gaussians._density import by_class_rows, index_of
+from fpigauss.gaussians._pytree import register
 
 __all__ = ["ClassGaussians"]
 
@@ -44,6 +46,9 @@ class ClassGaussians(Densities):
 
     They are frozen: the arrays given are copied once, in time and memory like those of one sum over
     them.
+
+    For jax they are a pytree of means, covariances and counts; inside jit, grad and vmap, shapes
+    are checked and values are not.
 
     Parameters
     ----------
@@ -97,6 +102,7 @@ class ClassGaussians(Densities):
     @unflagged
     def __post_init__(self) -> None:
         """Check and unify the fields."""
+        register(type(self))
         for name, value in unified(
             self.means,
             self.covariances,
@@ -193,7 +199,7 @@ class ClassGaussians(Densities):
             )
         like = as_floating(like, "like")
         values = self.family.unpack(self.covariances)
-        if namespace(like) is not namespace(values) or device_of(like) != device_of(values):
+        if not lie_together(like, values):
             values = portable(values)
             if precise(like) is like:
                 values = namespace(like).asarray(values, device=device_of(like))

@@ -1,5 +1,6 @@
 """Densities of class Gaussians, and the posteriors and predictions that follow from them."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,12 @@ from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_labels, codes_of
 from fpigauss._array.linalg import softmax
 from fpigauss._array.namespaces import device_of, namespace, precise, to_numpy, working_dtype
+from fpigauss._array.traced import as_traceable, is_traced, positions_of
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians._blocks import by_blocks, latents, narrowed, widened
-from fpigauss.gaussians._density import Density, best, by_class_rows
+from fpigauss.gaussians._density import Density, best, by_class_rows, index_of
 from fpigauss.gaussians._priors import joint, log_priors, mixture
 
 __all__ = ["Densities"]
@@ -42,9 +44,11 @@ class Densities:
     def working(self) -> tuple[Array, Factor]:
         """Return means and factors, in float64 where the device supports it.
 
-        They are numpy's where the namespace has no float64.
+        They are numpy's where the namespace has no float64, unless jax is transforming them.
         """
-        means, covariances = precise(self.means), precise(self.covariances)
+        means, covariances = self.means, self.covariances
+        if not is_traced(means, covariances):  # what is traced has no numbers for numpy yet
+            means, covariances = precise(means), precise(covariances)
         xp, dtype = namespace(means), working_dtype(means)
         values = self.family.unpack(xp.astype(covariances, dtype, copy=False))
         return xp.astype(means, dtype, copy=False), self.family.factor(values)
@@ -107,15 +111,19 @@ class Densities:
                 "priors are of no effect on log N_y(z) of given labels; leave out one of the two"
             )
         z = latents(self, z)
-        codes = self._codes(labels)
-        if codes.shape[0] != z.shape[0]:
-            raise InvalidInputError(
-                f"labels has {codes.shape[0]} entries for {z.shape[0]} rows of z; pass one per row"
-            )
         density = Density.of(self.family, *self.working(), z)
-        take = namespace(z).take
+        xp = namespace(z)
+        if is_traced(labels):
+            _check_one_per_row(labels.shape, z)
+            codes, known = positions_of(labels, as_traceable(self.classes))
+            found = density.of_classes(codes, z)
+            return xp.where(known, found, xp.full_like(found, math.nan))
+        codes = self._codes(labels)
+        _check_one_per_row(codes.shape, z)
         return by_class_rows(
-            codes, z, lambda code, rows: density.of_class(code, take(z, rows, axis=0))
+            codes,
+            z,
+            lambda code, rows: density.of_classes(index_of(code, z), xp.take(z, rows, axis=0)),
         )
 
     @unflagged
@@ -189,14 +197,13 @@ class Densities:
         """
         logs = self._log_priors(priors)
         codes = self._by_blocks(z, lambda density, x: best(joint(density.by_class(x), logs)))
-        xp = namespace(codes)
         if self.classes.dtype.kind == "U":
             return self.classes[to_numpy(codes)]
-        labels = xp.asarray(self.classes, device=device_of(codes))
-        cut = not str(labels.dtype).endswith("int64")  # to 32 bits, where there are no more
-        if cut and np.any(to_numpy(labels) != self.classes):
+        labels = namespace(codes).asarray(self.classes, device=device_of(codes))
+        cut = str(labels.dtype).endswith("int32")  # where there are no more bits
+        if cut and np.any(self.classes.astype(np.int32) != self.classes):
             return self.classes[to_numpy(codes)]
-        return xp.take(labels, codes)
+        return namespace(codes).take(labels, codes)
 
     def predict_proba(self, z: Any, *, priors: Any = None) -> Array:
         """Compute the posterior p(y|z), in proportion to p(y) p(z|y).
@@ -235,3 +242,10 @@ class Densities:
 
     def _codes(self, labels: Any) -> np.ndarray[Any, Any]:
         return codes_of(as_labels(labels, "labels"), self.classes, "labels")
+
+
+def _check_one_per_row(shape: tuple[int, ...], z: Array) -> None:
+    """Check that labels of this shape are one per row of latents (N, d)."""
+    if tuple(shape) != (z.shape[0],):
+        given = f"{shape[0]} entries" if len(shape) == 1 else f"shape {tuple(shape)}"
+        raise InvalidInputError(f"labels has {given} for {z.shape[0]} rows of z; pass one per row")

@@ -41,12 +41,12 @@ class Density:
         for part in factor:
             check_range(detached(part), like, "inverse covariances", positive=False)
         center = family.center(means, factor)
-        center = cast_like(center if family.tied else _nearest(means, center), like)
+        center = _rounded(center if family.tied else _nearest(means, center), like)
         log_det = family.log_det(factor, means.shape[1])
         return cls(
             family,
-            center,
-            cast_like(means - cast_like(center, means), like),
+            cast_like(center, like),
+            cast_like(means - center, like),
             Factor(*(cast_like(x, like) for x in factor)),
             cast_like(-0.5 * (log_det + means.shape[1] * math.log(2.0 * math.pi)), like),
         )
@@ -81,12 +81,18 @@ class Density:
         # squares that overflow cancel to NaN: such latents are infinitely far
         return xp.where(xp.isnan(squared), xp.full_like(squared, math.inf), squared)
 
-    def of_class(self, code: int, z: Array) -> Array:
-        """Compute log N_y(z) (N,) of one class, from differences."""
-        own = self.family.rows(self.factor, index_of(code, z))
-        white = self.family.whiten(own, self._centered(z) - self.means[code, :])
-        normalizer = self.log_normalizers[0 if self.family.tied else code]
-        return normalizer - 0.5 * squared_norms(white)
+    def of_classes(self, codes: Array, z: Array) -> Array:
+        """Compute log N_y(z) (N,) of the classes ``codes`` (N,), or one for all (1,).
+
+        It is computed from differences, with a factor per row.
+        """
+        xp = namespace(z)
+        own = self.family.rows(self.factor, codes)
+        white = self.family.whiten(own, self._centered(z) - xp.take(self.means, codes, axis=0))
+        normalizers = self.log_normalizers
+        if not self.family.tied:
+            normalizers = xp.take(normalizers, codes, axis=0)
+        return normalizers - 0.5 * squared_norms(white)
 
 
 def _nearest(means: Array, x: Array) -> Array:
@@ -94,8 +100,16 @@ def _nearest(means: Array, x: Array) -> Array:
 
     A sum of means is rounded, and so is what is left of a latent when it is subtracted.
     """
-    k = int(namespace(means).argmin(squared_norms(means - x)))
-    return means[k : k + 1, :]
+    xp = namespace(means)
+    return xp.take(means, xp.reshape(xp.argmin(squared_norms(means - x)), (1,)), axis=0)
+
+
+def _rounded(x: Array, like: Array) -> Array:
+    """Round ``x`` to what the dtype of ``like`` can hold, in its own namespace and dtype."""
+    xp = namespace(x)
+    same = xp is namespace(like)
+    dtype = like.dtype if same else getattr(xp, str(like.dtype).rpartition(".")[2])
+    return xp.astype(xp.astype(x, dtype, copy=False), x.dtype, copy=False)
 
 
 def index_of(code: int, like: Array) -> Array:

@@ -4,9 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fpigauss._array.checks import check_choice
 from fpigauss._array.linalg import log_sum_exp
-from fpigauss._array.namespaces import as_floating, cast_like, detached, first_true, namespace
+from fpigauss._array.namespaces import as_floating, cast_like, first_true, namespace, to_numpy
+from fpigauss._array.traced import is_traced
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 
@@ -55,20 +58,25 @@ def _checked(priors: Any, classes: Labels, like: Array) -> Array:
             f"priors has shape {tuple(given.shape)}, {classes.shape} is needed; "
             "pass one probability per class, in the order of classes"
         )
-    values = cast_like(given, like)
-    bad = first_true(~(detached(values) >= 0.0))  # NaN too
+    if not is_traced(given):
+        rounding = classes.shape[0] * float(namespace(given).finfo(given.dtype).eps)
+        _check_shares(to_numpy(given).astype(np.float64), rounding, classes)
+    return cast_like(given, like)
+
+
+def _check_shares(priors: Labels, rounding: float, classes: Labels) -> None:
+    """Check on the host that ``priors`` (K,) are probabilities, which sum to one."""
+    bad = first_true(~(priors >= 0.0))  # NaN too
     if bad is not None:
         raise InvalidInputError(
-            f"priors is {float(values[bad]):g} for class {classes[bad].item()!r}; "
+            f"priors is {priors[bad]:g} for class {classes[bad].item()!r}; "
             "pass probabilities, numbers >= 0"
         )
-    total = float(namespace(values).sum(detached(values)))
-    rounding = classes.shape[0] * float(namespace(given).finfo(given.dtype).eps)
+    total = float(priors.sum())
     if not abs(total - 1.0) <= 1e-6 + rounding:
         raise InvalidInputError(
             f"priors sum to {total:g}; pass probabilities that sum to 1, priors / sum(priors)"
         )
-    return values
 
 
 def joint(log_prob: Array, logs: Array | None) -> Array:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fpigauss._array.linalg import weighted_sum
-from fpigauss._array.namespaces import first_true, namespace
+from fpigauss._array.namespaces import first_true, namespace, to_numpy
 from fpigauss._array.typing import Array
 from fpigauss.covariance import resolve_family
 from fpigauss.errors import InvalidInputError
@@ -54,7 +54,7 @@ def background_of(background: Any, dim: int, like: Array) -> Background:
 def _total(statistics: ClassStatistics) -> ClassGaussians:
     """Return the Gaussian of all samples of statistics together."""
     xp = namespace(statistics.means)
-    n_samples = float(xp.sum(statistics.counts))
+    n_samples = float(to_numpy(statistics.counts).sum())
     if not n_samples > 0.0:
         raise InvalidInputError("background has no samples; pass statistics of known samples")
     weights = (statistics.counts / n_samples)[None, :]

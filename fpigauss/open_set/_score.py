@@ -45,7 +45,8 @@ def open_set_score(
     - ``"entropy"``: -sum_y p(y|z) log p(y|z), in nats: high between classes, but low far from all
       of them, unless they are equally far.
 
-    They are computed in float64 where the device supports it, without gradients. Rows that are not
+    They are computed in float64 where the device supports it, without gradients in torch; jax may
+    transform them (jit, grad, vmap). Rows that are not
     finite, and those infinitely far from all classes in the dtype of ``z``, score +inf.
 
     Parameters

@@ -16,6 +16,7 @@ from fpigauss._array.namespaces import (
     is_on_host,
     precise,
 )
+from fpigauss._array.traced import check_concrete
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 
@@ -36,6 +37,7 @@ def as_rows(z: Any) -> Any:
     check_dense(z, "z")
     if isinstance(z, np.generic) or not (is_array(z) or _is_store(z)):
         z = as_floating(z, "z")
+    check_concrete(z, "z")
     z = detached(z)
     check_matrix(z, "z")
     prototype_of(z)
