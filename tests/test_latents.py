@@ -243,6 +243,25 @@ def test_names_are_options(tmp_path):
     np.testing.assert_array_equal(joined(latents)[1], NAMES)
 
 
+@pytest.mark.parametrize("save", [save_columns, save_csv])
+def test_some_of_the_columns(tmp_path, save):
+    (path,) = save(tmp_path, Z, Y)
+    z, y = joined(open_latents(path, z=["x4", "x1"]))
+    np.testing.assert_array_equal(z, Z[:, [4, 1]])
+    np.testing.assert_array_equal(y, Y)
+    refused(path, z=["x4", "x9"], match="has no column 'x9'")
+
+
+def test_names_that_are_none(tmp_path):
+    (path,) = save_npz(tmp_path, Z, Y)
+    refused(path, z=["z", "y"], match="z names 2 columns, and .* contains arrays")
+    for name in (3, [], [3]):
+        with pytest.raises(InvalidInputError, match=r"z is .*; pass the name of an array"):
+            open_latents(path, z=name)
+    with pytest.raises(InvalidInputError, match=r"y is 3; pass the name of an array"):
+        open_latents(path, y=3)
+
+
 def test_labels_may_be_missing(tmp_path):
     np.savez(tmp_path / "a.npz", z=Z)
     latents = open_latents(tmp_path / "a.npz")
@@ -494,6 +513,13 @@ def test_files_that_are_cut_short(tmp_path, save, part):
     refused(path, *labels, match="cut short|damaged")
 
 
+def test_npz_of_another_shape(tmp_path):
+    np.savez(tmp_path / "a.npz", z=Z)
+    contents = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(contents.replace(b"(500, 6)", b"(800, 6)"))
+    refused(tmp_path / "a.npz", match="damaged")
+
+
 @pytest.mark.parametrize("save", [save_npz, save_deflated, save_zarr])
 def test_damage_within(tmp_path, save):
     path = save(tmp_path, Z, Y)[0]
@@ -689,6 +715,12 @@ def test_gaps_among_numbers(tmp_path, row):
     lines[row] = f"{row},,a"
     path = text_file(tmp_path, "x,y,label", *lines)
     refused(path, match=f"column 'y' has a missing entry in row {row}")
+
+
+def test_gaps_among_labels(tmp_path):
+    for gap in ("", "NA", "nan"):
+        path = text_file(tmp_path, "x,label", "0.5,cat", f"0.5,{gap}", "0.5,dog")
+        refused(path, match="column 'label' has a missing entry in row 1")
 
 
 def test_text_among_labels(tmp_path):
