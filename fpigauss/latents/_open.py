@@ -17,8 +17,8 @@ __all__ = ["Latents", "open_latents"]
 
 #: A batch takes this part of the memory; what is made of it takes more.
 _SHARE = 4
-#: Bytes of a batch beyond which none is read faster.
-_LARGEST_BATCH = 2**24
+#: Bytes that reading a batch takes, beyond which no statistics are gathered faster.
+_LARGEST_BATCH = 2**25
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def open_latents(
         The array or column of the labels, in ``labels`` if that is given. By default the array "y"
         or the column "label", if there is one; in ``labels``, also the only one there is.
     batch_size : int, optional
-        The most rows of a batch. By default, as many as are read fastest, in about 16 MiB.
+        The most rows of a batch. By default, as many as 32 MiB allow.
     memory_limit : int
         Bytes that reading may take. Batches are made smaller where they would exceed it.
 
@@ -176,7 +176,7 @@ def _batch_size(source: Source, wanted: int | None, most: int) -> int:
         raise InvalidInputError(
             f"memory_limit is {most} bytes, and reading {str(source.path)!r} takes at least "
             f"{memory.held + memory.per_row} at once; raise memory_limit, or write the file by "
-            "rows and in smaller chunks"
+            "rows, in smaller chunks or row groups, or with the latents in one column"
         )
     allowed = max(1, (most - memory.held) // _SHARE // memory.per_row)
     if wanted is not None:

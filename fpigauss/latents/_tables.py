@@ -138,7 +138,7 @@ def rows_of(batch: Any, columns: tuple[str, ...], dim: int | None, path: Path, f
 
 
 def source_of_table(table: Table, z: Wanted, y: str | None, *, alone: bool) -> TableSource:
-    """Return the latents and labels of a table; the first row tells the dimension."""
+    """Return the latents and labels of a table; of lists, the first row tells the dimension."""
     labels = _LABELS if y is None else y
     if y is not None and y not in table.types:
         raise missing_name(table.path, "column", y, table.types, "y")
@@ -146,6 +146,10 @@ def source_of_table(table: Table, z: Wanted, y: str | None, *, alone: bool) -> T
     found = labels if not alone and labels in table.types else None
     if table.n_rows == 0:
         return TableSource(table, columns, found, 0, np.dtype(np.float32))
+    kinds = [table.types[name] for name in columns]
+    if not is_list(kinds[0]):
+        dtype = np.result_type(*(kind.to_pandas_dtype() for kind in kinds))
+        return TableSource(table, columns, found, len(columns), dtype)
     with reading(table.path):
         batches = table.record_batches(list(columns), [], 1)
         batch = next(batch for batch in batches if batch.num_rows)
