@@ -59,7 +59,7 @@ def header_of(file: IO[bytes], where: str) -> Header:
             f"{where} contains Python objects, which would have to be unpickled, and pickles can "
             f"run any code; {_SAVE}, labels as integers or by numpy.array(y, dtype=str)"
         )
-    if dtype.names is not None or dtype.itemsize == 0 or not shape:
+    if dtype.names is not None or dtype.itemsize == 0 or min(shape, default=-1) < 0:
         raise InvalidInputError(f"{where} has dtype {dtype} and shape {shape}; {_SAVE}")
     return Header(shape, by_columns and len(shape) > 1, dtype, file.tell())
 

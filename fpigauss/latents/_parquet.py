@@ -10,8 +10,8 @@ from fpigauss.latents._source import Memory
 
 __all__ = ["ParquetTable", "parquet_table"]
 
-#: Bytes of a column's pages that are read at a time; else a whole row group is.
-_BUFFER_BYTES = 2**20
+#: Bytes of a page, as most writers make them.
+_PAGE_BYTES = 2**20
 #: Row groups whose sizes are looked at.
 _LOOK_GROUPS = 4
 
@@ -23,24 +23,30 @@ class ParquetTable:
     path: Path
     n_rows: int
     types: dict[str, Any] = field(repr=False)
-    #: Bytes of the largest chunk of each column.
-    chunk_bytes: dict[str, int] = field(repr=False)
+    #: Bytes of the pages of each column that are in memory at a time.
+    page_bytes: dict[str, int] = field(repr=False)
 
     def memory_of(self, columns: tuple[str, ...]) -> Memory:
         """Return the memory that reading takes: a buffer and a page per column."""
-        return Memory(0, sum(min(2 * _BUFFER_BYTES, self.chunk_bytes[c]) for c in columns))
+        buffers = len(columns) * _buffer_bytes(len(columns))
+        return Memory(0, buffers + sum(self.page_bytes[name] for name in columns))
 
     def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
         """Yield record batches of some columns, each of at most ``step`` rows."""
         columns = [*latents, *labels]
-        with _opened(self.path) as file:
+        with _opened(self.path, _buffer_bytes(len(columns))) as file:
             yield from file.iter_batches(batch_size=step, columns=columns, use_threads=False)
 
 
-def _opened(path: Path) -> Any:
+def _buffer_bytes(n_columns: int) -> int:
+    """Return the bytes of each column that are read ahead; else a whole row group is."""
+    return max(2**14, min(2**18, 2**23 // n_columns))
+
+
+def _opened(path: Path, buffer_bytes: int = 2**16) -> Any:
     parquet = imported("pyarrow.parquet", "parquet")
     # without pre_buffer, which keeps the pages of a row group that have been read
-    return parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    return parquet.ParquetFile(path, buffer_size=buffer_bytes, pre_buffer=False)
 
 
 def parquet_table(path: Path) -> ParquetTable:
@@ -48,7 +54,7 @@ def parquet_table(path: Path) -> ParquetTable:
     with reading(path), _opened(path) as file:
         schema, metadata = file.schema_arrow, file.metadata
         types = dict(zip(schema.names, schema.types, strict=True))
-        chunk_bytes = dict.fromkeys(types, 0)
+        page_bytes = dict.fromkeys(types, 0)
         for i in range(min(metadata.num_row_groups, _LOOK_GROUPS)):
             group = metadata.row_group(i)
             for j in range(group.num_columns):
@@ -56,6 +62,12 @@ def parquet_table(path: Path) -> ParquetTable:
                 name = chunk.path_in_schema
                 name = name if name in types else name.partition(".")[0]
                 if name in types:
-                    size = chunk.total_uncompressed_size
-                    chunk_bytes[name] = max(chunk_bytes[name], size)
-        return ParquetTable(path, metadata.num_rows, types, chunk_bytes)
+                    page_bytes[name] = max(page_bytes[name], _page_bytes(chunk))
+        return ParquetTable(path, metadata.num_rows, types, page_bytes)
+
+
+def _page_bytes(chunk: Any) -> int:
+    """Return the bytes of a page, and of the dictionary that its chunk may have, decoded too."""
+    pages = 2 if chunk.has_dictionary_page else 1
+    size: int = min(pages * _PAGE_BYTES, 3 * chunk.total_uncompressed_size // 2)
+    return size
