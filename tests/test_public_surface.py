@@ -245,7 +245,8 @@ def python(code):
     return done.stdout.split()
 
 
-HEAVY = ("torch", "dask", "zarr", "sklearn", "matplotlib", "pandas", "IPython")
+HEAVY = ("torch", "dask", "zarr", "sklearn", "matplotlib", "pandas", "IPython", "pyarrow")
+HEAVY += ("safetensors", "typer", "rich")
 LOADED = f"import sys; print(*[name for name in {HEAVY} if name in sys.modules])"
 
 
