@@ -385,10 +385,21 @@ def test_data_that_do_not_fit_together(fails, gaussians):
     np.savez("parts/1.npz", z=Z[:, :2], y=Y)
     assert "1.npz" in fails("fit", "parts", "--lam", 1, "-o", "x.npz")
     assert "no labels" in fails("fit", "z.npy", "--lam", 1, "-o", "x.npz")
-    bad = Z.copy()
-    bad[7, 1] = np.nan
+
+
+def test_rows_at_fault_are_counted_from_the_first_of_the_file(fails, gaussians):
+    bad, labels = Z.copy(), Y.astype(float)
+    bad[107, 1], labels[95] = np.nan, 0.5
     np.save("bad.npy", bad)
-    assert "row 7" in fails("fit", "bad.npy", "y.npy", "--lam", 1, "-o", "x.npz")
+    np.save("labels.npy", labels)
+    small = ["--memory-limit", 2000, "-o", "x.npz"]  # for batches of some rows
+    line = fails("fit", "bad.npy", "y.npy", "--lam", 1, *small)
+    assert line == (
+        "fpigauss: bad.npy: z contains NaN or infinity in row 107, column 1; drop or repair the row"
+    )
+    line = fails("statistics", "z.npy", "labels.npy", *small)
+    assert "y is 0.5 in row 95" in line
+    assert "row 107" in fails("predict", "g.npz", "bad.npy", "-o", "p.npy")
 
 
 def test_files_of_another_kind(fails, gaussians):
@@ -464,6 +475,36 @@ def test_debug_shows_where(run, data):
     assert code == 2
     assert "Traceback" in err
     assert err.splitlines()[-1].startswith("fpigauss: ")
+
+
+def test_no_text_becomes_a_picture(run, data):
+    args = ["--lam", 1, "--tied", "--out", "[bold]:dog:.npz"]
+    assert "[bold]:dog:.npz" in run("fit", "z.npy", "y.npy", *args)[1]
+
+
+def test_what_json_does_not_have(run, gaussians):
+    np.save("far.npy", np.array([[np.nan] * 4, [1e200] * 4, [0.0] * 4]))
+    code, out, _ = run("score g.npz far.npy --json --quiet")
+    scores = [json.loads(line)["score"] for line in out.splitlines()]
+    assert (code, scores[:2]) == (0, ["inf", "inf"])
+    assert isinstance(scores[2], float)
+
+
+def test_held_out_rows_must_fit_into_memory(fails, data):
+    args = ["--validation", "z.npy", "--validation-labels", "y.npy", "--lams", "0,1"]
+    line = fails("path", "z.npy", "y.npy", *args, "--memory-limit", 5000, "--out", "p.csv")
+    assert "--memory-limit" in line and "z.npy" in line
+
+
+def test_labels_that_are_strings(run, data):
+    np.save("y.npy", np.array(["ant", "bee", "a longer name"])[Y])
+    assert run("fit z.npy y.npy --separation 40 --out g.safetensors")[0] == 0
+    expected = ClassGaussians.load("g.safetensors").predict(Z)
+    for ending in (".npy", ".csv", ".parquet"):
+        assert run(f"predict g.safetensors z.npy y.npy --out p{ending}")[0] == 0
+    assert np.load("p.npy").tolist() == expected.tolist()
+    assert list(table("p.csv")["label"]) == table("p.parquet")["label"] == expected.tolist()
+    assert run("sample g.safetensors --label bee --quiet")[1].splitlines()[1].endswith(",bee")
 
 
 # -- the documentation ----------------------------------------------------------------------

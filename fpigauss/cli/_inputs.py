@@ -1,12 +1,14 @@
 """Files that commands read and write: what is ours, data in batches, what may be written."""
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fpigauss import open_latents
+from fpigauss import Latents, open_latents
 from fpigauss._array.files import kind_of
 from fpigauss.cli._session import Session
 from fpigauss.errors import InvalidInputError
@@ -15,7 +17,7 @@ from fpigauss.statistics import ClassStatistics
 
 __all__ = [
     "SAVED",
-    "batches_of",
+    "Batches",
     "check_labels",
     "check_out",
     "held_in_memory",
@@ -61,9 +63,33 @@ def saved(path: str) -> ClassGaussians | ClassStatistics | None:
     return None if kind is None else kind.load(path)
 
 
-def batches_of(session: Session, latents: Any, path: str) -> Iterator[tuple[Any, Any]]:
-    """Yield batches of opened latents, with a bar or a note."""
-    return session.read(latents, latents.n_rows, path)
+class Batches:
+    """Batches (z, y) of opened latents, read with a bar or notes, which know where they lie."""
+
+    def __init__(self, session: Session, latents: Latents, path: str) -> None:
+        self._session, self._latents, self._path = session, latents, path
+        self._first: int | None = None
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """Read the batches from the first."""
+        first = 0
+        for z, y in self._session.read(self._latents, self._latents.n_rows, self._path):
+            self._first = first  # whatever is raised now is about these rows
+            yield z, y
+            self._first = None
+            first += len(z)
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Count the rows that errors name from the first of the file, not of a batch."""
+        try:
+            yield
+        except InvalidInputError as error:
+            if self._first is None:  # what readers raise says where
+                raise
+            first, text = self._first, re.sub(r"^batch \d+: ", "", str(error))
+            text = re.sub(r"\brow (\d+)", lambda found: f"row {first + int(found[1])}", text)
+            raise InvalidInputError(f"{self._path}: {text}") from error
 
 
 def statistics_of(
@@ -85,7 +111,9 @@ def statistics_of(
         raise InvalidInputError(
             f"{path} has no labels; pass a file of labels after it, or their name, --y NAME"
         )
-    return ClassStatistics.from_batches(batches_of(session, latents, path), covariance=covariance)
+    batches = Batches(session, latents, path)
+    with batches.located():
+        return ClassStatistics.from_batches(batches, covariance=covariance)
 
 
 def check_labels(statistics: ClassStatistics, path: str) -> None:
@@ -99,7 +127,7 @@ def check_labels(statistics: ClassStatistics, path: str) -> None:
 
 def latents_to_score(
     session: Session, gaussians: ClassGaussians, path: str, labels: str | None = None, **names: Any
-) -> tuple[Any, Iterator[tuple[Any, Any]]]:
+) -> tuple[Latents, Batches]:
     """Open latents that must be as wide as Gaussians; return them and their batches."""
     latents = open_latents(path, labels, **names)
     if latents.dim != gaussians.dim:
@@ -107,7 +135,7 @@ def latents_to_score(
             f"{path} has {latents.dim} dimensions, but the Gaussians have {gaussians.dim}; "
             "pass latents of the space that they were fitted in"
         )
-    return latents, batches_of(session, latents, path)
+    return latents, Batches(session, latents, path)
 
 
 def latents_without_labels(session: Session, path: str, **names: Any) -> ClassStatistics:
@@ -116,9 +144,10 @@ def latents_without_labels(session: Session, path: str, **names: Any) -> ClassSt
     if isinstance(found, ClassStatistics):
         return found
     latents = open_latents(path, **names)
-    batches = batches_of(session, latents, path)
+    batches = Batches(session, latents, path)
     as_one = ((z, np.zeros(len(z), dtype=np.int64)) for z, _ in batches)
-    return ClassStatistics.from_batches(as_one, covariance="dense")
+    with batches.located():
+        return ClassStatistics.from_batches(as_one, covariance="dense")
 
 
 def held_in_memory(
@@ -129,7 +158,7 @@ def held_in_memory(
     if not latents.has_labels:
         raise InvalidInputError(f"{path} has no labels; pass held-out rows with labels")
     rows, targets, n_bytes = [], [], 0
-    for z, y in batches_of(session, latents, path):
+    for z, y in Batches(session, latents, path):
         rows.append(z)
         targets.append(y)
         n_bytes += z.nbytes

@@ -56,7 +56,7 @@ class Session:
         if self.json:
             _line(sys.stdout, json.dumps(plain(dict(figures))))
             return
-        console = Console(soft_wrap=True, highlight=False)
+        console = Console(soft_wrap=True, highlight=False, emoji=False)
         width = max(map(len, figures), default=0) + 2
         for name, value in figures.items():
             console.print(f"{name:<{width}}", style="bold", end="", markup=False)

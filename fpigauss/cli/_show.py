@@ -12,7 +12,7 @@ import typer
 from fpigauss import open_latents
 from fpigauss._array.files import replaced
 from fpigauss.cli._command import ForceFlag, LabelsArgument, YName, ZName
-from fpigauss.cli._inputs import SAVED, batches_of, check_out, saved
+from fpigauss.cli._inputs import SAVED, Batches, check_out, saved
 from fpigauss.cli._session import Session
 from fpigauss.cli._tables import TABLES, opened_table, writing
 from fpigauss.divergence import smallest_kld
@@ -97,7 +97,7 @@ def _of_latents(session: Session, file: str, labels: str | None, **names: Any) -
     latents = open_latents(file, labels, **names)
     n_rows, not_finite, dtype = 0, 0, ""
     counts: Counter[Any] = Counter()
-    for rows, targets in batches_of(session, latents, file):
+    for rows, targets in Batches(session, latents, file):
         n_rows += len(rows)
         dtype = str(rows.dtype)
         not_finite += int(np.sum(~np.isfinite(rows).all(axis=1)))
@@ -221,7 +221,7 @@ def _some_rows(
     targets: list[Any] = []
     every = 1 if latents.n_rows is None else max(1, latents.n_rows // _MOST_POINTS)
     first = 0
-    for z, y in batches_of(session, latents, path):
+    for z, y in Batches(session, latents, path):
         kept = slice(-first % every, None, every)
         rows.append(np.array(z[kept]))
         targets += [] if y is None else [np.array(y[kept])]
@@ -300,7 +300,7 @@ def convert(
     latents = open_latents(file, labels, z=z, y=y)
     n_rows = 0
     with opened_table(out, session, array="embedding") as table:
-        for rows, targets in batches_of(session, latents, file):
+        for rows, targets in Batches(session, latents, file):
             table.write({"embedding": rows} | ({} if targets is None else {"label": targets}))
             n_rows += len(rows)
     session.report({"rows": n_rows, "out": out})

@@ -97,7 +97,7 @@ def predict(
     found, prior = ClassGaussians.load(gaussians), _prior_of(priors)
     opened, batches = latents_to_score(session, found, latents, labels, z=z, y=y)
     n_rows = n_right = 0
-    with opened_table(out, session, array="p" if proba else "label") as table:
+    with opened_table(out, session, array="p" if proba else "label") as table, batches.located():
         for rows, targets in batches:
             predicted = np.asarray(found.predict(rows, priors=prior))
             probabilities = found.predict_proba(rows, priors=prior) if proba else None
