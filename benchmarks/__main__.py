@@ -24,6 +24,7 @@ COMPARISONS = (
     "means_only",
     "many_classes",
     "statistics_pass",
+    "readers",
     "geometric_mean",
     "class_log_prob",
     "solvers",

@@ -348,6 +348,17 @@ def test_every_format_gives_one_fit(run, data):
         np.testing.assert_allclose(found.means, expected.means, rtol=1e-9, err_msg=name)
 
 
+def test_columns_by_name(run, data):
+    rows = [f"{a},{b},{c},x{y}" for (a, b, c, _), y in zip(Z.tolist(), Y.tolist(), strict=True)]
+    Path("d.csv").write_text("\n".join(["a,b,c,kind", *rows]))
+    names = ["--z", "a", "--z", "c", "--y", "kind"]
+    assert run("fit", "d.csv", *names, "--separation", 30, "--out", "g.npz")[0] == 0
+    expected = fit_separated(Z[:, [0, 2]], Y, min_kld=30.0).gaussians
+    np.testing.assert_allclose(ClassGaussians.load("g.npz").means, expected.means, rtol=1e-9)
+    code, out, _ = run("predict g.npz d.csv --z a --z c --y kind --out p.npy --json")
+    assert (code, json.loads(out)["rows"]) == (0, 180)
+
+
 # -- bad input -----------------------------------------------------------------------------
 
 

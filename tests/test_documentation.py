@@ -37,7 +37,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
-    names = ("extending", "flows", "lightning", "quickstart", "scikit_learn", "separation")
+    names = ("extending", "files", "flows", "lightning", "quickstart", "scikit_learn", "separation")
     assert pages == {f"{name}.rst" for name in names}
 
 
@@ -75,6 +75,12 @@ def test_scikit_learn():
     assert names["whole"].statistics_.counts.sum() == len(names["y_train"])
     gaussians, foreign = names["classifier"].gaussians_, names["foreign"]
     assert (fpigauss.open_set_score(gaussians, foreign) > names["threshold"]).all()
+
+
+def test_files():
+    names = run("docs/files.rst", RST, {"__name__": "files"})
+    assert (names["labels"] == names["y"]).mean() > 0.5
+    assert names["statistics"].counts.sum() == len(names["y"])
 
 
 def test_kld_in_other_units():

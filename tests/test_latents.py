@@ -6,7 +6,7 @@ import pickle
 import re
 import sys
 import tracemalloc
-import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,7 @@ import torch
 import zarr
 from safetensors.torch import save_file
 
-import fpigauss
 from fpigauss import ClassStatistics, InvalidInputError, Latents, open_latents
-
 
 N, D = 500, 6
 RNG = np.random.default_rng(0)
@@ -148,7 +146,7 @@ def refused(*paths, match, **options):
     """Check that opening or reading is refused, with a message that names the file."""
     with pytest.raises(InvalidInputError, match=match) as caught:
         list(open_latents(*paths, **options))
-    assert any(os.path.basename(path) in str(caught.value) for path in paths)
+    assert any(Path(path).name in str(caught.value) for path in paths)
     return str(caught.value)
 
 
@@ -182,7 +180,7 @@ def test_statistics_are_those_of_the_arrays(tmp_path, save):
 
 @pytest.mark.parametrize("save", STRINGS)
 def test_strings_are_labels(tmp_path, save):
-    z, y = joined(open_latents(*save(tmp_path, Z, NAMES), batch_size=128))
+    _, y = joined(open_latents(*save(tmp_path, Z, NAMES), batch_size=128))
     assert y.dtype.kind == "U"
     np.testing.assert_array_equal(y, NAMES)
 
@@ -236,13 +234,32 @@ def test_arrays_by_columns(tmp_path, save):
 
 def test_names_are_options(tmp_path):
     np.savez(tmp_path / "a.npz", features=Z, targets=Y, other=np.array([{}], dtype=object))
-    z, y = joined(open_latents(tmp_path / "a.npz", z="features", y="targets"))
+    _, y = joined(open_latents(tmp_path / "a.npz", z="features", y="targets"))
     np.testing.assert_array_equal(y, Y)
     table = pa.table({"vector": lists(Z), "age": Y, "kind": NAMES})
     pq.write_table(table, tmp_path / "a.parquet")
     latents = open_latents(tmp_path / "a.parquet", z="vector", y="kind")
     assert latents.names == ("vector", "age", "kind")
     np.testing.assert_array_equal(joined(latents)[1], NAMES)
+
+
+@pytest.mark.parametrize("save", [save_columns, save_csv])
+def test_some_of_the_columns(tmp_path, save):
+    (path,) = save(tmp_path, Z, Y)
+    z, y = joined(open_latents(path, z=["x4", "x1"]))
+    np.testing.assert_array_equal(z, Z[:, [4, 1]])
+    np.testing.assert_array_equal(y, Y)
+    refused(path, z=["x4", "x9"], match="has no column 'x9'")
+
+
+def test_names_that_are_none(tmp_path):
+    (path,) = save_npz(tmp_path, Z, Y)
+    refused(path, z=["z", "y"], match="z names 2 columns, and .* contains arrays")
+    for name in (3, [], [3]):
+        with pytest.raises(InvalidInputError, match=r"z is .*; pass the name of an array"):
+            open_latents(path, z=name)
+    with pytest.raises(InvalidInputError, match=r"y is 3; pass the name of an array"):
+        open_latents(path, y=3)
 
 
 def test_labels_may_be_missing(tmp_path):
@@ -425,7 +442,7 @@ def test_no_such_file(tmp_path):
     with pytest.raises(InvalidInputError, match="does not exist"):
         open_latents("a\0b")
     for path in (None, 3, io.BytesIO(), Z):
-        with pytest.raises(InvalidInputError, match="path is a .*; pass a string or a pathlib"):
+        with pytest.raises(InvalidInputError, match=r"path is a .*; pass a string or a pathlib"):
             open_latents(path)
 
 
@@ -496,6 +513,13 @@ def test_files_that_are_cut_short(tmp_path, save, part):
     refused(path, *labels, match="cut short|damaged")
 
 
+def test_npz_of_another_shape(tmp_path):
+    np.savez(tmp_path / "a.npz", z=Z)
+    contents = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(contents.replace(b"(500, 6)", b"(800, 6)"))
+    refused(tmp_path / "a.npz", match="damaged")
+
+
 @pytest.mark.parametrize("save", [save_npz, save_deflated, save_zarr])
 def test_damage_within(tmp_path, save):
     path = save(tmp_path, Z, Y)[0]
@@ -509,7 +533,6 @@ def test_damage_within(tmp_path, save):
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "parquet", "safetensors", "pt", "csv"])
 def test_a_name_that_says_another_format(tmp_path, ending):
-    (path,) = save_zarr(tmp_path, Z, Y)
     target = tmp_path / f"a.{ending}"
     target.write_bytes(b"\xff\xfe some other format \x00 with , commas" * 9)
     refused(target, match="damaged|0 rows|column")
@@ -692,6 +715,12 @@ def test_gaps_among_numbers(tmp_path, row):
     lines[row] = f"{row},,a"
     path = text_file(tmp_path, "x,y,label", *lines)
     refused(path, match=f"column 'y' has a missing entry in row {row}")
+
+
+def test_gaps_among_labels(tmp_path):
+    for gap in ("", "NA", "nan"):
+        path = text_file(tmp_path, "x,label", "0.5,cat", f"0.5,{gap}", "0.5,dog")
+        refused(path, match="column 'label' has a missing entry in row 1")
 
 
 def test_text_among_labels(tmp_path):

@@ -146,6 +146,11 @@ def test_every_public_name_has_a_docstring():
             {"gaussians": required, "z": required},
             {"method": "likelihood", "background": None, "priors": None},
         ),
+        (
+            "open_latents",
+            {"path": required, "labels": None},
+            {"z": None, "y": None, "batch_size": None, "memory_limit": 2**30},
+        ),
         ("open_set_threshold", {"scores": required}, {"rate": required}),
         ("l2_normalize", {"z": required}, {}),
         ("geometric_mean", {"A": required, "B": required, "t": 0.5}, {}),
@@ -245,8 +250,19 @@ def python(code):
     return done.stdout.split()
 
 
-HEAVY = ("torch", "dask", "zarr", "sklearn", "matplotlib", "pandas", "IPython", "pyarrow")
-HEAVY += ("safetensors", "typer", "rich")
+HEAVY = (
+    "torch",
+    "dask",
+    "zarr",
+    "pyarrow",
+    "rich",
+    "safetensors",
+    "sklearn",
+    "typer",
+    "matplotlib",
+    "pandas",
+    "IPython",
+)
 LOADED = f"import sys; print(*[name for name in {HEAVY} if name in sys.modules])"
 
 

@@ -39,13 +39,13 @@ LabelsArgument: TypeAlias = Annotated[
     ),
 ]
 ZName: TypeAlias = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--z",
         metavar="NAME",
         show_default=False,
-        help="The array or column of latents (default: z; in parquet and csv embedding, or in csv "
-        "all numeric columns).",
+        help="The array or column of latents; repeat it for several columns (default: z; "
+        "in tables embedding, or all columns of numbers).",
         rich_help_panel="Names in files",
     ),
 ]
@@ -55,7 +55,7 @@ YName: TypeAlias = Annotated[
         "--y",
         metavar="NAME",
         show_default=False,
-        help="The array or column of labels (default: y; in parquet and csv label).",
+        help="The array or column of labels (default: y; in tables label).",
         rich_help_panel="Names in files",
     ),
 ]
@@ -95,6 +95,8 @@ def command(body: Callable[..., int | None], *, without: Sequence[str] = ()) -> 
     @functools.wraps(body)
     def run(*, json: bool, quiet: bool, debug: bool, **values: Any) -> int:
         session = Session(json=json, quiet=quiet)
+        if "z" in values:
+            values["z"] = _one_or_several(values["z"])
         return outcome(lambda: body(session, **values), session, debug=debug)
 
     del run.__wrapped__  # typer reads what follows instead
@@ -103,6 +105,13 @@ def command(body: Callable[..., int | None], *, without: Sequence[str] = ()) -> 
     run.__doc__ = joined_paragraphs(body.__doc__)
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return run
+
+
+def _one_or_several(names: list[str] | None) -> str | list[str] | None:
+    """Return the name of an array, or those of columns."""
+    if not names:
+        return None
+    return names[0] if len(names) == 1 else names
 
 
 def joined_paragraphs(doc: str | None) -> str | None:

@@ -167,7 +167,7 @@ def _gathered_for(fixed_point: FixedPoint) -> str:
     return "dense" if fixed_point.strategies.family.needs_dense else "diagonal"
 
 
-def _reading(z: str | None, y: str | None, memory_limit: int | None) -> dict[str, Any]:
+def _reading(z: Any, y: str | None, memory_limit: int | None) -> dict[str, Any]:
     """Return the arguments of open_latents that are given."""
     named = {"z": z, "y": y, "memory_limit": memory_limit}
     return {name: value for name, value in named.items() if value is not None}

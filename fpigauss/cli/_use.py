@@ -206,7 +206,7 @@ def score(
     _check_threshold(held_out, rate, threshold)
     found = ClassGaussians.load(gaussians)
     options: dict[str, Any] = {"method": method, "priors": _prior_of(priors)}
-    names = {"z": z, "y": y}
+    names: dict[str, Any] = {"z": z, "y": y}
     if background is not None:
         options["background"] = latents_without_labels(session, background, **names)
     open_set_score(found, found.means[:1], **options)  # raises before anything is read

@@ -1,6 +1,6 @@
 """Latents and labels read from files in batches, within a memory limit.
 
-A format that needs a package imports it in the functions that read it; the extra ``cli`` has them
+A format that needs a package imports it when a file of it is opened; the extra ``cli`` has them
 all, except torch.
 """
 

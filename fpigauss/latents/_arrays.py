@@ -10,7 +10,7 @@ import numpy as np
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._faults import missing_name, reading
-from fpigauss.latents._source import Batch, Feed, Memory, Rows, length_error
+from fpigauss.latents._source import Batch, Feed, Memory, Rows, Wanted, length_error
 
 __all__ = [
     "ArrayColumn",
@@ -121,9 +121,13 @@ class ArraySource:
 
 
 def source_of_arrays(
-    path: Path, arrays: Arrays, z: str | None, y: str | None, *, alone: bool
+    path: Path, arrays: Arrays, z: Wanted, y: str | None, *, alone: bool
 ) -> ArraySource:
     """Return the latents ``z`` with the labels ``y``: by default "z", and "y" if it is there."""
+    if not (z is None or isinstance(z, str)):
+        raise InvalidInputError(
+            f"z names {len(z)} columns, and {str(path)!r} contains arrays; name one of them"
+        )
     name = "z" if z is None else z
     latents = _array(path, arrays, name, "z")
     if len(latents.shape) != 2:

@@ -64,7 +64,8 @@ def rows_of_lists(column: Any, dim: int | None, path: Path, name: str, first: in
     if values.null_count:
         place = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
         raise _null(path, name, first + place // width)
-    return values.to_numpy(zero_copy_only=True).reshape(-1, width)
+    rows: Rows = values.to_numpy(zero_copy_only=True).reshape(-1, width)
+    return rows
 
 
 def rows_of_columns(columns: list[Any], names: list[str], path: Path, first: int) -> Rows:

@@ -24,8 +24,6 @@ _BLOCKS = (2**12, 2**20)
 _AHEAD = 32
 #: A block is this part of a batch.
 _PART = 16
-#: What pyarrow takes for a missing number.
-_MISSING = ("NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "-NaN", "-nan", "#N/A", "#NA")
 _REMEDY = "write it again, with as many entries in each line as in the first, the names"
 
 
@@ -56,12 +54,12 @@ class CsvTable:
         types |= {name: self.label_types[name] for name in labels}
         first = 0
         try:
-            for batch in _joined(_opened(self.path, self._block(step), types), step):
-                batch_with_lists = batch
-                for name in lists:
-                    batch_with_lists = _with_lists(batch_with_lists, name, self.path, first)
-                yield batch_with_lists
-                first += batch.num_rows
+            with _opened(self.path, self._block(step), types) as stream:
+                for batch in _joined(stream, step):
+                    for name in lists:
+                        batch = _with_lists(batch, name, self.path, first)
+                    yield batch
+                    first += batch.num_rows
         except pa.ArrowInvalid as error:
             fault = _misfit(self.path, self._block(step), types)
             if fault is None:
@@ -77,8 +75,7 @@ def csv_table(path: Path) -> CsvTable:
     pa = imported("pyarrow", "csv")
     if path.stat().st_size == 0:
         raise InvalidInputError(f"{str(path)!r} is empty; pass a file with data")
-    with reading(path, _REMEDY):
-        stream = _opened(path, _LOOK_BYTES, {})
+    with reading(path, _REMEDY), _opened(path, _LOOK_BYTES, {}) as stream:
         names = stream.schema.names
         _check_names(path, names)
         look = next((batch for batch in stream if batch.num_rows), None)
@@ -147,7 +144,10 @@ def _opened(path: Path, block: int, types: dict[str, Any]) -> Any:
         parse_options=csv.ParseOptions(
             delimiter="\t" if ".tsv" in path.name.lower() else ",", newlines_in_values=True
         ),
-        convert_options=csv.ConvertOptions(column_types=types, include_columns=list(types)),
+        # an empty label is missing, and so are NA, nan and null, as among numbers
+        convert_options=csv.ConvertOptions(
+            column_types=types, include_columns=list(types), strings_can_be_null=True
+        ),
     )
 
 
@@ -192,14 +192,19 @@ def _with_lists(batch: Any, name: str, path: Path, first: int) -> Any:
 def _misfit(path: Path, block: int, types: dict[str, Any]) -> InvalidInputError | None:
     """Find the first entry that is not of its column's type, by reading all as text."""
     pa = imported("pyarrow", "csv")
+    with _opened(path, block, dict.fromkeys(types, pa.string())) as stream:
+        return _first_fault(path, stream, types)
+
+
+def _first_fault(
+    path: Path, batches: Iterable[Any], types: dict[str, Any]
+) -> InvalidInputError | None:
     compute = imported("pyarrow.compute", "csv")
     first = 0
-    for batch in _opened(path, block, dict.fromkeys(types, pa.string())):
+    for batch in batches:
         found = []
         for name, kind in types.items():
             texts = compute.utf8_trim_whitespace(batch.column(name))
-            missing = compute.is_in(texts, pa.array(["", *_MISSING]))
-            texts = compute.if_else(missing, pa.scalar(None, pa.string()), texts)
             if not _converts(texts, kind):
                 found.append((_first_misfit(texts, kind), name))
         if found:

@@ -12,7 +12,7 @@ from fpigauss.latents._npy import npy_arrays
 from fpigauss.latents._npz import npz_arrays
 from fpigauss.latents._parquet import parquet_table
 from fpigauss.latents._safetensors import safetensors_arrays
-from fpigauss.latents._source import Column, Paired, Source
+from fpigauss.latents._source import Column, Paired, Source, Wanted
 from fpigauss.latents._tables import Table, column_of_table, source_of_table
 from fpigauss.latents._torch import torch_arrays
 from fpigauss.latents._zarr import is_zarr, zarr_arrays
@@ -36,7 +36,7 @@ _TABLES: dict[str, Callable[[Path], Table]] = {
 ENDINGS = (".npy", *_ARRAYS, *_TABLES)
 
 
-def source_of(path: Path, z: str | None, y: str | None, *, alone: bool = False) -> Source:
+def source_of(path: Path, z: Wanted, y: str | None, *, alone: bool = False) -> Source:
     """Open latents and the labels beside them; ``alone`` if labels are not looked for."""
     if path.is_dir() and not is_zarr(path):
         return _source_of_folder(path, z, y, alone=alone)
@@ -78,9 +78,9 @@ def _ending_of(path: Path) -> str:
     return next((ending for ending in ENDINGS if name.endswith(ending)), "")
 
 
-def _source_of_folder(path: Path, z: str | None, y: str | None, *, alone: bool) -> Source:
+def _source_of_folder(path: Path, z: Wanted, y: str | None, *, alone: bool) -> Source:
     pair = [path / f"{name}.npy" for name in (z or "z", y or "y")]
-    if pair[0].is_file():
+    if (z is None or isinstance(z, str)) and pair[0].is_file():
         latents = source_of(pair[0], None, None, alone=True)
         if alone or not pair[1].is_file():
             return latents

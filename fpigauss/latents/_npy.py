@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def header_of(file: IO[bytes], where: str) -> Header:
             f"{where} contains Python objects, which would have to be unpickled, and pickles can "
             f"run any code; {_SAVE}, labels as integers or by numpy.array(y, dtype=str)"
         )
-    if dtype.names is not None or dtype.itemsize == 0 or not shape:
+    if dtype.names is not None or dtype.itemsize == 0 or min(shape, default=-1) < 0:
         raise InvalidInputError(f"{where} has dtype {dtype} and shape {shape}; {_SAVE}")
     return Header(shape, by_columns and len(shape) > 1, dtype, file.tell())
 
@@ -92,7 +92,7 @@ class MappedArray:
     def pieces(self, step: int) -> Iterator[Rows]:
         """Yield the array by rows, at most ``step`` at a time."""
         header = self.header
-        order = "F" if header.by_columns else "C"
+        order: Literal["F", "C"] = "F" if header.by_columns else "C"
         for start in range(0, header.shape[0], step):
             mapped: Rows = np.memmap(
                 self.path, header.stored, "r", header.offset, header.shape, order

@@ -58,15 +58,14 @@ class Member:
                 pieces = (self._read(stream, (n, *header.shape[1:])) for n in lengths)
             for piece in pieces:
                 yield piece.astype(header.dtype, copy=False)
-            if stream.read(1):  # the end is where the checksum is compared
-                raise InvalidInputError(f"{str(self.path)!r}: {self.name} is longer than it says")
+            stream.read(1)  # at the end the checksum is compared
 
     def _read(self, stream: IO[bytes], shape: tuple[int, ...]) -> Rows:
         """Read the next numbers, as an array of ``shape``."""
         buffer = np.empty(math.prod(shape) * self.header.stored.itemsize, np.uint8)
         done = 0
         while done < len(buffer):
-            n = stream.readinto(memoryview(buffer)[done : done + 2**20])  # type: ignore[attr-defined]
+            n = stream.readinto(buffer.data[done : done + 2**20])  # type: ignore[attr-defined]
             if not n:
                 raise EOFError(f"{self.name} is cut short")
             done += n
@@ -87,4 +86,11 @@ def _member(path: Path, file: str, name: str) -> Member:
         zipfile.ZipFile(path) as archive,
         archive.open(file) as stream,
     ):
-        return Member(path, file, header_of(stream, f"{str(path)!r}: array {name!r}"))
+        header = header_of(stream, f"{str(path)!r}: array {name!r}")
+        size = archive.getinfo(file).file_size - header.offset
+    if size != header.n_bytes:
+        raise InvalidInputError(
+            f"{str(path)!r}: array {name!r} is damaged: shape {header.shape} of {header.stored} "
+            f"takes {header.n_bytes} bytes, and {size} are there; {_REMEDY}"
+        )
+    return Member(path, file, header)

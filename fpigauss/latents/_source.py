@@ -1,6 +1,6 @@
 """What every format gives: rows with their labels, and labels alone, a piece at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,12 +18,16 @@ __all__ = [
     "Paired",
     "Rows",
     "Source",
+    "Wanted",
     "check_lengths",
     "length_error",
 ]
 
 Rows = np.ndarray[Any, np.dtype[Any]]
 Batch = tuple[Rows, Labels | None]
+
+#: The array or the column of the latents that is asked for, or several columns.
+Wanted = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrow import is_list, is_number, labels_of, rows_of_columns, rows_of_lists
 from fpigauss.latents._faults import missing_name, reading
-from fpigauss.latents._source import Batch, Memory
+from fpigauss.latents._source import Batch, Memory, Wanted
 
 __all__ = ["Table", "TableColumn", "TableSource", "column_of_table", "source_of_table"]
 
@@ -137,7 +137,7 @@ def rows_of(batch: Any, columns: tuple[str, ...], dim: int | None, path: Path, f
     return rows_of_columns([batch.column(c) for c in columns], list(columns), path, first)
 
 
-def source_of_table(table: Table, z: str | None, y: str | None, *, alone: bool) -> TableSource:
+def source_of_table(table: Table, z: Wanted, y: str | None, *, alone: bool) -> TableSource:
     """Return the latents and labels of a table; the first row tells the dimension."""
     labels = _LABELS if y is None else y
     if y is not None and y not in table.types:
@@ -162,22 +162,22 @@ def column_of_table(table: Table, y: str | None) -> TableColumn:
     return TableColumn(table, name)
 
 
-def _columns(table: Table, z: str | None, labels: str) -> tuple[str, ...]:
+def _columns(table: Table, z: Wanted, labels: str) -> tuple[str, ...]:
     """Return the columns of the latents: one of lists, or all of numbers."""
     types = table.types
-    name = _LATENTS if z is None else z
-    if name in types:
-        if not (is_list(types[name]) or is_number(types[name])):
+    if z is None and _LATENTS not in types:
+        numbers = tuple(
+            c for c, kind in types.items() if is_number(kind) and c != labels and _INDEX not in c
+        )
+        if numbers:
+            return numbers
+    names = (z or _LATENTS,) if z is None or isinstance(z, str) else tuple(z)
+    for name in names:
+        if name not in types:
+            raise missing_name(table.path, "column", name, types, "z")
+        if not (is_number(types[name]) or (is_list(types[name]) and len(names) == 1)):
             raise InvalidInputError(
                 f"{str(table.path)!r}: column {name!r} is of type {types[name]}; latents are a "
                 "column of lists of numbers, or columns of numbers"
             )
-        return (name,)
-    if z is not None:
-        raise missing_name(table.path, "column", name, types, "z")
-    numbers = tuple(
-        c for c, kind in types.items() if is_number(kind) and c != labels and _INDEX not in c
-    )
-    if not numbers:
-        raise missing_name(table.path, "column", name, types, "z")
-    return numbers
+    return names
