@@ -653,6 +653,20 @@ def test_in_a_pipe(data):
     assert "\x1b" not in done.stdout
 
 
+def test_lines_of_progress_in_a_pipe(run, data, monkeypatch):
+    monkeypatch.setattr("fpigauss.cli._session._SECONDS", -1.0)
+    _, _, err = run("statistics z.npy y.npy --out s.npz --memory-limit 5000")
+    lines = err.splitlines()
+    assert (lines[0], lines[-1]) == ("reading z.npy, 180 rows", "read 180 of 180 rows of z.npy")
+    assert len(lines) > 3
+
+
+def test_closed_streams(gaussians):
+    command = f"{sys.executable} -m fpigauss predict g.npz z.npy --out p.npy >&- 2>&-"
+    assert subprocess.run(command, shell=True, env=environment(), timeout=60).returncode == 0
+    assert len(np.load("p.npy")) == 180
+
+
 def test_a_reader_who_leaves(gaussians):
     command = f"{sys.executable} -m fpigauss sample g.npz -n 100000 --seed 0 | head -n 2"
     done = subprocess.run(
@@ -704,11 +718,9 @@ def test_on_a_terminal_without_color(data):
 
 
 def test_interrupt():
-    latents = np.lib.format.open_memmap("z.npy", mode="w+", dtype=np.float32, shape=(10**8, 64))
-    latents.flush()  # a file with nothing in it takes no space
-    del latents
-    assert Path("z.npy").stat().st_blocks * 512 < 10**7
-    np.save("y.npy", np.zeros(10**8, np.int8))
+    for name, shape in (("z.npy", (10**8, 64)), ("y.npy", (10**8,))):
+        np.lib.format.open_memmap(name, mode="w+", dtype=np.int8, shape=shape).flush()
+        assert Path(name).stat().st_blocks * 512 < 10**7  # what is not written takes no space
     args = ["fit", "z.npy", "y.npy", "--lam", 1, "--out", "g.npz"]
     code, shown = on_a_terminal(*args, interrupt_at=b"reading z.npy")
     assert code == 130, shown

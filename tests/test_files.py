@@ -460,6 +460,14 @@ class TestSafetensors:
         with pytest.raises(InvalidInputError, match=r"load one that ClassGaussians\.save wrote"):
             ClassGaussians.load(tmp_path / "x.safetensors")
 
+    def test_numbers_that_the_format_does_not_have(self, tmp_path):
+        long = ClassGaussians(np.zeros((1, 2), np.longdouble), np.ones((1, 2), np.longdouble))
+        if long.means.dtype.itemsize == 8:
+            pytest.skip("long doubles are doubles here")
+        with pytest.raises(InvalidInputError, match=r"means has dtype .* convert it to float64"):
+            long.save(tmp_path / "g.safetensors")
+        assert list(tmp_path.iterdir()) == []
+
     def test_files_of_another_kind(self, tmp_path):
         statistics().save(tmp_path / "s.safetensors")
         with pytest.raises(InvalidInputError, match="its header says fpigauss ClassStatistics"):

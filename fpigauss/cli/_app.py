@@ -1,5 +1,6 @@
 """The commands, put together."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -74,6 +75,9 @@ app.callback(help=joined_paragraphs(_about.__doc__))(_about)
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code."""
     given = list(sys.argv[1:] if args is None else args)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the start
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         code: Any = typer.main.get_command(app).main(
             given or ["--help"], prog_name="fpigauss", standalone_mode=False

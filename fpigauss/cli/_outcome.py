@@ -30,8 +30,7 @@ def outcome(body: Callable[[], int | None], session: Session, *, debug: bool) ->
     try:
         with _warnings_in_lines(session), session.bars:
             code = body() or 0
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         say("interrupted")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class Session:
 
     def read(self, batches: Iterable[Any], n_rows: int | None, what: str) -> Iterator[Any]:
         """Yield batches (z, y), with a bar of rows on a terminal, and lines in a pipe."""
-        with self._bar(os.path.basename(what) or what, n_rows) as advance:  # noqa: PTH119
+        with self._bar(Path(what).name or what, n_rows) as advance:
             for batch in batches:
                 yield batch
                 advance(len(batch[0]))
@@ -101,13 +102,12 @@ class _Lines:
 
 def _is_terminal(stream: Any) -> bool:
     """Whether there is a terminal on which lines can be redrawn."""
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _line(stream: Any, text: str) -> None:
-    if stream is not None:  # closed before the start
-        stream.write(f"{text}\n")
-        stream.flush()
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 def _shown(value: Any) -> str:

@@ -56,7 +56,7 @@ def opened_table(out: str | None, session: Session, *, array: str) -> Iterator[T
     Of the columns, a file of npy has only the one that is named ``array``.
     """
     if out is None:
-        table: Table = _Lines() if session.json else _Csv(sys.stdout or io.StringIO())
+        table: Table = _Lines() if session.json else _Csv(sys.stdout)
         yield table
         table.close()
         return

@@ -21,6 +21,8 @@ _PHRASES = {
     "load one that ClassStatistics.save wrote": "pass what fpigauss statistics has written",
     "the ClassStatistics of all known samples, or ClassGaussians of one class": "--background FILE",
     "init=result.gaussians": "init=FILE",
+    " (see FixedPointResult)": "",
+    "critical_lam": "a critical lam",
     "ClassGaussians": "Gaussians",
     "ClassStatistics": "statistics",
 }
