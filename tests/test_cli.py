@@ -258,16 +258,19 @@ def test_rejection(run, gaussians):
     assert np.load("s.npy").shape == (100,)
 
 
-@pytest.mark.parametrize("background", ["z.npy", "s.npz"])
+@pytest.mark.parametrize("background", ["z.npy", "s.npz", "one.npz"])
 def test_relative_distances(run, gaussians, background):
-    ClassStatistics.from_samples(Z, Y, covariance="dense").save("s.npz")
+    statistics = ClassStatistics.from_samples(Z, Y, covariance="dense")
+    statistics.save("s.npz")
+    scatter = np.cov(Z.T, bias=True)
+    ClassGaussians(Z.mean(axis=0)[None], scatter[None], covariance="dense").save("one.npz")
     args = ["--method", "relative_mahalanobis", "--background", background, "--out", "r.npy"]
     assert run("score", "g.npz", "z.npy", *args)[0] == 0
     expected = fpigauss.open_set_score(
         gaussians,
         Z,
         method="relative_mahalanobis",
-        background=ClassStatistics.from_samples(Z, Y, covariance="dense"),
+        background=statistics,
     )
     np.testing.assert_allclose(np.load("r.npy"), expected, rtol=1e-9, atol=1e-9)
 

@@ -362,6 +362,12 @@ class TestRoundTrip:
         assert same(ClassGaussians.load(path), gaussians())
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
+def test_errors_name_the_file_that_was_asked_for():
+    with pytest.raises(OSError, match=r"'/proc/g\.npz'$"):  # where nobody can make one
+        gaussians().save("/proc/g.npz")
+
+
 def test_errors_of_the_system_stay(tmp_path):
     with pytest.raises(FileNotFoundError):
         ClassGaussians.load(tmp_path / "missing.npz")

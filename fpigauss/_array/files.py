@@ -109,7 +109,11 @@ def _replacement(target: Path) -> Iterator[BinaryIO]:
     digest = hashlib.blake2b(os.fsencode(target.name), digest_size=6).hexdigest()
     prefix = f".fpigauss-{digest}-"  # short, however long the target's name is
     _remove_abandoned(target.parent, prefix)
-    name, file = _opened(target.parent, prefix, 0o666 if mode is None else mode)
+    try:
+        name, file = _opened(target.parent, prefix, 0o666 if mode is None else mode)
+    except OSError as error:
+        error.filename = os.fspath(target)  # which is the one that the user knows
+        raise
     try:
         with file:
             if mode is not None:

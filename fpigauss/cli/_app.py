@@ -9,9 +9,10 @@ import typer
 
 from fpigauss import __version__
 from fpigauss.cli._command import command, joined_paragraphs
-from fpigauss.cli._fit import fit, merge, path, statistics
+from fpigauss.cli._fit import fit, path
 from fpigauss.cli._outcome import BAD_INPUT, INTERRUPTED, say
 from fpigauss.cli._show import convert, info, plot
+from fpigauss.cli._statistics import merge, statistics
 from fpigauss.cli._use import predict, sample, score
 
 __all__ = ["app", "run"]

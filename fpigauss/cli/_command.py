@@ -15,6 +15,7 @@ __all__ = [
     "ForceFlag",
     "LabelsArgument",
     "LatentsArgument",
+    "MemoryLimit",
     "YName",
     "ZName",
     "command",
@@ -57,6 +58,16 @@ YName: TypeAlias = Annotated[
         show_default=False,
         help="The array or column of labels (default: y; in tables label).",
         rich_help_panel="Names in files",
+    ),
+]
+MemoryLimit: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-limit",
+        metavar="N",
+        show_default=False,
+        help="The largest number of bytes for batches of data, and again for the pairwise part "
+        "and the history of a fit (default: 1073741824).",
     ),
 ]
 ForceFlag: TypeAlias = Annotated[

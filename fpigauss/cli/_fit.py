@@ -1,12 +1,26 @@
-"""Commands that fit: ``fit``, ``path``, ``statistics`` and ``merge``."""
+"""Commands that fit: ``fit`` and ``path``."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from fpigauss.cli._command import ForceFlag, LabelsArgument, LatentsArgument, YName, ZName
-from fpigauss.cli._inputs import SAVED, check_labels, check_out, held_in_memory, statistics_of
+from fpigauss.cli._command import (
+    ForceFlag,
+    LabelsArgument,
+    LatentsArgument,
+    MemoryLimit,
+    YName,
+    ZName,
+)
+from fpigauss.cli._inputs import (
+    SAVED,
+    check_labels,
+    check_out,
+    held_in_memory,
+    reading,
+    statistics_of,
+)
 from fpigauss.cli._options import APART, given_options
 from fpigauss.cli._outcome import NOT_MET
 from fpigauss.cli._session import Session
@@ -16,28 +30,8 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.fit import FixedPoint, LamPath, solve_separated
 from fpigauss.fit._lam_path import checked_lams, path_over
 from fpigauss.fit._separation import separation_of
-from fpigauss.statistics import ClassStatistics
 
-__all__ = ["fit", "merge", "path", "statistics"]
-
-_Memory = Annotated[
-    int | None,
-    typer.Option(
-        "--memory-limit",
-        metavar="N",
-        show_default=False,
-        help="The largest number of bytes for batches of data, and again for the pairwise part "
-        "and the history of a fit (default: 1073741824).",
-    ),
-]
-_Gathered = Annotated[
-    Literal["diagonal", "dense"],
-    typer.Option(
-        "--covariance",
-        metavar="NAME",
-        help="What is gathered, diagonal or dense; a fit of dense covariances needs the latter.",
-    ),
-]
+__all__ = ["fit", "path"]
 
 
 def fit(
@@ -88,7 +82,7 @@ def fit(
     ] = None,
     z: ZName = None,
     y: YName = None,
-    memory_limit: _Memory = None,
+    memory_limit: MemoryLimit = None,
     force: ForceFlag = False,
     **options: Any,
 ) -> int:
@@ -119,7 +113,7 @@ def fit(
         latents,
         labels,
         covariance=_gathered_for(fixed_point),
-        **_reading(z, y, memory_limit),
+        **reading(z, y, memory_limit),
     )
     check_labels(found, latents)
     figures: dict[str, Any] = {}
@@ -167,12 +161,6 @@ def _gathered_for(fixed_point: FixedPoint) -> str:
     return "dense" if fixed_point.strategies.family.needs_dense else "diagonal"
 
 
-def _reading(z: Any, y: str | None, memory_limit: int | None) -> dict[str, Any]:
-    """Return the arguments of open_latents that are given."""
-    named = {"z": z, "y": y, "memory_limit": memory_limit}
-    return {name: value for name, value in named.items() if value is not None}
-
-
 def path(
     session: Session,
     latents: LatentsArgument,
@@ -217,7 +205,7 @@ def path(
     ] = None,
     z: ZName = None,
     y: YName = None,
-    memory_limit: _Memory = None,
+    memory_limit: MemoryLimit = None,
     force: ForceFlag = False,
     **options: Any,
 ) -> int:
@@ -239,15 +227,13 @@ def path(
     given = given_options(options | {"memory_limit": memory_limit})
     fixed_point = FixedPoint(**given, progress=session.progress)
     fixed_point.check_start()
-    reading = _reading(z, y, memory_limit)
-    found = statistics_of(
-        session, latents, labels, covariance=_gathered_for(fixed_point), **reading
-    )
+    names = reading(z, y, memory_limit)
+    found = statistics_of(session, latents, labels, covariance=_gathered_for(fixed_point), **names)
     check_labels(found, latents)
     held_out = None
     if validation is not None:
-        reading["memory_limit"] = fixed_point.memory_limit
-        held_out = held_in_memory(session, validation, validation_labels, **reading)
+        names["memory_limit"] = fixed_point.memory_limit
+        held_out = held_in_memory(session, validation, validation_labels, **names)
     result = path_over(found, fixed_point, grid, held_out)
     with opened_table(out, session, array="lam") as table:
         table.write(result.columns())
@@ -267,89 +253,3 @@ def _numbers(text: str) -> list[float]:
         raise InvalidInputError(
             f"--lams is {text}; pass numbers separated by commas, 0,10,100"
         ) from None
-
-
-def statistics(
-    session: Session,
-    latents: LatentsArgument,
-    labels: LabelsArgument = None,
-    *,
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="STATISTICS",
-            show_default=False,
-            help="Where the statistics go: .npz or .safetensors.",
-        ),
-    ],
-    covariance: _Gathered = "diagonal",
-    z: ZName = None,
-    y: YName = None,
-    memory_limit: _Memory = None,
-    force: ForceFlag = False,
-) -> None:
-    """Gather counts, means and covariances per class in one pass, to merge or to fit from.
-
-    What was gathered of parts of the data, on different machines even, can be merged exactly.
-
-    For example:
-
-        fpigauss statistics part_0.parquet --out part_0.npz
-    """
-    check_out(out, SAVED, force=force)
-    reading = _reading(z, y, memory_limit)
-    found = statistics_of(session, latents, labels, covariance=covariance, **reading)
-    _saved(session, found, out)
-
-
-def merge(
-    session: Session,
-    parts: Annotated[
-        list[str],
-        typer.Argument(metavar="STATISTICS...", show_default=False, help="Files of statistics."),
-    ],
-    *,
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="STATISTICS",
-            show_default=False,
-            help="Where their merge goes: .npz or .safetensors.",
-        ),
-    ],
-    force: ForceFlag = False,
-) -> None:
-    """Merge the statistics of parts of the data; the result equals that of one pass.
-
-    The parts have the same dimensions and covariances; a class may be in some of them only.
-
-    For example:
-
-        fpigauss merge part_0.npz part_1.npz --out all.npz
-    """
-    check_out(out, SAVED, force=force)
-    total = ClassStatistics.load(parts[0])
-    for part in parts[1:]:
-        try:
-            total = total.merge(ClassStatistics.load(part))
-        except InvalidInputError as error:
-            raise InvalidInputError(f"{part}: {error}") from error
-    _saved(session, total, out)
-
-
-def _saved(session: Session, found: ClassStatistics, out: str) -> None:
-    with writing(out):
-        found.save(out)
-    session.report(
-        {
-            "rows": round(float(np.sum(found.counts))),
-            "classes": found.n_classes,
-            "dimensions": found.dim,
-            "covariances": found.covariance,
-            "statistics": out,
-        }
-    )

@@ -18,11 +18,12 @@ from fpigauss.statistics import ClassStatistics
 __all__ = [
     "SAVED",
     "Batches",
+    "background_in",
     "check_labels",
     "check_out",
     "held_in_memory",
     "latents_to_score",
-    "latents_without_labels",
+    "reading",
     "saved",
     "statistics_of",
 ]
@@ -61,6 +62,12 @@ def saved(path: str) -> ClassGaussians | ClassStatistics | None:
         return None
     kind = _KINDS.get(str(kind_of(path)))
     return None if kind is None else kind.load(path)
+
+
+def reading(z: Any, y: str | None, memory_limit: int | None) -> dict[str, Any]:
+    """Return the arguments of open_latents that are given."""
+    named = {"z": z, "y": y, "memory_limit": memory_limit}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 class Batches:
@@ -138,10 +145,10 @@ def latents_to_score(
     return latents, Batches(session, latents, path)
 
 
-def latents_without_labels(session: Session, path: str, **names: Any) -> ClassStatistics:
-    """Load statistics, or gather those of all rows of a file together, dense, as of one class."""
+def background_in(session: Session, path: str, **names: Any) -> ClassGaussians | ClassStatistics:
+    """Load statistics or one Gaussian, or gather all rows of a file, dense, as of one class."""
     found = saved(path)
-    if isinstance(found, ClassStatistics):
+    if found is not None:
         return found
     latents = open_latents(path, **names)
     batches = Batches(session, latents, path)

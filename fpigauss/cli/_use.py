@@ -8,7 +8,7 @@ import typer
 
 from fpigauss._array.checks import check_nonnegative, check_positive_integer
 from fpigauss.cli._command import ForceFlag, LabelsArgument, LatentsArgument, YName, ZName
-from fpigauss.cli._inputs import check_out, latents_to_score, latents_without_labels
+from fpigauss.cli._inputs import background_in, check_out, latents_to_score
 from fpigauss.cli._options import labels_like
 from fpigauss.cli._session import Session
 from fpigauss.cli._tables import TABLES, Columns, opened_table
@@ -208,7 +208,7 @@ def score(
     options: dict[str, Any] = {"method": method, "priors": _prior_of(priors)}
     names: dict[str, Any] = {"z": z, "y": y}
     if background is not None:
-        options["background"] = latents_without_labels(session, background, **names)
+        options["background"] = background_in(session, background, **names)
     open_set_score(found, found.means[:1], **options)  # raises before anything is read
 
     def scored(path: str) -> Iterator[Any]:
