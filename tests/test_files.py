@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import stat
 import struct
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
+
+ENDINGS = [".npz", ".safetensors"]
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and links are those of POSIX")
 
@@ -288,6 +291,13 @@ def same(a, b):
     ) and np.array_equal(a.counts, b.counts)
 
 
+def needs(ending):
+    """Skip where the package for files of this ending is missing."""
+    if ending == ".safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("make", [gaussians, counted, statistics])
 class TestFuzz:
     def outcomes(self, path, good, variants):
@@ -304,8 +314,9 @@ class TestFuzz:
         return refused
 
     @pytest.mark.parametrize("flip", [0x01, 0xFF])
-    def test_every_byte_flipped(self, tmp_path, make, flip):
-        path, good = tmp_path / "file.npz", make()
+    def test_every_byte_flipped(self, tmp_path, make, flip, ending):
+        needs(ending)
+        path, good = tmp_path / f"file{ending}", make()
         good.save(path)
         contents = path.read_bytes()
         variants = (
@@ -314,8 +325,9 @@ class TestFuzz:
         )
         assert self.outcomes(path, good, variants) > len(contents) / 2
 
-    def test_every_length(self, tmp_path, make):
-        path, good = tmp_path / "file.npz", make()
+    def test_every_length(self, tmp_path, make, ending):
+        needs(ending)
+        path, good = tmp_path / f"file{ending}", make()
         good.save(path)
         contents = path.read_bytes()
         variants = (contents[:n] for n in range(len(contents)))
@@ -348,6 +360,12 @@ class TestRoundTrip:
             tied=np.asarray(False),
         )
         assert same(ClassGaussians.load(path), gaussians())
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
+def test_errors_name_the_file_that_was_asked_for():
+    with pytest.raises(OSError, match=r"'/proc/g\.npz'$"):  # where nobody can make one
+        gaussians().save("/proc/g.npz")
 
 
 def test_errors_of_the_system_stay(tmp_path):
@@ -384,3 +402,87 @@ def test_arrays_of_any_shape_and_value(tmp_path, seed):
         assert np.isfinite(loaded.means).all()
         assert loaded.counts is None or (loaded.counts >= 0.0).all()
         assert (loaded.covariances > 0.0).all()
+
+
+class TestSafetensors:
+    @pytest.fixture(autouse=True)
+    def library(self):
+        return pytest.importorskip("safetensors", reason="safetensors is not installed")
+
+    @pytest.mark.parametrize("classes", [["a", "b"], [3, 5], [False, True]])
+    @pytest.mark.parametrize("tied", [False, True])
+    @pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
+    def test_round_trip(self, tmp_path, covariance, tied, classes):
+        path = tmp_path / "g.SafeTensors"
+        shape = {"diagonal": (3,), "dense": (3, 3), "isotropic": ()}[covariance]
+        one = np.broadcast_to(np.eye(3) if covariance == "dense" else np.ones(shape), shape)
+        covariances = one if tied else np.stack([one, 2.0 * one])
+        means = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+        kind = {"covariance": covariance, "tied": tied}
+        good = ClassGaussians(means, covariances, classes=classes, counts=[1.5, 2.0], **kind)
+        good.save(path)
+        back = ClassGaussians.load(path)
+        assert same(back, good)
+        assert (back.family, back.means.dtype) == (good.family, np.float32)
+        assert back.classes.dtype == good.classes.dtype
+
+    def test_anyone_can_read_it(self, tmp_path, library):
+        counted().save(tmp_path / "g.safetensors")
+        with library.safe_open(tmp_path / "g.safetensors", "np") as file:
+            assert set(file.keys()) == {"means", "covariances", "counts"}
+            saved = json.loads(file.metadata()["fpigauss"])
+        del saved["crc32"]
+        assert saved == {
+            "format": "fpigauss",
+            "kind": "ClassGaussians",
+            "version": 1,
+            "classes": ["a", "b"],
+            "covariance": "diagonal",
+            "tied": False,
+        }
+
+    def test_anyone_can_write_it(self, tmp_path):
+        from safetensors.numpy import save_file
+
+        own = {"format": "fpigauss", "kind": "ClassGaussians", "version": 1}
+        own |= {"covariance": "isotropic", "tied": True}
+        tensors = {"means": np.zeros((2, 3)), "covariances": np.ones(()), "classes": np.arange(2)}
+        save_file(tensors, tmp_path / "g.safetensors", metadata={"fpigauss": json.dumps(own)})
+        assert ClassGaussians.load(tmp_path / "g.safetensors").tied
+
+    @pytest.mark.parametrize(
+        ("tensors", "metadata"),
+        [
+            ({}, {}),
+            ({"weight": np.zeros(3)}, {"format": "pt"}),
+            ({"weight": np.zeros(3)}, {"fpigauss": "[]"}),
+            ({"weight": np.zeros(3)}, {"fpigauss": "{"}),
+        ],
+    )
+    def test_files_of_others(self, tmp_path, tensors, metadata):
+        from safetensors.numpy import save_file
+
+        save_file(tensors, tmp_path / "x.safetensors", metadata=metadata)
+        with pytest.raises(InvalidInputError, match=r"load one that ClassGaussians\.save wrote"):
+            ClassGaussians.load(tmp_path / "x.safetensors")
+
+    def test_numbers_that_the_format_does_not_have(self, tmp_path):
+        long = ClassGaussians(np.zeros((1, 2), np.longdouble), np.ones((1, 2), np.longdouble))
+        if long.means.dtype.itemsize == 8:
+            pytest.skip("long doubles are doubles here")
+        with pytest.raises(InvalidInputError, match=r"means has dtype .* convert it to float64"):
+            long.save(tmp_path / "g.safetensors")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_files_of_another_kind(self, tmp_path):
+        statistics().save(tmp_path / "s.safetensors")
+        with pytest.raises(InvalidInputError, match="its header says fpigauss ClassStatistics"):
+            ClassGaussians.load(tmp_path / "s.safetensors")
+
+    def test_without_the_package(self, tmp_path, monkeypatch):
+        gaussians().save(tmp_path / "g.safetensors")
+        monkeypatch.setitem(sys.modules, "safetensors", None)
+        monkeypatch.delitem(sys.modules, "safetensors.numpy", raising=False)
+        for call in (ClassGaussians.load, gaussians().save):
+            with pytest.raises(ModuleNotFoundError, match=r"pip install safetensors; or .*\.npz"):
+                call(tmp_path / "g.safetensors")

@@ -1,4 +1,4 @@
-"""Files of numbers: npz, written atomically and read without pickle or trust."""
+"""Files of numbers: npz or safetensors, written atomically, read without pickle or trust."""
 
 import hashlib
 import math
@@ -9,10 +9,21 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from fpigauss._array.stored import (
+    FLAG,
+    FLOATS,
+    HEADER,
+    LABELS,
+    NAME,
+    ForeignError,
+    Stored,
+    check_header,
+)
+from fpigauss._array.tensors import is_safetensors, kind_in_metadata, read_tensors, tensor_bytes
 from fpigauss.errors import InvalidInputError
 
 try:
@@ -20,24 +31,20 @@ try:
 except ImportError:  # Windows, where temporary files of killed processes stay
     flock = None  # type: ignore[assignment]
 
-__all__ = ["FLAG", "FLOATS", "LABELS", "NAME", "Stored", "load_arrays", "save_arrays"]
-
-
-class Stored(NamedTuple):
-    """What an array in a file must be: numpy's types, such as "f8" ("U" of any width), and axes."""
-
-    types: tuple[str, ...]
-    ndims: tuple[int, ...]
-
-
-FLOATS = Stored(("f2", "f4", "f8", "f12", "f16"), (0, 1, 2, 3))
-LABELS = Stored(("i8", "b1", "U"), (1,))
-NAME = Stored(("U",), (0,))
-FLAG = Stored(("b1",), (0,))
+__all__ = [
+    "FLAG",
+    "FLOATS",
+    "LABELS",
+    "NAME",
+    "Stored",
+    "kind_of",
+    "load_arrays",
+    "replaced",
+    "save_arrays",
+]
 
 _FORMAT = "fpigauss"
 _VERSION = 1
-_HEADER = {"format": NAME, "kind": NAME, "version": Stored(("i4", "i8"), (0,))}
 
 #: The largest code point; numpy takes greater ones from a file and fails when it makes a string.
 _LAST_CHARACTER = 0x10FFFF
@@ -56,14 +63,29 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, An
     stays a link. The file is replaced, so its owner becomes the writer's, and other hard links
     keep the earlier contents.
     """
-    target = Path(os.path.realpath(_checked_path(path)))
     header: dict[str, Any] = {"format": _FORMAT, "kind": kind, "version": _VERSION}
+    name = _checked_path(path)
+    contents = tensor_bytes(header, arrays) if is_safetensors(name) else None
+    with replaced(name) as file:
+        if contents is None:
+            np.savez(file, **header, **arrays)
+        else:
+            file.write(contents)
+
+
+@contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file whose contents take the place of those of ``path`` at the end, if all went well.
+
+    As ``save_arrays`` does: a link stays a link, and an earlier file keeps its mode.
+    """
+    target = Path(os.path.realpath(_checked_path(path)))
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"path {os.fspath(path)!r}: the folder {target.parent} does not exist"
         )
     with _replacement(target) as file:
-        np.savez(file, **header, **arrays)
+        yield file
 
 
 def _checked_path(path: Any) -> str:
@@ -87,7 +109,11 @@ def _replacement(target: Path) -> Iterator[BinaryIO]:
     digest = hashlib.blake2b(os.fsencode(target.name), digest_size=6).hexdigest()
     prefix = f".fpigauss-{digest}-"  # short, however long the target's name is
     _remove_abandoned(target.parent, prefix)
-    name, file = _opened(target.parent, prefix, 0o666 if mode is None else mode)
+    try:
+        name, file = _opened(target.parent, prefix, 0o666 if mode is None else mode)
+    except OSError as error:
+        error.filename = os.fspath(target)  # which is the one that the user knows
+        raise
     try:
         with file:
             if mode is not None:
@@ -165,19 +191,37 @@ def load_arrays(
     """
     with _opened_to_read(path, kind) as raw:
         try:
+            if is_safetensors(raw.name):
+                header = {"format": _FORMAT, "kind": kind, "version": _VERSION}
+                return read_tensors(raw.name, header, fields, optional or {})
             with zipfile.ZipFile(raw) as archive:
                 size = os.fstat(raw.fileno()).st_size
                 return _read(archive, size, kind, fields, optional or {})
-        except MemoryError:
+        except (MemoryError, ModuleNotFoundError):
             raise
-        except _ForeignError as error:
+        except ForeignError as error:
             raise _refused(path, kind, error) from None
         except Exception as error:  # damage makes zipfile and numpy raise nearly anything
             raise _refused(path, kind, error) from error
 
 
-class _ForeignError(Exception):
-    """A file is not of the expected kind; the message says why."""
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """Return what a file of ours contains, "ClassGaussians" say; None for any other file."""
+    name = _checked_path(path)
+    try:
+        if is_safetensors(name):
+            kind = kind_in_metadata(name)
+            return kind if isinstance(kind, str) else None
+        with Path(name).open("rb") as raw, zipfile.ZipFile(raw) as archive:
+            if not {f"{n}.npy" for n in HEADER} <= set(archive.namelist()):
+                return None
+            size = os.fstat(raw.fileno()).st_size
+            header = {n: _array(archive, f"{n}.npy", size, HEADER[n]).item() for n in HEADER}
+            return str(header["kind"]) if header["format"] == _FORMAT else None
+    except (MemoryError, ModuleNotFoundError):
+        raise
+    except Exception:  # noqa: BLE001 - damage raises nearly anything; whoever reads it says what
+        return None
 
 
 def _refused(path: str | os.PathLike[str], kind: str, why: Exception) -> InvalidInputError:
@@ -207,18 +251,17 @@ def _read(
     """Read the arrays ``fields``, and no others but optional ones, from ``size`` bytes."""
     fields = dict(fields)
     fields |= {n: stored for n, stored in optional.items() if f"{n}.npy" in archive.namelist()}
-    members = {f"{name}.npy": stored for name, stored in (_HEADER | dict(fields)).items()}
+    members = {f"{name}.npy": stored for name, stored in (HEADER | dict(fields)).items()}
     found = [member.filename for member in archive.infolist()]
-    if not {f"{name}.npy" for name in _HEADER} <= set(found):
-        raise _ForeignError("its header is missing")
-    header = [_array(archive, f"{name}.npy", size, stored) for name, stored in _HEADER.items()]
-    if [x.item() for x in header] != [_FORMAT, kind, _VERSION]:
-        raise _ForeignError("its header says {} {}, version {}".format(*header))
+    if not {f"{name}.npy" for name in HEADER} <= set(found):
+        raise ForeignError("its header is missing")
+    header = [_array(archive, f"{name}.npy", size, stored) for name, stored in HEADER.items()]
+    check_header([x.item() for x in header], [_FORMAT, kind, _VERSION])
     # damage to its length makes a comment of the members that follow, which may be optional
     if any(member.comment for member in archive.infolist()):
-        raise _ForeignError("it contains comments")
+        raise ForeignError("it contains comments")
     if sorted(found) != sorted(members):
-        raise _ForeignError(f"it contains {', '.join(sorted(found))}")
+        raise ForeignError(f"it contains {', '.join(sorted(found))}")
     return {name: _array(archive, f"{name}.npy", size, stored) for name, stored in fields.items()}
 
 
@@ -226,22 +269,22 @@ def _array(archive: zipfile.ZipFile, name: str, size: int, stored: Stored) -> np
     """Read an array from an archive of ``size`` bytes, once its header is known to be right."""
     member = archive.getinfo(name)
     if member.flag_bits & _ENCRYPTED or member.compress_type != zipfile.ZIP_STORED:
-        raise _ForeignError(f"{name} is compressed or encrypted")
+        raise ForeignError(f"{name} is compressed or encrypted")
     if not member.compress_size == member.file_size <= size:
-        raise _ForeignError(f"{name} is cut short")
+        raise ForeignError(f"{name} is cut short")
     with archive.open(member) as file:
         shape, by_columns, dtype = _layout(file)
         n_bytes = math.prod(shape) * dtype.itemsize
         if not {f"{dtype.kind}{dtype.itemsize}", dtype.kind} & set(stored.types):
-            raise _ForeignError(f"{name} has dtype {dtype}")
+            raise ForeignError(f"{name} has dtype {dtype}")
         if len(shape) not in stored.ndims or min(shape, default=0) < 0 or dtype.itemsize == 0:
-            raise _ForeignError(f"{name} has shape {shape}")
+            raise ForeignError(f"{name} has shape {shape}")
         contents = file.read()  # to the end, where the checksum is compared
     if len(contents) != n_bytes:
-        raise _ForeignError(f"{name} has {len(contents)} bytes, but its header says {n_bytes}")
+        raise ForeignError(f"{name} has {len(contents)} bytes, but its header says {n_bytes}")
     flat = np.frombuffer(contents, dtype).astype(dtype.newbyteorder("="), copy=False)
     if dtype.kind == "U" and (flat.view(np.uint32) > _LAST_CHARACTER).any():
-        raise _ForeignError(f"{name} contains characters that do not exist")
+        raise ForeignError(f"{name} contains characters that do not exist")
     return flat.reshape(shape[::-1]).T if by_columns else flat.reshape(shape)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from fpigauss._array.checks import check_nonnegative
-from fpigauss._array.typing import Labels
+from fpigauss._array.typing import Array, Labels
 from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
 from fpigauss.errors import InvalidInputError
@@ -26,7 +26,7 @@ from fpigauss.fit._typed_options import FixedPointOptions
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.statistics import ClassStatistics
 
-__all__ = ["lam_path"]
+__all__ = ["checked_lams", "lam_path", "path_over"]
 
 #: The default grid: so many lam per decade, the decades about the lam that balances 1 nat,
 _PER_DECADE = 8
@@ -116,12 +116,43 @@ def lam_path(
         raise InvalidInputError("lam is given; pass lams, the values to fit at, or leave it out")
     fixed_point = FixedPoint(**options)
     fixed_point.check_start()
-    grid = None if lams is None else _checked_lams(lams)
+    grid = checked_lams(lams)
     statistics, like = gathered(z, y, sample_weight, fixed_point)
+    return path_over(statistics, fixed_point, grid, validation, source=Source.of(z), like=like)
+
+
+def path_over(
+    statistics: ClassStatistics,
+    options: Options,
+    grid: Sequence[float] | None = None,
+    validation: Any = None,
+    *,
+    source: str = "statistics",
+    like: Array | None = None,
+) -> LamPath:
+    """Fit at every lam of a checked ``grid``, from statistics alone.
+
+    Parameters
+    ----------
+    statistics : ClassStatistics
+        What to fit to.
+    options : Options
+        Those of every fit, without lam.
+    grid : sequence of float, optional
+        Weights, ascending; the default grid without them.
+    validation : (z, y), optional
+        Held-out latents and labels.
+    source : str
+        The argument that the statistics come from, for messages.
+    like : array, optional
+        What gives results their dtype; the statistics by default.
+    """
     held_out = None
     if validation is not None:
-        held_out = Validation.of(validation, _classes(statistics, fixed_point), statistics.dim)
-    continuation = Continuation(statistics, fixed_point, source=Source.of(z), like=like)
+        held_out = Validation.of(validation, _classes(statistics, options), statistics.dim)
+    continuation = Continuation(
+        statistics, options, source=source, like=statistics.means if like is None else like
+    )
     fits = _fits(continuation, grid)
     _warn_once(fits)
     return path_of(fits, continuation, held_out)
@@ -132,8 +163,10 @@ def _classes(statistics: ClassStatistics, options: Options) -> Labels:
     return with_frozen(statistics.classes, options.frozen)
 
 
-def _checked_lams(lams: Any) -> list[float]:
-    """Check the values, and sort them."""
+def checked_lams(lams: Any) -> list[float] | None:
+    """Check the values, and sort them; None stands for the default grid."""
+    if lams is None:
+        return None
     try:
         values = [check_nonnegative(lam, "lams") for lam in lams]
     except TypeError:

@@ -124,9 +124,19 @@ def _resolved_later(value: object, name: str) -> object:
     return value
 
 
-def option(default: Any, doc: str, check: Callable[[object, str], Any] = _resolved_later) -> Any:
-    """Declare an option: its default, documentation and check; its annotation names its values."""
-    return field(default=default, metadata={"doc": doc, "check": check})
+def option(
+    default: Any,
+    doc: str,
+    check: Callable[[object, str], Any] = _resolved_later,
+    *,
+    command: str | None = "",
+) -> Any:
+    """Declare an option: its default, documentation and check; its annotation names its values.
+
+    ``command`` is the documentation on the command line where that differs, or None if the option
+    does not exist there.
+    """
+    return field(default=default, metadata={"doc": doc, "check": check, "command": command})
 
 
 class _OfInit:
@@ -164,6 +174,8 @@ class Options:
         "Class means with class covariances, or with identity covariances; or, as a warm start, "
         "Gaussians of the same family, dimension and classes.",
         _check_init,
+        command="Class means with class covariances, or with identity covariances; or, as a warm "
+        "start, a file of Gaussians of the same family, dimension and classes.",
     )
     pi: PiName | float | PiFunction | Repulsion = option(
         "forward",
@@ -171,6 +183,8 @@ class Options:
         "initial Gaussians, a positive number, or a function of the (K, K) matrix of divergences "
         "that returns a positive number or (K, K) matrix.",
         _check_pi,
+        command="pi_KLD: each pair's own divergence (Eq. 9), the mean of all (Eq. 10), that mean "
+        "at the initial Gaussians, or a positive number.",
     )
     alpha: float = option(1.0, "The scale of pi, > 0.", check_positive)
     equations: EquationsName | Equations = option(
@@ -206,6 +220,9 @@ class Options:
         "the data. A shared covariance is still updated, to that of the samples, except with "
         '``update="means"``.',
         _check_frozen,
+        command="The label of a class whose Gaussian, that of ``init=FILE``, is kept exactly while "
+        "the others are fitted; repeat it for more classes. They need no samples, and the file "
+        "may lack the others, which then start from the data.",
     )
     n_init: int = option(
         1,
@@ -220,12 +237,13 @@ class Options:
         "The largest number of bytes for the pairwise part, and again for the solver's history.",
         check_positive_integer,
     )
-    progress: bool = option(False, "Show a progress bar.", _check_progress)
+    progress: bool = option(False, "Show a progress bar.", _check_progress, command=None)
     callback: Callback | None = option(
         None,
         'Called with a FixedPointResult of status "running" after every accepted step; stops the '
         "fit by raising StopIteration.",
         _check_callback,
+        command=None,
     )
 
     def __new__(cls, *args: Any, **options: Any) -> Self:

@@ -215,7 +215,7 @@ class ClassGaussians(Densities):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a file (npz), atomically; bfloat16 as float32.
+        """Write to a file, atomically; bfloat16 as float32.
 
         An earlier file keeps its mode, and a link stays a link; other hard links to the file keep
         the earlier contents.
@@ -223,6 +223,9 @@ class ClassGaussians(Densities):
         Parameters
         ----------
         path : path-like
+            If it ends in ``.safetensors``, that is the format, which needs the package safetensors:
+            counts, means and covariances are tensors, and the rest is a JSON object in the
+            metadata, under "fpigauss". Otherwise the format is npz.
 
         Raises
         ------

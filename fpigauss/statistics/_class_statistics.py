@@ -387,7 +387,7 @@ class ClassStatistics:
     # -- files -----------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a file (npz), atomically.
+        """Write to a file, atomically.
 
         An earlier file keeps its mode, and a link stays a link; other hard links to the file keep
         the earlier contents.
@@ -395,6 +395,7 @@ class ClassStatistics:
         Parameters
         ----------
         path : path-like
+            The format is npz, or safetensors by its ending, as in ``ClassGaussians.save``.
         """
         save_arrays(
             path,

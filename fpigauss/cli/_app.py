@@ -1,0 +1,100 @@
+"""The commands, put together."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from fpigauss import __version__
+from fpigauss.cli._command import command, joined_paragraphs
+from fpigauss.cli._fit import fit, path
+from fpigauss.cli._outcome import BAD_INPUT, INTERRUPTED, say
+from fpigauss.cli._show import convert, info, plot
+from fpigauss.cli._statistics import merge, statistics
+from fpigauss.cli._use import predict, sample, score
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="fpigauss",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command()(command(fit))
+app.command()(command(path, without=["lam"]))
+for _body in (predict, score, sample, info, plot, convert, statistics, merge):
+    app.command()(command(_body))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"fpigauss {__version__}\n")
+        raise typer.Exit
+
+
+def _about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            metavar="",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version.",
+            show_default=False,
+        ),
+    ] = False,
+) -> None:
+    """Fit one Gaussian per class to labeled vectors, pushed apart; predict, reject and sample.
+
+    Data are files of latents (N, d) and labels (N,): npy, npz, parquet, safetensors, zarr, pt, csv.
+    By default the arrays are named z and y, and the columns embedding and label.
+
+    A session, to choose a separation, fit, classify, reject and generate:
+
+        fpigauss path z.npy y.npy --tied --out path.csv
+
+        fpigauss fit z.npy y.npy --separation 50 --out g.npz
+
+        fpigauss predict g.npz new.npy --out labels.csv
+
+        fpigauss score g.npz new.npy --held-out old.npy --out scores.csv
+
+        fpigauss sample g.npz -n 100 --out samples.parquet
+
+    Exit codes: 0; 1, a fit did not converge or a separation was not met; 2, bad input, with a line
+    that says what to do; 130, interrupted.
+    """
+
+
+app.callback(help=joined_paragraphs(_about.__doc__))(_about)
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run a command, and return its exit code."""
+    given = list(sys.argv[1:] if args is None else args)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the start
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    try:
+        code: Any = typer.main.get_command(app).main(
+            given or ["--help"], prog_name="fpigauss", standalone_mode=False
+        )
+    except typer.Abort:
+        say("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        # what is raised for wrong options differs between versions of typer
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        text = " ".join(str(message()).replace("Value error, ", "").split())
+        named = next((name for name in given if not name.startswith("-")), "")
+        names = {c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands}
+        where = f"fpigauss {named}" if named in names else "fpigauss"
+        say(f"{text.rstrip('.')}; see {where} --help")
+        return BAD_INPUT
+    return int(code or 0)

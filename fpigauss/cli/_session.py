@@ -1,0 +1,135 @@
+"""What a command says, and where: to people on a terminal, in a pipe, or to machines."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["Session", "plain"]
+
+#: Seconds between two lines of progress.
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """How the output of a command is wanted.
+
+    Parameters
+    ----------
+    json : bool
+        Write for machines: one JSON object on stdout, or one per row.
+    quiet : bool
+        Show neither progress nor notes.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    #: Bars that are shown: whoever ends a command closes them first, also after an error.
+    bars: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    @property
+    def progress(self) -> bool:
+        """Whether progress bars are shown: on a terminal only."""
+        return not self.quiet and _is_terminal(sys.stderr)
+
+    def note(self, text: str) -> None:
+        """Write a line on stderr."""
+        if not self.quiet:
+            _line(sys.stderr, text)
+
+    def warn(self, text: str) -> None:
+        """Write a warning on stderr, whether notes are wanted or not."""
+        _line(sys.stderr, f"warning: {text}")
+
+    def report(self, figures: Mapping[str, Any]) -> None:
+        """Write the outcome on stdout: a name and a value per line, or JSON."""
+        if self.json:
+            _line(sys.stdout, json.dumps(plain(dict(figures))))
+            return
+        console = Console(soft_wrap=True, highlight=False, emoji=False)
+        width = max(map(len, figures), default=0) + 2
+        for name, value in figures.items():
+            console.print(f"{name:<{width}}", style="bold", end="", markup=False)
+            console.print(_shown(value), markup=False)
+
+    def read(self, batches: Iterable[Any], n_rows: int | None, what: str) -> Iterator[Any]:
+        """Yield batches (z, y), with a bar of rows on a terminal, and lines in a pipe."""
+        with self._bar(Path(what).name or what, n_rows) as advance:
+            for batch in batches:
+                yield batch
+                advance(len(batch[0]))
+
+    @contextmanager
+    def _bar(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        if not self.progress:
+            of = "" if total is None else f" of {total}"
+            self.note(f"reading {what}" + ("" if total is None else f", {total} rows"))
+            yield _Lines(self, what, of).advance
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        console = Console(stderr=True)
+        progress = Progress(*columns, TimeRemainingColumn(), console=console)
+        self.bars.enter_context(progress)
+        task = progress.add_task(f"reading {what}", total=total)
+        yield lambda n_rows: progress.advance(task, n_rows)
+        progress.stop()
+
+
+class _Lines:
+    """Progress as lines, no more than one every few seconds."""
+
+    def __init__(self, session: Session, what: str, of: str) -> None:
+        self._session, self._what, self._of = session, what, of
+        self._n_rows, self._shown = 0, time.monotonic()
+
+    def advance(self, n_rows: int) -> None:
+        self._n_rows += n_rows
+        if time.monotonic() - self._shown > _SECONDS:
+            self._shown = time.monotonic()
+            self._session.note(f"read {self._n_rows}{self._of} rows of {self._what}")
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Whether there is a terminal on which lines can be redrawn."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _line(stream: Any, text: str) -> None:
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """Convert to what JSON has: NaN to null, infinities to "inf" and "-inf"."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
