@@ -23,6 +23,14 @@ def spoil(*arrays):
         x[...] = "z" if x.dtype is NAMES.dtype or str(x.dtype).startswith("<U") else -7
 
 
+@pytest.fixture
+def writable(xp):
+    """The namespaces whose arrays can be written to: what cannot, spoils nothing."""
+    if xp.__name__ == "jax.numpy":
+        pytest.skip("arrays of jax cannot be overwritten, so sharing them does no harm")
+    return xp
+
+
 @pytest.mark.parametrize(("covariance", "tied"), FAMILIES, ids=FAMILY_IDS)
 class TestGaussians:
     def made(self, xp, covariance, tied):
@@ -35,16 +43,16 @@ class TestGaussians:
         )
         return gaussians, (means, covariances, classes)
 
-    def test_the_callers_arrays(self, xp, covariance, tied):
-        gaussians, given = self.made(xp, covariance, tied)
+    def test_the_callers_arrays(self, writable, covariance, tied):
+        gaussians, given = self.made(writable, covariance, tied)
         kept = [to_numpy(x).copy() for x in given]
         spoil(*given)
         assert np.array_equal(to_numpy(gaussians.means), kept[0])
         assert np.array_equal(to_numpy(gaussians.covariances), kept[1])
         assert np.array_equal(gaussians.classes, kept[2])
 
-    def test_conversion(self, xp, covariance, tied):
-        gaussians, _ = self.made(xp, covariance, tied)
+    def test_conversion(self, writable, covariance, tied):
+        gaussians, _ = self.made(writable, covariance, tied)
         kept = to_numpy(gaussians.means).copy()
         spoil(*(getattr(gaussians.to(gaussians.means), n) for n in ("means", "covariances")))
         assert np.array_equal(to_numpy(gaussians.means), kept)
@@ -108,8 +116,8 @@ class TestCallbacks:
         ],
         ids=["callable", "mean", "forward", "initial"],
     )
-    def test_no_trace(self, xp, options):
-        z = asarray_in(xp, self.Z)
+    def test_no_trace(self, writable, options):
+        z = asarray_in(writable, self.Z)
         options = {"tied": True, "tol": 1e-300, "max_iter": 20, **options}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -57,7 +57,8 @@ def _unpacked(batch: Any) -> tuple[Any, Any, Any]:
 def _same_dtype(z: Any, before: str) -> str:
     """Return the namespace and dtype of ``z``, which must be those of the batches before."""
     module = namespace(z if is_array(z) else prototype_of(z)).__name__
-    dtype = " ".join(str(name).rpartition(".")[2] for name in (module, z.dtype))
+    library = module.removeprefix("array_api_compat.")  # "numpy", which "jax.numpy" is not
+    dtype = f"{library} {str(z.dtype).rpartition('.')[2]}"
     if before and dtype != before:
         raise InvalidInputError(
             f"z is {dtype}, but the batches before were {before}; "
