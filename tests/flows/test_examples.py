@@ -13,7 +13,7 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples" / "flows").glob("[!_]
 
 
 def test_there_is_one_for_every_library():
-    libraries = ("freia", "lightning", "nflows", "normflows", "pyro", "zuko")
+    libraries = ("freia", "lightning", "nflows", "normflows", "pyro", "tarflow", "zuko")
     assert [f"{library}_digits.py" for library in libraries] == EXAMPLES
 
 
