@@ -151,6 +151,18 @@ def test_the_flow_is_trained():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+def test_it_compiles_to_one_graph_and_is_built_without_memory():
+    model, x = model_of(Toy()), images().double()
+    y = torch.arange(8) % N_CLASSES
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, y), model(x, y))
+    z = model.encode(x)[0].detach()
+    decode = torch.compile(model.codec.decode, backend="eager", fullgraph=True)
+    torch.testing.assert_close(decode(z), model.decode(z))
+    with torch.device("meta"):
+        assert TarFlowCodec(Toy()).model.var.is_meta
+
+
 def test_it_is_not_chosen_by_itself_but_named():
     with pytest.raises(InvalidInputError, match=r"Toy, which.*pass codec=TarFlowCodec"):
         codec_for(Toy())
