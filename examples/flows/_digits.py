@@ -48,17 +48,18 @@ class Digits:
         self.loader = DataLoader(
             TensorDataset(gray[train], y[train]), batch_size, shuffle=True, collate_fn=self._collate
         )
-        self.x_test, self.y_test = self._dequantized(gray[test]), y[test]
+        self.clean_test = self._dequantized(gray[test])
+        self.x_test, self.y_test = self._noisy(self.clean_test), y[test]
 
     def _dequantized(self, gray):
-        gray = gray + torch.rand_like(gray)
-        if self.noise:
-            gray = gray + self.noise * torch.randn_like(gray)
-        return (gray - self.mean) / self.scale
+        return (gray + torch.rand_like(gray) - self.mean) / self.scale
+
+    def _noisy(self, x):
+        return x + self.noise / self.scale * torch.randn_like(x) if self.noise else x
 
     def _collate(self, samples):
         gray, y = (torch.stack(parts) for parts in zip(*samples, strict=True))
-        return self._dequantized(gray), y
+        return self._noisy(self._dequantized(gray)), y
 
     def report(self, model, when):
         """Print bits per held-out pixel and nats, in gray levels; the accuracy once there is one.
@@ -84,7 +85,8 @@ class Digits:
         """
         model.eval()
         labels = torch.arange(10).repeat_interleave(4 if denoise else 8)
-        samples = model.sample(labels, temperature=0.7, seed=0)
+        temperature = 1.0 if denoise else 0.7  # at others the noise is not the training images'
+        samples = model.sample(labels, temperature=temperature, seed=0)
         if denoise is not None:
             both = torch.stack([samples, denoise(samples, labels)])
             samples = rearrange(both, "two (k n) pixel -> (k two n) pixel", k=10)

@@ -40,5 +40,6 @@ def test_example(name, tmp_path):
     assert 0.0 < float(bits) < 6.0
     kept = re.search(r"^augmented: ([\d.]+) of the digits", run.stdout, re.MULTILINE)
     assert kept and float(kept[1]) > 0.9, run.stdout
+    assert ("denoised: " in run.stdout) == name.startswith("tarflow")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]

@@ -63,6 +63,18 @@ def test_order_of_patches_alternates(flow):
     assert kept == [[True] + 3 * [False], 3 * [False] + [True], [True] + 3 * [False]]
 
 
+def test_digits_know_their_clean_versions(example):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        digits = example.Digits(noise=2.0)
+        x, _ = next(iter(digits.loader))
+    noise = (digits.x_test - digits.clean_test) * digits.scale
+    assert noise.std() == pytest.approx(2.0, rel=0.02)  # of 23,040 numbers
+    plain = example.Digits()
+    assert plain.x_test is plain.clean_test
+    assert x.std() == pytest.approx(1.0, rel=0.1)
+
+
 def test_noise_is_removed_as_far_as_is_known(example):
     # under N(0, 1), of which 0.5^2 is noise, the expected clean sample is 0.75 x
     model = ClassFlow(
