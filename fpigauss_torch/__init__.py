@@ -53,7 +53,13 @@ from fpigauss_torch.augment import (
     noise_along_axes,
 )
 from fpigauss_torch.bases import as_base, without_context
-from fpigauss_torch.codecs import Codec, FunctionCodec, codec_for, register_codec
+from fpigauss_torch.codecs import (
+    Codec,
+    FunctionCodec,
+    TarFlowCodec,
+    codec_for,
+    register_codec,
+)
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.open_set import (
@@ -78,6 +84,7 @@ __all__ = [
     "PrincipalAxes",
     "RefitRejectedError",
     "RepeatedRepulsionWarning",
+    "TarFlowCodec",
     "__version__",
     "add_class",
     "as_base",

@@ -155,6 +155,14 @@ def test_flows():
         def decode(self, z):
             return torch.linalg.solve(self.weight, (z - self.bias).T).T
 
+    class Patches(torch.nn.Linear):
+        def forward(self, x):
+            z = super().forward(x).unflatten(1, (2, DIM // 2))
+            return z, [z], (self.weight.slogdet().logabsdet / DIM).expand(len(x))
+
+        def reverse(self, z):
+            return torch.linalg.solve(self.weight, (z.flatten(1) - self.bias).T).T
+
     def images(n):
         y = torch.arange(n) % N_CLASSES
         return torch.randn(n, DIM) + y[:, None], y
@@ -166,6 +174,7 @@ def test_flows():
         "nflows": nflows,
         "flow": zuko.flows.NICE(DIM, transforms=2, hidden_features=(8,)),
         "own": Own(DIM, DIM),
+        "tarflow": Patches(DIM, DIM),
         "transform": transforms.PointwiseAffineTransform(0.5, 2.0),
         "loader": [(x[:100], y[:100]), (x[100:], y[100:])],
         "x": x,

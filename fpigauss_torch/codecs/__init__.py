@@ -6,6 +6,7 @@ from fpigauss_torch.codecs._distributions import DistributionCodec
 from fpigauss_torch.codecs._freia import FreiaCodec
 from fpigauss_torch.codecs._nflows import NflowsCodec
 from fpigauss_torch.codecs._normflows import NormflowsCodec, NormflowsMultiscaleCodec
+from fpigauss_torch.codecs._tarflow import TarFlowCodec
 from fpigauss_torch.codecs._zuko import ZukoCodec
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "NflowsCodec",
     "NormflowsCodec",
     "NormflowsMultiscaleCodec",
+    "TarFlowCodec",
     "ZukoCodec",
     "codec_for",
     "codec_of",

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 from fpigauss import InvalidInputError
 from fpigauss_torch._support import under_compile
 from fpigauss_torch.codecs._codec import REGISTERED, Codec, FunctionCodec
+from fpigauss_torch.codecs._tarflow import is_like_tarflow
 
 __all__ = ["MethodsCodec", "codec_for", "codec_of"]
 
@@ -97,9 +98,18 @@ def codec_for(flow: Any) -> Codec:
             f"flow is a {type(flow).__name__}; make the ClassFlow of the flow in it, flow.module, "
             "and wrap the ClassFlow"
         )
+    if is_like_tarflow(flow):
+        raise InvalidInputError(
+            f"no codec is known for a {_name(flow)}, which has the methods of TarFlow; if forward "
+            "returns (z, outputs, logdets), pass codec=TarFlowCodec"
+        )
     known = sorted({name.partition(".")[0] for codec in REGISTERED for name in codec.flow_types})
     raise InvalidInputError(
-        f"no codec is known for a {type(flow).__module__}.{type(flow).__qualname__} (known: flows "
+        f"no codec is known for a {_name(flow)} (known: flows "
         f"of {', '.join(known)}); pass codec=(encode, decode), "
         "an object with these methods, or a Codec of your own"
     )
+
+
+def _name(flow: Any) -> str:
+    return f"{type(flow).__module__}.{type(flow).__qualname__}"

@@ -339,7 +339,7 @@ def test_names():
         *("ClassDensity", "ClassFlow", "Codec", "FixedPointSchedule", "FunctionCodec"),
         "LatentAugmentation",
         *("LatentGaussians", "LatentPrior", "PrincipalAxes", "RefitRejectedError", "__version__"),
-        "RepeatedRepulsionWarning",
+        *("RepeatedRepulsionWarning", "TarFlowCodec"),
         *("add_class", "as_base", "calibrate_temperature", "class_preservation", "codec_for"),
         *("gather_statistics", "mix_within_class", "noise_along_axes", "refit_"),
         *(

@@ -16,7 +16,7 @@ EXAMPLES = [name for name in ALL if name != FLOWJAX]  # those that share _digits
 
 
 def test_there_is_one_for_every_library():
-    libraries = ("flowjax", "freia", "lightning", "nflows", "normflows", "pyro", "zuko")
+    libraries = ("flowjax", "freia", "lightning", "nflows", "normflows", "pyro", "tarflow", "zuko")
     assert [f"{library}_digits.py" for library in libraries] == ALL
 
 
@@ -41,6 +41,7 @@ def run_example(name, tmp_path):
     # two epochs gave .90 and more; a tenth is chance
     assert float(after) > 0.7
     assert 0.0 < float(bits) < 6.0
+    assert ("denoised: " in run.stdout) == name.startswith("tarflow")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
     return run.stdout

@@ -21,6 +21,8 @@ TINY = {
     "mef28": ((1, 28, 28), {"channels": 4, "steps": 2}),
     "mef32": ((3, 32, 32), {"channels": 4, "steps": 2}),
     "mef64": ((3, 64, 64), {"channels": 4, "steps": 1}),
+    "tarflow": ((1, 4, 4), {"width": 8, "heads": 2}),
+    "tarflow16": ((1, 8, 8), {"width": 8}),
     "glow": ((2, 8, 8), {"channels": 4, "steps": 2}),
     "residual": ((1, 8, 8), {"channels": 4, "steps": 2}),
 }
@@ -91,7 +93,7 @@ def test_decoding_inverts_encoding(name):
     torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["coupling", "mef", "glow"])
+@pytest.mark.parametrize("name", ["coupling", "mef", "tarflow", "glow"])
 @pytest.mark.parametrize("preprocessing", ["scale", "logit"])
 def test_log_determinant_is_that_of_the_jacobian(name, preprocessing):
     shape, options = TINY[name]
@@ -168,7 +170,7 @@ def test_a_flow_that_never_encoded_can_decode():
     assert model.sample([0, 1], seed=0).shape == (2, *shape)
 
 
-@pytest.mark.parametrize("name", ["coupling", "mef"])
+@pytest.mark.parametrize("name", ["coupling", "mef", "tarflow"])
 def test_training_lowers_the_loss_and_reaches_every_parameter(name):
     torch.set_default_dtype(torch.float32)
     shape, options = TINY[name]
@@ -192,12 +194,34 @@ def test_training_lowers_the_loss_and_reaches_every_parameter(name):
     assert losses[-1] < losses[2] - 1.0
 
 
-@pytest.mark.parametrize("name", ["coupling", "mef"])
+@pytest.mark.parametrize("name", ["coupling", "mef", "tarflow"])
 def test_compiles_to_one_graph(name):
     model, x = class_flow(name)
     model.train()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, [0] * 6), model(x, [0] * 6))
+
+
+def test_memory_of_patches_changes_nothing():
+    model, _ = class_flow("tarflow")
+    for block in model.flow.blocks:
+        z = torch.randn(3, 4, 4)
+        x = z = block._ordered(z)
+        for t in range(1, 4):  # all patches once more for each
+            mu, alpha = block.transformer(x[:, :t])
+            x = torch.cat([x[:, :t], z[:, t:] * alpha[:, -1:].exp() + mu[:, -1:]], 1)
+            x[:, t + 1 :] = z[:, t + 1 :]
+        decoded = block.decode(block._ordered(z))
+        torch.testing.assert_close(decoded, block._ordered(x), rtol=0, atol=1e-12)
+
+
+def test_a_patch_depends_on_those_before_it_alone():
+    model, _ = class_flow("tarflow")
+    block = model.flow.blocks[0]
+    patches = torch.randn(1, 4, 4)
+    jacobian = torch.autograd.functional.jacobian(lambda one: block.encode(one)[0], patches)
+    by_patch = jacobian[0, :, :, 0].abs().amax((1, 3))  # (4, 4): outputs, inputs
+    assert torch.equal(by_patch > 0, torch.ones(4, 4).tril().bool())
 
 
 # -- initialization by data, states --------------------------------------------------------
@@ -247,7 +271,7 @@ def test_act_norm_does_not_magnify_what_is_constant_in_the_first_batch():
     torch.testing.assert_close(scale[0, 0, 0], 10.0 / usual)
 
 
-@pytest.mark.parametrize("name", ["coupling", "mef"])
+@pytest.mark.parametrize("name", ["coupling", "mef", "tarflow"])
 def test_a_state_makes_an_equal_flow(name, tmp_path):
     model, x = class_flow(name)
     torch.save(model.state_dict(), tmp_path / "state.pt")
@@ -363,6 +387,19 @@ def test_images_that_cannot_be_squeezed_are_refused(name):
         make_flow(name, (1, 14, 14))
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((1, 7, 8), {}, r"\(1, 7, 8\): patches of 2x2 need .*multiples of 2; resize"),
+        ((1, 8, 8), {"width": 30}, "width is 30, not a multiple of heads, 4"),
+        ((1, 8, 8), {"patch": 8}, "one patch of 8x8 has nothing to depend on"),
+    ],
+)
+def test_images_that_cannot_be_cut_into_patches_are_refused(shape, options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        make_flow("tarflow", shape, **options)
+
+
 def test_images_of_another_shape_are_refused():
     model, _ = class_flow("coupling")
     with pytest.raises(InvalidInputError, match=r"shape \(1, 5, 5\).*made for \(1, 4, 4\)"):
@@ -370,7 +407,7 @@ def test_images_of_another_shape_are_refused():
 
 
 def test_presets_build_what_they_are_named_after():
-    assert sorted(PRESETS) == ["mef16", "mef28", "mef32", "mef64"]
+    assert sorted(PRESETS) == ["mef16", "mef28", "mef32", "mef64", "tarflow16"]
     flow = make_flow("mef32", (3, 32, 32), channels=4)
     assert [len(steps) for steps in flow.levels] == [8, 8, 8]
     assert [len(steps[0].coupling.net.blocks) for steps in flow.levels] == [8, 4, 2]

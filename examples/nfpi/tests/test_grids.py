@@ -51,6 +51,23 @@ def test_claims_compare_what_was_tuned_alike():
             assert (gaussians.covariance, gaussians.tied) == ("isotropic", True)
 
 
+def test_flows_that_train_as_long_differ_in_the_flow_and_its_training_alone():
+    grid = make_grid("cpu")
+    configs = {
+        name: from_dict(merged(grid.base, grid.runs_of(name)[0].config))
+        for name in ("mef-exact", "coupling-as-long", "tarflow-as-long")
+    }
+    first = configs["mef-exact"]
+    for config in configs.values():
+        assert config.data == first.data
+        assert config.gaussians == first.gaussians
+        assert config.evaluation == first.evaluation
+        assert config.training.batch_size == first.training.batch_size
+    names = [config.flow.name for config in configs.values()]
+    assert names == ["mef16", "coupling", "tarflow16"]
+    assert all(len(grid.runs_of(name)) == 3 for name in configs)
+
+
 def test_tuning_seeds_are_in_no_table():
     for grid in map(make_grid, SCALES):
         tuning = {run.seed for run in grid.runs if run.is_tuning}

@@ -1,8 +1,9 @@
 """Build flows of images by name.
 
-``mef`` is the matrix-exponential Glow, ``mef16`` to ``mef64`` are its presets, ``coupling`` is a
-small flow for runs on a CPU; ``glow`` and ``residual`` are built from normflows. Each takes images
-(N, C, H, W) in [0, 1) and preprocesses them; its log-determinant includes the preprocessing.
+``mef`` is the matrix-exponential Glow, ``mef16`` to ``mef64`` are its presets; ``tarflow`` is the
+autoregressive transformer flow, ``tarflow16`` its preset; ``coupling`` is a small flow for runs on
+a CPU; ``glow`` and ``residual`` are built from normflows. Each takes images (N, C, H, W) in [0, 1)
+and preprocesses them; its log-determinant includes the preprocessing.
 """
 
 import inspect
@@ -15,7 +16,8 @@ from torch import nn
 
 from nfpi.flows.base import ImageCodec, ImageFlow, Shape
 from nfpi.flows.coupling import CouplingFlow
-from nfpi.flows.mef import PRESETS, MatrixExpFlow
+from nfpi.flows.mef import MEF_PRESETS, MatrixExpFlow
+from nfpi.flows.tarflow import TARFLOW_PRESETS, TarFlow
 
 __all__ = [
     "FLOW_NAMES",
@@ -24,11 +26,15 @@ __all__ = [
     "ImageCodec",
     "ImageFlow",
     "MatrixExpFlow",
+    "TarFlow",
     "latent_dim",
     "make_flow",
 ]
 
-FLOW_NAMES = ("coupling", "mef", *PRESETS, "glow", "residual")
+#: Options by the name of a preset, for ``mef`` and ``tarflow``.
+PRESETS = {**MEF_PRESETS, **TARFLOW_PRESETS}
+
+FLOW_NAMES = ("coupling", "mef", *MEF_PRESETS, "tarflow", *TARFLOW_PRESETS, "glow", "residual")
 
 
 def latent_dim(image_shape: Shape) -> int:
@@ -84,8 +90,10 @@ def make_flow(name: str, image_shape: Shape, **options: Any) -> nn.Module:
 def _maker(name: str) -> Callable[..., nn.Module]:
     if name == "coupling":
         return CouplingFlow
-    if name == "mef" or name in PRESETS:
+    if name == "mef" or name in MEF_PRESETS:
         return MatrixExpFlow
+    if name == "tarflow" or name in TARFLOW_PRESETS:
+        return TarFlow
     if name in ("glow", "residual"):
         from nfpi.flows import library  # only these need normflows, which takes a second to import
 

@@ -11,10 +11,10 @@ from nfpi.flows.base import ImageFlow, Layers, Shape
 from nfpi.flows.layers import ActNorm, MatrixExpConv, MatrixExpCoupling
 from nfpi.flows.preprocessing import make_preprocessing
 
-__all__ = ["PRESETS", "MatrixExpFlow"]
+__all__ = ["MEF_PRESETS", "MatrixExpFlow"]
 
 #: Options of ``MatrixExpFlow`` by name. "mef32" is the paper's, for 32x32 color images.
-PRESETS: dict[str, dict[str, object]] = {
+MEF_PRESETS: dict[str, dict[str, object]] = {
     "mef16": {"steps": 4, "blocks": (1, 1), "channels": 32},
     "mef28": {"steps": 8, "blocks": (4, 2), "channels": 64},
     "mef32": {"steps": 8, "blocks": (8, 4, 2), "channels": 128},

@@ -12,6 +12,7 @@ from nfpi.grid.model import Grid, PlannedRun, Row, merged
 from nfpi.grid.scales import SCALES, Scale
 from nfpi.grid.settings import (
     ARMS,
+    AS_LONG,
     DATA,
     DATA_TIED,
     IDENTITY,
@@ -265,7 +266,7 @@ class _Builder:
             )  # fmt: skip
 
     def demonstration(self) -> None:
-        """Add the larger flow with the headline settings."""
+        """Add the larger flow with the headline settings, and others that train as long."""
         changes = self.scale.demonstration
         if not changes:
             return
@@ -279,3 +280,7 @@ class _Builder:
             fixed = f"fixed point, {name}, lam = {lam:g}"
             label = "data initialisation" if name == "data" else fixed
             self.add("demonstration", label, f"mef-{name}", merged(config, changes))
+        for name, changes in self.scale.as_long.items():
+            label = f"{AS_LONG[name]}, {changes['training']['epochs']} epochs, exact, lam = {lam:g}"
+            config = merged(fixed_point(lam, TIED), changes)
+            self.add("demonstration", label, f"{name}-as-long", config)

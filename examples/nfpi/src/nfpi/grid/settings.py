@@ -7,6 +7,7 @@ from fpigauss_torch.priors import learning_rate_policy
 __all__ = [
     "ALPHA",
     "ARMS",
+    "AS_LONG",
     "DATA",
     "DATA_TIED",
     "IDENTITY",
@@ -29,6 +30,9 @@ ARMS = {
     "standard": "standard augmentation",
     "both": "standard and flow augmentation",
 }
+
+#: The flows that train as long as the demonstration's, with the labels of their rows.
+AS_LONG = {"coupling": "fully connected couplings", "tarflow": "TarFlow"}
 
 #: Table 1's policies in the paper's order: their names in settings, configs and the paper.
 POLICIES = {
