@@ -16,7 +16,8 @@ __all__ = ["as_traceable", "check_concrete", "is_traced", "mended", "positions_o
 
 def is_traced(*arrays: object) -> bool:
     """Say whether one of the arrays stands for values that a transformation does not know yet."""
-    return any(_is_tracer(type(x)) for x in arrays)
+    kinds: list[Any] = [type(x) for x in arrays]
+    return any(map(_is_tracer, kinds))
 
 
 @lru_cache(maxsize=256)
