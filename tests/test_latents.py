@@ -467,6 +467,21 @@ def test_wrong_names_of_columns(tmp_path, save):
     refused(path, z="label", match=r"column 'label' is of type string; latents are a column of")
 
 
+def test_nothing_within(tmp_path):
+    np.savez(tmp_path / "a.npz")
+    zarr.open_group(tmp_path / "a.zarr", mode="w")
+    for name in ("a.npz", "a.zarr"):
+        refused(tmp_path / name, match="has no array 'z'; it contains nothing")
+        with pytest.raises(InvalidInputError, match="has no array 'y'; it contains nothing"):
+            open_latents(save_safetensors(tmp_path, Z, Y)[0], tmp_path / name)
+
+
+def test_columns_of_one_name(tmp_path):
+    table = pa.Table.from_arrays([pa.array([1.0]), pa.array([2.0])], names=["x", "x"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    refused(tmp_path / "a.parquet", match="several columns of one name")
+
+
 def test_tables_without_numbers(tmp_path):
     table = {"label": Y, "file": NAMES}
     match = r"has no column 'embedding'; it contains 'label', 'file'"
@@ -735,6 +750,18 @@ def test_text_among_labels(tmp_path):
 def test_text_without_names(tmp_path):
     refused(text_file(tmp_path, "0.1,0.2", "0.3,0.4"), match="has numbers in its first line")
     refused(text_file(tmp_path, "x,x,label", "1,2,3"), match="names two columns 'x'")
+    refused(text_file(tmp_path, "x, label", "1,2"), match="names a column ' label' in its first")
+
+
+def test_text_as_it_comes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbfx,file,label\r\n1,"two\r\nlines, one",a\r\n\r\n2,b,c\r\n')
+    z, y = joined(open_latents(path))
+    assert z.tolist() == [[1.0], [2.0]]
+    assert y.tolist() == ["a", "c"]
+    for encoding in ("utf-16", "latin-1"):
+        path.write_bytes("x,label\n1,é\n".encode(encoding))
+        refused(path, match="write it again in UTF-8|column 'label'|UTF8")
 
 
 def test_text_of_uneven_lines(tmp_path):

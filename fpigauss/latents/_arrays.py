@@ -44,10 +44,10 @@ class StoredArray(Protocol):
 class Arrays(NamedTuple):
     """The names of the arrays in a file; an array is looked at when it is asked for.
 
-    A file of one array without a name has no names, and gives it under any.
+    ``names`` is None for a file of one array without a name, which it gives under any.
     """
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] | None
     get: Callable[[str], StoredArray]
 
 
@@ -136,22 +136,23 @@ def source_of_arrays(
             "numbers per sample: (N, d)"
         )
     _check_numbers(latents, path, name)
-    if alone or not arrays.names or (y is None and "y" not in arrays.names):
-        return ArraySource(path, latents, None, arrays.names)
+    names = arrays.names or ()
+    if alone or arrays.names is None or (y is None and "y" not in names):
+        return ArraySource(path, latents, None, names)
     labels = _labels(path, arrays, "y" if y is None else y)
     if labels.shape[0] != latents.shape[0]:
         raise length_error(path, labels.shape[0], path, latents.shape[0])
-    return ArraySource(path, latents, labels, arrays.names)
+    return ArraySource(path, latents, labels, names)
 
 
 def column_of_arrays(path: Path, arrays: Arrays, y: str | None) -> ArrayColumn:
     """Return the labels ``y``, by default "y" or the only array there is."""
-    only = arrays.names[0] if len(arrays.names) == 1 else "y"
+    only = arrays.names[0] if arrays.names and len(arrays.names) == 1 else "y"
     return ArrayColumn(path, _labels(path, arrays, only if y is None else y))
 
 
 def _array(path: Path, arrays: Arrays, name: str, option: str) -> StoredArray:
-    if arrays.names and name not in arrays.names:
+    if arrays.names is not None and name not in arrays.names:
         raise missing_name(path, "array", name, arrays.names, option)
     return arrays.get(name)
 

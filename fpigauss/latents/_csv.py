@@ -24,7 +24,10 @@ _BLOCKS = (2**12, 2**20)
 _AHEAD = 32
 #: A block is this part of a batch.
 _PART = 16
-_REMEDY = "write it again, with as many entries in each line as in the first, the names"
+_REMEDY = (
+    "write it again in UTF-8, with as many entries in each line as in the first, the names, and "
+    "with commas between them, or tabs in .tsv"
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,11 @@ def _check_names(path: Path, names: list[str]) -> None:
             raise InvalidInputError(
                 f"{str(path)!r} names two columns {name!r} in its first line; give each a name of "
                 "its own"
+            )
+        if name != name.strip():
+            raise InvalidInputError(
+                f"{str(path)!r} names a column {name!r} in its first line; write the name without "
+                "spaces around it"
             )
     if any(_is_number(name) and not name.isdigit() for name in names):
         raise InvalidInputError(

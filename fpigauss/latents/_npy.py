@@ -106,7 +106,7 @@ class MappedArray:
 
 def npy_arrays(path: Path) -> Arrays:
     """Return the array of an npy file, whatever it is called."""
-    return Arrays((), lambda _: _npy_array(path))
+    return Arrays(None, lambda _: _npy_array(path))
 
 
 def _npy_array(path: Path) -> MappedArray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fpigauss.errors import InvalidInputError
 from fpigauss.latents._faults import imported, reading
 from fpigauss.latents._source import Memory
 
@@ -54,6 +55,10 @@ def parquet_table(path: Path) -> ParquetTable:
     with reading(path), _opened(path) as file:
         schema, metadata = file.schema_arrow, file.metadata
         types = dict(zip(schema.names, schema.types, strict=True))
+        if len(types) < len(schema.names):
+            raise InvalidInputError(
+                f"{str(path)!r} has several columns of one name; give each a name of its own"
+            )
         page_bytes = dict.fromkeys(types, 0)
         for i in range(min(metadata.num_row_groups, _LOOK_GROUPS)):
             group = metadata.row_group(i)
