@@ -14,7 +14,7 @@ from fpigauss.errors import InvalidInputError
 __all__ = ["as_traceable", "check_concrete", "is_traced", "mended", "positions_of"]
 
 
-def is_traced(*arrays: object) -> bool:
+def is_traced(*arrays: Any) -> bool:
     """Say whether one of the arrays stands for values that a transformation does not know yet."""
     return any(_is_tracer(type(x)) for x in arrays)
 
