@@ -5,7 +5,6 @@ Checks of values are skipped for them, and where values decide what is computed,
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from fpigauss._array.typing import Array, Labels
@@ -19,8 +18,7 @@ def is_traced(*arrays: Any) -> bool:
     return any(_is_tracer(type(x)) for x in arrays)
 
 
-@lru_cache(maxsize=256)
-def _is_tracer(kind: Any) -> bool:
+def _is_tracer(kind: type) -> bool:
     jax = sys.modules.get("jax")
     tracer = getattr(getattr(jax, "core", None), "Tracer", None)
     return tracer is not None and issubclass(kind, tracer)
