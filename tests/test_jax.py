@@ -445,7 +445,8 @@ def test_flows_over_it(jnp, flowjax):
     assert np.isneginf(flow.log_prob(z[0], 9))  # a class that does not exist
 
     assert without_context(Affine(jnp.ones(3))).cond_shape is None
-    conditional = coupling_flow(jax.random.key(0), base_dist=base, cond_dim=2, flow_layers=1)
+    mixture = as_base(ClassGaussians(z[:2], z[:2] ** 2), conditional=False)
+    conditional = coupling_flow(jax.random.key(0), base_dist=mixture, cond_dim=2, flow_layers=1)
     with pytest.raises(InvalidInputError, match=r"flow needs a condition of shape \(2,\)"):
         without_context(conditional.bijection)
     with pytest.raises(InvalidInputError, match="flow is a _Base; pass a bijection"):

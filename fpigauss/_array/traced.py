@@ -5,7 +5,6 @@ Checks of values are skipped for them, and where values decide what is computed,
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from fpigauss._array.typing import Array, Labels
@@ -14,14 +13,13 @@ from fpigauss.errors import InvalidInputError
 __all__ = ["as_traceable", "check_concrete", "is_traced", "mended", "positions_of"]
 
 
-def is_traced(*arrays: object) -> bool:
+def is_traced(*arrays: Any) -> bool:
     """Say whether one of the arrays stands for values that a transformation does not know yet."""
     kinds: list[Any] = [type(x) for x in arrays]
     return any(map(_is_tracer, kinds))
 
 
-@lru_cache(maxsize=256)
-def _is_tracer(kind: Any) -> bool:
+def _is_tracer(kind: type) -> bool:
     jax = sys.modules.get("jax")
     tracer = getattr(getattr(jax, "core", None), "Tracer", None)
     return tracer is not None and issubclass(kind, tracer)
