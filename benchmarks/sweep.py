@@ -65,12 +65,11 @@ def run(full: bool, out: Path) -> Table:
 NOTE = """
 Diagonal covariances in float64, one evaluation at the initial Gaussians: means, variances and
 objective together. Its floor is the time of its six products: two for the divergences, two with W
-and two with W'. The rest is some forty passes over (K, d) arrays of 2.4 MB, 0.3 to 0.4 ms each, which
-the array API cannot fuse; numpy makes them on one core, while the products have all. Where the
-bar of 2.3 was set, the products took 6 ms; where they take 4 to 5, it leaves room for some 16
+and two with W'. The rest is some forty passes over (K, d) arrays of 2.4 MB, 0.3 to 0.4 ms each,
+which the array API cannot fuse; numpy makes them on one core, while the products have all. Where
+the bar of 2.3 was set, the products took 6 ms; where they take 4 to 5, it leaves room for some 16
 passes. Updates of a covariance per class are computed for a few classes at a time, whose arrays
-stay in cache, which saves a quarter. Tried without gain: blocks of columns, and keeping variances
-and precisions for a pass less, which costs two arrays more.
+stay in cache, which saves a quarter.
 
 The other form computes the two updates of the released equations with each pairwise term as a
 (K, K, d) array; "lean" keeps its precisions, equal in all dimensions, as (K, 1).

@@ -33,14 +33,31 @@ def import_namespace(name: str) -> ModuleType:
         pytest.skip(f"{name} is not installed: pip install -e . --group test")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of jax last: once it is imported, its threads make every fork unsafe."""
+def is_parity_of_jax(item: pytest.Item) -> bool:
+    """Whether a test of every namespace is to run on jax."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return bool(parameters.get("xp") == "jax.numpy")
 
-    def takes_jax(item: pytest.Item) -> bool:
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
-        return "jax" in item.path.name or parameters.get("xp") == "jax.numpy"
 
-    items.sort(key=takes_jax)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the tests of jax last, and those of every namespace with two of their parameters.
+
+    Once jax is imported, its threads make every fork unsafe. It compiles each operation for each
+    shape anew, so that a test takes seconds: the first and the last parameters have to do.
+    """
+    kept = {}
+    for item in filter(is_parity_of_jax, items):
+        name = item.nodeid.partition("[")[0]
+        kept[name] = [*kept.get(name, [item])[:1], item]
+    left_out = {
+        item
+        for item in filter(is_parity_of_jax, items)
+        if item not in kept[item.nodeid.partition("[")[0]]
+    }
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: is_parity_of_jax(item) or "jax" in item.path.name)
 
 
 @pytest.fixture(scope="module", params=["numpy", "torch", "array_api_strict", "jax.numpy"])
