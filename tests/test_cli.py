@@ -12,6 +12,7 @@ import termios
 import time
 import tomllib
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pytest
@@ -665,13 +666,13 @@ def test_lines_of_progress_in_a_pipe(run, data, monkeypatch):
 
 
 def test_closed_streams(gaussians):
-    command = f"{sys.executable} -m fpigauss predict g.npz z.npy --out p.npy >&- 2>&-"
+    command = f"{quote(sys.executable)} -m fpigauss predict g.npz z.npy --out p.npy >&- 2>&-"
     assert subprocess.run(command, shell=True, env=environment(), timeout=60).returncode == 0
     assert len(np.load("p.npy")) == 180
 
 
 def test_a_reader_who_leaves(gaussians):
-    command = f"{sys.executable} -m fpigauss sample g.npz -n 100000 --seed 0 | head -n 2"
+    command = f"{quote(sys.executable)} -m fpigauss sample g.npz -n 100000 --seed 0 | head -n 2"
     done = subprocess.run(
         command, shell=True, env=environment(), capture_output=True, text=True, timeout=60
     )

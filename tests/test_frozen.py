@@ -661,3 +661,21 @@ def _per_class(gaussians):
     """The same Gaussians with a covariance per class."""
     covariances = np.tile(gaussians.covariances, (gaussians.n_classes, 1))
     return ClassGaussians(gaussians.means, covariances, classes=gaussians.classes)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
+@pytest.mark.parametrize("frozen", [(), (0, 2)])
+def test_classes_are_updated_alike_in_blocks_of_any_size(covariance, frozen, monkeypatch):
+    gaussians, z, y, new = old_and_new(covariance, False)
+    rows = new | np.isin(y, [0, 1, 2])
+    options = {"covariance": covariance, "init": gaussians, "frozen": frozen} if frozen else {}
+    fits = []
+    for size in (1, 50, 2**18):  # one class, two classes of a few dimensions, all of them
+        monkeypatch.setattr("fpigauss.equations._stationary._TOGETHER_BYTES", size)
+        fits.append(fit_fixed_point(z[rows], y[rows], 0.5, **{"covariance": covariance, **options}))
+    for fit in fits[:2]:
+        np.testing.assert_allclose(fit.gaussians.means, fits[2].gaussians.means, rtol=1e-9)
+        found, expected = fit.gaussians.covariances, fits[2].gaussians.covariances
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+        for label in frozen:
+            np.testing.assert_array_equal(found[label], gaussians.covariances[label])

@@ -27,11 +27,11 @@ class Held:
         xp = namespace(self.weighed)
         return int(xp.sum(xp.astype(self.weighed, xp.int64)))
 
-    def kept(self, new: Array, old: Array | float) -> Array:
-        """Return ``new`` (K, ...) in the free classes, ``old`` (K or 1, ...) in the held ones."""
+    def kept(self, new: Array, old: Array | float, rows: slice = slice(None)) -> Array:
+        """Return ``new`` (n, ...) in the free classes of ``rows``, ``old`` in the held ones."""
         xp = namespace(new)
         old = xp.full_like(new, old) if isinstance(old, float) else old
-        return xp.where(per_class(self.free, new), new, old)
+        return xp.where(per_class(self.free[rows], new), new, old)
 
     def constant(self, rows: slice) -> Array:
         """Mark the pairs (R, K) of the classes ``rows`` whose KLD is constant."""

@@ -108,10 +108,11 @@ class Problem:
             condition = 1.0 / max(eps, float(namespace(low).min(inverse)))
         return min(8.0 * self.dim * eps * condition, 1e-2)
 
-    def where_free(self, new: Array, old: Array | float) -> Array:
-        """Return ``new`` (n, ...) where it belongs to what is fitted, else ``old``."""
-        shared = new.shape[0] == 1  # a shared covariance belongs to the free classes too
-        return new if self.held is None or shared else self.held.kept(new, old)
+    def where_free(self, new: Array, old: Array | float, rows: slice = slice(None)) -> Array:
+        """Return ``new`` (n, ...), of the classes ``rows``, where it is fitted, else ``old``."""
+        # a shared covariance belongs to the free classes too
+        shared = self.family.tied and new.shape[0] == 1
+        return new if self.held is None or shared else self.held.kept(new, old, rows)
 
     def moved(self, point: "Point", target: "Point") -> "Point":
         """Return ``target``, with the held classes as they are at ``point``."""

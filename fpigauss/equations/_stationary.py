@@ -42,12 +42,6 @@ class StationaryEquations(Equations):
         sums, log_dets = forces.sums.without_arrays(), forces.log_dets
         del forces  # a dozen arrays of the size of the means, which may be large
         traces, u, s, force, curvature = map(_joined, zip(*parts, strict=True))
-        if problem.held is not None:
-            unit = problem.family.unit(problem.dim, point.means)
-            frees = ((u, 0.0), (s, 0.0), (force, 0.0), (curvature, unit))
-            u, s, force, curvature = (
-                None if part is None else problem.where_free(part, old) for part, old in frees
-            )
         likelihood = problem.likelihood(point, traces, log_dets)
         descent = Descent(force, curvature)
         return Evaluation.of(problem, point, Step(u, s), sums, likelihood, descent=descent)
@@ -118,6 +112,7 @@ def _update(problem: Problem, point: Point, forces: "Forces", rows: slice) -> _P
         else:
             u = family.whiten(factor, attraction + own.along_means)
             u = u + family.color_adjoint(factor, own.along_precisions)
+        u = problem.where_free(u, 0.0, rows)
     if problem.updates_covariances:
         assert own.between is not None
         if own.pull is None:
@@ -127,6 +122,9 @@ def _update(problem: Problem, point: Point, forces: "Forces", rows: slice) -> _P
             # A+ and B+ are SPD for every lam: the negative term of A has moved to B
             a = family.plus_identity(own.between, 1.0 + own.outgoing, attraction)
             b = family.plus_identity(white_scatter + own.pull, own.incoming, attraction)
+        if problem.held is not None:
+            unit = family.unit(problem.dim, point.means)
+            a, b = (problem.where_free(part, unit, rows) for part in (a, b))
         s, force = family.log_solution(a, b), 0.5 * (b - a)
     return _Part(family.trace(white_scatter), u, s, force, a)
 
