@@ -158,10 +158,12 @@ class Forces:
 
     problem: Problem
     factor: Factor
-    centered: Array
     sums: PairSums
-    #: log |Sigma_y|, None where tied.
+    #: Centered means (K, d) and log |Sigma_y| (K,), None where tied.
+    centered: Array | None
     log_dets: Array | None
+    #: Of tied families: projections of c sum_y' (W_yy' + W_y'y) Delta Delta' / 2, whitened.
+    between: Array | None
 
     @classmethod
     def at(cls, problem: Problem, point: Point, departure: Evaluation | None) -> "Forces":
@@ -185,23 +187,24 @@ class Forces:
             held=problem.held,
             **operands,
         )
-        return cls(problem, point.factor, terms.centered, sums, terms.log_dets)
+        if not problem.family.tied:
+            return cls(problem, point.factor, sums, terms.centered, terms.log_dets, None)
+        between = None
+        if problem.updates_covariances:
+            between = problem.family.outer(sums.apart[0], terms.centered)
+        return cls(problem, point.factor, sums, None, None, between)
 
     def of(self, rows: slice) -> ClassForces:
         """Compute what acts on the classes ``rows``."""
         problem, family, sums = self.problem, self.problem.family, self.sums
         outgoing, incoming = sums.outgoing[rows], sums.incoming[rows]
-        centered, between = self.centered[rows, ...], None
-        if family.tied:
-            (along,) = sums.apart
-            if problem.updates_covariances:
-                between = family.outer(along, centered)
-            return ClassForces(outgoing, incoming, along, None, None, between)
-        factor = family_rows(self.factor, rows)
+        if self.centered is None:
+            return ClassForces(outgoing, incoming, sums.apart[0], None, None, self.between)
+        centered, factor = self.centered[rows, ...], family_rows(self.factor, rows)
         precisions, *scaled_means = (x[rows, ...] for x in sums.forward)
         mean_sums, *moment_sums = (x[rows, ...] for x in sums.backward)
         along = incoming[:, None] * centered - mean_sums
-        away = pull = None
+        away = pull = between = None
         if problem.updates_covariances:
             spread = family.outer(along - mean_sums, centered) + moment_sums[0]
             between = family.whiten_projections(factor, spread)
