@@ -172,7 +172,7 @@ def conv_flow() -> list[Row]:
 
 def matrix_exp_step() -> Row:
     """Time a training step of the examples' flow of matrix exponentials."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "nfpi" / "src"))
     from nfpi.flows import make_flow
 
     torch.manual_seed(0)
