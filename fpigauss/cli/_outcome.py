@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,7 +30,7 @@ _EXPECTED = (ValueError, OSError, ImportError, ArithmeticError, MemoryError)
 def outcome(body: Callable[[], int | None], session: Session, *, debug: bool) -> int:
     """Run a command, and return its exit code."""
     try:
-        with _warnings_in_lines(session), session.bars:
+        with _interrupts_seen(session), _warnings_in_lines(session), session.bars:
             code = body() or 0
         sys.stdout.flush()
         return code
@@ -41,6 +43,24 @@ def outcome(body: Callable[[], int | None], session: Session, *, debug: bool) ->
         if _nobody_reads(error):
             return _UNREAD
         return _failed(error, BAD_INPUT, debug=debug)
+
+
+@contextmanager
+def _interrupts_seen(session: Session) -> Iterator[None]:
+    """Note an interrupt in the session, beside raising it."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        session.interrupted.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are not for others
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _failed(error: BaseException, code: int, *, debug: bool) -> int:

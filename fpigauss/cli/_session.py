@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ class Session:
     quiet: bool = False
     #: Bars that are shown: whoever ends a command closes them first, also after an error.
     bars: ExitStack = field(default_factory=ExitStack, repr=False)
+    #: Set by an interrupt, which code of others may swallow where it is raised.
+    interrupted: Event = field(default_factory=Event, repr=False)
 
     @property
     def progress(self) -> bool:
@@ -68,6 +71,8 @@ class Session:
         with self._bar(Path(what).name or what, n_rows) as advance:
             for batch in batches:
                 yield batch
+                if self.interrupted.is_set():
+                    raise KeyboardInterrupt
                 advance(len(batch[0]))
 
     @contextmanager
