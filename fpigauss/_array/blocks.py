@@ -1,13 +1,13 @@
 """Work in blocks within a memory budget, and entries recomputed where products lose digits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from fpigauss._array.linalg import squared_norms, transposed
 from fpigauss._array.namespaces import device_of, namespace
 from fpigauss._array.traced import is_traced, mended
 from fpigauss._array.typing import Array
 
-__all__ = ["MEMORY_LIMIT", "PAIR_BYTES", "blocks", "lost_below", "mend", "row_distances"]
+__all__ = ["MEMORY_LIMIT", "PAIR_BYTES", "blocks", "joined", "lost_below", "mend", "row_distances"]
 
 #: Bytes that a block may take where the caller sets no limit.
 MEMORY_LIMIT = 2**30
@@ -27,6 +27,11 @@ def blocks(length: int, row_bytes: int, memory_limit: int = MEMORY_LIMIT) -> Ite
     rows = max(1, memory_limit // max(1, row_bytes))
     for start in range(0, length, rows):
         yield slice(start, min(start + rows, length))
+
+
+def joined(parts: Sequence[Array]) -> Array:
+    """Join blocks of rows; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
 
 
 def lost_below(like: Array) -> float:

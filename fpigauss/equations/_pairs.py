@@ -5,6 +5,7 @@ from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
+from fpigauss._array.blocks import joined
 from fpigauss._array.linalg import transposed, weighted_sum
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
@@ -108,7 +109,7 @@ def sum_over_pairs(
         total = summed if total is None else tuple(map(add, total, summed))
     assert total is not None  # there are at least two classes
     phi, judged, incoming, *back = total
-    outgoing, *ahead = (_joined(parts) for parts in zip(*rowwise, strict=True))
+    outgoing, *ahead = (joined(parts) for parts in zip(*rowwise, strict=True))
     return PairSums(
         outgoing=outgoing,
         incoming=incoming,
@@ -130,8 +131,3 @@ def is_matrix(pi: Any) -> bool:
 def _at(pi: Any, rows: slice) -> Any:
     """Take the rows of a matrix pi; a number or None stays as it is."""
     return pi[rows, :] if is_matrix(pi) else pi
-
-
-def _joined(parts: Sequence[Array]) -> Array:
-    """Join blocks of rows; a single one is not copied."""
-    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)

@@ -9,11 +9,10 @@ every lam. They are assembled in the moving frame, Sigma = F F': F' A F and F^-1
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from fpigauss._array.blocks import blocks
+from fpigauss._array.blocks import blocks, joined
 from fpigauss._array.linalg import flattened, squared_norms
 from fpigauss._array.namespaces import is_on_host, namespace
 from fpigauss._array.typing import Array
@@ -41,7 +40,9 @@ class StationaryEquations(Equations):
         parts = [_update(problem, point, forces, rows) for rows in _class_blocks(problem)]
         sums, log_dets = forces.sums.without_arrays(), forces.log_dets
         del forces  # a dozen arrays of the size of the means, which may be large
-        traces, u, s, force, curvature = map(_joined, zip(*parts, strict=True))
+        columns = zip(*parts, strict=True)
+        whole = [None if column[0] is None else joined(column) for column in columns]
+        traces, u, s, force, curvature = whole
         likelihood = problem.likelihood(point, traces, log_dets)
         descent = Descent(force, curvature)
         return Evaluation.of(problem, point, Step(u, s), sums, likelihood, descent=descent)
@@ -93,15 +94,9 @@ def _class_blocks(problem: Problem) -> list[slice]:
     return list(blocks(problem.n_classes, row_bytes, _TOGETHER_BYTES))
 
 
-def _joined(parts: Sequence[Array | None]) -> Any:
-    """Join blocks of classes; a single one is not copied."""
-    first, *others = parts
-    return first if first is None or not others else namespace(first).concat(parts)
-
-
 def _update(problem: Problem, point: Point, forces: "Forces", rows: slice) -> _Part:
     """Compute Eqs. 5 and 6 for the classes ``rows``: u, S, -dL/dS and F' A F."""
-    family, own, factor = problem.family, forces.of(rows), family_rows(point.factor, rows)
+    family, own, factor = problem.family, forces.of(rows), _rows_of(point.factor, rows)
     attraction = problem.means[rows, ...] - point.means[rows, ...]
     scatter = problem.scatter[rows, ...] + family.outer(attraction, attraction)
     white_scatter = family.whiten_projections(factor, scatter)
@@ -129,7 +124,7 @@ def _update(problem: Problem, point: Point, forces: "Forces", rows: slice) -> _P
     return _Part(family.trace(white_scatter), u, s, force, a)
 
 
-def family_rows(factor: Factor, rows: slice) -> Factor:
+def _rows_of(factor: Factor, rows: slice) -> Factor:
     """Slice the factors of the classes ``rows``; a shared one stays."""
     return Factor(factor.root[rows, ...], factor.inverse[rows, ...])
 
@@ -200,7 +195,7 @@ class Forces:
         outgoing, incoming = sums.outgoing[rows], sums.incoming[rows]
         if self.centered is None:
             return ClassForces(outgoing, incoming, sums.apart[0], None, None, self.between)
-        centered, factor = self.centered[rows, ...], family_rows(self.factor, rows)
+        centered, factor = self.centered[rows, ...], _rows_of(self.factor, rows)
         precisions, *scaled_means = (x[rows, ...] for x in sums.forward)
         mean_sums, *moment_sums = (x[rows, ...] for x in sums.backward)
         along = incoming[:, None] * centered - mean_sums

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fpigauss._array.blocks import blocks
+from fpigauss._array.blocks import blocks, joined
 from fpigauss._array.checks import check_finite_rows, check_width
 from fpigauss._array.namespaces import (
     as_floating,
@@ -59,7 +59,7 @@ def by_blocks(
     limit = max(block_bytes, _BLOCK_ROWS * row_bytes)
     rows = list(blocks(z.shape[0], row_bytes, limit)) or [slice(0, 0)]
     pieces = [function(density, z[block, :]) for block in rows]
-    return pieces[0] if len(pieces) == 1 else namespace(z).concat(pieces)
+    return joined(pieces)
 
 
 def widened(z: Array) -> Array:
