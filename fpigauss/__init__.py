@@ -41,14 +41,17 @@ from fpigauss.equations import (
 from fpigauss.errors import (
     ConvergenceWarning,
     InvalidInputError,
+    NotDifferentiableError,
     NotPositiveDefiniteError,
     PooledCovarianceWarning,
+    SaddlePointWarning,
     UnboundedObjectiveWarning,
     UnknownOptionError,
     UnreachableSeparationError,
 )
 from fpigauss.fit import (
     FixedPoint,
+    FixedPointGradient,
     FixedPointOptions,
     LamPath,
     SeparatedResult,
@@ -75,7 +78,7 @@ from fpigauss.repulsion import (
 )
 from fpigauss.result import FixedPointResult, Status
 from fpigauss.solvers import Accelerated, Guarded, Picard, Solver
-from fpigauss.statistics import ClassStatistics
+from fpigauss.statistics import ClassStatistics, RunningStatistics
 
 __all__ = [
     "Accelerated",
@@ -89,6 +92,7 @@ __all__ = [
     "Equations",
     "Factor",
     "FixedPoint",
+    "FixedPointGradient",
     "FixedPointOptions",
     "FixedPointResult",
     "ForwardRepulsion",
@@ -100,12 +104,15 @@ __all__ = [
     "LamPath",
     "Latents",
     "MeanRepulsion",
+    "NotDifferentiableError",
     "NotPositiveDefiniteError",
     "Picard",
     "PooledCovarianceWarning",
     "PrintedEquations",
     "ReleasedEquations",
     "Repulsion",
+    "RunningStatistics",
+    "SaddlePointWarning",
     "SeparatedResult",
     "Solver",
     "StationaryEquations",
