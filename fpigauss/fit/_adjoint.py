@@ -2,8 +2,8 @@ r"""The gradient of a fit by the implicit function theorem.
 
 At a fixed point x, dL/dx (x, data) = 0, so that dx = -H^-1 d(dL/dx), H being the Hessian. A
 function of x with the gradient b therefore has the gradient -(d(dL/dx)/d data)' v in the data,
-where H v = b: one symmetric system, solved by products, whatever the number of iterations of the fit.
-What x changes by is a step in the moving frame, (u, S).
+where H v = b: one symmetric system, solved by products, whatever the number of iterations of the
+fit. What x changes by is a step in the moving frame, (u, S).
 """
 
 import math
