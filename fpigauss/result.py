@@ -176,8 +176,8 @@ class FixedPointResult:
         """
         if self._adjoint is None:
             raise InvalidInputError(
-                "this result no longer has the problem that it solved, since it was copied, "
-                "unpickled or made by hand; to differentiate it, fit again, from result.gaussians "
+                "this result does not have the problem that it solved: it was copied or unpickled, "
+                "or is one of a callback; to differentiate it, fit again, from result.gaussians "
                 "as init"
             )
         gradient: FixedPointGradient = self._adjoint.vjp(means, covariances)

@@ -43,7 +43,7 @@ _PART, _FINEST, _COARSEST = 1e-2, 1e-13, 1e-8
 #: Products before the system counts as nearly singular.
 _MAX_PRODUCTS = 2000
 #: A system solved no better than this has no gradient to trust.
-_UNSOLVED = 1e-5
+_UNSOLVED = 1e-6
 #: A curvature so much smaller than the largest is zero up to rounding.
 _SINGULAR = 1e-11
 #: How far from the fixed point a fit may be, in standard deviations and e-folds.
@@ -211,12 +211,13 @@ class Adjoint:
                 f"deviations away (residual {self.evaluation.residual:.1e}, smallest curvature "
                 f"{solved.lowest:.1e}), and its gradient is not known; fit with a smaller tol"
             )
-        if solved.lowest < 0.0:
+        # where pi moves, the symmetric part of the system is not the curvature of an objective
+        if solved.lowest < 0.0 and self.problem.repulsion.has_potential:
             warn_user(
-                f"the objective at lam={self.problem.lam:g} curves downward, by "
-                f"{solved.lowest:.1e} of what it curves upward at most, so the fit is at a saddle "
-                f"point (residual {self.evaluation.residual:.1e}); the gradient is valid there, "
-                "but pass n_init=8, or another init, for a minimum",
+                f"the objective at lam={self.problem.lam:g} curves downward in some direction, so "
+                f"the fit is at a saddle point (residual {self.evaluation.residual:.1e}, smallest "
+                f"curvature found {solved.lowest:.1e}); the gradient is valid there, but for that "
+                "of a minimum, pass n_init=8 or another init",
                 SaddlePointWarning,
             )
 
