@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import FAMILIES, FAMILY_IDS, blobs
+from problems import quiet
 
 import fpigauss
 from fpigauss import (
@@ -185,8 +186,7 @@ def test_beside_frozen_classes(covariance, tied, update, pi):
 
     def fit(dz, dm, dlam):
         init = replace(start, means=start.means + dm)
-        with np.testing.suppress_warnings() as caught:
-            caught.filter(fpigauss.PooledCovarianceWarning)
+        with quiet():
             return fit_fixed_point(z + dz, y, LAM + dlam, tol=TOL, init=init, **options)
 
     result = fit(0.0, 0.0, 0.0)

@@ -293,7 +293,7 @@ class Adjoint:
             arrays.append(array)
         values = setup.family.unpack(arrays[1])
         if values.ndim == 3:
-            values = symmetrized(values)
+            values = setup.family.projections(symmetrized(values))  # a pattern may have zeros
         if family != setup.family:  # equal covariances, held
             values = family.pooled(values)
         return arrays[0], values
