@@ -24,9 +24,9 @@ from fpigauss_torch.layer._functions import Gathered, solved
 __all__ = ["fixed_point_layer", "fixed_point_layer_of"]
 
 
+@torch.compiler.disable
 @with_options
 @checked_names
-@torch.compiler.disable
 def fixed_point_layer(
     z: Tensor,
     y: Any,
@@ -124,9 +124,9 @@ def fixed_point_layer(
     return _finished(fixed_point, result, tensors, lam, like=z, memory=memory)
 
 
+@torch.compiler.disable
 @with_options
 @checked_names
-@torch.compiler.disable
 def fixed_point_layer_of(
     counts: Any,
     means: Tensor,
@@ -189,7 +189,7 @@ def fixed_point_layer_of(
 
 def _fixed_point(lam: Any, options: Any) -> FixedPoint:
     """Make the options of the fit, whose equations are exact."""
-    fixed_point = FixedPoint(float(lam) if isinstance(lam, Tensor) else lam, **options)
+    fixed_point = FixedPoint(float(lam.detach()) if isinstance(lam, Tensor) else lam, **options)
     if not fixed_point.strategies.equations.exact:
         raise InvalidInputError(
             f"equations={fixed_point.equations!r} have no gradient: their fixed points are not "

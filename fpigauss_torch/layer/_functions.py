@@ -5,9 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from fpigauss import ClassGaussians, ClassStatistics, FixedPoint, FixedPointResult
+from fpigauss import (
+    ClassGaussians,
+    ClassStatistics,
+    FixedPoint,
+    FixedPointResult,
+    NotDifferentiableError,
+)
 from fpigauss.interface import check_differentiable, moments_vjp
 
 __all__ = ["Gathered", "solved"]
@@ -25,14 +30,14 @@ class Gathered(torch.autograd.Function):
         return statistics.counts.clone(), statistics.means.clone(), statistics.covariances.clone()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[None, None, Tensor, Tensor]:
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         z, weights = ctx.saved_tensors
         like = ctx.statistics.means
-        of_z, of_weights = moments_vjp(
-            z.to(like.dtype), ctx.codes, weights.to(like.dtype), ctx.statistics, cotangents
-        )
-        return None, None, of_z.to(z.dtype), of_weights.to(weights.dtype)
+        with torch.no_grad():
+            of_z, of_weights = moments_vjp(
+                z.to(like.dtype), ctx.codes, weights.to(like.dtype), ctx.statistics, cotangents
+            )
+        return None, None, *_once(of_z.to(z.dtype), of_weights.to(weights.dtype))
 
 
 class _Solved(torch.autograd.Function):
@@ -53,8 +58,7 @@ class _Solved(torch.autograd.Function):
         return result.gaussians.means.clone(), result.gaussians.covariances.clone()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, of_means: Tensor, of_covariances: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, of_means: Tensor, of_covariances: Tensor) -> tuple[Tensor | None, ...]:
         gradient = ctx.result.vjp(of_means, of_covariances)
         parts = [
             gradient.counts,
@@ -65,7 +69,29 @@ class _Solved(torch.autograd.Function):
         if len(ctx.kinds) > len(parts):
             parts += [gradient.init_means, gradient.init_covariances]
         pairs = zip(parts, ctx.kinds, strict=True)
-        return None, *(x.to(dtype=dtype, device=device) for x, (dtype, device) in pairs)
+        return None, *_once(*(x.to(dtype=dtype, device=device) for x, (dtype, device) in pairs))
+
+
+class _Once(torch.autograd.Function):
+    """The identity; its backward pass says that there are no second derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Tensor:
+        raise NotDifferentiableError(
+            "the gradient of a fixed point was differentiated again, but there are no second "
+            "derivatives; leave out create_graph=True, or detach the gradient"
+        )
+
+
+def _once(*gradients: Tensor) -> tuple[Tensor, ...]:
+    """Return gradients that cannot be differentiated, rather than as constants."""
+    if not torch.is_grad_enabled():  # without create_graph=True
+        return gradients
+    return tuple(_Once.apply(x.detach().requires_grad_()) for x in gradients)
 
 
 def solved(
