@@ -261,8 +261,9 @@ class Adjoint:
 
     def _filled(self, step: Step, like: Step) -> Step:
         """Put zeros for what is not updated."""
-        pairs = zip(step, like, strict=True)
-        return Step(*(0.0 * whole if part is None else part for part, whole in pairs))
+        (u, s), (like_u, like_s) = step, like
+        assert like_u is not None and like_s is not None
+        return Step(0.0 * like_u if u is None else u, 0.0 * like_s if s is None else s)
 
     def _whole(self, like: Step, flat: Array) -> Step:
         return self._filled(self._updated(like).shaped(flat), like)
@@ -301,7 +302,9 @@ class Adjoint:
 
 def _sum(step: Step, other: Step, weight: float) -> Step:
     """Compute step + weight other, of steps that have both parts."""
-    return Step(*(a + weight * b for a, b in zip(step, other, strict=True)))
+    (u, s), (other_u, other_s) = step, other
+    assert u is not None and s is not None and other_u is not None and other_s is not None
+    return Step(u + weight * other_u, s + weight * other_s)
 
 
 def check_differentiable(result: FixedPointResult) -> None:

@@ -123,24 +123,25 @@ class DataGradient:
         covariances, counts = shrunk_vjp(
             statistics.covariances, statistics.counts, setup.options.shrinkage, own
         )
-        arrays = (
-            cast_like(_classes_of(x, statistics.classes, given.classes), given.means)
+        known = statistics.classes
+        of_means = of_values = None
+        if isinstance(init, ClassGaussians):
+            of_means = cast_like(_of_classes(self.init_means, known, init.classes), given.means)
+            # what all classes share has no row per class
+            values = self.init_values
+            values = values if family.tied else _of_classes(values, known, init.classes)
+            of_values = cast_like(family.pack(values), given.means)
+        counts, means, covariances = (
+            cast_like(_of_classes(x, known, given.classes), given.means)
             for x in (counts, self.means, covariances)
         )
-        of_init = (None, None)
-        if isinstance(init, ClassGaussians):
-            values = self.init_values
-            if not family.tied:
-                values = _classes_of(values, statistics.classes, init.classes)
-            means = _classes_of(self.init_means, statistics.classes, init.classes)
-            of_init = (
-                cast_like(means, given.means),
-                cast_like(family.pack(values), given.means),
-            )
         return FixedPointGradient(
-            *arrays,
-            of_lam,
-            *of_init,
+            counts=counts,
+            means=means,
+            covariances=covariances,
+            lam=of_lam,
+            init_means=of_means,
+            init_covariances=of_values,
             residual=solved.residual,
             n_products=solved.n_products,
             smallest_curvature=solved.lowest,
@@ -154,7 +155,7 @@ def _kept(x: Array, mask: Mask) -> Array:
     return namespace(x).where(per_class(marks, x), x, 0.0 * x)
 
 
-def _classes_of(x: Array, known: Labels, classes: Labels) -> Array:
+def _of_classes(x: Array, known: Labels, classes: Labels) -> Array:
     """Take the rows of some of the ``known`` classes."""
     if np.array_equal(known, classes):
         return x

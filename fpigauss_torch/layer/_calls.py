@@ -17,14 +17,14 @@ from fpigauss import (
     RunningStatistics,
 )
 from fpigauss.interface import as_labels, check_sample_weight, checked_names, with_options
-from fpigauss_torch._support import is_wrapped
+from fpigauss_torch._support import is_wrapped, not_compiled
 from fpigauss_torch.layer._fit import DifferentiableFit
 from fpigauss_torch.layer._functions import Gathered, solved
 
 __all__ = ["fixed_point_layer", "fixed_point_layer_of"]
 
 
-@torch.compiler.disable
+@not_compiled
 @with_options
 @checked_names
 def fixed_point_layer(
@@ -124,7 +124,7 @@ def fixed_point_layer(
     return _finished(fixed_point, result, tensors, lam, like=z, memory=memory)
 
 
-@torch.compiler.disable
+@not_compiled
 @with_options
 @checked_names
 def fixed_point_layer_of(

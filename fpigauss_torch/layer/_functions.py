@@ -30,8 +30,11 @@ class Gathered(torch.autograd.Function):
         return statistics.counts.clone(), statistics.means.clone(), statistics.covariances.clone()
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, of_counts: Tensor, of_means: Tensor, of_covariances: Tensor
+    ) -> tuple[Tensor | None, ...]:
         z, weights = ctx.saved_tensors
+        cotangents = (of_counts, of_means, of_covariances)
         like = ctx.statistics.means
         with torch.no_grad():
             of_z, of_weights = moments_vjp(
