@@ -136,8 +136,8 @@ class FixedPointResult:
         ``lam`` and with what is held. ``pi="initial"``, and means or covariances that are not
         updated, are followed back to the initial Gaussians; ``pi="mean"`` moves along. A function
         or a repulsion of your own as ``pi`` is held at the values that it had. Gaussians passed as
-        ``init`` act only as what is held and where ``pi`` is measured. A ``lam`` that was found
-        for a separation is held.
+        ``init`` act only as what is held, ``frozen`` classes included, and where ``pi`` is
+        measured. A ``lam`` that was found for a separation is held.
 
         Parameters
         ----------

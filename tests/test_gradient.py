@@ -6,6 +6,7 @@ Fits are to 1e-12, so that the fourth-order differences of fits with a step of 1
 
 import copy
 import pickle
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -344,6 +345,23 @@ def test_on_the_twenty_problems_it_takes_less_than_a_solve():
     assert np.median(parts) <= 1.0
 
 
+def test_memory_does_not_grow_with_the_iterations():
+    """Measured at 10 and at 1,000: Picard's iterations, which are differentiated where they are."""
+    z, y = blobs(8, 32, 40, seed=10, spread=1.0)
+    held = []
+    for n_iter in (10, 1000):
+        with quiet():
+            result = fit_fixed_point(z, y, 2.0, solver="picard", max_iter=n_iter, tol=0.0)
+        assert result.n_iter == n_iter
+        adjoint = replace(result._adjoint, status=fpigauss.Status.CONVERGED)
+        pulled = cotangents(result)
+        tracemalloc.start()
+        adjoint.vjp(*pulled)
+        held.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert held[1] <= 1.05 * held[0]
+
+
 # -- what cannot be differentiated ---------------------------------------------------------
 
 
@@ -383,6 +401,13 @@ def test_cotangents_are_checked(arguments, message):
     result = fit_fixed_point(*data(), LAM)
     with pytest.raises(InvalidInputError, match=message):
         result.vjp(**arguments)
+
+
+def test_where_classes_coincide_lam_zero_has_no_derivative_in_lam_alone():
+    z, y = ring((0.0, 0.0), (0.0, 0.0))
+    gradient = fit_fixed_point(z, y, 0.0, tied=True).vjp(np.ones((2, 2)))
+    assert not np.isfinite(gradient.lam)
+    np.testing.assert_allclose(gradient.means, np.ones((2, 2)))
 
 
 def ring(*centers):

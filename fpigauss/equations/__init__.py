@@ -9,13 +9,14 @@ from fpigauss.equations._curvature import Curvature, curvature_at, mean_kld_grad
 from fpigauss.equations._held import Held
 from fpigauss.equations._pairs import sum_over_pairs
 from fpigauss.equations._printed import PrintedEquations
-from fpigauss.equations._problem import Evaluation, Move, Point, Problem, Step, largest
+from fpigauss.equations._problem import Descent, Evaluation, Move, Point, Problem, Step, largest
 from fpigauss.equations._released import ReleasedEquations
 from fpigauss.equations._stationary import StationaryEquations
 
 __all__ = [
     "EQUATIONS",
     "Curvature",
+    "Descent",
     "Equations",
     "EquationsName",
     "Evaluation",

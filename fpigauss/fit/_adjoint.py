@@ -6,10 +6,9 @@ where H v = b: one symmetric system, solved by products, whatever the number of 
 fit. What x changes by is a step in the moving frame, (u, S).
 """
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from fpigauss._array.checks import check_finite
 from fpigauss._array.flags import unflagged
@@ -20,7 +19,9 @@ from fpigauss._warnings import warn_user
 from fpigauss.covariance import Factor
 from fpigauss.equations import (
     Curvature,
+    Descent,
     Evaluation,
+    Move,
     Point,
     Problem,
     Step,
@@ -33,7 +34,7 @@ from fpigauss.fit._gradient import FixedPointGradient
 from fpigauss.fit._start import Setup
 from fpigauss.repulsion import InitialRepulsion, MeanRepulsion
 from fpigauss.result import FixedPointResult, Status
-from fpigauss.solvers import Solved, solve_symmetric
+from fpigauss.solvers import Outcome, Solved, solve_symmetric
 from fpigauss.statistics import ClassStatistics
 
 __all__ = ["Adjoint", "check_differentiable"]
@@ -60,6 +61,16 @@ class Adjoint:
     status: Status
     #: The statistics as they were given.
     statistics: ClassStatistics
+
+    @classmethod
+    def of(cls, setup: Setup, outcome: Outcome, statistics: ClassStatistics) -> Self:
+        """Keep what gradients need, and no other arrays: results may be many, or large."""
+        end, repulsion = outcome.evaluation, setup.options.strategies.repulsion
+        curvature = None if end.descent is None else end.descent.curvature
+        measured = isinstance(repulsion, InitialRepulsion)
+        begun = _without_arrays(setup.start, setup.start.point if measured else end.point, None)
+        ended = _without_arrays(end, end.point, curvature)
+        return cls(replace(setup, start=begun), ended, outcome.status, statistics)
 
     @unflagged
     def vjp(self, means: Any, covariances: Any) -> FixedPointGradient:
@@ -222,11 +233,11 @@ class Adjoint:
             )
 
     def _check_finite(self, gradient: FixedPointGradient) -> None:
-        """Raise where lam = 0 has no derivative: coincident classes fly apart at once."""
+        """Raise if the gradient overflows."""
         xp = namespace(gradient.means)
         arrays = (gradient.means, gradient.covariances)
         finite = all(bool(xp.all(xp.isfinite(x))) for x in arrays)
-        if not (finite and math.isfinite(gradient.lam)):
+        if not finite:
             raise NotDifferentiableError(self._singular("the gradient is not finite"))
 
     def _singular(self, how: str) -> str:
@@ -305,6 +316,12 @@ def _sum(step: Step, other: Step, weight: float) -> Step:
     (u, s), (other_u, other_s) = step, other
     assert u is not None and s is not None and other_u is not None and other_s is not None
     return Step(u + weight * other_u, s + weight * other_s)
+
+
+def _without_arrays(evaluation: Evaluation, point: Point, curvature: Array | None) -> Evaluation:
+    """Return an evaluation without its step and forces."""
+    step = Move(Step(None, None), *evaluation.update[1:])
+    return replace(evaluation, point=point, update=step, descent=Descent(None, curvature))
 
 
 def check_differentiable(result: FixedPointResult) -> None:

@@ -36,7 +36,8 @@ class FixedPointGradient:
     covariances : (K, d) or (K, d, d) array
         In the covariances of the classes, before shrinkage; symmetric.
     lam : float
-        In the weight of the repulsion.
+        In the weight of the repulsion; not finite at ``lam=0`` if classes coincide, which part at
+        once.
     init_means, init_covariances : array or None
         In the Gaussians passed as ``init``, where what is held or pi comes from them; else zeros.
         None if ``init`` was a name.

@@ -92,8 +92,7 @@ def _solved(
     for category, message in _warnings_of(outcome, setup):
         warn(message, category)
     result = _result(setup, outcome, like)
-    adjoint = Adjoint(first, outcome.evaluation, outcome.status, statistics)
-    object.__setattr__(result, "_adjoint", adjoint)
+    object.__setattr__(result, "_adjoint", Adjoint.of(first, outcome, statistics))
     return result
 
 
