@@ -20,10 +20,20 @@ from fpigauss_torch import class_preservation
 def arguments(doc, name, epochs, noise=None):
     """Parse the command line of an example, with --noise if there is a default for it."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=epochs)
-    parser.add_argument("--out", default=f"{name}.png", help="where the picture goes")
+    parser.add_argument(
+        "--epochs", type=int, default=epochs, help="of training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", default=f"{name}.png", help="where the picture goes (default: %(default)s)"
+    )
     if noise is not None:
-        parser.add_argument("--noise", type=float, default=noise, help="in gray levels; or 0")
+        parser.add_argument(
+            "--noise",
+            type=float,
+            default=noise,
+            help="the standard deviation of noise on the pixels, in gray levels; 0 for none "
+            "(default: %(default)s)",
+        )
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the flows are small: threads would only wait for each other
     return parser.parse_args()
