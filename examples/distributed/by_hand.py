@@ -70,7 +70,9 @@ def main():
             print(f"wrote {folder / f'statistics-{options.part}.npz'}")
         elif options.merge:
             merged(folder).save(folder / "statistics.npz")
-            print(f"wrote {folder / 'statistics.npz'}; fit it: fpigauss fit statistics.npz ...")
+            print(
+                f"wrote {folder / 'statistics.npz'}, which fpigauss fit takes in place of latents"
+            )
         else:
             with workers(options.workers) as pool:
                 everything(folder, pool)  # the first call imports the library in each process

@@ -115,11 +115,15 @@ class Digits:
         figure, axis = plt.subplots(figsize=(7, 5.4), layout="constrained")
         canvas = rearrange(tiles, "k n h w -> (k h) (n w)")
         axis.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
-        for left in (80, 100, 120):
+        for left in (40, 80, 100, 120) if denoise else (80, 100, 120):
             axis.axvline(left - 0.5, color="C0", linewidth=2 if left == 80 else 0.5)
-        axis.set(xticks=[39.5, 109.5], yticks=[])
-        drawn = "samples of each class" + (", and the same denoised" if denoise else "")
-        axis.set_xticklabels([drawn, "held-out digits, augmented"])
+        captions = {109.5: "held-out digits, each augmented"}
+        if denoise:
+            captions |= {19.5: "samples of each class", 59.5: "the same, denoised"}
+        else:
+            captions |= {39.5: "samples of each class"}
+        axis.set(yticks=[])
+        axis.set_xticks(list(captions), labels=list(captions.values()))
         axis.tick_params(length=0)
         figure.savefig(path, dpi=150)
         print(f"wrote {path}")
