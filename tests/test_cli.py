@@ -306,6 +306,39 @@ def test_info(run, gaussians):
     assert "classes" not in json.loads(run("info", "z.npy", "--json")[1])
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_info_of_a_path(run, data, ending):
+    args = f"path z.npy y.npy --tied --lams 0,10,100 --out path{ending}"
+    assert run(args)[0] == 0
+    code, out, err = run(f"info path{ending} --json")
+    figures = json.loads(out)
+    assert (code, err, figures["contents"], figures["fits"]) == (0, "", "path", 3)
+    assert figures["lam"] == [0.0, 100.0]
+    assert figures["smallest KLD"][0] < figures["smallest KLD"][1]
+    assert json.loads(run(f"info path{ending} --z likelihood --json")[1])["contents"] == "latents"
+
+
+def test_people_are_told_units_and_shares(run, gaussians):
+    for args in ("fit z.npy y.npy --separation 40 --tied -o h.npz", "info g.npz"):
+        assert re.search(r"^smallest KLD +4[\d.]+ nats$", run(args)[1], re.MULTILINE)
+    found = json.loads(run("info g.npz --json")[1])
+    assert found["smallest KLD"] == pytest.approx(smallest_kld(gaussians))
+    np.save("far.npy", np.concatenate([Z[:60], Z[:20] + 50.0]))
+    out = run("score g.npz far.npy --threshold 1000 --out s.csv")[1]
+    assert re.search(r"^rejected +20 \(25 % of the rows\)$", out, re.MULTILINE)
+
+
+def test_what_an_npy_lacks_is_told(run, gaussians):
+    for args, lacking in (
+        ("sample g.npz -n 3 --out x.npy", "label"),
+        ("convert z.npy x.npy --labels y.npy", "label"),
+        ("score g.npz z.npy --threshold 1 --out x.npy", "rejected"),
+    ):
+        code, _, err = run(f"{args} --force")
+        assert (code, f"without {lacking};" in err) == (0, True), err
+    assert "without" not in run("convert z.npy x.npy --force")[2]
+
+
 def test_convert(run, gaussians):
     assert run("convert", "g.npz", "g.safetensors")[0] == 0
     assert run("convert", "g.safetensors", "back.npz")[0] == 0
@@ -417,9 +450,19 @@ def test_rows_at_fault_are_counted_from_the_first_of_the_file(fails, gaussians):
     assert "row 107" in fails("predict", "g.npz", "bad.npy", "-o", "p.npy")
 
 
+def test_columns_are_listed_where_labels_are_missed(fails, run, data):
+    Path("d.csv").write_text("a,b,kind\n1.0,2.0,ant\n2.0,1.0,bee\n")
+    columns = "it contains 'a', 'b', 'kind'"
+    assert columns in fails("fit", "d.csv", "--lam", 1, "--out", "g.npz")
+    assert columns in fails("path", "z.npy", "y.npy", "--validation", "d.csv", "--out", "p.csv")
+    assert columns in run("info", "d.csv")[1]
+    assert "contains" not in fails("fit", "z.npy", "--lam", 1, "--out", "g.npz")  # no names there
+
+
 def test_files_of_another_kind(fails, gaussians):
     ClassStatistics.from_samples(Z, Y).save("s.npz")
-    assert "ClassStatistics" not in fails("predict", "s.npz", "z.npy")
+    assert "(it contains statistics)" in fails("predict", "s.npz", "z.npy")
+    assert "(it contains Gaussians)" in fails("merge", "g.npz", "--out", "m.npz")
     assert fails("predict", "z.npy", "z.npy").endswith("pass a file that fpigauss fit has written")
     assert "Gaussians" in fails("fit", "g.npz", "--lam", 1, "-o", "x.npz")
     assert "fpigauss path" in fails("plot", "z.npy", "--out", "x.png")
@@ -431,7 +474,8 @@ def test_files_of_another_kind(fails, gaussians):
     [
         ("", "--separation NATS"),
         ("--lam 1 --separation 5", "leave out one"),
-        ("--separation 5 --max-overlap .1", "pass only one"),
+        ("--separation 5 --max-overlap .1", "--separation and --max-overlap are given"),
+        ("--separation 5 --per-dim 1", "pass only one of --separation, --max-overlap, --per-dim"),
         ("--separation=-5", "--separation is -5"),
         ("--max-overlap 2", "--max-overlap is 2"),
         ("--lam=-1", "--lam is -1"),
@@ -463,10 +507,12 @@ def test_options_that_cannot_be_used(fails, gaussians, options, says):
         ("score g.npz z.npy --held-out z.npy --rate 0.0001", "--rate 0.0001"),
         ("score g.npz z.npy --rate 0.1", "--held-out"),
         ("score g.npz z.npy --threshold 1 --held-out z.npy", "leave out one"),
-        ("score g.npz z.npy --method relative_mahalanobis", "--background FILE"),
+        ("score g.npz z.npy --method relative_mahalanobis", "--background is not given"),
+        ("score g.npz z.npy --background z.npy", "--background is of no use"),
         ("path z.npy y.npy --lams 1,a", "--lams is 1,a"),
         ("path z.npy y.npy --lams=-1", "--lams is -1"),
-        ("convert g.npz x.csv", ".npz or .safetensors"),
+        ("convert g.npz x.csv", "OUT is x.csv; pass a path that ends in .npz or .safetensors"),
+        ("convert z.npy z.npy", "another OUT"),
         ("predict g.npz z.npy -o p.txt", ".parquet, .csv or .npy"),
     ],
 )
@@ -587,6 +633,21 @@ def test_help_of_each(run, name):
     assert f"    fpigauss {name} " in out  # an example
     for words in ("``", '="', "<bool>   │", "None"):
         assert words not in out
+
+
+def test_help_says_what_a_separation_costs(run):
+    for args in ("--help", "fit --help"):
+        assert "--lam 0" in run(args)[1]
+    assert "negative log-likelihood" in run("path --help")[1]
+
+
+def test_help_says_what_each_score_is(run):
+    from fpigauss.cli._use import _SCORES
+    from fpigauss.open_set._methods import METHODS
+
+    assert list(_SCORES) == list(METHODS)
+    out = " ".join(run("score --help")[1].replace("│", " ").split())
+    assert "likelihood, the negative log-density in nats; mahalanobis, the squared" in out
 
 
 def test_every_option_of_a_fit_is_there(run):
@@ -713,6 +774,17 @@ def test_on_a_terminal(data):
     assert "180/180" in shown  # the bar of rows
     assert "separation:" in shown  # and that of fits
     assert "\x1b[1m" in shown
+
+
+def test_a_path_on_a_terminal(data):
+    args = ["--tied", "--lams", "0,10,100000", "--validation", "z.npy", "--validation-labels"]
+    code, shown = on_a_terminal("path", "z.npy", "y.npy", *args, "y.npy", COLUMNS="80")
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).splitlines()
+    rows = [line.split() for line in lines if " converged " in line]
+    assert code == 0
+    assert [row[0] for row in rows] == ["0", "10", "1e+05"]
+    assert {len(row) for row in rows} == {8}  # no number is broken or cut
+    assert "n_iter, repulsion, median_kld" in shown
 
 
 def test_on_a_terminal_without_color(data):

@@ -64,10 +64,10 @@ MemoryLimit: TypeAlias = Annotated[
     int | None,
     typer.Option(
         "--memory-limit",
-        metavar="N",
+        metavar="BYTES",
         show_default=False,
-        help="The largest number of bytes for batches of data, and again for the pairwise part "
-        "and the history of a fit (default: 1073741824).",
+        help="The most memory for batches of data, and again for the pairwise part and the history "
+        "of a fit (default: 1073741824, 1 GiB).",
     ),
 ]
 ForceFlag: TypeAlias = Annotated[

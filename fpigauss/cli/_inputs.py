@@ -13,6 +13,7 @@ from fpigauss._array.files import kind_of
 from fpigauss.cli._session import Session
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
+from fpigauss.latents._faults import listed_names
 from fpigauss.statistics import ClassStatistics
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "reading",
     "saved",
     "statistics_of",
+    "there",
 ]
 
 #: What Gaussians and statistics are saved as.
@@ -37,19 +39,19 @@ _KINDS: dict[str, type[ClassGaussians] | type[ClassStatistics]] = {
 }
 
 
-def check_out(out: str, endings: Sequence[str], *, force: bool) -> None:
+def check_out(out: str, endings: Sequence[str], *, force: bool, name: str = "--out") -> None:
     """Refuse, before any work, to write to a path that cannot or should not be written to."""
     path = Path(out)
     if path.suffix.lower() not in endings:
-        raise InvalidInputError(f"--out is {out}; pass a path that ends in {_listed(endings)}")
+        raise InvalidInputError(f"{name} is {out}; pass a path that ends in {_listed(endings)}")
     if path.is_dir():
-        raise InvalidInputError(f"--out is {out}, a folder; pass the path of a file")
+        raise InvalidInputError(f"{name} is {out}, a folder; pass the path of a file")
     if not path.absolute().parent.is_dir():
         raise InvalidInputError(
-            f"--out is {out}, but the folder {path.parent} does not exist; make it first"
+            f"{name} is {out}, but the folder {path.parent} does not exist; make it first"
         )
     if path.exists() and not force:
-        raise InvalidInputError(f"{out} exists; pass --force to replace it, or another --out")
+        raise InvalidInputError(f"{out} exists; pass --force to replace it, or another {name}")
 
 
 def _listed(endings: Sequence[str]) -> str:
@@ -116,7 +118,8 @@ def statistics_of(
     latents = open_latents(path, labels, **names)
     if not latents.has_labels:
         raise InvalidInputError(
-            f"{path} has no labels; pass a file of labels after it, or their name, --y NAME"
+            f"{path} has no labels{there(latents)}; pass a file of labels after it, or their name, "
+            "--y NAME"
         )
     batches = Batches(session, latents, path)
     with batches.located():
@@ -145,6 +148,11 @@ def latents_to_score(
     return latents, Batches(session, latents, path)
 
 
+def there(latents: Latents) -> str:
+    """Say which arrays or columns lie in a file where labels are missed."""
+    return f" (it contains {listed_names(latents.names)})" if latents.names else ""
+
+
 def background_in(session: Session, path: str, **names: Any) -> ClassGaussians | ClassStatistics:
     """Load statistics or one Gaussian, or gather all rows of a file, dense, as of one class."""
     found = saved(path)
@@ -163,7 +171,9 @@ def held_in_memory(
     """Read held-out latents and labels whole, if they fit into the memory limit."""
     latents = open_latents(path, labels, memory_limit=memory_limit, **names)
     if not latents.has_labels:
-        raise InvalidInputError(f"{path} has no labels; pass held-out rows with labels")
+        raise InvalidInputError(
+            f"{path} has no labels{there(latents)}; pass held-out rows with labels"
+        )
     rows, targets, n_bytes = [], [], 0
     for z, y in Batches(session, latents, path):
         rows.append(z)

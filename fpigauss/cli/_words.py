@@ -13,13 +13,25 @@ FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 #: Options that have another name here.
 _RENAMED = {"min_kld": "separation"}
 #: Arguments of calls that are options here, beside those of a fit.
-_OTHERS = ("max_overlap", "per_dim", "lams", "rate", "method", "temperature", "priors", "z", "y")
+_OTHERS = (
+    "max_overlap",
+    "per_dim",
+    "lams",
+    "rate",
+    "method",
+    "temperature",
+    "priors",
+    "background",
+    "z",
+    "y",
+)
 
 #: What commands call what the library has.
 _PHRASES = {
     "load one that ClassGaussians.save wrote": "pass a file that fpigauss fit has written",
     "load one that ClassStatistics.save wrote": "pass what fpigauss statistics has written",
     "the ClassStatistics of all known samples, or ClassGaussians of one class": "--background FILE",
+    "background is None, but": "--background is not given, but",
     "init=result.gaussians": "init=FILE",
     " (see FixedPointResult)": "",
     "critical_lam": "a critical lam",
