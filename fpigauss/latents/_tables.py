@@ -10,7 +10,7 @@ import numpy as np
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrow import is_list, is_number, labels_of, rows_of_columns, rows_of_lists
-from fpigauss.latents._faults import missing_name, reading
+from fpigauss.latents._faults import listed_names, missing_name, reading
 from fpigauss.latents._source import Batch, Memory, Wanted
 
 __all__ = ["Table", "TableColumn", "TableSource", "column_of_table", "source_of_table"]
@@ -176,6 +176,8 @@ def _columns(table: Table, z: Wanted, labels: str) -> tuple[str, ...]:
         if numbers:
             return numbers
     names = (z or _LATENTS,) if z is None or isinstance(z, str) else tuple(z)
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"z names a column twice, {listed_names(names)}; name each once")
     for name in names:
         if name not in types:
             raise missing_name(table.path, "column", name, types, "z")
