@@ -32,10 +32,13 @@ class Session:
         Write for machines: one JSON object on stdout, or one per row.
     quiet : bool
         Show neither progress nor notes.
+    given : tuple of str
+        What was passed to the command, names of files say, which stay as they are in messages.
     """
 
     json: bool = False
     quiet: bool = False
+    given: tuple[str, ...] = field(default=(), repr=False)
     #: Bars that are shown: whoever ends a command closes them first, also after an error.
     bars: ExitStack = field(default_factory=ExitStack, repr=False)
     #: Set by an interrupt, which code of others may swallow where it is raised.
@@ -62,9 +65,12 @@ class Session:
             return
         console = Console(soft_wrap=True, highlight=False, emoji=False)
         width = max(map(len, figures), default=0) + 2
-        for name, value in figures.items():
-            console.print(f"{name:<{width}}", style="bold", end="", markup=False)
-            console.print(_shown(value), markup=False)
+        with console.capture() as captured:  # rich would exit with 1 on a closed pipe
+            for name, value in figures.items():
+                console.print(f"{name:<{width}}", style="bold", end="", markup=False)
+                console.print(_shown(value), markup=False)
+        sys.stdout.write(captured.get())
+        sys.stdout.flush()
 
     def read(self, batches: Iterable[Any], n_rows: int | None, what: str) -> Iterator[Any]:
         """Yield batches (z, y), with a bar of rows on a terminal, and lines in a pipe."""
