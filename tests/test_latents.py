@@ -651,6 +651,10 @@ def test_labels_of_the_same_table_are_not_latents(tmp_path):
         assert latents.dim == D
         np.testing.assert_array_equal(joined(latents)[1], Y)
 
+    for file in (path, tmp_path / "a.parquet"):
+        says = "column 'species' contains the labels, and z names it among the latents"
+        refused(file, z=["x0", "species"], y="species", match=says)
+
 
 def test_no_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

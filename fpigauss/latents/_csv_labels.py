@@ -26,7 +26,12 @@ class LabelReader:
         texts = batch.column(self.name)
         if self.kind == pa.string():
             return texts
-        coded = _trimmed(texts).dictionary_encode()
+        trimmed = _trimmed(texts)
+        if pa.types.is_integer(self.kind):
+            integers = _as_integers(trimmed, self.kind)
+            if integers is not None:
+                return integers
+        coded = trimmed.dictionary_encode()
         labels = _values(coded.dictionary, self.kind)
         for code, text in enumerate(coded.dictionary.to_pylist()):
             label = labels[code]
@@ -41,6 +46,17 @@ def are_told_apart(texts: Any, kind: Any) -> bool:
     written = _trimmed(texts).drop_null().unique()
     labels = _values(written, kind)
     return None not in labels and len(set(labels)) == len(written)
+
+
+def _as_integers(texts: Any, kind: Any) -> Any:
+    """Return texts as integers, at once; None if some are not, or are written otherwise."""
+    pa, compute = imported("pyarrow", "csv"), imported("pyarrow.compute", "csv")
+    try:
+        values = texts.cast(kind)
+    except pa.ArrowInvalid:
+        return None
+    same = compute.all(compute.equal(values.cast(pa.string()), texts)).as_py()
+    return None if same is False else values
 
 
 def _values(texts: Any, kind: Any) -> list[Any]:

@@ -144,6 +144,11 @@ def source_of_table(table: Table, z: Wanted, y: str | None, *, alone: bool) -> T
         raise missing_name(table.path, "column", y, table.types, "y")
     columns = _columns(table, z, labels)
     found = labels if not alone and labels in table.types else None
+    if found in columns:
+        raise InvalidInputError(
+            f"{str(table.path)!r}: column {found!r} contains the labels, and z names it among the "
+            "latents; leave it out there, or name other labels as y="
+        )
     if table.n_rows == 0:
         return TableSource(table, columns, found, 0, np.dtype(np.float32))
     kinds = [table.types[name] for name in columns]
