@@ -10,10 +10,11 @@ import typer
 from fpigauss import __version__
 from fpigauss.cli._command import command, joined_paragraphs
 from fpigauss.cli._fit import fit, path
-from fpigauss.cli._outcome import BAD_INPUT, INTERRUPTED, say
+from fpigauss.cli._outcome import BAD_INPUT, INTERRUPTED, UNREAD, nobody_reads, say
 from fpigauss.cli._show import convert, info, plot
 from fpigauss.cli._statistics import merge, statistics
 from fpigauss.cli._use import predict, sample, score
+from fpigauss.cli._words import one_line
 
 __all__ = ["app", "run"]
 
@@ -95,6 +96,15 @@ def run(args: Sequence[str] | None = None) -> int:
     except typer.Abort:
         say("interrupted")
         return INTERRUPTED
+    except SystemExit as error:  # so rich ends when nobody reads the help, and completion always
+        if isinstance(error.__context__, BrokenPipeError):
+            return UNREAD
+        raise
+    except OSError as error:
+        if nobody_reads(error):
+            return UNREAD
+        say(one_line(error))
+        return BAD_INPUT
     except Exception as error:
         # what is raised for wrong options differs between versions of typer
         message = getattr(error, "format_message", None)

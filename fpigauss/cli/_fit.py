@@ -107,7 +107,7 @@ def fit(
 
         fpigauss fit train.parquet --lam 50 --tied --covariance isotropic --out g.safetensors
     """
-    check_out(out, SAVED, force=force)
+    check_out(out, SAVED, force=force, reads=[latents, labels])
     options |= {"memory_limit": memory_limit}
     targets: dict[str, Any] = {
         "min_kld": separation,
@@ -245,7 +245,8 @@ def path(
         fpigauss fit z.npy y.npy --separation 20 --out gaussians.npz
     """
     if out is not None:
-        check_out(out, (".parquet", ".csv"), force=force)
+        reads = [latents, labels, validation, validation_labels]
+        check_out(out, (".parquet", ".csv"), force=force, reads=reads)
     grid = checked_lams(None if lams is None else _numbers(lams))
     given = given_options(options | {"memory_limit": memory_limit})
     fixed_point = FixedPoint(**given, progress=session.progress)

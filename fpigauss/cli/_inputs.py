@@ -20,6 +20,7 @@ __all__ = [
     "SAVED",
     "Batches",
     "background_in",
+    "check_alone",
     "check_labels",
     "check_out",
     "held_in_memory",
@@ -39,8 +40,18 @@ _KINDS: dict[str, type[ClassGaussians] | type[ClassStatistics]] = {
 }
 
 
-def check_out(out: str, endings: Sequence[str], *, force: bool, name: str = "--out") -> None:
-    """Refuse, before any work, to write to a path that cannot or should not be written to."""
+def check_out(
+    out: str,
+    endings: Sequence[str],
+    *,
+    force: bool,
+    name: str = "--out",
+    reads: Sequence[str | None] = (),
+) -> None:
+    """Refuse, before any work, to write to a path that cannot or should not be written to.
+
+    That is also a path of ``reads``, the data of the command, whatever ``force`` says.
+    """
     path = Path(out)
     if path.suffix.lower() not in endings:
         raise InvalidInputError(f"{name} is {out}; pass a path that ends in {_listed(endings)}")
@@ -52,6 +63,8 @@ def check_out(out: str, endings: Sequence[str], *, force: bool, name: str = "--o
         )
     if path.exists() and not force:
         raise InvalidInputError(f"{out} exists; pass --force to replace it, or another {name}")
+    if any(data and Path(data).exists() and path.samefile(data) for data in reads if path.exists()):
+        raise InvalidInputError(f"{out} contains the data that is read; pass another {name}")
 
 
 def _listed(endings: Sequence[str]) -> str:
@@ -112,6 +125,7 @@ def statistics_of(
     """Load statistics, or gather those of labeled latents in one pass."""
     found = saved(path)
     if isinstance(found, ClassStatistics):
+        check_alone(path, labels, **names)
         return found
     if isinstance(found, ClassGaussians):
         raise InvalidInputError(f"{path} contains Gaussians; pass latents, or their statistics")
@@ -124,6 +138,17 @@ def statistics_of(
     batches = Batches(session, latents, path)
     with batches.located():
         return ClassStatistics.from_batches(batches, covariance=covariance)
+
+
+def check_alone(path: str, labels: str | None, *, z: Any = None, y: Any = None, **_: Any) -> None:
+    """Raise if labels or names are passed with a file of ours, which has no use for them."""
+    given = {"LABELS": labels, "--z": z, "--y": y}
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidInputError(
+                f"{path} contains Gaussians or statistics, not latents; leave out {name}, or pass "
+                "the latents"
+            )
 
 
 def check_labels(statistics: ClassStatistics, path: str) -> None:
@@ -174,8 +199,15 @@ def held_in_memory(
         raise InvalidInputError(
             f"{path} has no labels{there(latents)}; pass held-out rows with labels"
         )
-    rows, targets, n_bytes = [], [], 0
+    rows, targets, n_bytes, n_rows = [], [], 0, 0
     for z, y in Batches(session, latents, path):
+        wrong = np.flatnonzero(~np.isfinite(z).all(axis=1))
+        if len(wrong):
+            raise InvalidInputError(
+                f"{path}: z contains NaN or infinity in row {n_rows + wrong[0]}; drop or repair "
+                "the row"
+            )
+        n_rows += len(z)
         rows.append(z)
         targets.append(y)
         n_bytes += z.nbytes

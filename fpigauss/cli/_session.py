@@ -33,10 +33,13 @@ class Session:
         Write for machines: one JSON object on stdout, or one per row.
     quiet : bool
         Show neither progress nor notes.
+    given : tuple of str
+        What was passed to the command, names of files say, which stay as they are in messages.
     """
 
     json: bool = False
     quiet: bool = False
+    given: tuple[str, ...] = field(default=(), repr=False)
     #: Bars that are shown: whoever ends a command closes them first, also after an error.
     bars: ExitStack = field(default_factory=ExitStack, repr=False)
     #: Set by an interrupt, which code of others may swallow where it is raised.
@@ -73,9 +76,11 @@ class Session:
             return
         console = Console(soft_wrap=True, highlight=False, emoji=False)
         width = max(map(len, figures), default=0) + 2
-        for name, value in figures.items():
-            console.print(f"{name:<{width}}", style="bold", end="", markup=False)
-            console.print(_shown(value) + (remarks or {}).get(name, ""), markup=False)
+        with console.capture() as captured:  # rich would exit with 1 on a closed pipe
+            for name, value in figures.items():
+                console.print(f"{name:<{width}}", style="bold", end="", markup=False)
+                console.print(_shown(value) + (remarks or {}).get(name, ""), markup=False)
+        _write(sys.stdout, captured.get())
 
     def table(self, columns: Mapping[str, Any], *, but: Sequence[str]) -> None:
         """Write columns for people, a few digits of each, without those that are left out."""
@@ -85,7 +90,10 @@ class Session:
             shown.add_column(name.replace("_", " "), justify="right", overflow="fold")
         for row in zip(*(values.tolist() for values in kept.values()), strict=True):
             shown.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in row))
-        Console(highlight=False, emoji=False, markup=False).print(shown)
+        console = Console(highlight=False, emoji=False, markup=False)
+        with console.capture() as captured:  # as above
+            console.print(shown)
+        _write(sys.stdout, captured.get())
         self.note(f"left out: {', '.join(but)}; --out TABLE keeps all of it")
 
     def read(self, batches: Iterable[Any], n_rows: int | None, what: str) -> Iterator[Any]:
@@ -133,7 +141,11 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _line(stream: Any, text: str) -> None:
-    stream.write(f"{text}\n")
+    _write(stream, f"{text}\n")
+
+
+def _write(stream: Any, text: str) -> None:
+    stream.write(text)
     stream.flush()
 
 

@@ -12,7 +12,7 @@ import typer
 from fpigauss import open_latents
 from fpigauss._array.files import replaced
 from fpigauss.cli._command import ForceFlag, LabelsArgument, YName, ZName
-from fpigauss.cli._inputs import SAVED, Batches, check_out, saved, there
+from fpigauss.cli._inputs import SAVED, Batches, check_alone, check_out, saved, there
 from fpigauss.cli._session import Session
 from fpigauss.cli._tables import TABLES, opened_table, writing
 from fpigauss.divergence import smallest_kld
@@ -62,6 +62,8 @@ def info(
         fpigauss info train.parquet --y species
     """
     found = saved(file)
+    if found is not None:
+        check_alone(file, labels, z=z, y=y)
     if isinstance(found, ClassGaussians):
         figures = _of_gaussians(found, every=session.json)
         session.report(figures, remarks={"smallest KLD": " nats"})
@@ -329,16 +331,18 @@ def convert(
     """
     found = saved(file)
     if found is not None:
+        check_alone(file, labels, z=z, y=y)
         check_out(out, SAVED, force=force, name="OUT")
         with writing(out):
             found.save(out)
         session.report({"out": out})
         return
-    check_out(out, TABLES, force=force, name="OUT")
+    check_out(out, TABLES, force=force, name="OUT", reads=[file, labels])
     latents = open_latents(file, labels, z=z, y=y)
     n_rows = 0
     with opened_table(out, session, array="embedding") as table:
         for rows, targets in Batches(session, latents, file):
+            rows = rows.astype(np.uint8) if rows.dtype == np.bool_ else rows  # as tables are read
             table.write({"embedding": rows} | ({} if targets is None else {"label": targets}))
             n_rows += len(rows)
     session.report({"rows": n_rows, "out": out})

@@ -1,5 +1,6 @@
 """Commands that use Gaussians: ``predict``, ``score`` and ``sample``."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -105,7 +106,7 @@ def predict(
         fpigauss predict gaussians.npz new.parquet --proba | head
     """
     if out is not None:
-        check_out(out, TABLES, force=force)
+        check_out(out, TABLES, force=force, reads=[gaussians, latents, labels])
     found, prior = ClassGaussians.load(gaussians), _prior_of(priors)
     opened, batches = latents_to_score(session, found, latents, labels, z=z, y=y)
     n_rows = n_right = 0
@@ -221,7 +222,8 @@ def score(
         fpigauss score gaussians.npz new.npy --method mahalanobis --threshold 25
     """
     if out is not None:
-        check_out(out, TABLES, force=force)
+        reads = [gaussians, latents, held_out, background]
+        check_out(out, TABLES, force=force, reads=reads)
     _check_threshold(held_out, rate, threshold)
     found = ClassGaussians.load(gaussians)
     options: dict[str, Any] = {"method": method, "priors": _prior_of(priors)}
@@ -261,6 +263,8 @@ def _check_threshold(held_out: str | None, rate: float | None, threshold: float 
         raise InvalidInputError(
             "--rate is given without held-out rows; pass them too, --held-out LATENTS"
         )
+    if threshold is not None and math.isnan(threshold):
+        raise InvalidInputError("--threshold is NaN, and no score exceeds that; pass a number")
     if rate is not None and not 0.0 < rate < 1.0:
         raise InvalidInputError(f"--rate is {rate:g}; pass a number, 0 < rate < 1")
 
@@ -290,7 +294,11 @@ def sample(
     seed: Annotated[
         int | None,
         typer.Option(
-            "--seed", metavar="N", show_default=False, help="A number, for the same rows again."
+            "--seed",
+            min=0,
+            metavar="N",
+            show_default=False,
+            help="A number, for the same rows again.",
         ),
     ] = None,
     out: _Out = None,
