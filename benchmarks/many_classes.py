@@ -15,7 +15,7 @@ A process of its own makes the statistics and calls solve_fixed_point with max_i
 and the preparation), default memory_limit. The value is the most memory that it ever held: Python,
 libraries and inputs included. A (K, K) matrix alone takes 3.55 GiB at K=21,841.
 
-K=21,841 is part of the full run: 3.90 GiB at most (bar 4 GiB) and 259 s on this machine, by
+K=21,841 is part of the full run: 3.67 GiB at most (bar 4 GiB) and 199 s on one machine, by
 `python -m benchmarks --full --only many_classes`.
 """
 

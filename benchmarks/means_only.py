@@ -30,8 +30,10 @@ evaluations of accelerated: with its status "max_iter" the value is an upper bou
 are accepted by the slopes at both their ends. When only a falling natural gradient was believed,
 many were rejected, and 128 to 1783 evaluations were seen with four to eight pairs; now 95 to 103.
 
-K=1000, d=12288 is part of the full run: 144 evaluations (312 s), guarded not converged after 576
-(794 s, a value of at most 0.25), on this machine beside other work.
+The fits of K=1000, d=12288 are part of the full run alone. An evaluation of the accelerated fit is
+an evaluation and the history's work: some forty passes over arrays of 94 MiB for ten pairs, as long
+again as the evaluation where the bar is missed. In one look at such a run a third of the
+processor's time was the system's, which hands out fresh memory.
 """
 
 

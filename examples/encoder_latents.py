@@ -252,10 +252,22 @@ def many_classes(folder):
 def main():
     """Run both parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--classes", type=int, default=1000, help="of the second part")
-    parser.add_argument("--out", default="encoder_latents.png", help="where the picture goes")
-    parser.add_argument("--folder", type=Path, help="keep the latents here")
+    parser.add_argument(
+        "--epochs", type=int, default=15, help="of the encoder's training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--classes", type=int, default=1000, help="of the second part (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out",
+        default="encoder_latents.png",
+        help="where the picture goes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="keep the latents here, as .npy files for the command line (default: nowhere)",
+    )
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the network is small: threads would only wait for each other

@@ -346,7 +346,11 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="?", help=".npz, .npy or .csv, see above; digits by default")
-    parser.add_argument("--picture", default="quickstart.png", help="where to save the picture")
+    parser.add_argument(
+        "--picture",
+        default="quickstart.png",
+        help="where to save the picture (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     # past lam* the per-class families may run away: the table shows it as a status
     warnings.simplefilter("ignore", UnboundedObjectiveWarning)

@@ -29,6 +29,7 @@ read in the order in which the data flow, tell the algorithm:
 
 import sys
 
+from fpigauss import _at_start  # noqa: F401 - before what takes long to import
 from fpigauss._deprecated import forward_old_addresses
 from fpigauss.covariance import CovarianceFamily, Dense, Diagonal, Factor, Isotropic
 from fpigauss.divergence import pairwise_kld, smallest_kld

@@ -306,6 +306,39 @@ def test_info(run, gaussians):
     assert "classes" not in json.loads(run("info", "z.npy", "--json")[1])
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_info_of_a_path(run, data, ending):
+    args = f"path z.npy y.npy --tied --lams 0,10,100 --out path{ending}"
+    assert run(args)[0] == 0
+    code, out, err = run(f"info path{ending} --json")
+    figures = json.loads(out)
+    assert (code, err, figures["contents"], figures["fits"]) == (0, "", "path", 3)
+    assert figures["lam"] == [0.0, 100.0]
+    assert figures["smallest KLD"][0] < figures["smallest KLD"][1]
+    assert json.loads(run(f"info path{ending} --z likelihood --json")[1])["contents"] == "latents"
+
+
+def test_people_are_told_units_and_shares(run, gaussians):
+    for args in ("fit z.npy y.npy --separation 40 --tied -o h.npz", "info g.npz"):
+        assert re.search(r"^smallest KLD +4[\d.]+ nats$", run(args)[1], re.MULTILINE)
+    found = json.loads(run("info g.npz --json")[1])
+    assert found["smallest KLD"] == pytest.approx(smallest_kld(gaussians))
+    np.save("far.npy", np.concatenate([Z[:60], Z[:20] + 50.0]))
+    out = run("score g.npz far.npy --threshold 1000 --out s.csv")[1]
+    assert re.search(r"^rejected +20 \(25 % of the rows\)$", out, re.MULTILINE)
+
+
+def test_what_an_npy_lacks_is_told(run, gaussians):
+    for args, lacking in (
+        ("sample g.npz -n 3 --out x.npy", "label"),
+        ("convert z.npy x.npy --labels y.npy", "label"),
+        ("score g.npz z.npy --threshold 1 --out x.npy", "rejected"),
+    ):
+        code, _, err = run(f"{args} --force")
+        assert (code, f"without {lacking};" in err) == (0, True), err
+    assert "without" not in run("convert z.npy x.npy --force")[2]
+
+
 def test_convert(run, gaussians):
     assert run("convert", "g.npz", "g.safetensors")[0] == 0
     assert run("convert", "g.safetensors", "back.npz")[0] == 0
@@ -417,9 +450,19 @@ def test_rows_at_fault_are_counted_from_the_first_of_the_file(fails, gaussians):
     assert "row 107" in fails("predict", "g.npz", "bad.npy", "-o", "p.npy")
 
 
+def test_columns_are_listed_where_labels_are_missed(fails, run, data):
+    Path("d.csv").write_text("a,b,kind\n1.0,2.0,ant\n2.0,1.0,bee\n")
+    columns = "it contains 'a', 'b', 'kind'"
+    assert columns in fails("fit", "d.csv", "--lam", 1, "--out", "g.npz")
+    assert columns in fails("path", "z.npy", "y.npy", "--validation", "d.csv", "--out", "p.csv")
+    assert columns in run("info", "d.csv")[1]
+    assert "contains" not in fails("fit", "z.npy", "--lam", 1, "--out", "g.npz")  # no names there
+
+
 def test_files_of_another_kind(fails, gaussians):
     ClassStatistics.from_samples(Z, Y).save("s.npz")
-    assert "ClassStatistics" not in fails("predict", "s.npz", "z.npy")
+    assert "(it contains statistics)" in fails("predict", "s.npz", "z.npy")
+    assert "(it contains Gaussians)" in fails("merge", "g.npz", "--out", "m.npz")
     assert fails("predict", "z.npy", "z.npy").endswith("pass a file that fpigauss fit has written")
     assert "Gaussians" in fails("fit", "g.npz", "--lam", 1, "-o", "x.npz")
     assert "fpigauss path" in fails("plot", "z.npy", "--out", "x.png")
@@ -431,7 +474,8 @@ def test_files_of_another_kind(fails, gaussians):
     [
         ("", "--separation NATS"),
         ("--lam 1 --separation 5", "leave out one"),
-        ("--separation 5 --max-overlap .1", "pass only one"),
+        ("--separation 5 --max-overlap .1", "--separation and --max-overlap are given"),
+        ("--separation 5 --per-dim 1", "pass only one of --separation, --max-overlap, --per-dim"),
         ("--separation=-5", "--separation is -5"),
         ("--max-overlap 2", "--max-overlap is 2"),
         ("--lam=-1", "--lam is -1"),
@@ -463,15 +507,92 @@ def test_options_that_cannot_be_used(fails, gaussians, options, says):
         ("score g.npz z.npy --held-out z.npy --rate 0.0001", "--rate 0.0001"),
         ("score g.npz z.npy --rate 0.1", "--held-out"),
         ("score g.npz z.npy --threshold 1 --held-out z.npy", "leave out one"),
-        ("score g.npz z.npy --method relative_mahalanobis", "--background FILE"),
+        ("score g.npz z.npy --method relative_mahalanobis", "--background is not given"),
+        ("score g.npz z.npy --background z.npy", "--background is of no use"),
         ("path z.npy y.npy --lams 1,a", "--lams is 1,a"),
         ("path z.npy y.npy --lams=-1", "--lams is -1"),
-        ("convert g.npz x.csv", ".npz or .safetensors"),
+        ("convert g.npz x.csv", "OUT is x.csv; pass a path that ends in .npz or .safetensors"),
+        ("convert z.npy z.npy", "another OUT"),
         ("predict g.npz z.npy -o p.txt", ".parquet, .csv or .npy"),
     ],
 )
 def test_calls_that_cannot_be_used(fails, gaussians, args, says):
     assert says in fails(args)
+
+
+def test_data_are_not_overwritten(fails, run, gaussians):
+    np.savez("d.npz", z=Z, y=Y)
+    run("convert", "d.npz", "d.csv")
+    Path("link.npz").symlink_to("d.npz")
+    for args in (
+        ["fit", "d.npz", "--lam", 1, "--out", "./d.npz"],
+        ["fit", "d.npz", "--lam", 1, "--out", "link.npz"],
+        ["statistics", "d.npz", "--out", "d.npz"],
+        ["predict", "g.npz", "d.csv", "--out", "d.csv"],
+        ["score", "g.npz", "d.npz", "--held-out", "d.csv", "--out", "d.csv"],
+        ["path", "d.npz", "--validation", "d.csv", "--out", "d.csv"],
+        ["convert", "z.npy", "y.npy", "--labels", "y.npy"],
+    ):
+        assert "contains the data that is read; pass another --out" in fails(*args, "--force")
+    assert run("convert", "g.npz", "g.npz", "--force", "--quiet")[0] == 0  # nothing is lost
+
+
+def test_parts_count_once(fails, run, data):
+    run("statistics", "z.npy", "y.npy", "--out", "a.npz")
+    run("convert", "a.npz", "b.safetensors")
+    Path("same.npz").symlink_to("a.npz")
+    for again in ("a.npz", "./a.npz", "same.npz"):
+        says = fails("merge", "a.npz", again, "--out", "all.npz")
+        assert f"{again} is passed twice, and its rows would count twice" in says
+    code, _, err = run("merge", "a.npz", "b.safetensors", "--out", "a.npz", "--force")
+    assert (code, ClassStatistics.load("a.npz").counts.sum()) == (0, 2 * len(Z))
+    assert "a.npz is one of the parts: merging these again would count the others twice" in err
+
+
+def test_what_would_be_ignored(fails, run, gaussians):
+    run("statistics", "z.npy", "y.npy", "--out", "s.npz")
+    for args in (
+        ["fit", "s.npz", "y.npy", "--lam", 1, "--out", "n.npz"],
+        ["info", "g.npz", "y.npy"],
+        ["convert", "s.npz", "n.npz", "--labels", "y.npy"],
+        ["statistics", "s.npz", "--y", "y", "--out", "n.npz"],
+    ):
+        assert "contains Gaussians or statistics, not latents; leave out" in fails(*args)
+    says = fails("score", "g.npz", "z.npy", "--threshold", "nan")
+    assert "--threshold is NaN, and no score exceeds that" in says
+    assert "--seed" in fails("sample", "g.npz", "--seed", "-1")
+    assert "path is empty" in fails("info", "")
+    np.savez("d.npz", z=Z, y=Y)
+    code, _, err = run("convert", "d.npz", "d.npy")
+    assert code == 0
+    assert "d.npy is one array, without label" in err
+
+
+def test_names_of_files_stay_as_they_are(fails, run, gaussians):
+    for name in ("lam=50.npz", "ClassStatistics.npz", "tied=True", "critical_lam.npz"):
+        assert f"'{name}' does not exist" in fails("fit", name, "--lam", 1, "--out", "n.npz")
+        Path(name).touch()
+        says = fails("fit", "z.npy", "y.npz", "--lam", 1, "--out", "n.npz")
+        assert f"'{name}'" in says  # among what is there
+        Path(name).unlink()
+    for name in ("lam=50.npz", "ClassStatistics.npz"):
+        Path(name).write_bytes(Path("g.npz").read_bytes())
+        assert f": {name} exists; pass --force" in fails(
+            "fit", "z.npy", "y.npy", "--lam", 1, "--out", name
+        )
+        assert f": {name} contains Gaussians; pass" in fails(
+            "fit", name, "--lam", 1, "--out", "n.npz"
+        )
+        assert f"{name} is passed twice" in fails("merge", name, name, "--out", "n.npz")
+
+
+def test_booleans_as_latents_come_back(run):
+    np.savez("d.npz", z=Z > 0, y=Y)
+    for ending in (".csv", ".parquet"):
+        assert run("convert", "d.npz", f"d{ending}")[0] == 0
+        ((z, y),) = fpigauss.open_latents(f"d{ending}")
+        np.testing.assert_array_equal(z, Z > 0)
+        np.testing.assert_array_equal(y, Y)
 
 
 def test_nothing_is_overwritten_without_force(fails, run, gaussians):
@@ -503,6 +624,14 @@ def test_what_json_does_not_have(run, gaussians):
     scores = [json.loads(line)["score"] for line in out.splitlines()]
     assert (code, scores[:2]) == (0, ["inf", "inf"])
     assert isinstance(scores[2], float)
+
+
+def test_held_out_rows_at_fault(fails, data):
+    z = Z.copy()
+    z[70, 2] = np.nan
+    np.savez("held_out.npz", z=z, y=Y)
+    says = fails("path", "z.npy", "y.npy", "--lams", "0,1", "--validation", "held_out.npz")
+    assert "held_out.npz: z contains NaN or infinity in row 70; drop or repair the row" in says
 
 
 def test_held_out_rows_must_fit_into_memory(fails, data):
@@ -587,6 +716,21 @@ def test_help_of_each(run, name):
     assert f"    fpigauss {name} " in out  # an example
     for words in ("``", '="', "<bool>   │", "None"):
         assert words not in out
+
+
+def test_help_says_what_a_separation_costs(run):
+    for args in ("--help", "fit --help"):
+        assert "--lam 0" in run(args)[1]
+    assert "negative log-likelihood" in run("path --help")[1]
+
+
+def test_help_says_what_each_score_is(run):
+    from fpigauss.cli._use import _SCORES
+    from fpigauss.open_set._methods import METHODS
+
+    assert list(_SCORES) == list(METHODS)
+    out = " ".join(run("score --help")[1].replace("│", " ").split())
+    assert "likelihood, the negative log-density in nats; mahalanobis, the squared" in out
 
 
 def test_every_option_of_a_fit_is_there(run):
@@ -715,6 +859,17 @@ def test_on_a_terminal(data):
     assert "\x1b[1m" in shown
 
 
+def test_a_path_on_a_terminal(data):
+    args = ["--tied", "--lams", "0,10,100000", "--validation", "z.npy", "--validation-labels"]
+    code, shown = on_a_terminal("path", "z.npy", "y.npy", *args, "y.npy", COLUMNS="80")
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).splitlines()
+    rows = [line.split() for line in lines if " converged " in line]
+    assert code == 0
+    assert [row[0] for row in rows] == ["0", "10", "1e+05"]
+    assert {len(row) for row in rows} == {8}  # no number is broken or cut
+    assert "n_iter, repulsion, median_kld" in shown
+
+
 def test_on_a_terminal_without_color(data):
     code, shown = on_a_terminal("info", "z.npy", "y.npy", NO_COLOR="1")
     assert code == 0
@@ -742,6 +897,80 @@ def test_interrupt():
     os.killpg(started.pid, signal.SIGINT)
     assert started.communicate(timeout=60)[1] == "fpigauss: interrupted\n"
     assert started.returncode == 130
+
+
+@pytest.fixture
+def signals():
+    """Undo what nohup, or a shell that starts tests in the background, has ignored."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGHUP)}
+    for name, handler in before.items():
+        if handler == signal.SIG_IGN:  # which processes would inherit
+            signal.signal(name, signal.SIG_DFL)
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.mark.parametrize("command", ["module", "script"])
+def test_interrupt_while_it_is_imported(gaussians, signals, command):
+    script = Path(sys.executable).parent / "fpigauss"
+    if command == "script" and not script.exists():
+        pytest.skip("no command is installed beside this Python: pip install -e .")
+    args = [sys.executable, "-m", "fpigauss"] if command == "module" else [str(script)]
+    # imports stop where an interrupt would be lost or shown, in the middle of that of the package
+    Path("sitecustomize.py").write_text(_STOPPED)
+    path = os.pathsep.join(filter(None, [str(Path.cwd()), *sys.path]))
+    for module in ("fpigauss.divergence", "numpy.linalg", "typer", "rich.console"):
+        started = subprocess.Popen(
+            [*args, "info", "g.npz"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(PYTHONPATH=path, STOP_AT=module),
+        )
+        assert started.stdout.readline() == "stopped\n"
+        started.send_signal(signal.SIGINT)
+        assert started.communicate(timeout=60) == ("", "fpigauss: interrupted\n")
+        assert started.returncode == 130
+
+
+_STOPPED = """
+import os, sys, time
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["STOP_AT"]:
+            print("stopped", flush=True)
+            try:
+                time.sleep(60)
+            except BaseException:  # as code that imports what is optional does
+                pass
+
+sys.meta_path.insert(0, Stop())
+"""
+
+
+def test_programs_keep_their_own_interrupts():
+    code = "import signal; before = signal.getsignal(signal.SIGINT); import fpigauss.cli; "
+    code += "assert signal.getsignal(signal.SIGINT) is before is signal.default_int_handler"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_what_ends_a_command_leaves_nothing(signals, name):
+    for file, shape in (("z.npy", (10**8, 64)), ("y.npy", (10**8,))):
+        np.lib.format.open_memmap(file, mode="w+", dtype=np.int8, shape=shape).flush()
+    started = subprocess.Popen(
+        [sys.executable, "-m", "fpigauss", "convert", "z.npy", "out.parquet"],
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    assert started.stderr.readline().startswith("reading z.npy")
+    started.send_signal(getattr(signal, name))
+    assert started.communicate(timeout=60)[1] == "fpigauss: terminated\n"
+    assert started.returncode == 128 + getattr(signal, name)
+    assert here_now() == ["y.npy", "z.npy"]
 
 
 _FULL = """
@@ -774,6 +1003,35 @@ def test_a_full_disk(gaussians):
     assert all(line.startswith("fpigauss: ") and "nothing was written" in line for line in lines)
     assert here_now() == before
     assert ClassGaussians.load("large.npz").n_classes == 40
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["fit", "--help"]])
+def test_nowhere_to_print_help(args):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fpigauss", *args],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+    assert (done.returncode, done.stderr) == (2, "fpigauss: No space left on device\n")
+
+
+@pytest.mark.parametrize("args", [["info", "g.npz"], ["info", "g.npz", "--json"], ["--help"]])
+def test_nobody_reads(gaussians, args):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "fpigauss", *args],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -22,6 +22,7 @@ from fpigauss import (
     InvalidInputError,
     NotPositiveDefiniteError,
     PooledCovarianceWarning,
+    ReleasedEquations,
     critical_lam,
     fit_fixed_point,
     fit_separated,
@@ -663,16 +664,29 @@ def _per_class(gaussians):
     return ClassGaussians(gaussians.means, covariances, classes=gaussians.classes)
 
 
-@pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
+@pytest.mark.parametrize(
+    ("covariance", "equations"),
+    [
+        ("diagonal", "stationary"),
+        ("dense", "stationary"),
+        ("isotropic", "stationary"),
+        ("diagonal", ReleasedEquations()),
+        ("diagonal", ReleasedEquations(isotropic_mean=False, summed_square=False)),
+    ],
+)
 @pytest.mark.parametrize("frozen", [(), (0, 2)])
-def test_classes_are_updated_alike_in_blocks_of_any_size(covariance, frozen, monkeypatch):
+def test_classes_are_updated_alike_in_blocks_of_any_size(
+    covariance, equations, frozen, monkeypatch
+):
     gaussians, z, y, new = old_and_new(covariance, False)
     rows = new | np.isin(y, [0, 1, 2])
-    options = {"covariance": covariance, "init": gaussians, "frozen": frozen} if frozen else {}
+    options = {"covariance": covariance, "equations": equations}
+    if frozen:
+        options |= {"init": gaussians, "frozen": frozen}
     fits = []
     for size in (1, 50, 2**18):  # one class, two classes of a few dimensions, all of them
-        monkeypatch.setattr("fpigauss.equations._stationary._TOGETHER_BYTES", size)
-        fits.append(fit_fixed_point(z[rows], y[rows], 0.5, **{"covariance": covariance, **options}))
+        monkeypatch.setattr("fpigauss.equations._problem._TOGETHER_BYTES", size)
+        fits.append(fit_fixed_point(z[rows], y[rows], 0.5, **options))
     for fit in fits[:2]:
         np.testing.assert_allclose(fit.gaussians.means, fits[2].gaussians.means, rtol=1e-9)
         found, expected = fit.gaussians.covariances, fits[2].gaussians.covariances

@@ -286,6 +286,18 @@ def test_labels_without_values(jnp):
         jax.jit(named.predict)(z)
 
 
+def test_trees_with_other_leaves_can_be_shown(jnp):
+    import jax
+
+    gaussians = fit_fixed_point(*latents(), LAM).gaussians
+    for leaf in (None, np.dtype("f4"), True, object()):
+        shown = repr(jax.tree.map(lambda _, leaf=leaf: leaf, gaussians))
+        assert shown.startswith("ClassGaussians(n_classes=")
+        assert "dim=?" in shown
+    stacked = jax.tree.map(lambda x: np.stack([x, x]), gaussians)
+    assert repr(stacked) == repr(gaussians)
+
+
 def test_they_are_a_pytree(jnp):
     import jax
 

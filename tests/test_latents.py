@@ -613,6 +613,125 @@ def test_parts_that_differ(tmp_path):
         assert "'a.npz'" in message
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_of_parts_are_matched_by_name(tmp_path, ending):
+    def save(name, table):
+        write = pc.write_csv if ending == "csv" else pq.write_table
+        write(table, tmp_path / f"{name}.{ending}")
+
+    table = pa.table(columns(Z.astype("f8")) | {"label": Y})
+    save("part_0", table.slice(0, 200))
+    save("part_1", table.select([*reversed(table.column_names)]).slice(200))
+    z, y = joined(open_latents(tmp_path))
+    np.testing.assert_array_equal(z, Z.astype("f8"))
+    np.testing.assert_array_equal(y, Y)
+    save("part_1", table.rename_columns(["other", *table.column_names[1:]]).slice(200))
+    message = refused(tmp_path, match="differ in their columns: 'x0' is among the latents")
+    assert f"of 'part_0.{ending}', but not of 'part_1.{ending}'" in message
+    save("part_1", table.append_column("more", [Y]).slice(200))
+    refused(tmp_path, match=f"'more' is among the latents of 'part_1.{ending}'")
+    z, _ = joined(open_latents(tmp_path, z=["x0", "x1"]))
+    np.testing.assert_array_equal(z, Z[:, :2].astype("f8"))
+
+
+def test_parts_in_folders_of_a_folder_are_not_left_out(tmp_path):
+    save_parquet(tmp_path, Z, Y)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.md").touch()
+    assert open_latents(tmp_path).n_rows == N
+    save_parquet(tmp_path / "notes", Z, Y)
+    refused(tmp_path, match="more of them in the folder 'notes', which is not searched")
+
+
+def test_labels_of_the_same_table_are_not_latents(tmp_path):
+    path = write_text(tmp_path / "a.csv", columns(Z) | {"species": Y})
+    pq.write_table(pa.table(columns(Z) | {"species": Y}), tmp_path / "a.parquet")
+    for file in (path, tmp_path / "a.parquet"):
+        latents = open_latents(file, file.parent / "." / file.name, y="species")
+        assert latents.dim == D
+        np.testing.assert_array_equal(joined(latents)[1], Y)
+
+    for file in (path, tmp_path / "a.parquet"):
+        says = "column 'species' contains the labels, and z names it among the latents"
+        refused(file, z=["x0", "species"], y="species", match=says)
+
+
+def test_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("z.npy", Z)  # a folder with this file is data
+    with pytest.raises(InvalidInputError, match="path is empty; pass the path of a file"):
+        open_latents("")
+    with pytest.raises(InvalidInputError, match="labels is empty"):
+        open_latents("z.npy", "")
+
+
+def test_a_column_twice(tmp_path):
+    path = write_text(tmp_path / "a.csv", columns(Z))
+    with pytest.raises(InvalidInputError, match="z names a column twice, 'x0', 'x0'; name each"):
+        open_latents(path, z=["x0", "x0"])
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (["1", "01", "001"], ["001", "01", "1"]),
+        (["007", "010", "011"], ["007", "010", "011"]),
+        (["16", "0x10", "7"], ["0x10", "16", "7"]),
+        (["1", "1.0", "2"], ["1", "1.0", "2"]),
+        (["true", "True", "false"], ["True", "false", "true"]),
+        (["0", "-1", " 12"], [-1, 0, 12]),
+        (["1.000e+00", "0.000e+00", "2.000e+00"], [0, 1, 2]),
+        (["9007199254740993", "9007199254740992", "1"], [1, 2**53, 2**53 + 1]),
+        (["True", "False", "True"], [False, True]),
+    ],
+)
+def test_labels_in_csv_are_what_is_written(tmp_path, written, expected):
+    path = tmp_path / "a.csv"
+    path.write_text("x,label\n" + "".join(f"{i},{written[i % 3]}\n" for i in range(30)))
+    statistics = ClassStatistics.from_batches(open_latents(path))
+    assert statistics.classes.tolist() == expected
+    assert statistics.counts.sum() == 30
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [("1", "01"), ("1.0", "1"), ("true", "TRUE"), ("1", "0x1"), ("1", "one")]
+)
+def test_labels_in_csv_that_are_written_otherwise_later(tmp_path, first, last):
+    path = tmp_path / "a.csv"
+    n = 150_000  # far beyond the rows that are looked at
+    with path.open("w") as file:
+        file.write("x,label\n")
+        file.writelines(f"{i}.25,{first}\n" for i in range(n))
+        file.write(f"0.5,{last}\n")
+    refused(path, match=f"column 'label' has '{last}' in row {n} \\(line {n + 2}\\)")
+
+
+def test_csv_with_other_marks_and_without_names(tmp_path):
+    path = tmp_path / "a.csv"
+    for text, says in {
+        "x0;x1;label\n1;2;a\n": "has ';' between the names in its first line",
+        "x0\tx1\n1\t2\n": r"has '\\t' between the names",
+        "5,0,0\n4,0,1\n": "has numbers in its first line, '5', '0', '0'",
+        "3,1,2\n4,0,1\n": "has numbers in its first line, '3', '1', '2'",
+    }.items():
+        path.write_text(text)
+        refused(path, match=says)
+    path.write_text("0,1,2\n4,0,1\n")  # columns without names of their own, as of pandas
+    assert open_latents(path).dim == 3
+    (tmp_path / "a.tsv").write_text("x0,x1\n1,2\n")
+    refused(tmp_path / "a.tsv", match="has ',' between the names in its first line")
+
+
+def test_tensors_that_numpy_does_not_have(tmp_path):
+    z = torch.from_numpy(Z)
+    for kind, tensor in {
+        "float8_e4m3fn": z.to(torch.float8_e4m3fn),
+        "on 'meta'": z.to("meta"),
+    }.items():
+        torch.save({"z": tensor, "y": torch.from_numpy(Y)}, tmp_path / "a.pt")
+        refused(tmp_path / "a.pt", match=f"tensor 'z' has .*{kind}.*; save it as float32")
+
+
 def test_folders_without_data(tmp_path):
     refused(tmp_path, match="contains no file that is read, but nothing; pass a folder")
     (tmp_path / "readme.md").touch()

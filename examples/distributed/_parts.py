@@ -81,9 +81,21 @@ def report(way, n_workers, found, folder, seconds):
 def arguments(doc):
     """Return what parses the options that all ways have."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="of the parts; by default some are made")
-    parser.add_argument("--rows", type=int, default=200_000, help="how many, if they are made")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the parts lie, z-0.npy and y-0.npy and so on; random ones are written there if "
+        "there are none (default: a temporary folder)",
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=200_000,
+        help="how many to write in all, if there are no parts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes on this machine (default: %(default)s)"
+    )
     return parser
 
 

@@ -53,8 +53,12 @@ def workers(n_workers):
 def main():
     """Do one part, or merge, or both for all parts."""
     parser = arguments(__doc__)
-    parser.add_argument("--part", type=int, help="gather this part only")
-    parser.add_argument("--merge", action="store_true", help="merge what was gathered only")
+    parser.add_argument(
+        "--part", type=int, help="gather the statistics of this part, counted from 0, and end"
+    )
+    parser.add_argument(
+        "--merge", action="store_true", help="merge the statistics of all parts, and end"
+    )
     options = parser.parse_args()
     if (options.part is not None or options.merge) and (
         options.folder is None or n_parts(options.folder) == 0
@@ -63,8 +67,12 @@ def main():
     with folder_of(options) as folder:
         if options.part is not None:
             gather(folder, options.part)
+            print(f"wrote {folder / f'statistics-{options.part}.npz'}")
         elif options.merge:
             merged(folder).save(folder / "statistics.npz")
+            print(
+                f"wrote {folder / 'statistics.npz'}, which fpigauss fit takes in place of latents"
+            )
         else:
             with workers(options.workers) as pool:
                 everything(folder, pool)  # the first call imports the library in each process

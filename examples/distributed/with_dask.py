@@ -82,7 +82,9 @@ def cluster(n_workers, scheduler=None):
 def main():
     """Gather, compare and fit."""
     parser = arguments(__doc__)
-    parser.add_argument("--scheduler", help="the address of one that runs")
+    parser.add_argument(
+        "--scheduler", help="the address of one that runs (default: one is started here)"
+    )
     options = parser.parse_args()
     with folder_of(options) as folder, cluster(options.workers, options.scheduler) as client:
         everything(folder)  # the first call imports the library in each process

@@ -20,10 +20,20 @@ from fpigauss_torch import class_preservation
 def arguments(doc, name, epochs, noise=None):
     """Parse the command line of an example, with --noise if there is a default for it."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=epochs)
-    parser.add_argument("--out", default=f"{name}.png", help="where the picture goes")
+    parser.add_argument(
+        "--epochs", type=int, default=epochs, help="of training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", default=f"{name}.png", help="where the picture goes (default: %(default)s)"
+    )
     if noise is not None:
-        parser.add_argument("--noise", type=float, default=noise, help="in gray levels; or 0")
+        parser.add_argument(
+            "--noise",
+            type=float,
+            default=noise,
+            help="the standard deviation of noise on the pixels, in gray levels; 0 for none "
+            "(default: %(default)s)",
+        )
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the flows are small: threads would only wait for each other
     return parser.parse_args()
@@ -105,11 +115,15 @@ class Digits:
         figure, axis = plt.subplots(figsize=(7, 5.4), layout="constrained")
         canvas = rearrange(tiles, "k n h w -> (k h) (n w)")
         axis.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
-        for left in (80, 100, 120):
+        for left in (40, 80, 100, 120) if denoise else (80, 100, 120):
             axis.axvline(left - 0.5, color="C0", linewidth=2 if left == 80 else 0.5)
-        axis.set(xticks=[39.5, 109.5], yticks=[])
-        drawn = "samples of each class" + (", and the same denoised" if denoise else "")
-        axis.set_xticklabels([drawn, "held-out digits, augmented"])
+        captions = {109.5: "held-out digits, each augmented"}
+        if denoise:
+            captions |= {19.5: "samples of each class", 59.5: "the same, denoised"}
+        else:
+            captions |= {39.5: "samples of each class"}
+        axis.set(yticks=[])
+        axis.set_xticks(list(captions), labels=list(captions.values()))
         axis.tick_params(length=0)
         figure.savefig(path, dpi=150)
         print(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""A coupling flow of flowjax that gets a Gaussian for every class.
+"""Train a coupling flow of flowjax over one Gaussian per class.
 
     pip install ".[jax,examples]"
     python examples/flows/flowjax_digits.py [--epochs 20] [--out flowjax_digits.png]
@@ -120,8 +120,10 @@ def picture(flow, digits, path):
 def main():
     """Train a flow, and show what it learned."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--out", default="flowjax_digits.png", help="where the picture goes")
+    parser.add_argument("--epochs", type=int, default=20, help="of training (default: %(default)s)")
+    parser.add_argument(
+        "--out", default="flowjax_digits.png", help="where the picture goes (default: %(default)s)"
+    )
     options = parser.parse_args()
 
     digits = Digits()

@@ -1,4 +1,4 @@
-"""An autoregressive flow of patches, TarFlow, that gets a Gaussian for every class.
+"""Train TarFlow, an autoregressive flow of patches, over one Gaussian per class.
 
     pip install ".[torch,examples]"
     python examples/flows/tarflow_digits.py [--epochs 30] [--out tarflow_digits.png] [--noise 1.0]

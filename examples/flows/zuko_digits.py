@@ -1,4 +1,4 @@
-"""A spline flow of zuko that gets a Gaussian for every class.
+"""Train a spline flow of zuko over one Gaussian per class.
 
     pip install ".[zuko,examples]"
     python examples/flows/zuko_digits.py [--epochs 20] [--out zuko_digits.png]

@@ -1,6 +1,7 @@
 """Work in blocks within a memory budget, and entries recomputed where products lose digits."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from fpigauss._array.linalg import squared_norms, transposed
 from fpigauss._array.namespaces import device_of, namespace
@@ -29,9 +30,11 @@ def blocks(length: int, row_bytes: int, memory_limit: int = MEMORY_LIMIT) -> Ite
         yield slice(start, min(start + rows, length))
 
 
-def joined(parts: Sequence[Array]) -> Array:
-    """Join blocks of rows; a single one is not copied."""
-    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
+def joined(parts: Sequence[Any]) -> Any:
+    """Join blocks of rows; a single one is not copied, and None stands for all where one is."""
+    if parts[0] is None or len(parts) == 1:
+        return parts[0]
+    return namespace(parts[0]).concat(parts)
 
 
 def lost_below(like: Array) -> float:

@@ -27,5 +27,7 @@ class ForeignError(Exception):
 
 def check_header(found: list[object], expected: list[object]) -> None:
     """Raise if a file is not of the format, kind and version that are expected."""
+    if found != expected and [found[0], found[2]] == [expected[0], expected[2]]:
+        raise ForeignError(f"it contains {found[1]}")
     if found != expected:
         raise ForeignError("its header says {} {}, version {}".format(*found))

@@ -12,8 +12,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code.
 
     0 if all went well; 1 if a fit did not converge or a target was not met; 2 for bad input, after
-    one line on stderr that says what to do; 130 after an interrupt, 141 if nobody reads the output
-    any more.
+    one line on stderr that says what to do; 130 after an interrupt, 143 after SIGTERM, 141 if
+    nobody reads the output any more.
 
     Parameters
     ----------

@@ -10,10 +10,11 @@ import typer
 from fpigauss import __version__
 from fpigauss.cli._command import command, joined_paragraphs
 from fpigauss.cli._fit import fit, path
-from fpigauss.cli._outcome import BAD_INPUT, INTERRUPTED, say
+from fpigauss.cli._outcome import BAD_INPUT, INTERRUPTED, UNREAD, nobody_reads, say
 from fpigauss.cli._show import convert, info, plot
 from fpigauss.cli._statistics import merge, statistics
 from fpigauss.cli._use import predict, sample, score
+from fpigauss.cli._words import one_line
 
 __all__ = ["app", "run"]
 
@@ -51,11 +52,16 @@ def _about(
     """Fit one Gaussian per class to labeled vectors, pushed apart; predict, reject and sample.
 
     Data are files of latents (N, d) and labels (N,): npy, npz, parquet, safetensors, zarr, pt, csv.
-    By default the arrays are named z and y, and the columns embedding and label.
+    By default the arrays are named z and y, and the columns embedding and label; --z and --y take
+    other names.
 
-    A session, to choose a separation, fit, classify, reject and generate:
+    A session, to see what is there and what a separation costs, fit, classify, reject and generate:
 
-        fpigauss path z.npy y.npy --tied --out path.csv
+        fpigauss info z.npy y.npy
+
+        fpigauss path z.npy y.npy --tied --validation held_out.npz --out path.csv
+
+        fpigauss plot path.csv --out path.png
 
         fpigauss fit z.npy y.npy --separation 50 --out g.npz
 
@@ -64,6 +70,10 @@ def _about(
         fpigauss score g.npz new.npy --held-out old.npy --out scores.csv
 
         fpigauss sample g.npz -n 100 --out samples.parquet
+
+    Repulsion moves the Gaussians, not the rows: to classify rows that stay where they are, fit with
+    --lam 0 in place of --separation 50. The separation is for rows that follow, as the latents of a
+    flow in training do, and for samples that are told apart.
 
     Exit codes: 0; 1, a fit did not converge or a separation was not met; 2, bad input, with a line
     that says what to do; 130, interrupted.
@@ -86,6 +96,15 @@ def run(args: Sequence[str] | None = None) -> int:
     except typer.Abort:
         say("interrupted")
         return INTERRUPTED
+    except SystemExit as error:  # so rich ends when nobody reads the help, and completion always
+        if isinstance(error.__context__, BrokenPipeError):
+            return UNREAD
+        raise
+    except OSError as error:
+        if nobody_reads(error):
+            return UNREAD
+        say(one_line(error))
+        return BAD_INPUT
     except Exception as error:
         # what is raised for wrong options differs between versions of typer
         message = getattr(error, "format_message", None)

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -64,10 +64,10 @@ MemoryLimit: TypeAlias = Annotated[
     int | None,
     typer.Option(
         "--memory-limit",
-        metavar="N",
+        metavar="BYTES",
         show_default=False,
-        help="The largest number of bytes for batches of data, and again for the pairwise part "
-        "and the history of a fit (default: 1073741824).",
+        help="The most memory for batches of data, and again for the pairwise part and the history "
+        "of a fit (default: 1073741824, 1 GiB).",
     ),
 ]
 ForceFlag: TypeAlias = Annotated[
@@ -105,7 +105,7 @@ def command(body: Callable[..., int | None], *, without: Sequence[str] = ()) -> 
 
     @functools.wraps(body)
     def run(*, json: bool, quiet: bool, debug: bool, **values: Any) -> int:
-        session = Session(json=json, quiet=quiet)
+        session = Session(json=json, quiet=quiet, given=tuple(_strings(values.values())))
         if "z" in values:
             values["z"] = _one_or_several(values["z"])
         return outcome(lambda: body(session, **values), session, debug=debug)
@@ -116,6 +116,15 @@ def command(body: Callable[..., int | None], *, without: Sequence[str] = ()) -> 
     run.__doc__ = joined_paragraphs(body.__doc__)
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return run
+
+
+def _strings(values: Iterable[Any]) -> Iterator[str]:
+    """Yield what was passed as text, names of files say."""
+    for value in values:
+        if isinstance(value, str) and value:
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _strings(value)
 
 
 def _one_or_several(names: list[str] | None) -> str | list[str] | None:

@@ -25,6 +25,7 @@ from fpigauss.cli._options import APART, given_options
 from fpigauss.cli._outcome import NOT_MET
 from fpigauss.cli._session import Session
 from fpigauss.cli._tables import opened_table, writing
+from fpigauss.cli._words import flag_of
 from fpigauss.divergence import smallest_kld
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import FixedPoint, LamPath, solve_separated
@@ -57,7 +58,8 @@ def fit(
             metavar="NATS",
             show_default=False,
             rich_help_panel=APART,
-            help="How far apart the closest two classes should be, in nats of KLD; lam is found.",
+            help="How far apart the closest two classes should be: their KLD in nats, met from "
+            "above within 5 %; lam is found. With --tied, 50 nats are ten standard deviations.",
         ),
     ] = None,
     max_overlap: Annotated[
@@ -67,7 +69,8 @@ def fit(
             metavar="NUMBER",
             show_default=False,
             rich_help_panel=APART,
-            help="The largest overlap of two classes, a number in (0, 1].",
+            help="The largest overlap of two classes, in (0, 1]: the probability that a row of one "
+            "is more likely under the other, plus the reverse.",
         ),
     ] = None,
     per_dim: Annotated[
@@ -77,7 +80,7 @@ def fit(
             metavar="NATS",
             show_default=False,
             rich_help_panel=APART,
-            help="The separation in nats per dimension.",
+            help="The separation divided by the number of dimensions, in nats.",
         ),
     ] = None,
     z: ZName = None,
@@ -88,6 +91,10 @@ def fit(
 ) -> int:
     """Fit one Gaussian per class, as far apart as asked, or pushed apart by a given lam.
 
+    A separation moves the Gaussians away from the rows: to classify or describe rows that stay
+    where they are, take --lam 0, and --covariance dense if there are many rows per class. fpigauss
+    path shows what each separation costs.
+
     LATENTS may also be a file of statistics, which fpigauss statistics and merge write. The exit
     code is 1 if the fit did not converge (what it reached is written) or no lam separates the
     classes as asked (nothing is written).
@@ -96,9 +103,11 @@ def fit(
 
         fpigauss fit z.npy y.npy --separation 150 --out gaussians.npz
 
+        fpigauss fit z.npy y.npy --lam 0 --covariance dense --out gaussians.npz
+
         fpigauss fit train.parquet --lam 50 --tied --covariance isotropic --out g.safetensors
     """
-    check_out(out, SAVED, force=force)
+    check_out(out, SAVED, force=force, reads=[latents, labels])
     options |= {"memory_limit": memory_limit}
     targets: dict[str, Any] = {
         "min_kld": separation,
@@ -137,7 +146,8 @@ def fit(
             "residual": result.residual,
             **figures,
             "gaussians": out,
-        }
+        },
+        remarks={"smallest KLD": " nats"},
     )
     return 0 if result.converged else NOT_MET
 
@@ -152,6 +162,11 @@ def _check_one_target(targets: dict[str, Any], lam: float | None) -> None:
     if lam is None and not given:
         raise InvalidInputError(
             "neither a separation nor lam is given; pass --separation NATS (50, say), or --lam"
+        )
+    if len(given) > 1:
+        raise InvalidInputError(
+            f"{' and '.join(map(flag_of, given))} are given; pass only one of "
+            f"{', '.join(map(flag_of, targets))}"
         )
     if given:
         separation_of(targets)
@@ -211,18 +226,27 @@ def path(
 ) -> int:
     """Fit at many lam, and print what each gives: choose a separation by it.
 
-    Each row has lam, how the fit ended, the two parts of the objective, the smallest and the median
-    KLD, the largest overlap and, with validation, accuracy, log-loss (nll) and calibration error
-    (ece). The exit code is 1 if a fit did not converge.
+    Each row has lam; status, how the fit ended; n_iter, its evaluations; the two parts of the
+    objective, likelihood (the negative log-likelihood, which grows as the fit gets worse) and
+    repulsion; smallest_kld and median_kld in nats; overlap, the largest one; and with --validation
+    accuracy, nll (the log-loss in nats) and ece (the calibration error). On a terminal the most
+    important columns are shown, with a few digits. The exit code is 1 if a fit did not converge.
+
+    Choose the largest separation (smallest_kld) at which accuracy and log-loss are good enough, and
+    pass it to fpigauss fit --separation. Without --tied, the path ends just below the critical lam,
+    where the classes have moved little.
 
     For example:
 
         fpigauss path z.npy y.npy --tied --validation held_out.npz --out path.csv
 
         fpigauss plot path.csv --out path.png
+
+        fpigauss fit z.npy y.npy --separation 20 --out gaussians.npz
     """
     if out is not None:
-        check_out(out, (".parquet", ".csv"), force=force)
+        reads = [latents, labels, validation, validation_labels]
+        check_out(out, (".parquet", ".csv"), force=force, reads=reads)
     grid = checked_lams(None if lams is None else _numbers(lams))
     given = given_options(options | {"memory_limit": memory_limit})
     fixed_point = FixedPoint(**given, progress=session.progress)
@@ -235,11 +259,18 @@ def path(
         names["memory_limit"] = fixed_point.memory_limit
         held_out = held_in_memory(session, validation, validation_labels, **names)
     result = path_over(found, fixed_point, grid, held_out)
-    with opened_table(out, session, array="lam") as table:
-        table.write(result.columns())
+    if out is None and session.for_people:
+        session.table(result.columns(), but=_DETAILS)
+    else:
+        with opened_table(out, session, array="lam") as table:
+            table.write(result.columns())
     if out is not None:
         session.report({"fits": len(result), "converged": _n_converged(result), "table": out})
     return 0 if _n_converged(result) == len(result) else NOT_MET
+
+
+#: Columns of a path that do not fit on a line beside the others.
+_DETAILS = ("n_iter", "repulsion", "median_kld")
 
 
 def _n_converged(result: LamPath) -> int:

@@ -13,12 +13,14 @@ from fpigauss._array.files import kind_of
 from fpigauss.cli._session import Session
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
+from fpigauss.latents._faults import listed_names
 from fpigauss.statistics import ClassStatistics
 
 __all__ = [
     "SAVED",
     "Batches",
     "background_in",
+    "check_alone",
     "check_labels",
     "check_out",
     "held_in_memory",
@@ -26,6 +28,7 @@ __all__ = [
     "reading",
     "saved",
     "statistics_of",
+    "there",
 ]
 
 #: What Gaussians and statistics are saved as.
@@ -37,19 +40,31 @@ _KINDS: dict[str, type[ClassGaussians] | type[ClassStatistics]] = {
 }
 
 
-def check_out(out: str, endings: Sequence[str], *, force: bool) -> None:
-    """Refuse, before any work, to write to a path that cannot or should not be written to."""
+def check_out(
+    out: str,
+    endings: Sequence[str],
+    *,
+    force: bool,
+    name: str = "--out",
+    reads: Sequence[str | None] = (),
+) -> None:
+    """Refuse, before any work, to write to a path that cannot or should not be written to.
+
+    That is also a path of ``reads``, the data of the command, whatever ``force`` says.
+    """
     path = Path(out)
     if path.suffix.lower() not in endings:
-        raise InvalidInputError(f"--out is {out}; pass a path that ends in {_listed(endings)}")
+        raise InvalidInputError(f"{name} is {out}; pass a path that ends in {_listed(endings)}")
     if path.is_dir():
-        raise InvalidInputError(f"--out is {out}, a folder; pass the path of a file")
+        raise InvalidInputError(f"{name} is {out}, a folder; pass the path of a file")
     if not path.absolute().parent.is_dir():
         raise InvalidInputError(
-            f"--out is {out}, but the folder {path.parent} does not exist; make it first"
+            f"{name} is {out}, but the folder {path.parent} does not exist; make it first"
         )
     if path.exists() and not force:
-        raise InvalidInputError(f"{out} exists; pass --force to replace it, or another --out")
+        raise InvalidInputError(f"{out} exists; pass --force to replace it, or another {name}")
+    if any(data and Path(data).exists() and path.samefile(data) for data in reads if path.exists()):
+        raise InvalidInputError(f"{out} contains the data that is read; pass another {name}")
 
 
 def _listed(endings: Sequence[str]) -> str:
@@ -110,17 +125,30 @@ def statistics_of(
     """Load statistics, or gather those of labeled latents in one pass."""
     found = saved(path)
     if isinstance(found, ClassStatistics):
+        check_alone(path, labels, **names)
         return found
     if isinstance(found, ClassGaussians):
         raise InvalidInputError(f"{path} contains Gaussians; pass latents, or their statistics")
     latents = open_latents(path, labels, **names)
     if not latents.has_labels:
         raise InvalidInputError(
-            f"{path} has no labels; pass a file of labels after it, or their name, --y NAME"
+            f"{path} has no labels{there(latents)}; pass a file of labels after it, or their name, "
+            "--y NAME"
         )
     batches = Batches(session, latents, path)
     with batches.located():
         return ClassStatistics.from_batches(batches, covariance=covariance)
+
+
+def check_alone(path: str, labels: str | None, *, z: Any = None, y: Any = None, **_: Any) -> None:
+    """Raise if labels or names are passed with a file of ours, which has no use for them."""
+    given = {"LABELS": labels, "--z": z, "--y": y}
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidInputError(
+                f"{path} contains Gaussians or statistics, not latents; leave out {name}, or pass "
+                "the latents"
+            )
 
 
 def check_labels(statistics: ClassStatistics, path: str) -> None:
@@ -145,6 +173,11 @@ def latents_to_score(
     return latents, Batches(session, latents, path)
 
 
+def there(latents: Latents) -> str:
+    """Say which arrays or columns lie in a file where labels are missed."""
+    return f" (it contains {listed_names(latents.names)})" if latents.names else ""
+
+
 def background_in(session: Session, path: str, **names: Any) -> ClassGaussians | ClassStatistics:
     """Load statistics or one Gaussian, or gather all rows of a file, dense, as of one class."""
     found = saved(path)
@@ -163,9 +196,18 @@ def held_in_memory(
     """Read held-out latents and labels whole, if they fit into the memory limit."""
     latents = open_latents(path, labels, memory_limit=memory_limit, **names)
     if not latents.has_labels:
-        raise InvalidInputError(f"{path} has no labels; pass held-out rows with labels")
-    rows, targets, n_bytes = [], [], 0
+        raise InvalidInputError(
+            f"{path} has no labels{there(latents)}; pass held-out rows with labels"
+        )
+    rows, targets, n_bytes, n_rows = [], [], 0, 0
     for z, y in Batches(session, latents, path):
+        wrong = np.flatnonzero(~np.isfinite(z).all(axis=1))
+        if len(wrong):
+            raise InvalidInputError(
+                f"{path}: z contains NaN or infinity in row {n_rows + wrong[0]}; drop or repair "
+                "the row"
+            )
+        n_rows += len(z)
         rows.append(z)
         targets.append(y)
         n_bytes += z.nbytes

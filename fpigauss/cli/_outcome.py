@@ -15,12 +15,16 @@ from fpigauss.cli._session import Session
 from fpigauss.cli._words import in_our_words, one_line
 from fpigauss.errors import NotPositiveDefiniteError, UnreachableSeparationError
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "NOT_MET", "outcome", "say"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "NOT_MET", "UNREAD", "nobody_reads", "outcome", "say"]
 
 NOT_MET = 1
 BAD_INPUT = 2
-INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
-_UNREAD = 141
+#: Shells add the number of the signal that ended a command.
+_SIGNALED = 128
+INTERRUPTED = _SIGNALED + signal.SIGINT
+UNREAD = 141
+#: What ends a command beside an interrupt, of a scheduler or a terminal that closes.
+_ENDINGS = ("SIGTERM", "SIGHUP")
 
 #: What input, files and missing packages make the libraries raise. Anything else is a fault of
 #: ours, and shows where.
@@ -34,39 +38,46 @@ def outcome(body: Callable[[], int | None], session: Session, *, debug: bool) ->
             code = body() or 0
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        say("interrupted")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        say("interrupted" if number == signal.SIGINT else "terminated")
+        return int(_SIGNALED + number)
     except (UnreachableSeparationError, NotPositiveDefiniteError) as error:
-        return _failed(error, NOT_MET, debug=debug)
+        return _failed(error, NOT_MET, session, debug=debug)
     except _EXPECTED as error:
-        if _nobody_reads(error):
-            return _UNREAD
-        return _failed(error, BAD_INPUT, debug=debug)
+        if nobody_reads(error):
+            return UNREAD
+        return _failed(error, BAD_INPUT, session, debug=debug)
 
 
 @contextmanager
 def _interrupts_seen(session: Session) -> Iterator[None]:
-    """Note an interrupt in the session, beside raising it."""
+    """Note an interrupt in the session, beside raising it; what else ends a command does the same.
+
+    So files that are half written are removed.
+    """
 
     def interrupt(number: int, frame: Any) -> None:
         session.interrupted.set()
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
     if threading.current_thread() is not threading.main_thread():  # signals are not for others
         yield
         return
-    before = signal.signal(signal.SIGINT, interrupt)
+    endings = [getattr(signal, name) for name in _ENDINGS if hasattr(signal, name)]
+    seen = [number for number in endings if signal.getsignal(number) == signal.SIG_DFL]
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, *seen)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _failed(error: BaseException, code: int, *, debug: bool) -> int:
+def _failed(error: BaseException, code: int, session: Session, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    say(one_line(error))
+    say(one_line(error, session.given))
     return code
 
 
@@ -77,8 +88,8 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _nobody_reads(error: BaseException) -> bool:
-    """Whether the reader of stdout has gone; nothing more is written to it then."""
+def nobody_reads(error: BaseException) -> bool:
+    """Return whether the reader of stdout has gone; nothing more is written to it then."""
     if not isinstance(error, OSError) or error.errno != errno.EPIPE:
         return False
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 __all__ = ["Session", "plain"]
 
@@ -32,10 +33,13 @@ class Session:
         Write for machines: one JSON object on stdout, or one per row.
     quiet : bool
         Show neither progress nor notes.
+    given : tuple of str
+        What was passed to the command, names of files say, which stay as they are in messages.
     """
 
     json: bool = False
     quiet: bool = False
+    given: tuple[str, ...] = field(default=(), repr=False)
     #: Bars that are shown: whoever ends a command closes them first, also after an error.
     bars: ExitStack = field(default_factory=ExitStack, repr=False)
     #: Set by an interrupt, which code of others may swallow where it is raised.
@@ -55,16 +59,42 @@ class Session:
         """Write a warning on stderr, whether notes are wanted or not."""
         _line(sys.stderr, f"warning: {text}")
 
-    def report(self, figures: Mapping[str, Any]) -> None:
-        """Write the outcome on stdout: a name and a value per line, or JSON."""
+    @property
+    def for_people(self) -> bool:
+        """Whether stdout is a terminal, and not JSON."""
+        return not self.json and sys.stdout.isatty()
+
+    def report(
+        self, figures: Mapping[str, Any], *, remarks: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the outcome on stdout: a name and a value per line, or JSON.
+
+        For people, ``remarks`` follow the values of that name: units, say.
+        """
         if self.json:
             _line(sys.stdout, json.dumps(plain(dict(figures))))
             return
         console = Console(soft_wrap=True, highlight=False, emoji=False)
         width = max(map(len, figures), default=0) + 2
-        for name, value in figures.items():
-            console.print(f"{name:<{width}}", style="bold", end="", markup=False)
-            console.print(_shown(value), markup=False)
+        with console.capture() as captured:  # rich would exit with 1 on a closed pipe
+            for name, value in figures.items():
+                console.print(f"{name:<{width}}", style="bold", end="", markup=False)
+                console.print(_shown(value) + (remarks or {}).get(name, ""), markup=False)
+        _write(sys.stdout, captured.get())
+
+    def table(self, columns: Mapping[str, Any], *, but: Sequence[str]) -> None:
+        """Write columns for people, a few digits of each, without those that are left out."""
+        shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        kept = {name: values for name, values in columns.items() if name not in but}
+        for name in kept:
+            shown.add_column(name.replace("_", " "), justify="right", overflow="fold")
+        for row in zip(*(values.tolist() for values in kept.values()), strict=True):
+            shown.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in row))
+        console = Console(highlight=False, emoji=False, markup=False)
+        with console.capture() as captured:  # as above
+            console.print(shown)
+        _write(sys.stdout, captured.get())
+        self.note(f"left out: {', '.join(but)}; --out TABLE keeps all of it")
 
     def read(self, batches: Iterable[Any], n_rows: int | None, what: str) -> Iterator[Any]:
         """Yield batches (z, y), with a bar of rows on a terminal, and lines in a pipe."""
@@ -111,7 +141,11 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _line(stream: Any, text: str) -> None:
-    stream.write(f"{text}\n")
+    _write(stream, f"{text}\n")
+
+
+def _write(stream: Any, text: str) -> None:
+    stream.write(text)
     stream.flush()
 
 

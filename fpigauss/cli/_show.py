@@ -12,7 +12,7 @@ import typer
 from fpigauss import open_latents
 from fpigauss._array.files import replaced
 from fpigauss.cli._command import ForceFlag, LabelsArgument, YName, ZName
-from fpigauss.cli._inputs import SAVED, Batches, check_out, saved
+from fpigauss.cli._inputs import SAVED, Batches, check_alone, check_out, saved, there
 from fpigauss.cli._session import Session
 from fpigauss.cli._tables import TABLES, opened_table, writing
 from fpigauss.divergence import smallest_kld
@@ -29,6 +29,11 @@ _PICTURES = (".png", ".pdf", ".svg")
 _MOST_POINTS = 5000
 #: Classes that are listed at most.
 _MOST_LISTED = 20
+#: The columns of a path, and those that it has only with validation data.
+_COLUMNS = {field.name for field in fields(LamPath)} - {"gaussians"}
+_ON_VALIDATION = {"accuracy", "nll", "ece"}
+#: Characters of the first line of a path, several times what there are.
+_LONGEST_HEADER = 1000
 
 _File = Annotated[
     str,
@@ -46,21 +51,29 @@ def info(
     z: ZName = None,
     y: YName = None,
 ) -> None:
-    """Say what is in a file: Gaussians, statistics, or latents with or without labels.
+    """Say what is in a file: Gaussians, statistics, a path, or latents with or without labels.
 
     Latents are read once, in batches.
 
     For example:
 
         fpigauss info gaussians.npz
+
+        fpigauss info train.parquet --y species
     """
     found = saved(file)
+    if found is not None:
+        check_alone(file, labels, z=z, y=y)
     if isinstance(found, ClassGaussians):
-        session.report(_of_gaussians(found, every=session.json))
+        figures = _of_gaussians(found, every=session.json)
+        session.report(figures, remarks={"smallest KLD": " nats"})
     elif isinstance(found, ClassStatistics):
         session.report(_of_statistics(found, every=session.json))
+    elif labels is None and z is None and y is None and _has_path(file):
+        ends = " (at the first and the last lam)"
+        session.report(_of_path(_path_in(file)), remarks={"smallest KLD": f" nats{ends}"})
     else:
-        session.report(_of_latents(session, file, labels, z=z, y=y))
+        _report_latents(session, file, labels, z=z, y=y)
 
 
 def _of_gaussians(found: ClassGaussians, *, every: bool) -> dict[str, Any]:
@@ -93,7 +106,17 @@ def _of_statistics(found: ClassStatistics, *, every: bool) -> dict[str, Any]:
     }
 
 
-def _of_latents(session: Session, file: str, labels: str | None, **names: Any) -> dict[str, Any]:
+def _of_path(found: LamPath) -> dict[str, Any]:
+    return {
+        "contents": "path",
+        "fits": len(found),
+        "converged": int(np.sum(found.status == "converged")),
+        "lam": found.lam[[0, -1]].tolist(),
+        "smallest KLD": found.smallest_kld[[0, -1]].tolist(),
+    }
+
+
+def _report_latents(session: Session, file: str, labels: str | None, **names: Any) -> None:
     latents = open_latents(file, labels, **names)
     n_rows, not_finite, dtype = 0, 0, ""
     counts: Counter[Any] = Counter()
@@ -120,7 +143,7 @@ def _of_latents(session: Session, file: str, labels: str | None, **names: Any) -
         }
     else:
         figures["labels"] = None if session.json else "none"
-    return figures
+    session.report(figures, remarks={} if latents.has_labels else {"labels": there(latents)})
 
 
 def _listed(labels: list[Any], *, every: bool) -> list[Any]:
@@ -174,6 +197,7 @@ def plot(
     """Draw Gaussians, their divergences, or a path of lam; needs the extra plot.
 
     Of more than two dimensions, ellipses are drawn in the plane along which the classes part most.
+    After a fit with a separation, they lie apart from rows that have stayed where they were.
 
     For example:
 
@@ -229,6 +253,23 @@ def _some_rows(
     return np.concatenate(rows), np.concatenate(targets) if targets else None
 
 
+def _has_path(file: str) -> bool:
+    """Whether a table has the columns of a path."""
+    try:
+        if file.lower().endswith(".parquet"):
+            from pyarrow.parquet import read_schema
+
+            names = read_schema(file).names
+        elif file.lower().endswith(".csv"):
+            with Path(file).open(encoding="utf-8") as lines:
+                names = lines.readline(_LONGEST_HEADER).rstrip().split(",")
+        else:
+            return False
+    except (OSError, ValueError, ImportError):  # whoever reads it says what is wrong
+        return False
+    return set(names) >= _COLUMNS - _ON_VALIDATION
+
+
 def _path_in(file: str) -> LamPath:
     """Read the table of a path."""
     try:
@@ -242,16 +283,14 @@ def _path_in(file: str) -> LamPath:
             "fpigauss path has written"
         )
     table = parquet.read_table(file) if ending == ".parquet" else csv.read_csv(file)
-    names = {field.name for field in fields(LamPath)} - {"gaussians"}
-    optional = {"accuracy", "nll", "ece"}
-    missing = sorted(names - optional - set(table.column_names))
+    missing = sorted(_COLUMNS - _ON_VALIDATION - set(table.column_names))
     if missing:
         raise InvalidInputError(
             f"{file} has no column {missing[0]}; pass a table that fpigauss path has written"
         )
     arrays: dict[str, Any] = {
         name: table.column(name).to_numpy() if name in table.column_names else None
-        for name in names
+        for name in _COLUMNS
     }
     return LamPath(**arrays, gaussians=(None,) * len(table))
 
@@ -264,7 +303,8 @@ def convert(
         typer.Argument(
             metavar="OUT",
             show_default=False,
-            help="Gaussians and statistics: .npz or .safetensors; latents: .parquet, .csv or .npy.",
+            help="Gaussians and statistics: .npz or .safetensors; latents: .parquet, .csv, or .npy "
+            "without labels.",
         ),
     ],
     labels: Annotated[
@@ -291,16 +331,18 @@ def convert(
     """
     found = saved(file)
     if found is not None:
-        check_out(out, SAVED, force=force)
+        check_alone(file, labels, z=z, y=y)
+        check_out(out, SAVED, force=force, name="OUT")
         with writing(out):
             found.save(out)
         session.report({"out": out})
         return
-    check_out(out, TABLES, force=force)
+    check_out(out, TABLES, force=force, name="OUT", reads=[file, labels])
     latents = open_latents(file, labels, z=z, y=y)
     n_rows = 0
     with opened_table(out, session, array="embedding") as table:
         for rows, targets in Batches(session, latents, file):
+            rows = rows.astype(np.uint8) if rows.dtype == np.bool_ else rows  # as tables are read
             table.write({"embedding": rows} | ({} if targets is None else {"label": targets}))
             n_rows += len(rows)
     session.report({"rows": n_rows, "out": out})

@@ -1,5 +1,7 @@
 """Commands that gather statistics and merge them: ``statistics`` and ``merge``."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -60,7 +62,7 @@ def statistics(
 
         fpigauss statistics part_0.parquet --out part_0.npz
     """
-    check_out(out, SAVED, force=force)
+    check_out(out, SAVED, force=force, reads=[latents, labels])
     names = reading(z, y, memory_limit)
     found = statistics_of(session, latents, labels, covariance=covariance, **names)
     _saved(session, found, out)
@@ -94,6 +96,7 @@ def merge(
         fpigauss merge part_0.npz part_1.npz --out all.npz
     """
     check_out(out, SAVED, force=force)
+    _check_parts(session, parts, out)
     total = ClassStatistics.load(parts[0])
     for part in parts[1:]:
         try:
@@ -101,6 +104,18 @@ def merge(
         except InvalidInputError as error:
             raise InvalidInputError(f"{part}: {error}") from error
     _saved(session, total, out)
+
+
+def _check_parts(session: Session, parts: Sequence[str], out: str) -> None:
+    """Raise if a part is passed twice, under any name; note if the merge takes the place of one."""
+    files = [Path(part).resolve() for part in parts]
+    for i, part in enumerate(parts):
+        if files[i] in files[:i]:
+            raise InvalidInputError(
+                f"{part} is passed twice, and its rows would count twice; pass each part once"
+            )
+    if Path(out).resolve() in files:
+        session.note(f"{out} is one of the parts: merging these again would count the others twice")
 
 
 def _saved(session: Session, found: ClassStatistics, out: str) -> None:

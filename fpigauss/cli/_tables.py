@@ -67,6 +67,10 @@ def opened_table(out: str | None, session: Session, *, array: str) -> Iterator[T
             table.close()
         finally:
             table.let_go()
+    if isinstance(table, _Npy) and table.left_out:
+        session.note(
+            f"{out} is one array, without {', '.join(table.left_out)}; .csv and .parquet have all"
+        )
 
 
 def _table_of(ending: str, file: BinaryIO, array: str) -> Table:
@@ -131,9 +135,11 @@ class _Npy:
         self._file, self._array = file, array
         self._header: dict[str, Any] = {}
         self._n_rows = 0
+        self.left_out: list[str] = []
 
     def write(self, columns: Columns) -> None:
         values = np.ascontiguousarray(columns[self._array])
+        self.left_out = [name for name in columns if name != self._array]
         if not self._header:
             self._header = np.lib.format.header_data_from_array_1_0(values)
             self._start = self._written_header()

@@ -1,6 +1,7 @@
 """Commands that use Gaussians: ``predict``, ``score`` and ``sample``."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,12 +16,21 @@ from fpigauss.cli._tables import TABLES, Columns, opened_table
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
 from fpigauss.open_set import open_set_score, open_set_threshold
-from fpigauss.open_set._methods import METHODS
 
 __all__ = ["GaussiansArgument", "predict", "sample", "score"]
 
 #: Bytes of samples drawn at a time.
 _BLOCK_BYTES = 2**24
+
+#: What the methods of scoring measure.
+_SCORES = {
+    "likelihood": "the negative log-density in nats",
+    "mahalanobis": "the squared Mahalanobis distance from the nearest class",
+    "relative_mahalanobis": "that less the one from all known rows (--background)",
+    "typicality": "how unusual the distance from the predicted class is among its own rows, in "
+    "standard deviations",
+    "entropy": "that of the class probabilities, in nats",
+}
 
 GaussiansArgument = Annotated[
     str,
@@ -51,8 +61,10 @@ _Method = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        autocompletion=lambda: list(METHODS),
-        help=f"What is scored, higher for what is more unknown: {', '.join(METHODS)}.",
+        autocompletion=lambda: list(_SCORES),
+        help="What is scored, higher for what is more unknown: "
+        + "; ".join(f"{name}, {what}" for name, what in _SCORES.items())
+        + ".",
     ),
 ]
 
@@ -84,7 +96,8 @@ def predict(
 ) -> None:
     """Predict the label of each row: that of the most probable class.
 
-    Where the rows have labels, or LABELS are passed, the accuracy is reported.
+    The table has the column label, in the order of the rows. Where these have labels, or LABELS
+    are passed, the accuracy is reported.
 
     For example:
 
@@ -93,7 +106,7 @@ def predict(
         fpigauss predict gaussians.npz new.parquet --proba | head
     """
     if out is not None:
-        check_out(out, TABLES, force=force)
+        check_out(out, TABLES, force=force, reads=[gaussians, latents, labels])
     found, prior = ClassGaussians.load(gaussians), _prior_of(priors)
     opened, batches = latents_to_score(session, found, latents, labels, z=z, y=y)
     n_rows = n_right = 0
@@ -136,12 +149,19 @@ def _same(predicted: Any, targets: Any) -> Any:
     return predicted == targets
 
 
-def _finish(session: Session, out: str | None, figures: dict[str, Any]) -> None:
+def _finish(
+    session: Session,
+    out: str | None,
+    figures: dict[str, Any],
+    remarks: Mapping[str, str] | None = None,
+) -> None:
     """Report on stdout if the rows are in a file, otherwise in a note."""
     if out is not None:
-        session.report(figures | {"out": out})
-    else:
-        session.note(", ".join(f"{name} {value:.6g}" for name, value in figures.items()))
+        session.report(figures | {"out": out}, remarks=remarks)
+        return
+    after = remarks or {}
+    shown = (f"{name} {value:.6g}{after.get(name, '')}" for name, value in figures.items())
+    session.note(", ".join(shown))
 
 
 def score(
@@ -202,7 +222,8 @@ def score(
         fpigauss score gaussians.npz new.npy --method mahalanobis --threshold 25
     """
     if out is not None:
-        check_out(out, TABLES, force=force)
+        reads = [gaussians, latents, held_out, background]
+        check_out(out, TABLES, force=force, reads=reads)
     _check_threshold(held_out, rate, threshold)
     found = ClassGaussians.load(gaussians)
     options: dict[str, Any] = {"method": method, "priors": _prior_of(priors)}
@@ -229,7 +250,8 @@ def score(
                 figures["rejected"] += int(np.sum(columns["rejected"]))
             table.write(columns)
             figures["rows"] += len(scores)
-    _finish(session, out, figures)
+    share = 100.0 * figures.get("rejected", 0) / max(1, figures["rows"])
+    _finish(session, out, figures, {"rejected": f" ({share:.3g} % of the rows)"})
 
 
 def _check_threshold(held_out: str | None, rate: float | None, threshold: float | None) -> None:
@@ -241,6 +263,8 @@ def _check_threshold(held_out: str | None, rate: float | None, threshold: float 
         raise InvalidInputError(
             "--rate is given without held-out rows; pass them too, --held-out LATENTS"
         )
+    if threshold is not None and math.isnan(threshold):
+        raise InvalidInputError("--threshold is NaN, and no score exceeds that; pass a number")
     if rate is not None and not 0.0 < rate < 1.0:
         raise InvalidInputError(f"--rate is {rate:g}; pass a number, 0 < rate < 1")
 
@@ -250,7 +274,7 @@ def sample(
     gaussians: GaussiansArgument,
     *,
     n: Annotated[
-        int, typer.Option("-n", "--n", metavar="N", help="How many; with labels, of each.")
+        int, typer.Option("-n", "--n", metavar="N", help="How many rows; with --label, of each.")
     ] = 1,
     labels: Annotated[
         list[str] | None,
@@ -269,7 +293,13 @@ def sample(
     ] = 1.0,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="N", show_default=False, help="For the same rows again."),
+        typer.Option(
+            "--seed",
+            min=0,
+            metavar="N",
+            show_default=False,
+            help="A number, for the same rows again.",
+        ),
     ] = None,
     out: _Out = None,
     force: ForceFlag = False,

@@ -27,6 +27,10 @@ class Factor(NamedTuple):
     root: Array
     inverse: Array
 
+    def of(self, rows: slice) -> "Factor":
+        """Slice the factors of the classes ``rows``."""
+        return Factor(self.root[rows, ...], self.inverse[rows, ...])
+
 
 @dataclass(frozen=True)
 class CovarianceFamily(ABC):

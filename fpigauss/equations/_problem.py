@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fpigauss._array.blocks import blocks
 from fpigauss._array.linalg import dot, squared_norms
-from fpigauss._array.namespaces import namespace, on_host
+from fpigauss._array.namespaces import is_on_host, namespace, on_host
 from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.equations._held import Held
@@ -13,6 +14,11 @@ from fpigauss.equations._pairs import PairSums, is_matrix
 from fpigauss.repulsion import Repulsion
 
 __all__ = ["Descent", "Evaluation", "Impasse", "Move", "Point", "Problem", "Step", "largest"]
+
+
+#: Bytes of the means of classes whose updates are computed together: few enough that the arrays on
+#: the way stay in a core's cache.
+_TOGETHER_BYTES = 2**18
 
 
 class Point(NamedTuple):
@@ -107,6 +113,14 @@ class Problem:
             inverse = self.where_free(low / high, 1.0)
             condition = 1.0 / max(eps, float(namespace(low).min(inverse)))
         return min(8.0 * self.dim * eps * condition, 1e-2)
+
+    def class_blocks(self) -> list[slice]:
+        """Split the classes into blocks to update; all are one where they share a covariance."""
+        # a call costs an accelerator as much as many rows
+        if self.family.tied or not is_on_host(self.means):
+            return [slice(None)]
+        row_bytes = 8 * max(self.dim, math.prod(self.scatter.shape[1:]))
+        return list(blocks(self.n_classes, row_bytes, _TOGETHER_BYTES))
 
     def where_free(self, new: Array, old: Array | float, rows: slice = slice(None)) -> Array:
         """Return ``new`` (n, ...), of the classes ``rows``, where it is fitted, else ``old``."""
@@ -229,7 +243,7 @@ class Evaluation:
         likelihood: Array,
         *,
         descent: Descent | None = None,
-        residual: float | None = None,
+        residual: Any = None,
     ) -> "Evaluation":
         """Bring what was measured to the host, all of it at once.
 
@@ -242,13 +256,14 @@ class Evaluation:
         if descent is not None and step.covariances is not None:
             along = along + dot(descent.covariance_force, step.covariances)
         scalar = sums.pi is not None and not is_matrix(sums.pi)
-        constant, potential, judged, smallest, pi, along, *lengths = on_host(
+        constant, potential, judged, smallest, pi, along, given, *lengths = on_host(
             likelihood,
             sums.potential,
             sums.judged,
             sums.smallest_kld,
             sums.pi if scalar else 0.0,
             along,
+            0.0 if residual is None else residual,
             *map(largest, sizes),
         )
         update = Move.of(step, -along, *lengths)
@@ -257,7 +272,7 @@ class Evaluation:
             objective=constant + potential,
             judged=constant + judged,
             update=update,
-            residual=update.length if residual is None else residual,
+            residual=update.length if residual is None else given,
             pi=pi if scalar else sums.pi,
             smallest_kld=smallest,
             descent=descent,

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import reduce
+from typing import Any, ClassVar, NamedTuple
 
+from fpigauss._array.blocks import joined
 from fpigauss._array.linalg import inner_products, squared_norms
-from fpigauss._array.namespaces import namespace, on_host
+from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Diagonal
 from fpigauss.divergence import PairTerms
@@ -73,58 +75,65 @@ class ReleasedEquations(Equations):
         self, problem: Problem, point: Point, departure: Evaluation | None = None
     ) -> Evaluation:
         """Evaluate update, objective and the last change at ``point``."""
-        family = problem.family
-        variances = family.values(point.factor)
-        terms, sums = self._sums(problem, point, variances)
-        u = s = reason = None
-        if problem.updates_means:
-            push = self._isotropic(variances) * self._push(terms, sums)
-            u = family.whiten(point.factor, problem.means - point.means + push)
-            u = problem.where_free(u, 0.0)
-            del push
-        log_dets, precisions = terms.log_dets, sums.forward[-1]
-        squares = self._square_sums(terms, sums) if problem.updates_covariances else None
-        # arrays of the size of the means, which may be large, are let go as soon as can be
-        del terms
-        sums = sums.without_arrays()
-        if squares is not None:
-            a = (1.0 + sums.outgoing - sums.incoming)[:, None] * variances + squares
-            del squares
-            factor = (problem.counts / (problem.counts - 1.0))[:, None]
-            b = factor * problem.scatter + variances * variances * precisions
-            s, reason = self._update(problem, variances, a, b)
-            del a, b
-        del precisions
-        change = math.inf
-        if departure is not None:
-            change = _change(problem, departure.point, point.means, variances)
+        terms, sums = self._sums(problem, point)
+        rows = problem.class_blocks()
+        parts = [self._update(problem, point, terms, sums, block) for block in rows]
+        log_dets, sums = terms.log_dets, sums.without_arrays()
+        del terms  # with the sums, a dozen arrays of the size of the means, which may be large
+        traces, u, s, reasons = zip(*parts, strict=True)
+        reason = next((reason for reason in reasons if reason is not None), None)
         evaluation = Evaluation.of(
             problem,
             point,
-            Step(u, s),
+            Step(joined(u), joined(s) if reason is None else None),
             sums,
-            self._likelihood(problem, point, log_dets),
-            residual=change,
+            problem.likelihood(point, joined(traces), log_dets),
+            residual=math.inf if departure is None else _change(problem, departure.point, point),
         )
         return evaluation if reason is None else evaluation.without_update(reason)
 
-    def _likelihood(self, problem: Problem, point: Point, log_dets: Array | None) -> Array:
-        scatter = problem.scatter_about(point.means)
-        traces = inner_products(scatter, problem.family.precisions(point.factor))
-        return problem.likelihood(point, traces, log_dets)
-
     def _update(
-        self, problem: Problem, variances: Array, a: Array, b: Array
-    ) -> tuple[Array | None, NotPositiveDefiniteError | None]:
-        """Compute S of the variances sqrt(B / A); or why there are none."""
-        xp = namespace(a)
-        faulty = problem.family.first_not_positive(problem.where_free(a, 1.0))
-        if faulty is not None:
-            label = problem.classes[faulty].item()
-            return None, NotPositiveDefiniteError(label, problem.lam, self.name)
-        return problem.where_free(xp.log(xp.sqrt(b / a) / variances), 0.0), None
+        self,
+        problem: Problem,
+        point: Point,
+        terms: PairTerms,
+        sums: PairSums,
+        rows: slice,
+    ) -> "_Part":
+        """Compute the update of the classes ``rows``."""
+        assert terms.precisions is not None
+        family, factor = problem.family, point.factor.of(rows)
+        variances = family.values(factor)
+        attraction = problem.means[rows, :] - point.means[rows, :]
+        scatter = problem.scatter[rows, :] + family.outer(attraction, attraction)
+        traces = inner_products(scatter, terms.precisions[rows, :])
+        del scatter
+        u = s = reason = None
+        if problem.updates_means:
+            push = self._isotropic(variances) * self._push(terms, sums, rows)
+            u = problem.where_free(family.whiten(factor, attraction + push), 0.0, rows)
+            del push
+        if problem.updates_covariances:
+            gain = (1.0 + sums.outgoing - sums.incoming)[rows, None]
+            a = gain * variances + self._square_sums(terms, sums, rows)
+            counts = problem.counts[rows, None]
+            unbiased = (counts / (counts - 1.0)) * problem.scatter[rows, :]
+            b = unbiased + variances * variances * sums.forward[-1][rows, :]
+            s, reason = self._log_ratio(problem, variances, a, b, rows)
+        return _Part(traces, u, s, reason)
 
-    def _sums(self, problem: Problem, point: Point, variances: Array) -> tuple[PairTerms, PairSums]:
+    def _log_ratio(
+        self, problem: Problem, variances: Array, a: Array, b: Array, rows: slice
+    ) -> tuple[Array | None, NotPositiveDefiniteError | None]:
+        """Compute S of the variances sqrt(B / A) of ``rows``; or why there are none."""
+        xp = namespace(a)
+        faulty = problem.family.first_not_positive(problem.where_free(a, 1.0, rows))
+        if faulty is not None:
+            label = problem.classes[rows][faulty].item()
+            return None, NotPositiveDefiniteError(label, problem.lam, self.name)
+        return problem.where_free(xp.log(xp.sqrt(b / a) / variances), 0.0, rows), None
+
+    def _sums(self, problem: Problem, point: Point) -> tuple[PairTerms, PairSums]:
         """Sum over the pairs: products with p and p mu, then 1 / v; with squares, then mu."""
         terms = PairTerms.at(problem.family, *point, problem.memory_limit).measured()
         forward, backward = [], []
@@ -133,7 +142,7 @@ class ReleasedEquations(Equations):
             forward += [pushing, pushing * terms.centered]
         if problem.updates_covariances:
             forward.append(terms.precisions)
-            backward.append(self._squares(terms) + variances)
+            backward.append(self._squares(terms) + problem.family.values(point.factor))
         if problem.updates_means or not self.summed_square:
             backward.append(terms.centered)
         sums = sum_over_pairs(
@@ -151,12 +160,13 @@ class ReleasedEquations(Equations):
         """Average over dimensions (K, 1), where the flag says so."""
         return namespace(x).mean(x, axis=1, keepdims=True) if self.isotropic_mean else x
 
-    def _push(self, terms: PairTerms, sums: PairSums) -> Array:
-        """Compute c sum_j (W_ij p_j + W_ji p_i) (mu_i - mu_j)."""
-        outgoing, scaled = sums.forward[:2]
-        p = self._isotropic(terms.precisions)
-        total = outgoing + p * sums.incoming[:, None]
-        return total * terms.centered - scaled - p * sums.backward[-1]
+    def _push(self, terms: PairTerms, sums: PairSums, rows: slice) -> Array:
+        """Compute c sum_j (W_ij p_j + W_ji p_i) (mu_i - mu_j) of the classes ``rows``."""
+        assert terms.precisions is not None
+        outgoing, scaled = (x[rows, :] for x in sums.forward[:2])
+        p = self._isotropic(terms.precisions[rows, :])
+        total = outgoing + p * sums.incoming[rows, None]
+        return total * terms.centered[rows, :] - scaled - p * sums.backward[-1][rows, :]
 
     def _squares(self, terms: PairTerms) -> Array:
         """Compute what W' multiplies to give the squares: mu_j^2, or sum_l (mu_j - mu_l)^2."""
@@ -168,21 +178,38 @@ class ReleasedEquations(Equations):
         summed = xp.sum(squares, axis=0, keepdims=True)
         return terms.n_classes * squares - 2.0 * total * mu + summed
 
-    def _square_sums(self, terms: PairTerms, sums: PairSums) -> Array:
-        """Compute c sum_j W_ji (q_ij + v_j)."""
+    def _square_sums(self, terms: PairTerms, sums: PairSums, rows: slice) -> Array:
+        """Compute c sum_j W_ji (q_ij + v_j) of the classes ``rows``."""
+        squares = sums.backward[0][rows, :]
         if self.summed_square:
-            return sums.backward[0]
-        mu = terms.centered
-        own = sums.incoming[:, None] * mu - 2.0 * sums.backward[-1]
-        return own * mu + sums.backward[0]
+            return squares
+        mu = terms.centered[rows, :]
+        own = sums.incoming[rows, None] * mu - 2.0 * sums.backward[-1][rows, :]
+        return own * mu + squares
 
 
-def _change(problem: Problem, before: Point, means: Array, variances: Array) -> float:
-    """Measure the largest L2 change of a class, which the released code stops by."""
-    changes = []
+class _Part(NamedTuple):
+    """What an evaluation gives for some classes; None for what is not updated."""
+
+    traces: Array
+    u: Array | None
+    s: Array | None
+    reason: NotPositiveDefiniteError | None
+
+
+def _change(problem: Problem, before: Point, point: Point) -> Array:
+    """Measure the largest L2 change of a class (), which the released code stops by."""
+    xp = namespace(point.means)
+    changes = [_squared_changes(problem, before, point, rows) for rows in problem.class_blocks()]
+    return xp.sqrt(xp.max(joined(changes)))
+
+
+def _squared_changes(problem: Problem, before: Point, point: Point, rows: slice) -> Array:
+    """Measure the squared L2 changes of the classes ``rows`` (n,): the larger one of both."""
+    family, squares = problem.family, []
     if problem.updates_means:
-        changes.append(means - before.means)
+        squares.append(squared_norms(point.means[rows, :] - before.means[rows, :]))
     if problem.updates_covariances:
-        changes.append(variances - problem.family.values(before.factor))
-    largest = on_host(*(namespace(x).max(squared_norms(x)) for x in changes))
-    return math.sqrt(max(largest))
+        new, old = (family.values(part.factor.of(rows)) for part in (point, before))
+        squares.append(squared_norms(new - old))
+    return reduce(namespace(point.means).maximum, squares)

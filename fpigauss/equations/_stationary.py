@@ -8,13 +8,12 @@ and the term of A that can be negative moved across to B, so that both are posit
 every lam. They are assembled in the moving frame, Sigma = F F': F' A F and F^-1 B F^-T.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from fpigauss._array.blocks import blocks, joined
+from fpigauss._array.blocks import joined
 from fpigauss._array.linalg import flattened, squared_norms
-from fpigauss._array.namespaces import is_on_host, namespace
+from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 from fpigauss.covariance import Factor
 from fpigauss.divergence import PairTerms
@@ -37,12 +36,10 @@ class StationaryEquations(Equations):
     ) -> Evaluation:
         """Evaluate update, objective, force and residual at ``point``."""
         forces = Forces.at(problem, point, departure)
-        parts = [_update(problem, point, forces, rows) for rows in _class_blocks(problem)]
+        parts = [_update(problem, point, forces, rows) for rows in problem.class_blocks()]
         sums, log_dets = forces.sums.without_arrays(), forces.log_dets
         del forces  # a dozen arrays of the size of the means, which may be large
-        columns = zip(*parts, strict=True)
-        whole = [None if column[0] is None else joined(column) for column in columns]
-        traces, u, s, force, curvature = whole
+        traces, u, s, force, curvature = map(joined, zip(*parts, strict=True))
         likelihood = problem.likelihood(point, traces, log_dets)
         descent = Descent(force, curvature)
         return Evaluation.of(problem, point, Step(u, s), sums, likelihood, descent=descent)
@@ -80,23 +77,9 @@ class _Part(NamedTuple):
     curvature: Array | None
 
 
-#: Bytes of the means of classes whose updates are computed together: few enough that the arrays on
-#: the way stay in a core's cache.
-_TOGETHER_BYTES = 2**18
-
-
-def _class_blocks(problem: Problem) -> list[slice]:
-    """Split the classes into blocks; all are one where they share a covariance."""
-    # a call costs an accelerator as much as many rows
-    if problem.family.tied or not is_on_host(problem.means):
-        return [slice(None)]
-    row_bytes = 8 * max(problem.dim, math.prod(problem.scatter.shape[1:]))
-    return list(blocks(problem.n_classes, row_bytes, _TOGETHER_BYTES))
-
-
 def _update(problem: Problem, point: Point, forces: "Forces", rows: slice) -> _Part:
     """Compute Eqs. 5 and 6 for the classes ``rows``: u, S, -dL/dS and F' A F."""
-    family, own, factor = problem.family, forces.of(rows), _rows_of(point.factor, rows)
+    family, own, factor = problem.family, forces.of(rows), point.factor.of(rows)
     attraction = problem.means[rows, ...] - point.means[rows, ...]
     scatter = problem.scatter[rows, ...] + family.outer(attraction, attraction)
     white_scatter = family.whiten_projections(factor, scatter)
@@ -122,11 +105,6 @@ def _update(problem: Problem, point: Point, forces: "Forces", rows: slice) -> _P
             a, b = (problem.where_free(part, unit, rows) for part in (a, b))
         s, force = family.log_solution(a, b), 0.5 * (b - a)
     return _Part(family.trace(white_scatter), u, s, force, a)
-
-
-def _rows_of(factor: Factor, rows: slice) -> Factor:
-    """Slice the factors of the classes ``rows``; a shared one stays."""
-    return Factor(factor.root[rows, ...], factor.inverse[rows, ...])
 
 
 class ClassForces(NamedTuple):
@@ -195,7 +173,7 @@ class Forces:
         outgoing, incoming = sums.outgoing[rows], sums.incoming[rows]
         if self.centered is None:
             return ClassForces(outgoing, incoming, sums.apart[0], None, None, self.between)
-        centered, factor = self.centered[rows, ...], _rows_of(self.factor, rows)
+        centered, factor = self.centered[rows, ...], self.factor.of(rows)
         precisions, *scaled_means = (x[rows, ...] for x in sums.forward)
         mean_sums, *moment_sums = (x[rows, ...] for x in sums.backward)
         along = incoming[:, None] * centered - mean_sums

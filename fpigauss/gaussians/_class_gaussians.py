@@ -117,8 +117,9 @@ class ClassGaussians(Densities):
         """Describe the Gaussians, without their numbers."""
         covariance = self.covariance if isinstance(self.covariance, str) else self.family
         tied = ", tied=True" if self.tied and isinstance(self.covariance, str) else ""
+        shape = getattr(self.means, "shape", ())  # in a pytree, jax puts anything in its place
         return (
-            f"ClassGaussians(n_classes={self.n_classes}, dim={self.dim}, "
+            f"ClassGaussians(n_classes={len(self.classes)}, dim={shape[-1] if shape else '?'}, "
             f"covariance={covariance!r}{tied})"
         )
 

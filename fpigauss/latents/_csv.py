@@ -9,6 +9,7 @@ import numpy as np
 
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrow import is_number
+from fpigauss.latents._csv_labels import LabelReader, are_told_apart, misfit_error, replaced
 from fpigauss.latents._faults import imported, listed_names, reading
 from fpigauss.latents._source import Memory
 
@@ -37,7 +38,7 @@ class CsvTable:
     path: Path
     #: Types as latents: numbers are float64, since later rows may have fractions.
     types: dict[str, Any] = field(repr=False)
-    #: Types as labels, which stay what they are: integers, booleans, strings.
+    #: What the first entries are, if they are labels: numbers, booleans or strings.
     label_types: dict[str, Any] = field(repr=False)
     #: Bytes of a row, about.
     row_bytes: int
@@ -54,13 +55,16 @@ class CsvTable:
         lists = [name for name in latents if pa.types.is_list(self.types[name])]
         numbers = [name for name in latents if name not in lists]
         types = dict.fromkeys(lists, pa.string()) | dict.fromkeys(numbers, pa.float64())
-        types |= {name: self.label_types[name] for name in labels}
+        types |= dict.fromkeys(labels, pa.string())
+        readers = [LabelReader(self.path, name, self._label_type(name)) for name in labels]
         first = 0
         try:
             with _opened(self.path, self._block(step), types) as stream:
                 for batch in _joined(stream, step):
                     for name in lists:
                         batch = _with_lists(batch, name, self.path, first)
+                    for reader in readers:
+                        batch = replaced(batch, reader.name, reader.read(batch, first))
                     yield batch
                     first += batch.num_rows
         except pa.ArrowInvalid as error:
@@ -68,6 +72,15 @@ class CsvTable:
             if fault is None:
                 raise
             raise fault from error
+
+    def _label_type(self, name: str) -> Any:
+        """Return the type by which a column is read as labels: strings, unless nothing is lost."""
+        kind, string = self.label_types[name], imported("pyarrow", "csv").string()
+        if kind == string or self.n_rows == 0:
+            return string
+        with _opened(self.path, _LOOK_BYTES, {name: string}) as stream:
+            texts = next(batch for batch in stream if batch.num_rows).column(name)
+        return kind if are_told_apart(texts, kind) else string
 
     def _block(self, step: int) -> int:
         return max(_BLOCKS[0], 4 * self.row_bytes, min(_BLOCKS[1], step * self.row_bytes // _PART))
@@ -97,6 +110,16 @@ def csv_table(path: Path) -> CsvTable:
 
 def _check_names(path: Path, names: list[str]) -> None:
     """Check that the first line is one of names, each once."""
+    others = [mark for mark in ",;\t" if mark in names[0] and mark != _mark_of(path)]
+    if len(names) == 1 and others:
+        raise InvalidInputError(
+            f"{str(path)!r} has {others[0]!r} between the names in its first line; {_REMEDY}"
+        )
+    if any(_is_number(name) and not name.isdigit() for name in names) or _are_rows(names):
+        raise InvalidInputError(
+            f"{str(path)!r} has numbers in its first line, {listed_names(names)}; write the names "
+            "of the columns there"
+        )
     for i, name in enumerate(names):
         if name in names[:i]:
             raise InvalidInputError(
@@ -108,11 +131,12 @@ def _check_names(path: Path, names: list[str]) -> None:
                 f"{str(path)!r} names a column {name!r} in its first line; write the name without "
                 "spaces around it"
             )
-    if any(_is_number(name) and not name.isdigit() for name in names):
-        raise InvalidInputError(
-            f"{str(path)!r} has numbers in its first line, {listed_names(names)}; write the names "
-            "of the columns there"
-        )
+
+
+def _are_rows(names: list[str]) -> bool:
+    """Whether integers are entries, not names: columns are numbered upwards."""
+    numbers = [int(name) for name in names if name.isdecimal()]
+    return len(numbers) == len(names) and numbers != sorted(set(numbers))
 
 
 def _is_number(text: str) -> bool:
@@ -144,14 +168,17 @@ def _type_as_labels(column: Any) -> Any:
     return column.type if kept else pa.string()
 
 
+def _mark_of(path: Path) -> str:
+    """Return what stands between entries."""
+    return "\t" if ".tsv" in path.name.lower() else ","
+
+
 def _opened(path: Path, block: int, types: dict[str, Any]) -> Any:
     csv = imported("pyarrow.csv", "csv")
     return csv.open_csv(
         path,
         read_options=csv.ReadOptions(block_size=block, use_threads=False),
-        parse_options=csv.ParseOptions(
-            delimiter="\t" if ".tsv" in path.name.lower() else ",", newlines_in_values=True
-        ),
+        parse_options=csv.ParseOptions(delimiter=_mark_of(path), newlines_in_values=True),
         # an empty label is missing, and so are NA, nan and null, as among numbers
         convert_options=csv.ConvertOptions(
             column_types=types, include_columns=list(types), strings_can_be_null=True
@@ -192,9 +219,9 @@ def _with_lists(batch: Any, name: str, path: Path, first: int) -> Any:
     if not _converts(values, pa.float64()):
         place = _first_misfit(values, pa.float64())
         row = int(np.searchsorted(entries.offsets.to_numpy(), place, "right")) - 1
-        raise _misfit_error(path, name, first + row, batch.column(name)[row].as_py())
+        raise misfit_error(path, name, first + row, batch.column(name)[row].as_py())
     lists = entries.cast(pa.list_(pa.float64()))
-    return batch.set_column(batch.schema.names.index(name), name, lists)
+    return replaced(batch, name, lists)
 
 
 def _misfit(path: Path, block: int, types: dict[str, Any]) -> InvalidInputError | None:
@@ -217,17 +244,9 @@ def _first_fault(
                 found.append((_first_misfit(texts, kind), name))
         if found:
             row, name = min(found)
-            return _misfit_error(path, name, first + row, batch.column(name)[row].as_py())
+            return misfit_error(path, name, first + row, batch.column(name)[row].as_py())
         first += batch.num_rows
     return None
-
-
-def _misfit_error(path: Path, name: str, row: int, text: str) -> InvalidInputError:
-    shown = text if len(text) <= 40 else text[:37] + "..."
-    return InvalidInputError(
-        f"{str(path)!r}: column {name!r} has {shown!r} in row {row} (line {row + 2}), which is not "
-        "of the type of the rows before; mend it, or leave out the row or the column"
-    )
 
 
 def _first_misfit(texts: Any, kind: Any) -> int:

@@ -20,6 +20,8 @@ def checked_path(path: Any, name: str) -> Path:
         raise InvalidInputError(
             f"{name} is a {type(path).__name__}; pass a string or a pathlib.Path"
         ) from None
+    if not text:  # an unset variable of a shell; a path of no name is that of this folder
+        raise InvalidInputError(f"{name} is empty; pass the path of a file or folder")
     if "://" in text:
         raise InvalidInputError(
             f"{name} {text!r} is an address; only local files are read: download it first"

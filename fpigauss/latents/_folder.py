@@ -1,8 +1,8 @@
 """Folders of parts, one after the other in the order of their names."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._source import Batch, Column, Memory, Source
+from fpigauss.latents._tables import TableSource
 
-__all__ = ["PartsColumn", "PartsSource", "by_name"]
+__all__ = ["PartsColumn", "PartsSource", "by_name", "in_one_order"]
 
 
 def by_name(path: Path) -> list[tuple[int, int | str]]:
@@ -29,6 +30,26 @@ def _total(numbers: list[int | None]) -> int | None:
 def _at_once(memories: list[Memory]) -> Memory:
     """Return the memory of the part that takes most; one is read at a time."""
     return Memory(max(m.per_row for m in memories), max(m.held for m in memories))
+
+
+def in_one_order(folder: Path, parts: Sequence[Source]) -> tuple[Source, ...]:
+    """Return parts whose latents are the same columns, in the order of the first part's."""
+    tables = [part for part in parts if isinstance(part, TableSource)]
+    if not tables:
+        return tuple(parts)
+    first = tables[0]
+    for part in tables:
+        ours, theirs = set(part.columns), set(first.columns)
+        for name, there, missed in [
+            *((name, first, part) for name in first.columns if name not in ours),
+            *((name, part, first) for name in part.columns if name not in theirs),
+        ]:
+            raise InvalidInputError(
+                f"{str(folder)!r}: the parts differ in their columns: {name!r} is among the "
+                f"latents of {there.path.name!r}, but not of {missed.path.name!r}; put latents of "
+                "one kind in a folder, or name the columns that all have as z="
+            )
+    return tuple(replace(part, columns=first.columns) for part in tables)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrays import Arrays, column_of_arrays, source_of_arrays
 from fpigauss.latents._csv import csv_table
 from fpigauss.latents._faults import listed_names
-from fpigauss.latents._folder import PartsColumn, PartsSource, by_name
+from fpigauss.latents._folder import PartsColumn, PartsSource, by_name, in_one_order
 from fpigauss.latents._npy import npy_arrays
 from fpigauss.latents._npz import npz_arrays
 from fpigauss.latents._parquet import parquet_table
@@ -89,7 +89,7 @@ def _source_of_folder(path: Path, z: Wanted, y: str | None, *, alone: bool) -> S
     parts = tuple(part for part in found if part.n_rows != 0)  # writers leave empty parts
     if not parts:
         raise InvalidInputError(f"{str(path)!r}: all parts have 0 rows; pass a folder with data")
-    return PartsSource(path, parts)
+    return PartsSource(path, in_one_order(path, parts))
 
 
 def _parts_of(path: Path) -> list[Path]:
@@ -102,6 +102,12 @@ def _parts_of(path: Path) -> list[Path]:
             f"{str(path)!r} contains no file that is read, but {there or 'nothing'}; pass a folder "
             f"of files that end in one of {', '.join(ENDINGS)}"
         )
+    for folder in filter(Path.is_dir, entries):
+        if is_zarr(folder) or any(_ending_of(e) for e in folder.iterdir() if e.is_file()):
+            raise InvalidInputError(
+                f"{str(path)!r} contains files, and more of them in the folder {folder.name!r}, "
+                "which is not searched; put all parts in one folder"
+            )
     endings = sorted({_ending_of(part) for part in parts})
     if len(endings) > 1:
         raise InvalidInputError(

@@ -145,8 +145,12 @@ def open_latents(
     if labels is None:
         source = source_of(place, z, y)
     else:
-        column = column_of(checked_path(labels, "labels"), y)
-        source = Paired(source_of(place, z, None, alone=True), column)
+        beside = checked_path(labels, "labels")
+        column = column_of(beside, y)
+        if beside.samefile(place):  # the labels are not latents there, whatever their name
+            source = source_of(place, z, y)
+        else:
+            source = Paired(source_of(place, z, None, alone=True), column)
     if source.n_rows == 0 or source.dim == 0:
         what = "rows" if source.n_rows == 0 else "dimensions"
         raise InvalidInputError(f"{str(place)!r} has 0 {what}; pass a file with data")

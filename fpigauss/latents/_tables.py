@@ -10,7 +10,7 @@ import numpy as np
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrow import is_list, is_number, labels_of, rows_of_columns, rows_of_lists
-from fpigauss.latents._faults import missing_name, reading
+from fpigauss.latents._faults import listed_names, missing_name, reading
 from fpigauss.latents._source import Batch, Memory, Wanted
 
 __all__ = ["Table", "TableColumn", "TableSource", "column_of_table", "source_of_table"]
@@ -144,6 +144,11 @@ def source_of_table(table: Table, z: Wanted, y: str | None, *, alone: bool) -> T
         raise missing_name(table.path, "column", y, table.types, "y")
     columns = _columns(table, z, labels)
     found = labels if not alone and labels in table.types else None
+    if found in columns:
+        raise InvalidInputError(
+            f"{str(table.path)!r}: column {found!r} contains the labels, and z names it among the "
+            "latents; leave it out there, or name other labels as y="
+        )
     if table.n_rows == 0:
         return TableSource(table, columns, found, 0, np.dtype(np.float32))
     kinds = [table.types[name] for name in columns]
@@ -176,6 +181,8 @@ def _columns(table: Table, z: Wanted, labels: str) -> tuple[str, ...]:
         if numbers:
             return numbers
     names = (z or _LATENTS,) if z is None or isinstance(z, str) else tuple(z)
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"z names a column twice, {listed_names(names)}; name each once")
     for name in names:
         if name not in types:
             raise missing_name(table.path, "column", name, types, "z")

@@ -82,7 +82,7 @@ def torch_arrays(path: Path) -> Arrays:
                 f"{str(path)!r}: tensor {name!r} has layout {value.layout} and shape "
                 f"{tuple(value.shape)}; save a dense one"
             )
-        return MappedTensor(path, name, tuple(value.shape), _numpy(value[:0]).dtype)
+        return MappedTensor(path, name, tuple(value.shape), _dtype_of(path, name, value))
 
     return Arrays(tuple(found), array)
 
@@ -94,6 +94,17 @@ def _numpy(tensor: Any) -> Rows:
         tensor = tensor.float()
     array: Rows = tensor.resolve_conj().resolve_neg().numpy()
     return array
+
+
+def _dtype_of(path: Path, name: str, tensor: Any) -> np.dtype[Any]:
+    """Return numpy's type of a tensor; refuse those that it does not have, and tensors on meta."""
+    try:
+        return _numpy(tensor[:0]).dtype
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise InvalidInputError(
+            f"{str(path)!r}: tensor {name!r} has dtype {tensor.dtype} and was saved on "
+            f"{tensor.device.type!r}; save it as float32, with its numbers"
+        ) from error
 
 
 def _loaded(path: Path) -> dict[str, Any]:
