@@ -7,15 +7,23 @@ direction makes in them, the gradient's sums of W X become those of dW X + W dX.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import add
 from typing import Any, NamedTuple
 
 from fpigauss._array.blocks import joined
-from fpigauss._array.linalg import flattened, inner_products, transposed, weighted_sum
+from fpigauss._array.linalg import per_class, transposed, weighted_sum
 from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
-from fpigauss.covariance import Factor
 from fpigauss.divergence import PairTerms
+from fpigauss.equations._changes import (
+    Change,
+    ClassChange,
+    Moments,
+    TiedChange,
+    assembled,
+    laplacian,
+)
 from fpigauss.equations._pairs import is_matrix
 from fpigauss.equations._problem import Point, Problem, Step
 from fpigauss.equations._stationary import Forces
@@ -100,31 +108,53 @@ class Curvature:
         """Pi, where it is one number for all pairs."""
         return None if self.pi is None or is_matrix(self.pi) else float(self.pi)
 
-    def change_of(self, step: Step) -> "_Change":
+    def change_of(self, step: Step) -> Change:
         """Return the change of D along a step, to be computed a block at a time."""
         assert step.means is not None and step.covariances is not None
-        return _Change.of(self.problem, self.point, self.terms, step.means, step.covariances)
+        family = self.problem.family
+        if family.tied:
+            return TiedChange.of(family, self.terms, step.means, step.covariances)
+        return ClassChange.of(family, self.terms, self._moments, step.means, step.covariances)
+
+    @cached_property
+    def _moments(self) -> Moments:
+        return Moments.at(self.problem.family, self.terms)
+
+    @cached_property
+    def _away(self) -> Array:
+        """m_y - mu_y (K, d)."""
+        return self.problem.means - self.point.means
+
+    @cached_property
+    def _balance(self) -> Array:
+        """Projections of what stretches Sigma_y, less what holds it together, whitened.
+
+        These are the scatter about the mean, and the sum of W_y'y (Delta Delta' + Sigma_y').
+        """
+        problem, factor, family = self.problem, self.point.factor, self.problem.family
+        scatter = family.whiten_projections(factor, problem.scatter_about(self.point.means))
+        between = self.forces.of(slice(None)).between
+        assert between is not None  # the forces are those of an update of both
+        return scatter - between
 
     def _tied(self, u: Array, s: Array) -> Step:
         family, problem = self.problem.family, self.problem
-        x, factor = self.terms.centered, self.point.factor
+        x, dim = self.terms.centered, problem.dim
         change = self.change_of(Step(u, s))
         moved_x, moved_u = [], []  # sum_y' dB (x_y - x_y') and sum_y' B (u_y - u_y'), B = W + W'
         for block in self.blocks():
             dw = block.slopes * change(block.rows)
-            moved_x.append(_laplacian(dw, x, block.rows))
-            moved_u.append(_laplacian(block.weights, u, block.rows))
-        dx, bu = (_assembled(parts, x) for parts in (moved_x, moved_u))
+            moved_x.append(laplacian(dw, x, block.rows))
+            moved_u.append(laplacian(block.weights, u, block.rows))
+        dx, bu = (assembled(parts, x) for parts in (moved_x, moved_u))
         bx = self.forces.sums.apart[0]
-        away = family.whiten(factor, problem.means - self.point.means)  # m - mu, whitened
+        away = family.whiten(self.point.factor, self._away)
         of_u = u - bu - dx + family.apply(s, away + bx)
-        white = family.whiten_projections(factor, problem.scatter_about(self.point.means))
-        between = family.outer(bx, x)
-        balance = family.anticommutator(s, white - between, problem.dim)
+        own = problem.n_weighed * family.values_projections(s, dim)
+        balance = family.anticommutator(s, self._balance, dim)
         push = family.outer(dx, x) + 2.0 * family.outer(bx, u)
-        own = problem.n_weighed * family.values_projections(s, problem.dim)
-        of_s = 0.5 * (balance - own + 2.0 * family.outer(self._pulled(away), u) + push)
-        return Step(of_u, of_s)
+        of_s = balance - own + 2.0 * family.outer(self._pulled(away), u) + push
+        return Step(of_u, 0.5 * of_s)
 
     def _pulled(self, away: Array) -> Array:
         """Set the rows of classes that are not in the likelihood to zero."""
@@ -136,11 +166,9 @@ class Curvature:
     def _per_class(self, u: Array, s: Array) -> Step:
         problem, terms, factor = self.problem, self.terms, self.point.factor
         family, dim, sums = problem.family, problem.dim, self.forces.sums
-        x, precisions = terms.centered, family.precisions(factor)
-        change = self.change_of(Step(u, s))
+        x, (precisions, q, m) = terms.centered, self._moments
+        change = ClassChange.of(family, terms, self._moments, u, s)
         dmu, dp, dq, dm = change.dmu, change.dp, change.dq, change.dm
-        m = family.values_projections(family.values(factor), dim) + family.outer(x, x)
-        q = family.apply(precisions, x)
         ahead: list[tuple[Array, ...]] = []
         behind: tuple[Array, ...] | None = None
         for block in self.blocks():
@@ -164,117 +192,23 @@ class Curvature:
         assert behind is not None
         d_out, d_wp, d_wq = (joined(parts) for parts in zip(*ahead, strict=True))
         d_in, d_wx, d_wm = behind
-        incoming, (wx, *_) = sums.incoming[:, None], sums.backward
-        wp = sums.forward[0]
-        away = problem.means - self.point.means
-        back = incoming * x - wx  # sum_y' W_y'y (mu_y - mu_y')
+        incoming, away = sums.incoming[:, None], self._away
+        wp, back = sums.forward[0], incoming * x - sums.backward[0]  # sum_y' W_y'y (mu_y - mu_y')
         of_u = family.whiten(factor, dmu - (d_in[:, None] * x + incoming * dmu - d_wx))
         of_u = of_u + family.apply(s, family.whiten(factor, away + back))
         along = family.apply(d_wp, x) + family.apply(wp, dmu) - d_wq
         of_u = of_u - family.color_adjoint(factor, along)
 
-        force = self.forces.of(slice(None))
-        between = force.between
-        assert between is not None
         spread = d_wm + 2.0 * (
-            family.outer(0.5 * d_in[:, None] * x - d_wx, x) + family.outer(incoming * x - wx, dmu)
+            family.outer(0.5 * d_in[:, None] * x - d_wx, x) + family.outer(away + back, dmu)
         )
-        spread = family.whiten_projections(factor, spread + 2.0 * family.outer(away, dmu))
-        scatter = family.whiten_projections(factor, problem.scatter_about(self.point.means))
-        balance = family.anticommutator(s, scatter - between, dim)
-        weight = 1.0 + sums.outgoing - sums.incoming
-        own = _times(family.values_projections(s, dim), weight)
+        balance = family.anticommutator(s, self._balance, dim)
+        spread = family.whiten_projections(factor, spread)
+        own = family.values_projections(s, dim)
+        own = per_class(1.0 + sums.outgoing - sums.incoming, own) * own
         of_s = balance - own + spread - family.color_precisions(factor, d_wp, dim)
         of_s = family.plus_identity(of_s, d_out - d_in, x)
         return Step(of_u, 0.5 * of_s)
-
-
-def _times(x: Array, numbers: Array) -> Array:
-    """Multiply each class's row of ``x`` (K, ...) by a number."""
-    return namespace(x).reshape(numbers, (-1,) + (1,) * (x.ndim - 1)) * x
-
-
-class _Laplacian(NamedTuple):
-    """What a block of rows of W adds to sum_y' (W + W')_yy' (x_y - x_y')."""
-
-    ahead: Array  # of these rows
-    behind: Array  # of all classes
-
-
-def _laplacian(w: Array, x: Array, rows: slice) -> _Laplacian:
-    xp = namespace(w)
-    own = x[rows, :]
-    ahead = xp.sum(w, axis=1)[:, None] * own - w @ x
-    behind = xp.sum(w, axis=0)[:, None] * x - transposed(w) @ own
-    return _Laplacian(ahead, behind)
-
-
-def _assembled(parts: list[_Laplacian], like: Array) -> Array:
-    total = joined([part.ahead for part in parts])
-    for part in parts:
-        total = total + part.behind
-    return total
-
-
-@dataclass(frozen=True)
-class _Change:
-    """The change of D along a direction, as products of changes of what D is made of."""
-
-    terms: PairTerms
-    tied: bool
-    #: Per class: dmu, and the changes of Sigma^-1, of Sigma^-1 mu and of Sigma + mu mu'. Tied:
-    #: dmu is t with dD_yy' = (x_y - x_y') (t_y - t_y'), x being whitened means.
-    dmu: Array
-    dp: Any = None
-    dq: Any = None
-    dm: Any = None
-    #: Of per-class families: numbers per class as the second and the first of a pair, Sigma^-1,
-    #: Sigma^-1 mu and Sigma + mu mu'.
-    second: Any = None
-    first: Any = None
-    precisions: Any = None
-    q: Any = None
-    moments: Any = None
-
-    @classmethod
-    def of(cls, problem: Problem, point: Point, terms: PairTerms, u: Array, s: Array) -> "_Change":
-        family, dim, factor, x = problem.family, problem.dim, point.factor, terms.centered
-        if family.tied:
-            t = u - 0.5 * family.apply(s, x)
-            return cls(terms, True, t, first=inner_products(x, t))
-        precisions = family.precisions(factor)
-        dmu, q = family.color(factor, u), family.apply(precisions, x)
-        adjoint = family.adjoint_root(Factor(factor.inverse, factor.root))
-        dp = -family.congruent(adjoint, s, dim)
-        dq = family.apply(dp, x) + family.apply(precisions, dmu)
-        spread = family.values_projections(family.congruent(factor.root, s, dim), dim)
-        dm = spread + 2.0 * family.outer(x, dmu)
-        growth = family.trace(family.values_projections(s, dim))
-        return cls(
-            terms,
-            False,
-            dmu,
-            dp,
-            dq,
-            dm,
-            second=inner_products(dmu, q) + inner_products(x, dq) + growth,
-            first=-growth,
-            precisions=precisions,
-            q=q,
-            moments=family.values_projections(family.values(factor), dim) + family.outer(x, x),
-        )
-
-    def __call__(self, rows: slice) -> Array:
-        """Compute dD of the pairs in ``rows`` (R, K)."""
-        x = self.terms.centered
-        if self.tied:
-            t, own = self.dmu, self.first
-            cross = x[rows, :] @ transposed(t) + t[rows, :] @ transposed(x)
-            return own[rows][:, None] + own[None, :] - cross
-        traces = flattened(self.dm[rows, ...]) @ transposed(flattened(self.precisions))
-        traces = traces + flattened(self.moments[rows, ...]) @ transposed(flattened(self.dp))
-        cross = self.dmu[rows, :] @ transposed(self.q) + x[rows, :] @ transposed(self.dq)
-        return 0.5 * (traces + self.first[rows][:, None] + self.second[None, :]) - cross
 
 
 def curvature_at(problem: Problem, point: Point) -> Curvature:
