@@ -108,12 +108,13 @@ def fixed_point_layer(
     rows, labels = z.detach(), as_labels(y)
     weights = None if sample_weight is None else check_sample_weight(sample_weight, len(labels))
     plain = weights.detach() if isinstance(weights, Tensor) else weights
+    kind = "dense" if fixed_point.strategies.family.needs_dense else "diagonal"
     if memory is None:
-        kind = "dense" if fixed_point.strategies.family.needs_dense else "diagonal"
         statistics = ClassStatistics.from_samples(
             rows, labels, covariance=kind, classes=classes, sample_weight=plain
         )
     else:
+        _check_memory(memory, kind, classes)
         memory = memory.update(rows, labels, plain)
         assert memory.statistics is not None  # there is a batch
         statistics = memory.statistics
@@ -189,6 +190,8 @@ def fixed_point_layer_of(
 
 def _fixed_point(lam: Any, options: Any) -> FixedPoint:
     """Make the options of the fit, whose equations are exact."""
+    if isinstance(lam, Tensor) and lam.numel() != 1:
+        raise InvalidInputError(f"lam has shape {tuple(lam.shape)}; pass one number >= 0")
     fixed_point = FixedPoint(float(lam.detach()) if isinstance(lam, Tensor) else lam, **options)
     if not fixed_point.strategies.equations.exact:
         raise InvalidInputError(
@@ -196,6 +199,23 @@ def _fixed_point(lam: Any, options: Any) -> FixedPoint:
             'stationary points of an objective; pass equations="stationary"'
         )
     return fixed_point
+
+
+def _check_memory(memory: Any, kind: str, classes: Any) -> None:
+    """Raise unless a memory has what the family needs, and is alone in saying what classes are."""
+    if not isinstance(memory, RunningStatistics):
+        raise InvalidInputError(
+            f"memory is a {type(memory).__name__}; pass a RunningStatistics, and then fit.memory"
+        )
+    if kind == "dense" and memory.covariance != "dense":
+        raise InvalidInputError(
+            "memory has diagonal covariances, but the family needs dense ones; make it by "
+            'RunningStatistics(..., covariance="dense")'
+        )
+    if classes is not None:
+        raise InvalidInputError(
+            "classes and memory are both given; pass the classes to RunningStatistics alone"
+        )
 
 
 def _checked(x: Any, name: str) -> Tensor:

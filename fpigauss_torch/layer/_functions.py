@@ -57,7 +57,7 @@ class _Solved(torch.autograd.Function):
         *inputs: Tensor,
     ) -> tuple[Tensor, Tensor]:
         ctx.result = result
-        ctx.kinds = [(x.dtype, x.device) for x in inputs]
+        ctx.kinds = [(x.dtype, x.device, x.shape) for x in inputs]
         return result.gaussians.means.clone(), result.gaussians.covariances.clone()
 
     @staticmethod
@@ -72,7 +72,9 @@ class _Solved(torch.autograd.Function):
         if len(ctx.kinds) > len(parts):
             parts += [gradient.init_means, gradient.init_covariances]
         pairs = zip(parts, ctx.kinds, strict=True)
-        return None, *_once(*(x.to(dtype=dtype, device=device) for x, (dtype, device) in pairs))
+        return None, *_once(
+            *(x.to(dtype=kind[0], device=kind[1]).reshape(kind[2]) for x, kind in pairs)
+        )
 
 
 class _Once(torch.autograd.Function):

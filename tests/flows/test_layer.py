@@ -219,6 +219,15 @@ def test_what_surrounds_it_is_compiled():
     [
         ({"z": np.zeros((4, 2))}, "z is a ndarray; pass a tensor"),
         ({"lam": -1.0}, "lam"),
+        ({"lam": torch.ones(2)}, r"lam has shape \(2,\); pass one number"),
+        ({"memory": 0.9}, "memory is a float; pass a RunningStatistics"),
+        (
+            {"memory": RunningStatistics(0.9), "covariance": "dense"},
+            "memory has diagonal covariances",
+        ),
+        ({"memory": RunningStatistics(0.9), "classes": [0, 1, 2]}, "RunningStatistics alone"),
+        ({"y": [0, 1]}, "2 labels"),
+        ({"sample_weight": torch.ones(3)}, "sample_weight has shape"),
         ({"equations": "printed"}, "have no gradient"),
         ({"covarianse": "dense"}, "did you mean covariance"),
     ],
@@ -227,6 +236,13 @@ def test_bad_input(change, message):
     z, y = data()
     with pytest.raises(InvalidInputError, match=message):
         fixed_point_layer(**({"z": z, "y": y, "lam": LAM} | change))
+
+
+def test_lam_may_have_an_axis_or_low_precision():
+    z, y = data()
+    for lam in (torch.tensor([LAM]), torch.tensor(LAM, dtype=torch.bfloat16)):
+        scalar(fixed_point_layer(z, y, lam.requires_grad_())).backward()
+        assert lam.grad.shape == lam.shape and lam.grad.dtype == lam.dtype
 
 
 def test_an_in_place_change_of_the_latents_is_found():
