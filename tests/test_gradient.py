@@ -510,3 +510,19 @@ def test_a_path_of_options_keeps_it():
     assert repr(fitted.vjp(np.ones((K, DIM)))).startswith("FixedPointGradient(lam=")
     separated = fpigauss.fit_separated(z, y, min_kld=3.0).result
     assert separated.vjp(np.ones((K, DIM))).means.shape == (K, DIM)
+
+
+def test_a_pi_of_ones_own_is_held_even_if_it_derives_from_the_mean():
+    class Larger(fpigauss.MeanRepulsion):
+        def measure(self, blocks, n_classes):
+            return 1.5 * super().measure(blocks, n_classes)
+
+    z, y = data()
+    held = fit_fixed_point(z, y, LAM, pi=Larger(), tol=TOL)
+    number = fit_fixed_point(z, y, LAM, pi=held.pi, tol=TOL)
+    function = fit_fixed_point(z, y, LAM, pi=lambda d: 1.5 * d.sum() / (K * (K - 1)), tol=TOL)
+    pulled = cotangents(held)
+    expected = number.vjp(*pulled)
+    for result in (held, function):
+        gradient = result.vjp(*pulled)
+        np.testing.assert_allclose(gradient.means, expected.means, rtol=1e-7, atol=1e-9)

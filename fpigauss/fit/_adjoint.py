@@ -32,7 +32,6 @@ from fpigauss.errors import InvalidInputError, NotDifferentiableError, SaddlePoi
 from fpigauss.fit._data_gradient import DataGradient, Latent
 from fpigauss.fit._gradient import FixedPointGradient
 from fpigauss.fit._start import Setup
-from fpigauss.repulsion import InitialRepulsion, MeanRepulsion
 from fpigauss.result import FixedPointResult, Status
 from fpigauss.solvers import Outcome, Solved, solve_symmetric
 from fpigauss.statistics import ClassStatistics
@@ -67,8 +66,9 @@ class Adjoint:
         """Keep what gradients need, and no other arrays: results may be many, or large."""
         end, repulsion = outcome.evaluation, setup.options.strategies.repulsion
         curvature = None if end.descent is None else end.descent.curvature
-        measured = isinstance(repulsion, InitialRepulsion)
-        begun = _without_arrays(setup.start, setup.start.point if measured else end.point, None)
+        # pi may be measured at the start
+        point = setup.start.point if repulsion.is_mean_kld else end.point
+        begun = _without_arrays(setup.start, point, None)
         ended = _without_arrays(end, end.point, curvature)
         return cls(replace(setup, start=begun), ended, outcome.status, statistics)
 
@@ -86,7 +86,7 @@ class Adjoint:
         # what is held acts by itself, and on what is fitted
         held = self._held(_sum(given, back, -1.0))
         pulled = pulled.with_initial(*self._latent.out_of(held))
-        if isinstance(self.setup.options.strategies.repulsion, InitialRepulsion):
+        if self._pi_is_of_start:
             start = self._with_factors(self.setup.start.point)
             moved = mean_kld_gradient(self.problem, start).scaled(of_pi)
             pulled = pulled.with_initial(*self._at(start).out_of(moved))
@@ -158,8 +158,12 @@ class Adjoint:
     @property
     def _pi_moves(self) -> bool:
         """Whether pi is the mean of D at the fixed point itself."""
-        repulsion = self.problem.repulsion
-        return isinstance(repulsion, MeanRepulsion) and not isinstance(repulsion, InitialRepulsion)
+        return self.problem.repulsion.is_mean_kld
+
+    @property
+    def _pi_is_of_start(self) -> bool:
+        """Whether pi is the mean of D at the initial Gaussians."""
+        return self.setup.options.strategies.repulsion.is_mean_kld and not self._pi_moves
 
     @cached_property
     def _gradient_of_pi(self) -> Step:

@@ -83,6 +83,14 @@ class Repulsion(ABC):
             )
 
     @property
+    def is_mean_kld(self) -> bool:
+        """Whether pi is the mean of D over ordered pairs: gradients of a fit then follow it.
+
+        Any other pi is held in them.
+        """
+        return False
+
+    @property
     def pushing(self) -> "Repulsion":
         """What repels as soon as lam is positive."""
         return self
