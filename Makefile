@@ -78,6 +78,7 @@ reproduce: .venvs/nfpi/.stamp  ## Run the paper's tables and figures at the smal
 docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors.
 	@rm -rf docs/generated
 	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q docs docs/_build/html
+	@$(call run,docs) -m tools.check_search docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 # mypy runs where torch is installed, so that it checks with the types of torch itself.
