@@ -54,8 +54,9 @@ nitpick_ignore_regex = [
     (".*", r"(python|numpy)(:.*)?"),  # what numpydoc links types to by itself
 ]
 
-# MathJax, so that formulas show without a connection: one file, with the fonts in it. It is taken from a
-# package of PyPI, and has to be the one that the MathJax project publishes (3.2.2, es5/tex-svg.js).
+# MathJax, so that formulas show without a connection: one file, with the fonts in it. It is taken
+# from a package of PyPI, and has to be the one that the MathJax project publishes (3.2.2,
+# es5/tex-svg.js).
 mathjax_path = "tex-svg.js"
 MATHJAX_SHA256 = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"
 

@@ -1,7 +1,8 @@
 """Check that what people search for is found in the built documentation.
 
-``python -m tools.check_search docs/_build/html`` reads ``docs/search_words.txt``, one query a line with
-the page where it belongs, and looks the words up in the site's own index, as its search page does.
+``python -m tools.check_search docs/_build/html`` reads ``docs/search_words.txt``, one query per
+line with the page where it belongs, and looks the words up in the site's own index, as its search
+page does.
 """
 
 import json
@@ -43,10 +44,14 @@ def main(site: str) -> None:
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
     lines = [line.split("#")[0].strip() for line in WORDS.read_text(encoding="utf-8").splitlines()]
     queries = [tuple(part.strip() for part in line.split(":")) for line in lines if line]
-    missed = [f"{query!r} does not find {page}" for query, page in queries if page not in found(index, query)]
+    missed = [
+        f"{query!r} does not find {page}"
+        for query, page in queries
+        if page not in found(index, query)
+    ]
     if missed:
         sys.exit("\n".join(missed))
-    print(f"{len(queries)} searches find their pages")
+    sys.stdout.write(f"{len(queries)} searches find their pages\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Every message of the packages, who imports whom, and CHANGELOG.md and CONTRIBUTI
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ _REMEDIES = {
     "too large": "pass a smaller one",
     "which has no Gaussian": "drop such rows",
     "characters that do not exist|it contains": "write the file again",
-    "integers": "pass use_buffers=False to AveragedModel, or take Permute(mode='swap') of normflows",
+    "integers": "pass use_buffers=False to AveragedModel, or Permute(mode='swap') of normflows",
     "training_step": "add a method prepare_refit_batch, or pass prepare=",
     "partial_fit": "pass the same classes in every call: all labels that can occur",
 }
@@ -166,7 +166,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"([*`|_\\])", r"\\\1", " ".join(text.split()))
 
 
-def _table(header: tuple[str, ...], widths: str, rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], widths: str, rows: Sequence[tuple[str, ...]]) -> str:
     lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
     for row in [header, *rows]:
         cells = [_escaped(cell) for cell in row]
@@ -189,11 +189,11 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for room, group in groupby(messages(), key=lambda message: message.room):
-        rows = [(message.what, message.remedy or "-") for message in group]
-        parts += [room, "~" * len(room), "", _table(("message", "what to do"), "60 40", list(rows)), ""]
+        said = [(message.what, message.remedy) for message in group]
+        parts += [room, "~" * len(room), "", _table(("message", "what to do"), "60 40", said), ""]
     (folder / "messages.txt").write_text("\n".join(parts), encoding="utf-8")
     for name in ("CHANGELOG", "CONTRIBUTING"):
         (folder / f"{name.lower()}.txt").write_text(_page(f"{name}.md"), encoding="utf-8")
     rows = [(name, holds, ", ".join(imported) or "-") for name, holds, imported in modules()]
-    table = _table(("module", "holds", "imports"), "22 50 28", list(rows))
+    table = _table(("module", "holds", "imports"), "22 50 28", rows)
     (folder / "modules.txt").write_text(f"{table}\n", encoding="utf-8")
