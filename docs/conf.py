@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import files
 from pathlib import Path
 
+from numpydoc.xref import DEFAULT_LINKS
 from sphinx.ext import autosummary
 
 import fpigauss
@@ -45,13 +46,14 @@ numpydoc_xref_aliases = {
     for name in package.__all__
     if not name.startswith("_")
 }
+# Types of Python and numpy stay words: no inventories are downloaded to link them to.
+numpydoc_xref_aliases |= {name: name for name in DEFAULT_LINKS}
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them, once
 
-# No inventories are downloaded, so names of other packages have no page to link to.
+# Nor have names of other packages a page to link to.
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|scipy|torch|enum|collections|typing)\..*"),
     ("py:class", r"[A-Z]\w*(Error|Warning)"),  # the built-in bases of ours
-    (".*", r"(python|numpy)(:.*)?"),  # what numpydoc links types to by itself
 ]
 
 # MathJax, so that formulas show without a connection: one file, with the fonts in it. It is taken

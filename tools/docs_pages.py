@@ -94,6 +94,8 @@ def _parted(text: str) -> tuple[str, str]:
     if not remedy:
         fits = (todo for part, todo in _REMEDIES.items() if re.search(part, text))
         what, remedy = text, next(fits, "")
+    if re.fullmatch(r"⟨[^⟩]*⟩", remedy):
+        remedy = "the message ends with what fits the case"
     return what, remedy
 
 
