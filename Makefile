@@ -75,9 +75,10 @@ reproduce: .venvs/nfpi/.stamp  ## Run the paper's tables and figures at the smal
 	@rm -rf examples/nfpi/results/tiny
 	@$(call run,nfpi) examples/nfpi/reproduce.py all --scale tiny --workers 2 --strict
 
-docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors.
+docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors, and check its search.
 	@rm -rf docs/generated
 	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q docs docs/_build/html
+	@$(call run,docs) -m tools.check_search docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 # mypy runs where torch is installed, so that it checks with the types of torch itself.

@@ -1,11 +1,20 @@
 """Configure Sphinx; `make docs` builds with it, warnings as errors."""
 
-import re
+import hashlib
+import shutil
+import sys
+from importlib.metadata import files
+from pathlib import Path
 
+from numpydoc.xref import DEFAULT_LINKS
 from sphinx.ext import autosummary
 
 import fpigauss
 import fpigauss_torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the root, where tools/ is
+
+from tools import docs_pages
 
 project = "fpigauss"
 author = "fpigauss developers"
@@ -16,9 +25,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "myst_parser",
     "numpydoc",
 ]
 exclude_patterns = ["_build"]
+suppress_warnings = ["myst.header"]  # what is included has no title of its own
 templates_path = ["_templates"]
 smartquotes = False  # the primes of formulas are not quotation marks
 default_role = "autolink"  # links a name it knows, and leaves any other as it is
@@ -34,34 +46,43 @@ numpydoc_xref_aliases = {
     for name in package.__all__
     if not name.startswith("_")
 }
+# Types of Python and numpy stay words: no inventories are downloaded to link them to.
+numpydoc_xref_aliases |= {name: name for name in DEFAULT_LINKS}
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them, once
 
-# No inventories are downloaded, so names of other packages have no page to link to.
+# Nor have names of other packages a page to link to.
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|scipy|torch|enum|collections|typing)\..*"),
     ("py:class", r"[A-Z]\w*(Error|Warning)"),  # the built-in bases of ours
-    (".*", r"(python|numpy)(:.*)?"),  # what numpydoc links types to by itself
 ]
+
+# MathJax, so that formulas show without a connection: one file, with the fonts in it. It is taken
+# from a package of PyPI, and has to be the one that the MathJax project publishes (3.2.2,
+# es5/tex-svg.js).
+mathjax_path = "tex-svg.js"
+MATHJAX_SHA256 = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"
 
 html_theme = "furo"
 html_title = f"fpigauss {release}"
 html_static_path = ["_static"]
 
+html_css_files = ["custom.css"]
+
 # A summary ends with its first sentence, which "Eq. 4" does not end.
 autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.")
 
 
-class Summaries(autosummary.Autosummary):
-    """Tables of names and summaries, without the citations that only the full pages resolve."""
-
-    def get_items(self, names):
-        """Return name, signature, summary and full name of each object."""
-        return [
-            (name, signature, re.sub(r" \[R\w+-\d+\]_", "", summary), full)
-            for name, signature, summary, full in super().get_items(names)
-        ]
+def ship_mathjax(app, exception):
+    """Put the file of MathJax beside the other scripts of the site."""
+    if exception is None and app.builder.format == "html":
+        (file,) = (f for f in files("sphinx-mathjax-offline") if f.name == mathjax_path)
+        source = Path(file.locate())
+        if hashlib.sha256(source.read_bytes()).hexdigest() != MATHJAX_SHA256:
+            raise ValueError(f"{source} is not the file that the MathJax project publishes")
+        shutil.copyfile(source, Path(app.outdir, "_static", mathjax_path))
 
 
 def setup(app):
-    """Replace the directive of autosummary."""
-    app.add_directive("autosummary", Summaries, override=True)
+    """Write the pages that follow from other files, and ship what the site loads."""
+    app.connect("builder-inited", lambda app: docs_pages.write(Path(app.srcdir, "generated")))
+    app.connect("build-finished", ship_mathjax)

@@ -211,6 +211,11 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
     InvalidInputError
         If ``gaussians`` is not a ClassGaussians.
 
+    See Also
+    --------
+    smallest_kld : of the closest two classes.
+    pairwise_overlap : the same as a probability of error.
+
     Examples
     --------
     >>> import numpy as np
@@ -250,6 +255,11 @@ def smallest_kld(gaussians: ClassGaussians, *, held: Any = None) -> float:
     ------
     InvalidInputError
         If ``gaussians`` is not a ClassGaussians, or ``held`` not one truth value per class.
+
+    See Also
+    --------
+    pairwise_kld : of every pair.
+    fit_separated : ask for it.
 
     Examples
     --------

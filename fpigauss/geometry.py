@@ -46,6 +46,10 @@ def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Array:
         If a matrix is not square, finite, symmetric and positive definite; the message names its
         index.
 
+    See Also
+    --------
+    pairwise_kld : divergences of Gaussians.
+
     Examples
     --------
     >>> import numpy as np

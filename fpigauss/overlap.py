@@ -63,6 +63,11 @@ def pairwise_overlap(gaussians: ClassGaussians, *, log: bool = False) -> Array:
     InvalidInputError
         If ``gaussians`` is not a ClassGaussians.
 
+    See Also
+    --------
+    pairwise_kld : the divergences.
+    fit_separated : with ``max_overlap=``, asks for one.
+
     Examples
     --------
     >>> from fpigauss import ClassGaussians, pairwise_overlap

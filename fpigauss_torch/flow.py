@@ -54,6 +54,11 @@ class ClassFlow(nn.Module):
     Samples may be tensors or arrays of other libraries; they are moved to the device of the flow's
     parameters, and floating ones to their dtype.
 
+    See Also
+    --------
+    LatentGaussians : the Gaussians.
+    FixedPointSchedule : when to refit them.
+
     Examples
     --------
     >>> import torch

@@ -12,6 +12,7 @@ import fpigauss
 import fpigauss.plot
 import fpigauss.sklearn
 from fpigauss import fit_fixed_point, pairwise_kld
+from tools import docs_pages
 
 ROOT = Path(__file__).parents[1]
 MARKDOWN = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
@@ -38,8 +39,9 @@ def elsewhere(tmp_path, monkeypatch):
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
     # that of jax is run by test_jax.py
-    names = ("extending", "files", "flows", "gradients", "jax", "lightning", "quickstart")
-    names += ("scikit_learn", "separation")
+    names = ("coming_from", "coming_from_nfpi", "errata", "extending", "files", "flows", "gradients")
+    names += ("index", "jax", "lightning", "minima", "quickstart", "scikit_learn", "separation")
+    names += ("theory",)
     assert pages == {f"{name}.rst" for name in names}
 
 
@@ -83,6 +85,72 @@ def test_files():
     names = run("docs/files.rst", RST, {"__name__": "files"})
     assert (names["labels"] == names["y"]).mean() > 0.5
     assert names["statistics"].counts.sum() == len(names["y"])
+
+
+def test_first_screen():
+    apart = run("docs/index.rst", RST, {})["apart"]
+    assert 25.0 <= fpigauss.smallest_kld(apart.gaussians) <= 26.3
+
+
+def test_theory():
+    names = run("docs/theory.rst", RST, {})
+    # Central differences of an L of about 10, with steps of 1e-5, carry 1e-10.
+    assert max(map(abs, names["of_means"] + names["of_variances"])) < 1e-8
+
+
+def test_minima():
+    names = run("docs/minima.rst", RST, {})
+    assert names["mean_kld"](names["tied"]) == pytest.approx(names["exact"], rel=1e-6)
+    assert names["on_saddle"].converged
+    assert names["beside"].converged
+    assert names["beside"].objective < names["on_saddle"].objective - 0.3
+
+
+def test_errata():
+    names = run("docs/errata.rst", RST, {})
+    assert abs(names["one"].means - names["step"][0]).max() < 1e-13
+    assert abs(names["one"].means - names["other"][0]).max() > 1e-3
+    assert names["agree"] < 1e-12
+    balanced, lacks_a, lacks_b = (
+        names["imbalance"](squares, factor)
+        for squares, factor in (
+            (names["squares"], names["v"][:, None]),
+            (np.zeros((3, 3)), names["v"][:, None]),
+            (names["squares"], names["v"]),
+        )
+    )
+    assert balanced < 1e-8
+    assert min(lacks_a, lacks_b) > 0.05
+    assert names["plus"] == pytest.approx(1.0, abs=1e-3)
+    assert names["minus"] > 10.0
+    np.testing.assert_allclose(
+        names["at_zero"].covariances ** 3, names["data"].covariances * 200 / 199, rtol=1e-8
+    )
+
+
+def test_coming_from():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
+    names = run("docs/coming_from.rst", RST, {})
+    assert names["rejected"].mean() > 0.9
+    assert fpigauss.smallest_kld(names["apart"]) >= 50.0
+
+
+def test_coming_from_nfpi():
+    pytest.importorskip("torch", reason="torch is not installed")
+    names = run("docs/coming_from_nfpi.rst", RST, {})
+    result = names["result"]
+    assert result.n_iter == names["n_iter"]
+    np.testing.assert_allclose(result.gaussians.means, names["mu"], rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(result.gaussians.covariances, names["var"], rtol=1e-10)
+    assert names["refit"].n_iter == result.n_iter
+
+
+def test_every_message_says_what_to_do():
+    """What the page of messages lists, with the remedy that a message itself leaves out."""
+    listed = docs_pages.messages()
+    assert len(listed) > 400
+    assert [message.what for message in listed if not message.remedy] == []
 
 
 def test_kld_in_other_units():

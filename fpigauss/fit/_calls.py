@@ -24,10 +24,12 @@ def fit_fixed_point(
     r"""Give every class of labeled latents its own Gaussian, pushed apart from the others.
 
     Minimizes Eq. 4 of Enescu & Sahbi (2024), the balanced negative log-likelihood plus a repulsion
-    between classes::
+    between classes,
 
-        L = sum_y (1/N_y) sum_{i in y} -log N(z_i; mu_y, Sigma_y)
-          + lam / (K (K-1)) sum_{y != y'} phi(KLD(N_y || N_y'))
+    .. math::
+
+        L = \sum_y \frac{1}{N_y} \sum_{i \in y} -\log N(z_i; \mu_y, \Sigma_y) +
+        \frac{lam}{K (K-1)} \sum_{y \ne y'} \phi(\mathrm{KLD}(N_y \| N_{y'})),
 
     by iterating its stationarity conditions (Eqs. 5 to 7, corrected). phi falls as two classes
     part: with ``pi="forward"`` as minus the logarithm of their divergence, otherwise as
@@ -156,6 +158,11 @@ def solve_fixed_point(
     ------
     InvalidInputError, NotPositiveDefiniteError
         As in ``fit_fixed_point``.
+
+    See Also
+    --------
+    fit_fixed_point : the same from samples.
+    solve_separated : find the ``lam`` for a separation, from statistics.
 
     Examples
     --------

@@ -88,7 +88,11 @@ def _fill(
             default = own.get(field.name, field.default)
             written.append(f"{field.name} : {_shown(hints[field.name], default)}")
             written += textwrap.wrap(
-                field.metadata["doc"], 96, initial_indent="    ", subsequent_indent="    "
+                field.metadata["doc"],
+                96,
+                initial_indent="    ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,  # "per-class" would become "per- class"
             )
     target.__doc__ = "\n".join(written)
 

@@ -34,6 +34,11 @@ class FixedPoint(Options):
     UnknownOptionError
         If a keyword is not an option; the message names the nearest one.
 
+    See Also
+    --------
+    fit_fixed_point : the same in one call.
+    fpigauss_torch.FixedPointSchedule : refits under a flow, with these options.
+
     Examples
     --------
     >>> from dataclasses import replace

@@ -78,6 +78,12 @@ class ClassGaussians(Densities):
         If the shapes disagree, a number is not finite, or a covariance is not symmetric and
         positive definite; the message names the class.
 
+    See Also
+    --------
+    pairwise_kld : how far apart they are.
+    open_set_score : how unknown rows are to them.
+    fpigauss_torch.LatentGaussians : the same as a module, under a flow.
+
     Examples
     --------
     >>> from fpigauss import ClassGaussians

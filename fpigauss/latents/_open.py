@@ -119,6 +119,10 @@ def open_latents(
     ImportError
         If the package that reads the format is not installed; the message names the extra.
 
+    See Also
+    --------
+    ClassStatistics.from_batches : gather statistics of what it reads.
+
     Examples
     --------
     >>> import tempfile

@@ -37,9 +37,9 @@ def open_set_score(
     With squared Mahalanobis distances m_y from each class, the methods are:
 
     - ``"likelihood"``: -log sum_y p(y) N_y(z), in nats;
-    - ``"mahalanobis"`` [1]_: min_y m_y;
-    - ``"relative_mahalanobis"`` [2]_: min_y m_y - m_0, with m_0 from one Gaussian of all known
-      samples together, so that what is unusual for all classes alike cancels;
+    - ``"mahalanobis"`` (Lee et al., 2018): min_y m_y;
+    - ``"relative_mahalanobis"`` (Ren et al., 2021): min_y m_y - m_0, with m_0 from one Gaussian of
+      all known samples together, so that what is unusual for all classes alike cancels;
     - ``"typicality"``: \|(m/d)^(1/3) - 1 + 2/(9d)\| / sqrt(2/(9d)) for the predicted class, how far
       m is from that of a draw of the class, in standard deviations; also where it is too small;
     - ``"entropy"``: -sum_y p(y|z) log p(y|z), in nats: high between classes, but low far from all
@@ -87,12 +87,17 @@ def open_set_score(
     >>> open_set_score(gaussians, [[8.0, 7.0], [4.0, 4.0]], method="mahalanobis") > threshold
     array([False,  True])
 
+    See Also
+    --------
+    open_set_threshold : the score to reject above.
+    fpigauss_torch.rejection_score : the same under a flow.
+
     References
     ----------
-    .. [1] Lee, Lee, Lee, Shin. A simple unified framework for detecting out-of-distribution samples
-       and adversarial attacks. NeurIPS 2018.
-    .. [2] Ren, Fort, Liu, Roy, Padhy, Lakshminarayanan. A simple fix to Mahalanobis distance for
-       improving near-OOD detection. 2021.
+    - Lee, Lee, Lee, Shin. A simple unified framework for detecting out-of-distribution samples
+      and adversarial attacks. NeurIPS 2018.
+    - Ren, Fort, Liu, Roy, Padhy, Lakshminarayanan. A simple fix to Mahalanobis distance for
+      improving near-OOD detection. 2021.
     """
     check_gaussians(gaussians)
     found = check_method(method, background=background, priors=priors)

@@ -51,6 +51,10 @@ def open_set_threshold(scores: Any, *, rate: float) -> float:
     >>> open_set_threshold([3.0, 1.0, 2.0, 10.0], rate=0.25)
     10.0
 
+    See Also
+    --------
+    open_set_score : scores of rows.
+
     References
     ----------
     Vovk, Gammerman, Shafer. Algorithmic learning in a random world. Springer, 2005.

@@ -47,6 +47,11 @@ def critical_lam(
     InvalidInputError
         If an argument cannot be used.
 
+    See Also
+    --------
+    fit_fixed_point : warns past it.
+    fit_separated : takes a distance in place of a ``lam``.
+
     Examples
     --------
     >>> from fpigauss import critical_lam

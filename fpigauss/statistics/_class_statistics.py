@@ -67,6 +67,11 @@ class ClassStatistics:
         If shapes disagree, a value is not finite, a count or a variance is negative, or
         ``classes`` are not distinct and ascending.
 
+    See Also
+    --------
+    solve_fixed_point : fit Gaussians to them.
+    open_latents : batches from files.
+
     Examples
     --------
     >>> import numpy as np

@@ -72,6 +72,11 @@ class LatentGaussians(GaussianBuffers):
     family : CovarianceFamily
         The covariance family as an object.
 
+    See Also
+    --------
+    ClassFlow : puts them under a flow.
+    fpigauss.ClassGaussians : the same without torch, from ``class_gaussians()``.
+
     Examples
     --------
     >>> import torch

@@ -54,6 +54,10 @@ def calibrate_temperature(class_log_prob: Any, labels: Any, *, priors: Any = Non
         (then 1 is returned, which leaves posteriors as they are), or chance does better and NLL
         falls as T grows (then a T is returned that makes posteriors uniform up to 1e-3).
 
+    See Also
+    --------
+    ClassFlow : its ``predict_proba`` gives the posteriors.
+
     Examples
     --------
     >>> import torch

@@ -106,6 +106,10 @@ def add_class(
     RepeatedRepulsionWarning
         If the samples of the old classes lose as much likelihood as ``refit_`` would warn of.
 
+    See Also
+    --------
+    refit_ : with ``frozen=``, for several classes.
+
     Examples
     --------
     >>> import torch

@@ -64,6 +64,11 @@ def rejection_score(
     InvalidInputError
         If an argument cannot be used, or has no use to ``method``.
 
+    See Also
+    --------
+    fpigauss.open_set_threshold : a threshold that bounds false rejections.
+    rejection_threshold : a threshold that rejects a part of the samples given.
+
     Examples
     --------
     >>> import torch

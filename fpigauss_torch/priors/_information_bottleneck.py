@@ -13,7 +13,7 @@ __all__ = ["information_bottleneck_loss"]
 
 
 def information_bottleneck_loss(model: ClassFlow, x: Tensor, y: Any, beta: float) -> Tensor:
-    r"""Compute the loss of IB-INN [1]_, -log p(x) - beta log p(y|x), of every sample.
+    r"""Compute the loss of IB-INN, -log p(x) - beta log p(y|x), of every sample.
 
     p(x) is the equal-prior mixture of all classes. ``beta=1`` is the class-conditional
     negative log-likelihood (plus log K); larger values give classification more weight. The method
@@ -43,8 +43,8 @@ def information_bottleneck_loss(model: ClassFlow, x: Tensor, y: Any, beta: float
 
     References
     ----------
-    .. [1] Ardizzone, Mackowiak, Rother, Köthe. Training normalizing flows with the information
-       bottleneck for competitive generative classification. NeurIPS 2020.
+    IB-INN: Ardizzone, Mackowiak, Rother, Köthe. Training normalizing flows with the information
+    bottleneck for competitive generative classification. NeurIPS 2020.
 
     Examples
     --------

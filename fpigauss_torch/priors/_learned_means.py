@@ -8,7 +8,7 @@ __all__ = ["LearnedMeans"]
 
 
 class LearnedMeans(TrainedPrior):
-    r"""N(mu_y, I) with means that are trained: the prior of ULCGM [1]_ and IB-INN [2]_.
+    r"""N(mu_y, I) with means that are trained: the prior of ULCGM and IB-INN.
 
     With the likelihood alone, the means settle at those of their classes, however close these are.
     IB-INN separates them by a classification term: see ``information_bottleneck_loss``.
@@ -30,10 +30,10 @@ class LearnedMeans(TrainedPrior):
 
     References
     ----------
-    .. [1] Fetaya, Jacobsen, Grathwohl, Zemel. Understanding the limitations of conditional
-       generative models. ICLR 2020.
-    .. [2] Ardizzone, Mackowiak, Rother, Köthe. Training normalizing flows with the information
-       bottleneck for competitive generative classification. NeurIPS 2020.
+    - ULCGM: Fetaya, Jacobsen, Grathwohl, Zemel. Understanding the limitations of conditional
+      generative models. ICLR 2020.
+    - IB-INN: Ardizzone, Mackowiak, Rother, Köthe. Training normalizing flows with the information
+      bottleneck for competitive generative classification. NeurIPS 2020.
 
     Examples
     --------

@@ -8,7 +8,7 @@ __all__ = ["RandomMeans"]
 
 
 class RandomMeans(MeansPrior):
-    r"""N(mu_y, I) with random means that stay fixed: the prior of FlowGMM [1]_.
+    r"""N(mu_y, I) with random means that stay fixed: the prior of FlowGMM.
 
     The means are drawn from N(0, scale^2 I) once; two of them are about ``scale * sqrt(2 d)``
     apart. It is left to the flow to move the classes there. The means are saved in the state.
@@ -29,8 +29,8 @@ class RandomMeans(MeansPrior):
 
     References
     ----------
-    .. [1] Izmailov, Kirichenko, Finzi, Wilson. Semi-supervised learning with normalizing flows.
-       ICML 2020.
+    FlowGMM: Izmailov, Kirichenko, Finzi, Wilson. Semi-supervised learning with normalizing flows.
+    ICML 2020.
 
     Examples
     --------

@@ -152,6 +152,11 @@ def refit_(
         log-likelihood of the latents is higher by a nat per dimension; by .05 if they were fitted
         more often.
 
+    See Also
+    --------
+    FixedPointSchedule : refits at chosen epochs.
+    add_class : a class that comes later.
+
     Examples
     --------
     >>> import torch

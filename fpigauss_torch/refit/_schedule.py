@@ -98,6 +98,11 @@ class FixedPointSchedule(FormerSchedule):
     InvalidInputError
         If an argument cannot be used.
 
+    See Also
+    --------
+    refit_ : one refit, at once.
+    fpigauss_torch.lightning.FixedPointCallback : the same in a trainer.
+
     Examples
     --------
     >>> import torch
