@@ -39,7 +39,15 @@ def elsewhere(tmp_path, monkeypatch):
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
     # that of jax is run by test_jax.py
-    names = ("coming_from", "coming_from_nfpi", "errata", "extending", "files", "flows", "gradients")
+    names = (
+        "coming_from",
+        "coming_from_nfpi",
+        "errata",
+        "extending",
+        "files",
+        "flows",
+        "gradients",
+    )
     names += ("index", "jax", "lightning", "minima", "quickstart", "scikit_learn", "separation")
     names += ("theory",)
     assert pages == {f"{name}.rst" for name in names}
