@@ -32,6 +32,7 @@ COMPARISONS = (
     "small_fits",
     "no_repulsion",
     "growth",
+    "layer",
     "flows",
 )
 

@@ -42,14 +42,17 @@ from fpigauss.equations import (
 from fpigauss.errors import (
     ConvergenceWarning,
     InvalidInputError,
+    NotDifferentiableError,
     NotPositiveDefiniteError,
     PooledCovarianceWarning,
+    SaddlePointWarning,
     UnboundedObjectiveWarning,
     UnknownOptionError,
     UnreachableSeparationError,
 )
 from fpigauss.fit import (
     FixedPoint,
+    FixedPointGradient,
     FixedPointOptions,
     LamPath,
     SeparatedResult,
@@ -76,7 +79,7 @@ from fpigauss.repulsion import (
 )
 from fpigauss.result import FixedPointResult, Status
 from fpigauss.solvers import Accelerated, Guarded, Picard, Solver
-from fpigauss.statistics import ClassStatistics
+from fpigauss.statistics import ClassStatistics, RunningStatistics
 
 __all__ = [
     "Accelerated",
@@ -90,6 +93,7 @@ __all__ = [
     "Equations",
     "Factor",
     "FixedPoint",
+    "FixedPointGradient",
     "FixedPointOptions",
     "FixedPointResult",
     "ForwardRepulsion",
@@ -101,12 +105,15 @@ __all__ = [
     "LamPath",
     "Latents",
     "MeanRepulsion",
+    "NotDifferentiableError",
     "NotPositiveDefiniteError",
     "Picard",
     "PooledCovarianceWarning",
     "PrintedEquations",
     "ReleasedEquations",
     "Repulsion",
+    "RunningStatistics",
+    "SaddlePointWarning",
     "SeparatedResult",
     "Solver",
     "StationaryEquations",

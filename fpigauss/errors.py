@@ -6,8 +6,10 @@ from typing import Any
 __all__ = [
     "ConvergenceWarning",
     "InvalidInputError",
+    "NotDifferentiableError",
     "NotPositiveDefiniteError",
     "PooledCovarianceWarning",
+    "SaddlePointWarning",
     "UnboundedObjectiveWarning",
     "UnknownOptionError",
     "UnreachableSeparationError",
@@ -78,6 +80,14 @@ class NotPositiveDefiniteError(ArithmeticError):
         super().__setstate__({renamed.get(name, name): v for name, v in (state or {}).items()})
 
 
+class NotDifferentiableError(ArithmeticError):
+    """A fit has no gradient that can be trusted; the message says why, and the remedy.
+
+    It did not converge, or the linear system of the gradient is singular, or nearly so: the
+    Gaussians are not determined by the data.
+    """
+
+
 class UnreachableSeparationError(ArithmeticError):
     """No ``lam`` that was tried separates Gaussians as asked; the message says why, and the remedy.
 
@@ -99,6 +109,10 @@ class UnreachableSeparationError(ArithmeticError):
 
 class PooledCovarianceWarning(UserWarning):
     """A shared covariance is fitted to some of its classes: frozen ones have no samples."""
+
+
+class SaddlePointWarning(UserWarning):
+    """A gradient was taken at a saddle point: it is valid, but that of no minimum."""
 
 
 class UnboundedObjectiveWarning(UserWarning):

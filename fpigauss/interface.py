@@ -21,7 +21,8 @@ from fpigauss._progress import progress_bar
 from fpigauss._warnings import warn_user
 from fpigauss.covariance import distinct_name, resolve_family, shrunk
 from fpigauss.fit import RefitOptions
-from fpigauss.fit._documented import with_options
+from fpigauss.fit._adjoint import check_differentiable
+from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._options import check_option_names
 from fpigauss.fit._separated import separated
 from fpigauss.fit._separation import Separation, SmallestKLD, separation_of
@@ -35,7 +36,7 @@ from fpigauss.open_set import (
     held_out_threshold,
 )
 from fpigauss.repulsion import resolve_repulsion
-from fpigauss.statistics import check_sample_weight
+from fpigauss.statistics import check_sample_weight, moments_vjp
 
 __all__ = [
     "Evidence",
@@ -48,6 +49,7 @@ __all__ = [
     "background_of",
     "balanced_nll",
     "check_choice",
+    "check_differentiable",
     "check_flag",
     "check_method",
     "check_nonnegative",
@@ -56,12 +58,14 @@ __all__ = [
     "check_positive_integer",
     "check_sample_weight",
     "check_whole",
+    "checked_names",
     "distinct_name",
     "finished",
     "forward_old_addresses",
     "held_out_threshold",
     "joint",
     "log_priors",
+    "moments_vjp",
     "progress_bar",
     "renamed",
     "resolve_family",

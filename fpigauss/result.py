@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
+
+if TYPE_CHECKING:
+    from fpigauss.fit import FixedPointGradient
 
 __all__ = ["FixedPointResult", "History", "Status"]
 
@@ -116,6 +120,72 @@ class FixedPointResult:
     pi: Any
     history: History
     lam: float | None = None
+
+    #: What ``vjp`` needs of the fit: an object that has a ``vjp``. Not a field, nor pickled.
+    _adjoint: ClassVar[Any] = None
+
+    def vjp(self, means: Any = None, covariances: Any = None) -> "FixedPointGradient":
+        """Compute the gradient of a function of the fitted Gaussians, in what they depend on.
+
+        It is that of the fixed point itself, by the implicit function theorem: one symmetric
+        linear system, solved by products with the Hessian of the objective, each about an
+        evaluation, whatever the number of iterations that the fit took. ``gradient.of_samples``
+        goes on to the samples and their weights.
+
+        The stationary point that the fit found is followed, as it moves with the statistics, with
+        ``lam`` and with what is held. ``pi="initial"``, and means or covariances that are not
+        updated, are followed back to the initial Gaussians; ``pi="mean"`` moves along. A function
+        or a repulsion of your own as ``pi`` is held at the values that it had. Gaussians passed as
+        ``init`` act only as what is held, ``frozen`` classes included, and where ``pi`` is
+        measured. A ``lam`` that was found for a separation is held.
+
+        Parameters
+        ----------
+        means : (K, d) array, optional
+            The function's gradient in the fitted means; zero by default.
+        covariances : array, optional
+            The function's gradient in the fitted covariances, in their shape.
+
+        Returns
+        -------
+        FixedPointGradient
+
+        Raises
+        ------
+        NotDifferentiableError
+            If the fit did not converge, or the linear system is singular or nearly so.
+        InvalidInputError
+            If an argument cannot be used, the equations are not "stationary", or this result was
+            unpickled or is one of a callback.
+
+        Warns
+        -----
+        SaddlePointWarning
+            If the objective curves downward somewhere: the gradient is valid, but that of a
+            saddle point.
+
+        Examples
+        --------
+        How the distance of two means changes with ``lam``:
+
+        >>> from fpigauss import fit_fixed_point
+        >>> result = fit_fixed_point([[0.0], [2.0], [3.0], [5.0]], [0, 0, 1, 1], 3.0, tied=True)
+        >>> gradient = result.vjp(means=[[-1.0], [1.0]])
+        >>> round(gradient.lam, 4)
+        0.1016
+        """
+        if self._adjoint is None:
+            raise InvalidInputError(
+                "this result does not have the problem that it solved: it was copied or unpickled, "
+                "or is one of a callback; to differentiate it, fit again, from result.gaussians "
+                "as init"
+            )
+        gradient: FixedPointGradient = self._adjoint.vjp(means, covariances)
+        return gradient
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the problem: what is pickled are figures and Gaussians."""
+        return {name: value for name, value in vars(self).items() if name != "_adjoint"}
 
     @property
     def converged(self) -> bool:

@@ -11,6 +11,8 @@ loaders and processes. Every module imports only from those below it in this lis
     the callback that refits while Lightning trains;
 ``refit/``
     refits from a data loader, in one process or many, and the schedule that says when;
+``layer/``
+    the fixed point as a layer, whose Gaussians are differentiable functions of the latents;
 ``augment/``
     new samples from latents that are moved within their class;
 ``open_set/``
@@ -62,6 +64,7 @@ from fpigauss_torch.codecs import (
 )
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
+from fpigauss_torch.layer import DifferentiableFit, fixed_point_layer, fixed_point_layer_of
 from fpigauss_torch.open_set import (
     add_class,
     calibrate_temperature,
@@ -76,6 +79,7 @@ __all__ = [
     "ClassDensity",
     "ClassFlow",
     "Codec",
+    "DifferentiableFit",
     "FixedPointSchedule",
     "FunctionCodec",
     "LatentAugmentation",
@@ -91,6 +95,8 @@ __all__ = [
     "calibrate_temperature",
     "class_preservation",
     "codec_for",
+    "fixed_point_layer",
+    "fixed_point_layer_of",
     "gather_statistics",
     "mix_within_class",
     "noise_along_axes",

@@ -39,8 +39,17 @@ def elsewhere(tmp_path, monkeypatch):
 def test_every_page_with_code_is_run():
     pages = {path.name for path in (ROOT / "docs").glob("*.rst") if RST.search(path.read_text())}
     # that of jax is run by test_jax.py
-    names = ("coming_from", "coming_from_nfpi", "errata", "extending", "files", "flows", "index")
-    names += ("jax", "lightning", "minima", "quickstart", "scikit_learn", "separation", "theory")
+    names = (
+        "coming_from",
+        "coming_from_nfpi",
+        "errata",
+        "extending",
+        "files",
+        "flows",
+        "gradients",
+    )
+    names += ("index", "jax", "lightning", "minima", "quickstart", "scikit_learn", "separation")
+    names += ("theory",)
     assert pages == {f"{name}.rst" for name in names}
 
 
@@ -267,6 +276,17 @@ def test_lightning():
         namespace = run("docs/lightning.rst", RST, {"__name__": "on_lightning"})
     accuracy = float(namespace["trainer"].callback_metrics["accuracy"])
     assert accuracy == pytest.approx(0.96, abs=0.02)
+
+
+def test_gradients():
+    pytest.importorskip("torch", reason="torch is not installed")
+    names = run("docs/gradients.rst", RST, {"__name__": "gradients"})
+    assert names["fit"].converged
+    assert all(bool((p.grad != 0.0).any()) for p in names["encoder"].parameters())
+    assert names["lam"].grad.item() != 0.0
+    assert names["gradient"].lam > 0.0
+    nearest = np.argsort(names["of_weights"])[:5]
+    assert set(names["y"][nearest]) <= {0, 1}
 
 
 def test_extending():

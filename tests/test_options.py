@@ -515,3 +515,11 @@ def test_the_former_name_of_the_equations_of_an_error():
     error = fpigauss.NotPositiveDefiniteError("elm", 3.0, "printed")
     with pytest.warns(DeprecationWarning, match=r"\.equations"):
         assert error.reading == error.equations == "printed"
+
+
+def test_names_may_be_strings_of_numpy():
+    names = {"pi": "forward", "covariance": "dense", "update": "means", "init": "data"}
+    names |= {"equations": "stationary", "solver": "guarded"}
+    plain = FixedPoint(1.0, **names)
+    assert FixedPoint(1.0, **{option: np.str_(name) for option, name in names.items()}) == plain
+    assert FixedPoint(1.0, shrinkage=np.str_("oas")).shrinkage == "oas"

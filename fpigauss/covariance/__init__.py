@@ -7,7 +7,7 @@ from fpigauss.covariance._base import CovarianceFamily, Factor
 from fpigauss.covariance._dense import Dense
 from fpigauss.covariance._diagonal import Diagonal
 from fpigauss.covariance._isotropic import Isotropic
-from fpigauss.covariance._shrinkage import ShrinkageName, check_shrinkage, shrunk
+from fpigauss.covariance._shrinkage import ShrinkageName, check_shrinkage, shrunk, shrunk_vjp
 from fpigauss.errors import InvalidInputError
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "own_name",
     "resolve_family",
     "shrunk",
+    "shrunk_vjp",
 ]
 
 FamilyName: TypeAlias = Literal["diagonal", "dense", "isotropic"]

@@ -1,7 +1,9 @@
 """What the equations ask of a covariance family."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 from fpigauss._array.blocks import MEMORY_LIMIT, row_distances
@@ -12,7 +14,7 @@ from fpigauss._array.linalg import (
     squared_norms,
     transposed,
 )
-from fpigauss._array.namespaces import detached, namespace
+from fpigauss._array.namespaces import detached, device_of, namespace
 from fpigauss._array.typing import Array
 from fpigauss._warnings import warn_user
 
@@ -247,6 +249,35 @@ class CovarianceFamily(ABC):
     def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
         """Compute the projections of F' Q F for precision values Q."""
 
+    def color_projections(self, factor: Factor, projections: Array) -> Array:
+        """Compute the projections of F' M F."""
+        adjoint = self.adjoint_root(factor)
+        return self.whiten_projections(Factor(adjoint, adjoint), projections)
+
+    def adjoint_root(self, factor: Factor) -> Array:
+        """Return F'; factors are diagonal, and symmetric, unless they are matrices (n, d, d)."""
+        return transposed(factor.root) if factor.root.ndim == 3 else factor.root
+
+    def congruent(self, root: Array, values: Array, dim: int) -> Array:
+        """Compute the values of F S F' for ``root`` F, or of F^-1 S F^-T for its inverse."""
+        projections = self.values_projections(values, dim)
+        return self.average(self.whiten_projections(Factor(root, root), projections), dim)
+
+    def anticommutator(self, values: Array, projections: Array, dim: int) -> Array:
+        """Compute the projections of S M + M S.
+
+        Factors of the family are taken to have the form of its values; override it otherwise.
+        """
+        xp = namespace(values)
+        size = xp.sqrt(xp.max(squared_norms(flattened(values)))) + xp.finfo(values.dtype).tiny
+        axes = xp.zeros((1, dim), dtype=values.dtype, device=device_of(values))
+        one = size * self.average(self.unit(dim, axes), dim)
+        plus, minus = (
+            self.whiten_projections(Factor(root, root), projections)
+            for root in (one + values, one - values)
+        )
+        return (plus - minus) / (2.0 * size)
+
     # -- updates ---------------------------------------------------------------------------
 
     @abstractmethod
@@ -256,6 +287,10 @@ class CovarianceFamily(ABC):
     @abstractmethod
     def precondition(self, a: Array, gradient: Array) -> Array:
         """Solve the linearized X A + A X = 2 G: from projections A, G to values X."""
+
+    def preconditioner(self, a: Array) -> Callable[[Array], Array]:
+        """Return ``precondition`` for one ``a`` and many gradients."""
+        return partial(self.precondition, a)
 
     @abstractmethod
     def retract(self, factor: Factor, step: Array) -> Factor:

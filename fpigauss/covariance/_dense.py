@@ -1,5 +1,6 @@
 """Full covariance matrices."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -150,6 +151,12 @@ class Dense(CovarianceFamily):
     def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
         return symmetrized(transposed(factor.root) @ values @ factor.root)
 
+    def congruent(self, root: Array, values: Array, dim: int) -> Array:
+        return symmetrized(root @ values @ transposed(root))
+
+    def anticommutator(self, values: Array, projections: Array, dim: int) -> Array:
+        return 2.0 * symmetrized(values @ projections)
+
     # -- updates ---------------------------------------------------------------------------
 
     def log_solution(self, a: Array, b: Array) -> Array:
@@ -157,6 +164,16 @@ class Dense(CovarianceFamily):
 
     def precondition(self, a: Array, gradient: Array) -> Array:
         return lyapunov(a, gradient)
+
+    def preconditioner(self, a: Array) -> Callable[[Array], Array]:
+        eigenvalues, vectors = namespace(a).linalg.eigh(a)
+        weights = 2.0 / (eigenvalues[..., :, None] + eigenvalues[..., None, :])
+
+        def solve(gradient: Array) -> Array:
+            inner = weights * (transposed(vectors) @ gradient @ vectors)
+            return symmetrized(vectors @ inner @ transposed(vectors))
+
+        return solve
 
     def retract(self, factor: Factor, step: Array) -> Factor:
         root = factor.root @ matrix_exp(0.5 * step)

@@ -137,6 +137,9 @@ class Diagonal(CovarianceFamily):
     def color_precisions(self, factor: Factor, values: Array, dim: int) -> Array:
         return self._times(values * factor.root * factor.root, dim)
 
+    def anticommutator(self, values: Array, projections: Array, dim: int) -> Array:
+        return 2.0 * values * projections
+
     # -- updates ---------------------------------------------------------------------------
 
     def log_solution(self, a: Array, b: Array) -> Array:

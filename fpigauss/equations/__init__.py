@@ -5,15 +5,18 @@ from typing import Literal, TypeAlias
 
 from fpigauss._array.checks import check_strategy
 from fpigauss.equations._base import Equations
+from fpigauss.equations._curvature import Curvature, curvature_at, mean_kld_gradient
 from fpigauss.equations._held import Held
 from fpigauss.equations._pairs import sum_over_pairs
 from fpigauss.equations._printed import PrintedEquations
-from fpigauss.equations._problem import Evaluation, Move, Point, Problem, Step, largest
+from fpigauss.equations._problem import Descent, Evaluation, Move, Point, Problem, Step, largest
 from fpigauss.equations._released import ReleasedEquations
 from fpigauss.equations._stationary import StationaryEquations
 
 __all__ = [
     "EQUATIONS",
+    "Curvature",
+    "Descent",
     "Equations",
     "EquationsName",
     "Evaluation",
@@ -25,7 +28,9 @@ __all__ = [
     "ReleasedEquations",
     "StationaryEquations",
     "Step",
+    "curvature_at",
     "largest",
+    "mean_kld_gradient",
     "resolve_equations",
     "sum_over_pairs",
 ]

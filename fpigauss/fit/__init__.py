@@ -2,6 +2,7 @@
 
 from fpigauss.fit._calls import fit_fixed_point, solve_fixed_point
 from fpigauss.fit._fixed_point import FixedPoint
+from fpigauss.fit._gradient import FixedPointGradient
 from fpigauss.fit._lam_path import lam_path
 from fpigauss.fit._path import LamPath
 from fpigauss.fit._search import Trial
@@ -11,6 +12,7 @@ from fpigauss.fit._typed_options import EstimatorOptions, FixedPointOptions, Ref
 __all__ = [
     "EstimatorOptions",
     "FixedPoint",
+    "FixedPointGradient",
     "FixedPointOptions",
     "LamPath",
     "RefitOptions",

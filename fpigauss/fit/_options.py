@@ -90,6 +90,8 @@ def _check_frozen(value: Any, name: str) -> tuple[int | str, ...]:
 
 def _check_pi(value: object, name: str) -> object:
     """Check a number, and take it as a float; names, functions and objects are resolved later."""
+    if isinstance(value, str):  # strings of numpy have __float__
+        return value
     if hasattr(value, "__float__") and not getattr(value, "ndim", 0) and not callable(value):
         return check_positive(value, name)
     return value

@@ -21,6 +21,7 @@ from fpigauss.errors import (
     PooledCovarianceWarning,
     UnboundedObjectiveWarning,
 )
+from fpigauss.fit._adjoint import Adjoint
 from fpigauss.fit._options import Options
 from fpigauss.fit._start import Setup, prepare
 from fpigauss.fit._starts import starts
@@ -67,7 +68,7 @@ def _solved(
     """Run a fit; ``flags`` are those of numpy that the callback is used to."""
     lam = options.lam
     assert lam is not None  # FixedPoint has checked it
-    setup = prepare(_on_numpy(statistics), options, lam, source, like)
+    first = prepare(_on_numpy(statistics), options, lam, source, like)
     callback = options.callback
 
     def observe(begun: Setup, outcome: Outcome) -> bool:
@@ -87,10 +88,12 @@ def _solved(
             if options.progress:
                 bar.set_postfix(residual=f"{evaluation.residual:.1e}", refresh=False)
 
-        setup, outcome = _lowest(setup, None if callback is None else observe, advance)
+        setup, outcome = _lowest(first, None if callback is None else observe, advance)
     for category, message in _warnings_of(outcome, setup):
         warn(message, category)
-    return _result(setup, outcome, like)
+    result = _result(setup, outcome, like)
+    object.__setattr__(result, "_adjoint", Adjoint.of(first, outcome, statistics))
+    return result
 
 
 def _on_numpy(statistics: ClassStatistics) -> ClassStatistics:

@@ -60,6 +60,41 @@ class Repulsion(ABC):
         """Compute phi, elementwise."""
         return namespace(divergences).exp(-divergences / (alpha * pi))
 
+    def slope(self, divergences: Array, pi: Any, alpha: float) -> Array:
+        """Compute dW/dD at fixed pi, elementwise, for the gradients of a fit.
+
+        A subclass that has a ``kernel`` of its own needs a ``slope`` of its own too.
+        """
+        self._check_kernel_known("slope")
+        return -self.kernel(divergences, pi, alpha) / (alpha * pi)
+
+    def slope_in_pi(self, divergences: Array, pi: Any, alpha: float) -> Array:
+        """Compute dW/dpi at fixed D, elementwise, where pi is a number that moves."""
+        self._check_kernel_known("slope_in_pi")
+        return self.kernel(divergences, pi, alpha) * (divergences / (alpha * pi) - 1.0) / pi
+
+    def _check_kernel_known(self, method: str) -> None:
+        """Raise if ``method`` is asked of a subclass whose kernel is not that of this class."""
+        if type(self).kernel is not Repulsion.kernel:
+            name = type(self).__name__
+            raise InvalidInputError(
+                f"pi is a {name}, whose kernel is its own, so that its derivative is not known; "
+                f"define {name}.{method}"
+            )
+
+    @property
+    def is_mean_kld(self) -> bool:
+        """Whether pi is the mean of D over ordered pairs: gradients of a fit then follow it.
+
+        Any other pi is held in them.
+        """
+        return False
+
+    @property
+    def pushing(self) -> "Repulsion":
+        """What repels as soon as lam is positive."""
+        return self
+
     def at_start(self, pi: Any) -> "Repulsion":
         """Return the repulsion to iterate with, once ``pi`` of the initial Gaussians is known."""
         return self
@@ -106,6 +141,16 @@ class NoRepulsion(KnownRepulsion):
         return namespace(divergences).zeros_like(divergences)
 
     def potential(self, divergences: Array, pi: Any, alpha: float) -> Array:
+        return namespace(divergences).zeros_like(divergences)
+
+    @property
+    def pushing(self) -> Repulsion:
+        return self.inner
+
+    def slope(self, divergences: Array, pi: Any, alpha: float) -> Array:
+        return namespace(divergences).zeros_like(divergences)
+
+    def slope_in_pi(self, divergences: Array, pi: Any, alpha: float) -> Array:
         return namespace(divergences).zeros_like(divergences)
 
     def at_start(self, pi: Any) -> Repulsion:

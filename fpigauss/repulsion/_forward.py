@@ -29,6 +29,9 @@ class ForwardRepulsion(KnownRepulsion):
         scale = math.exp(-1.0 / alpha) / alpha
         return -scale * namespace(divergences).log(divergences)
 
+    def slope(self, divergences: Array, pi: None, alpha: float) -> Array:
+        return -self.kernel(divergences, pi, alpha) / divergences
+
     def critical_lam(
         self, family: CovarianceFamily, n_classes: int, dim: int, alpha: float
     ) -> float:

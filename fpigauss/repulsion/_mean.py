@@ -15,6 +15,10 @@ __all__ = ["MeanRepulsion"]
 class MeanRepulsion(KnownRepulsion):
     """Eq. 10, ``pi="mean"``: pi = mean(D) over all ordered pairs, at the current Gaussians."""
 
+    @property
+    def is_mean_kld(self) -> bool:
+        return type(self).measure is MeanRepulsion.measure
+
     def measure(self, blocks: Iterable[Array], n_classes: int) -> Any:
         # a scalar on its device: an evaluation brings it to the host with other numbers
         total = sum(namespace(block).sum(block) for block in blocks)

@@ -10,6 +10,7 @@ from fpigauss.solvers._accelerated import Accelerated
 from fpigauss.solvers._base import Solver
 from fpigauss.solvers._guarded import Guarded
 from fpigauss.solvers._loop import Outcome, Runaway, converged, evaluated, iterate
+from fpigauss.solvers._minres import Solved, solve_symmetric
 from fpigauss.solvers._picard import Picard
 from fpigauss.solvers._walk import walked
 
@@ -20,12 +21,14 @@ __all__ = [
     "Outcome",
     "Picard",
     "Runaway",
+    "Solved",
     "Solver",
     "SolverName",
     "converged",
     "evaluated",
     "iterate",
     "resolve_solver",
+    "solve_symmetric",
     "walked",
 ]
 

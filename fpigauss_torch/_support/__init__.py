@@ -12,7 +12,7 @@ from fpigauss_torch._support.checks import (
     check_statistics,
     checked_encoding,
 )
-from fpigauss_torch._support.compiled import under_compile
+from fpigauss_torch._support.compiled import not_compiled, under_compile
 from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
 from fpigauss_torch._support.errors import RefitRejectedError, RepeatedRepulsionWarning
 from fpigauss_torch._support.functional import is_mapped, is_wrapped
@@ -84,6 +84,7 @@ __all__ = [
     "log_priors_of",
     "mixture",
     "modes_restored",
+    "not_compiled",
     "not_encoded",
     "posterior",
     "prior_mixture",

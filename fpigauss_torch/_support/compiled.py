@@ -1,10 +1,19 @@
 """Modules under ``torch.compile``."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
+import torch
 from torch import nn
 
-__all__ = ["under_compile"]
+__all__ = ["not_compiled", "under_compile"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def not_compiled(function: F) -> F:
+    """Leave a function, and what it calls, out of the graphs of ``torch.compile``."""
+    return cast(F, torch.compiler.disable(function))
 
 
 def under_compile(module: Any) -> Any:

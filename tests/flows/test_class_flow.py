@@ -337,6 +337,7 @@ def test_names():
     assert len(fpigauss_torch.__all__) == len(names)
     assert names == {
         *("ClassDensity", "ClassFlow", "Codec", "FixedPointSchedule", "FunctionCodec"),
+        *("DifferentiableFit", "fixed_point_layer", "fixed_point_layer_of"),
         "LatentAugmentation",
         *("LatentGaussians", "LatentPrior", "PrincipalAxes", "RefitRejectedError", "__version__"),
         *("RepeatedRepulsionWarning", "TarFlowCodec"),

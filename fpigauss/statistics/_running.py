@@ -1,0 +1,185 @@
+"""Statistics of a stream in which earlier batches count for less and less."""
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from fpigauss._array.checks import as_number
+from fpigauss._array.files import FLAG, FLOATS, LABELS, load_arrays, save_arrays
+from fpigauss._array.labels import as_classes
+from fpigauss._array.namespaces import to_numpy
+from fpigauss.errors import InvalidInputError
+from fpigauss.statistics._checks import check_statistics_kind
+from fpigauss.statistics._class_statistics import ClassStatistics
+
+__all__ = ["RunningStatistics"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RunningStatistics:
+    """Class statistics of a stream of batches, each of which counts less the older it is.
+
+    A batch that is followed by n others counts ``decay`` ** n times: its rows are rows of that
+    weight. The means and covariances are those of all rows seen so far with these weights, so they
+    are unbiased from the first batch on, and at ``decay=1`` those of ``ClassStatistics``. A class
+    that is missing from a batch keeps its mean and covariance; only its count falls.
+
+    They are frozen: ``update`` and ``merge`` return new ones.
+
+    Parameters
+    ----------
+    decay : float
+        What a batch counts for after the next one, in (0, 1].
+    covariance : {"diagonal", "dense"}
+        Whether variances or full covariance matrices are gathered.
+    classes : (K,) array-like, optional
+        All classes, so that any other label is an error. By default, the labels seen so far.
+
+    statistics : ClassStatistics, optional
+        Those of the rows so far, for ``solve_fixed_point``; None before the first batch.
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument cannot be used.
+
+    Examples
+    --------
+    >>> from fpigauss import RunningStatistics
+    >>> running = RunningStatistics(0.5).update([[0.0], [5.0]], [0, 1])
+    >>> running = running.update([[3.0], [5.0]], [0, 1])
+    >>> running.statistics.means, running.statistics.counts
+    (array([[2.],
+           [5.]]), array([1.5, 1.5]))
+    """
+
+    decay: float
+    covariance: str = "diagonal"
+    classes: Any = None
+    statistics: ClassStatistics | None = None
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        decay = as_number(self.decay, "decay")
+        if not 0.0 < decay <= 1.0:
+            raise InvalidInputError(f"decay is {decay:g}; pass a number in (0, 1]")
+        object.__setattr__(self, "decay", decay)
+        check_statistics_kind(self.covariance)
+        if self.classes is not None:
+            object.__setattr__(self, "classes", as_classes(self.classes))
+
+    def __repr__(self) -> str:
+        """Describe them, without their numbers."""
+        return f"RunningStatistics(decay={self.decay:g}, statistics={self.statistics!r})"
+
+    def update(self, z: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Let what was gathered count for less, and add a batch, in a new object.
+
+        Parameters
+        ----------
+        z, y, sample_weight
+            As in ``ClassStatistics.update``.
+
+        Returns
+        -------
+        RunningStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument cannot be used; these statistics stay as they are.
+        """
+        before = self.statistics
+        if before is None:
+            batch: Any = [(z, y) if sample_weight is None else (z, y, sample_weight)]
+            gathered = ClassStatistics.from_batches(
+                batch, covariance=self.covariance, classes=self.classes
+            )
+        else:
+            faded = replace(before, counts=self.decay * before.counts)
+            gathered = faded.update(z, y, sample_weight)
+        return replace(self, statistics=gathered)
+
+    def merge(self, other: Self) -> Self:
+        """Merge the statistics of two streams of equal age, of two processes say, in a new object.
+
+        Parameters
+        ----------
+        other : RunningStatistics
+            With the same decay, width and kind.
+
+        Returns
+        -------
+        RunningStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If the two do not go together.
+        """
+        if not isinstance(other, RunningStatistics):
+            raise InvalidInputError(f"other is a {type(other).__name__}; pass a RunningStatistics")
+        if self.decay != other.decay:
+            raise InvalidInputError(
+                f"other has decay {other.decay:g}, but these have {self.decay:g}; "
+                "merge statistics of one decay"
+            )
+        if self.statistics is None or other.statistics is None:
+            return other if self.statistics is None else self
+        return replace(self, statistics=self.statistics.merge(other.statistics))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a file, atomically, as ``ClassStatistics.save`` does.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        InvalidInputError
+            If there was no batch yet.
+        """
+        gathered = self.statistics
+        if gathered is None:
+            raise InvalidInputError("there is nothing to save before the first batch; call update")
+        save_arrays(
+            path,
+            "RunningStatistics",
+            {
+                "decay": np.asarray(self.decay),
+                "counts": to_numpy(gathered.counts),
+                "means": to_numpy(gathered.means),
+                "covariances": to_numpy(gathered.covariances),
+                "classes": gathered.classes,
+                "closed": np.asarray(gathered.closed),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote, as numpy arrays.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        RunningStatistics
+
+        Raises
+        ------
+        InvalidInputError
+            If the file is not one that ``RunningStatistics.save`` wrote.
+        """
+        fields = dict.fromkeys(("decay", "counts", "means", "covariances"), FLOATS)
+        arrays = load_arrays(
+            path, "RunningStatistics", {**fields, "classes": LABELS, "closed": FLAG}
+        )
+        decay, closed = float(arrays.pop("decay")), bool(arrays.pop("closed"))
+        gathered = ClassStatistics(**arrays, closed=closed)
+        classes = gathered.classes if closed else None
+        return cls(decay, gathered.covariance, classes, gathered)

@@ -1,0 +1,116 @@
+"""The two steps of the layer for autograd; the core computes both gradients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fpigauss import (
+    ClassGaussians,
+    ClassStatistics,
+    FixedPoint,
+    FixedPointResult,
+    NotDifferentiableError,
+)
+from fpigauss.interface import check_differentiable, moments_vjp
+
+__all__ = ["Gathered", "solved"]
+
+
+class Gathered(torch.autograd.Function):
+    """From rows and weights to the statistics that they are part of, which are known already."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, statistics: ClassStatistics, codes: Any, z: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(z, weights)
+        ctx.statistics, ctx.codes = statistics, codes
+        return statistics.counts.clone(), statistics.means.clone(), statistics.covariances.clone()
+
+    @staticmethod
+    def backward(
+        ctx: Any, of_counts: Tensor, of_means: Tensor, of_covariances: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        z, weights = ctx.saved_tensors
+        cotangents = (of_counts, of_means, of_covariances)
+        like = ctx.statistics.means
+        with torch.no_grad():
+            of_z, of_weights = moments_vjp(
+                z.to(like.dtype), ctx.codes, weights.to(like.dtype), ctx.statistics, cotangents
+            )
+        return None, None, *_once(of_z.to(z.dtype), of_weights.to(weights.dtype))
+
+
+class _Solved(torch.autograd.Function):
+    """From statistics, lam and the Gaussians of ``init`` to the fitted ones.
+
+    What is fitted to are the statistics as the fit has them; the tensors are their copies, and say
+    where gradients go.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        result: FixedPointResult,
+        *inputs: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.result = result
+        ctx.kinds = [(x.dtype, x.device, x.shape) for x in inputs]
+        return result.gaussians.means.clone(), result.gaussians.covariances.clone()
+
+    @staticmethod
+    def backward(ctx: Any, of_means: Tensor, of_covariances: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = ctx.result.vjp(of_means, of_covariances)
+        parts = [
+            gradient.counts,
+            gradient.means,
+            gradient.covariances,
+            torch.tensor(gradient.lam, dtype=torch.float64),
+        ]
+        if len(ctx.kinds) > len(parts):
+            parts += [gradient.init_means, gradient.init_covariances]
+        pairs = zip(parts, ctx.kinds, strict=True)
+        return None, *_once(
+            *(x.to(dtype=kind[0], device=kind[1]).reshape(kind[2]) for x, kind in pairs)
+        )
+
+
+class _Once(torch.autograd.Function):
+    """The identity; its backward pass says that there are no second derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Tensor:
+        raise NotDifferentiableError(
+            "the gradient of a fixed point was differentiated again, but there are no second "
+            "derivatives; leave out create_graph=True, or detach the gradient"
+        )
+
+
+def _once(*gradients: Tensor) -> tuple[Tensor, ...]:
+    """Return gradients that cannot be differentiated, rather than as constants."""
+    if not torch.is_grad_enabled():  # without create_graph=True
+        return gradients
+    return tuple(_Once.apply(x.detach().requires_grad_()) for x in gradients)
+
+
+def solved(
+    fixed_point: FixedPoint,
+    result: FixedPointResult,
+    statistics: Sequence[Tensor],
+    lam: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return the fitted means and covariances, in the graph of what they depend on."""
+    init = fixed_point.init
+    tensors = [*statistics, lam]
+    if isinstance(init, ClassGaussians) and isinstance(init.means, Tensor):
+        tensors += [init.means, init.covariances]
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+        check_differentiable(result)
+    means, covariances = _Solved.apply(result, *tensors)
+    return means, covariances
