@@ -115,7 +115,7 @@ def test_bad_overrides(tmp_path, override, message):
     ("values", "message"),
     [
         ({"model": {}}, "unknown key model"),
-        ({"data": {"path": "x"}}, "unknown key data.path; there are limit, size, source"),
+        ({"data": {"path": "x"}}, "unknown key data.path; there are classes, limit, size, source"),
         ({"data": "digits"}, r"data is 'digits'; it should be a table or instance of DataConfig"),
         ({"data": {"size": 0}}, "data.size is 0; it should be greater than or equal to 1 or none"),
         ({"data": {"size": 8.0}}, "data.size is 8.0; it should be a whole number or none"),
