@@ -13,6 +13,7 @@ family is in both parts. Another version of the package may have other fonts.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fontTools.ttLib import TTFont, TTLibError
@@ -43,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make(folder: Path, out: Path) -> int:
-    images, labels, families, names = [], [], [], []
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    families: list[np.ndarray] = []
+    names: list[str] = []
     for name, paths in sorted(_families(folder).items()):
         fonts = family_glyphs(paths)
         for font in fonts:
@@ -59,7 +63,7 @@ def _make(folder: Path, out: Path) -> int:
         )
     x, y, family = (np.concatenate(parts) for parts in (images, labels, families))
     test = family % 6 == 5
-    arrays = {
+    arrays: dict[str, Any] = {
         "x_train": x[~test],
         "y_train": y[~test].astype(np.uint8),
         "family_train": family[~test].astype(np.uint16),

@@ -10,6 +10,7 @@ drawn with a fixed seed.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fpigauss import InvalidInputError
@@ -38,7 +39,12 @@ def _make(mnist: Path, out: Path) -> int:
     rng = np.random.default_rng(SEED)
     x_train, y_train = paired(training, TRAINING, rng)
     x_test, y_test = paired(test, TEST, rng)
-    arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    arrays: dict[str, Any] = {
+        "x_train": x_train,
+        "y_train": y_train,
+        "x_test": x_test,
+        "y_test": y_test,
+    }
     write_atomically(out, lambda at: np.savez_compressed(at, **arrays))
     print(f"100 classes, {len(x_train)} training and {len(x_test)} test images in {out}")
     return 0

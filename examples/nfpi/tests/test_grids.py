@@ -63,18 +63,18 @@ def test_methods_with_a_strength_are_tuned_as_often(scale):
         assert len({repr(value.gaussians) for value in values}) == len(choices)
 
 
-def test_sets_of_classes_train_for_as_many_steps():
-    n_training = {62: 46_128, 30: 22_320, 10: 7_440}  # of the glyphs
-    n_pairs = {100: 60_000, 30: 18_000, 10: 6_000}
+def test_sets_of_classes_train_on_as_many_images_per_class_for_as_many_steps():
     grid = make_grid("classes")
-    steps = set()
+    steps, per_class = set(), {}
     for run in grid.runs:
         config = from_dict(merged(grid.base, run.config, run.choice))
-        of = n_training if run.dataset == "glyphs" else n_pairs
-        per_epoch = -(-of[config.data.classes] // config.training.batch_size)
+        per_epoch = -(-config.data.limit // config.training.batch_size)
         steps.add(per_epoch * config.training.epochs)
-        assert 340 <= per_epoch * config.gaussians.epochs[0] <= 470
-    assert max(steps) < 1.05 * min(steps)
+        assert 140 <= per_epoch * config.gaussians.epochs[0] <= 160
+        share = config.data.limit / config.data.classes
+        per_class.setdefault(run.dataset, set()).add(round(share))
+    assert max(steps) < 1.02 * min(steps)
+    assert per_class == {"glyphs": {323}, "mnist_pairs": {200}}
 
 
 def test_flows_that_train_as_long_differ_in_the_flow_and_its_training_alone():

@@ -199,13 +199,14 @@ def _hump(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
 
 def _growth(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
     """Compare the difference of the first pair with that of the second."""
-    names, values = [], []
+    names: list[Side] = []
+    values: list[dict[int, float]] = []
     for left, right in claim.pairs:
         first, second = found[left].values, found[right].values
         values.append({seed: first[seed] - second[seed] for seed in first.keys() & second.keys()})
         names.append(Side(f"({left.setting} - {right.setting})", left.metric))
     whole = all(one.is_whole for one in found.values())
-    return [_Compared(names[0], names[1], paired_interval(*values), whole)]
+    return [_Compared(names[0], names[1], paired_interval(values[0], values[1]), whole)]
 
 
 def _at_level(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
