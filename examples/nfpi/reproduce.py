@@ -37,6 +37,7 @@ from nfpi.paper_figures import PAPER
 from nfpi.records import read_records
 from nfpi.runner import Outcome, finished_records, run_grid
 from nfpi.script import exit_status
+from nfpi.sources import add_sources, given_sources
 
 FIGURES = ("fig1", "fig2")
 PROJECT = Path(__file__).resolve().parent
@@ -65,7 +66,7 @@ def _reproduce(options: argparse.Namespace) -> int:
             f"{grid_path} is the grid of scale {grid.scale!r}; pass --scale {grid.scale}"
         )
     for name in _empty(options.what, grid):
-        print(f"{name}: nothing is run for it at scale {grid.scale}; see docs/paper.rst")
+        print(f"{name}: nothing is run for it at scale {grid.scale}; see docs/paper_commands.rst")
     wanted = _wanted(options.what, grid)
     outcome = Outcome() if options.no_runs else _run(grid, wanted, folder, options)
     records = finished_records(grid, folder)
@@ -90,13 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "what", nargs="?", default="all", help="a table of the scale, fig1, fig2, or all"
     )
     parser.add_argument("--scale", choices=tuple(SCALES), required=True)
-    parser.add_argument(
-        "--data",
-        help="images: Fashion-MNIST for cpu and even, CIFAR-10 for paper, glyphs for classes",
-    )
-    parser.add_argument("--mnist", help="MNIST, for cpu and even")
-    parser.add_argument("--cifar100", help="CIFAR-100, for paper")
-    parser.add_argument("--pairs", help="pairs of digits by make_pairs.py, for classes")
+    add_sources(parser)
     parser.add_argument(
         "--embedding", type=Path, help="an npz file with z (N, 2) and y (N,), for fig1"
     )
@@ -151,23 +146,7 @@ def _run(
     grid: Grid, runs: Sequence[PlannedRun], folder: Path, options: argparse.Namespace
 ) -> Outcome:
     """Do the runs that have no record yet."""
-    sources: dict[str, str] = {}
-    main = {
-        "cpu": "fashion_mnist", "even": "fashion_mnist", "paper": "cifar10", "classes": "glyphs",
-    }  # fmt: skip
-    for option, name, path in (
-        ("--data", main.get(grid.scale), options.data),
-        ("--mnist", "mnist", options.mnist),
-        ("--cifar100", "cifar100", options.cifar100),
-        ("--pairs", "mnist_pairs", options.pairs),
-    ):
-        if path is None:
-            continue
-        if name is None or not any(run.dataset == name for run in grid.runs):
-            raise InvalidInputError(f"{option} has no effect at scale {grid.scale}; leave it out")
-        if not Path(path).exists():
-            raise InvalidInputError(f"{name}: {path} does not exist; pass the path of its images")
-        sources[name] = path
+    sources = given_sources(grid, options)
     return run_grid(grid, runs, folder, sources, workers=options.workers, report=_say)
 
 

@@ -36,6 +36,11 @@ def train_classifier_script() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def rehearse() -> ModuleType:
+    return _loaded("rehearse")
+
+
+@pytest.fixture(scope="session")
 def make_glyphs() -> ModuleType:
     return _loaded("make_glyphs")
 

@@ -220,6 +220,7 @@ def test_every_field_counts_for_the_key():
         "policy": "sublinear_v1",
         "optimiser": "adamax",
         "cnn_model": "resnet18",
+        "one_cycle": "released",
     }
     seen = {config_key(RunConfig())}
     for table, entries in values.items():
@@ -243,6 +244,22 @@ def test_there_are_configs():
 
 def test_the_papers_settings():
     training = load_config(next(p for p in CONFIGS if p.stem == "cifar10_paper")).training
+    assert (training.batch_size, training.init_images, training.ema_start) == (512, 1024, 1)
     assert (training.optimiser, training.lr, training.warmup_steps) == ("adamax", 1e-2, 1000)
     assert (training.ema_decay, training.ema_power, training.epochs) == (0.9999, 0.75, 500)
-    assert training.augment == ("flip", "crop", "rotate", "jitter")
+    assert training.augment == ("released",)
+
+
+def test_a_config_names_an_autoencoder_without_its_folder():
+    path = next(p for p in CONFIGS if p.stem == "imagenet64_paper")
+    config = load_config(
+        path,
+        [
+            "flow.options.autoencoder=nfpi.flows.encoded:diffusers_vae",
+            "flow.options.autoencoder_options.path=/weights/vae",
+        ],
+    )
+    options = {"autoencoder": "nfpi.flows.encoded:diffusers_vae", "matrix": "released",
+               "extent": 1.0, "autoencoder_options": {"path": "/weights/vae"}}  # fmt: skip
+    assert config.flow.options == options
+    assert canonical(config)["flow"]["options"]["autoencoder_options"] == {"path": "vae"}

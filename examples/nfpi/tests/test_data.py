@@ -680,7 +680,8 @@ def test_bad_batches(options, message):
 
 def test_augmentations_by_name():
     x = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    for names in (["flip"], ["crop"], ["rotate"], ["jitter"], ["flip", "crop", "rotate", "jitter"]):
+    single = ["flip", "crop", "rotate", "jitter", "released"]
+    for names in (*([name] for name in single), single):
         first, second = make_augment(names, seed=1), make_augment(names, seed=1)
         y = first(x)
         assert y.shape == x.shape
@@ -693,7 +694,8 @@ def test_augmentations_by_name():
         given = [first(x, torch.Generator().manual_seed(5)) for _ in range(2)]
         assert torch.equal(*given)
     assert torch.equal(make_augment([])(x), x)
-    with pytest.raises(InvalidInputError, match="'blur'; there are crop, flip, jitter, rotate"):
+    names = "crop, flip, jitter, released, rotate"
+    with pytest.raises(InvalidInputError, match=f"'blur'; there are {names}"):
         make_augment(["blur"])
 
 

@@ -207,6 +207,7 @@ def generated_accuracies(
                 classifier=evaluation.cnn_model,
                 batch_size=evaluation.cnn_batch_size,
                 augment=evaluation.cnn_augment,
+                one_cycle=evaluation.one_cycle,
             )
             yield f"{name}cnn_acc_{temperature:g}", accuracy
 

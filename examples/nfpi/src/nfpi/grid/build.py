@@ -13,6 +13,7 @@ from nfpi.grid.classes import classes_grid
 from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
 from nfpi.grid.model import Grid, merged
+from nfpi.grid.paper import paper_grid
 from nfpi.grid.scales import SCALES, Scale
 from nfpi.grid.settings import (
     ARMS,
@@ -33,9 +34,6 @@ from nfpi.grid.settings import (
 from nfpi.paper_figures import PAPER
 
 __all__ = ["GRIDS", "make_grid"]
-
-#: Next to rows for other images, the paper's figures would mislead.
-_PAPERS_DATA = ("cifar10", "cifar100")
 
 
 def make_grid(name: str) -> Grid:
@@ -88,8 +86,7 @@ class _Builder(Collector):
         mark, where = ("", "") if main else (f"{dataset}-", f"{dataset}: ")
         seeds = scale.headline_seeds if main else scale.seeds
         again: Config = {"evaluation": {"reestimate": True}}
-        # the right lam depends on the classes: another data set may fix it instead of tuning
-        lam = changes.get("gaussians", {}).get("lam", scale.lam)
+        lam = scale.lam
         rows: dict[str, tuple[Config, str, str | None]] = {
             "data": ({"gaussians": DATA}, "data initialisation", "data initialisation"),
             "data-tied": (
@@ -100,8 +97,8 @@ class _Builder(Collector):
             "exact": (fixed_point(lam, TIED), "fixed point, exact, tied isotropic", "fixed point"),
             "released": (fixed_point(lam, RELEASED), "fixed point, released", "fixed point"),
         }
-        if not main:  # it serves a claim that is only made about the main data
-            del rows["data-tied"]
+        if not main:  # it serves a claim that is only made about the main data; the paper's figures
+            del rows["data-tied"]  # would mislead beside rows of other images
         else:
             for name, lams in (("exact", scale.exact_lams), ("released", scale.released_lams)):
                 choices = {short(lam): {"gaussians": {"lam": lam}} for lam in lams}
@@ -113,14 +110,11 @@ class _Builder(Collector):
                 rates = {short(rate): {"gaussians": {"lr": rate}} for rate in scale.rates}
                 self.tune(f"gd-{each}", "table1", config, rates)
             rows[f"gd-{each}"] = (config, paper, paper)
-        printed = main or dataset in _PAPERS_DATA
         for name, (config, label, beside) in rows.items():
             tuned_by = self.tuned.get(name, ())
-            if not main and "lam" in changes.get("gaussians", {}) and not name.startswith("gd-"):
-                tuned_by = ()
             self.add(
                 "table1", where + label, mark + name, merged(config, changes, again),
-                seeds=seeds, paper=beside if printed else None, dataset=dataset, tuned_by=tuned_by,
+                seeds=seeds, paper=beside if main else None, dataset=dataset, tuned_by=tuned_by,
             )  # fmt: skip
         if main:  # Fig. 2 shows one flow
             first = f"exact-s{seeds[0]}"
@@ -129,20 +123,16 @@ class _Builder(Collector):
     def table2(self) -> None:
         """Add lam over decades."""
         scale = self.scale
-        dataset = scale.levels_dataset or scale.dataset
-        changes = scale.others.get(dataset, {})
-        n_classes = 100 if dataset == "cifar100" else scale.n_classes
-        mark = f"{dataset}-" if dataset != scale.dataset else ""
         again: Config = {"evaluation": {"reestimate": True}}
         for name, levels in (
             ("tied-isotropic", scale.exact_levels),
             ("released", scale.released_levels),
         ):
             for lam in levels:
-                paper = f"lam {lam / n_classes**2:g}"
+                paper = f"lam {lam / scale.n_classes**2:g}"
                 self.add(
-                    "table2", f"{name}, lam = {lam:g}", f"{mark}{name}-{short(lam)}-forward",
-                    merged(changes, family(name, lam), again), dataset=dataset,
+                    "table2", f"{name}, lam = {lam:g}", f"{name}-{short(lam)}-forward",
+                    merged(family(name, lam), again),
                     paper=paper if paper in PAPER["table2"] else None,
                 )  # fmt: skip
 
@@ -263,6 +253,7 @@ class _Builder(Collector):
 #: Functions that build the grids, by the names of their scales.
 GRIDS: dict[str, Callable[[], Grid]] = {
     **{name: partial(_of_the_paper, scale) for name, scale in SCALES.items()},
+    "paper": paper_grid,
     "classes": classes_grid,
     "even": even_grid,
 }
