@@ -84,13 +84,14 @@ docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warn
 	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-# mypy runs where torch is installed, so that it checks with the types of torch itself.
+# mypy and pyright read what is installed with torch, so that they check with the types of torch itself.
 lint: .venvs/lint/.stamp .venvs/nfpi/.stamp  ## Check style, types, imports between layers, and spelling; nothing is changed.
 	@$(call run,lint) -m ruff check .
 	@$(call run,lint) -m ruff format --check .
 	@.venvs/lint/bin/typos
 	@.venvs/lint/bin/lint-imports --no-logo --no-cache
 	@$(call run,nfpi) -m mypy
+	@.venvs/lint/bin/basedpyright --pythonpath $(call run,nfpi)
 	@$(call run,nfpi) -m mypy --config-file examples/nfpi/pyproject.toml
 
 format: .venvs/lint/.stamp  ## Format the code, fix what ruff can fix, and write what follows from the options of a fit.
