@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 CONSTRAINTS := requirements/constraints.txt
+LOCKS := requirements/locks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 .DELETE_ON_ERROR:
@@ -10,22 +11,30 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist clean
+.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist locks audit clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-# An environment bears the name of the dependency group it holds, or of one of these extras.
-EXTRAS := examples
-
-# A new environment has the pip that comes with its Python, which may be too old for groups.
-.venvs/%/.stamp: pyproject.toml $(CONSTRAINTS)
-	@echo "Making the environment .venvs/$* (once; it may take some minutes)"
-	@$(PYTHON) -m venv ".venvs/$*"
-	@.venvs/$*/bin/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
-	@.venvs/$*/bin/python -m pip install --quiet -c $(CONSTRAINTS) \
-		$(if $(filter $*,$(EXTRAS)),-e ".[$*]",-e . --group $*)
+# An environment bears the name of the dependency group, or of the extra, that it holds.
+# The environment $(1), from its lock, with the folders $(2) in it. Each file is compared with the hashes
+# in the lock, and what is built here is built with tools from a lock too. torch alone has no hash: the
+# index that pip uses decides whether it is built for a processor or for CUDA. An older environment is
+# replaced, so that nothing is left in it that no lock names.
+define make_environment
+	@echo "Making the environment .venvs/$(1) (once; it may take some minutes)"
+	@$(PYTHON) -m venv --clear ".venvs/$(1)"
+	@$(call run,$(1)) -m pip install --quiet --require-hashes --no-deps -r $(LOCKS)/build.txt
+	@$(call run,$(1)) -m pip install --quiet --require-hashes --no-deps --no-build-isolation -r $(LOCKS)/$(1).txt
+	@if grep -q '^# torch' $(LOCKS)/$(1).txt; then \
+		$(call run,$(1)) -m pip install --quiet -c $(CONSTRAINTS) torch; fi
+	@$(call run,$(1)) -m pip install --quiet --no-deps --no-build-isolation $(2)
+	@$(call run,$(1)) -m pip check --quiet
 	@touch $@
+endef
+
+.venvs/%/.stamp: pyproject.toml $(CONSTRAINTS) $(LOCKS)/%.txt $(LOCKS)/build.txt
+	$(call make_environment,$*,-e .)
 
 demo: export DATA := $(DATA)
 demo: export MPLBACKEND := Agg
@@ -41,13 +50,8 @@ test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and t
 	@$(call run,test) -m pytest -n 2 $(PYTEST_ARGS)
 
 # The experiments are a project of their own, with an environment, tests and settings of their own.
-.venvs/nfpi/.stamp: pyproject.toml examples/nfpi/pyproject.toml $(CONSTRAINTS)
-	@echo "Making the environment .venvs/nfpi (once; it may take some minutes)"
-	@$(PYTHON) -m venv .venvs/nfpi
-	@.venvs/nfpi/bin/python -m pip install --quiet --upgrade -c $(CONSTRAINTS) pip
-	@.venvs/nfpi/bin/python -m pip install --quiet -c $(CONSTRAINTS) -e . -e ./examples/nfpi \
-		--group examples/nfpi/pyproject.toml:test --group examples/nfpi/pyproject.toml:lint
-	@touch $@
+.venvs/nfpi/.stamp: pyproject.toml examples/nfpi/pyproject.toml $(CONSTRAINTS) $(LOCKS)/nfpi.txt $(LOCKS)/build.txt
+	$(call make_environment,nfpi,-e . -e ./examples/nfpi)
 
 test-nfpi: export OMP_NUM_THREADS := 1
 test-nfpi: export OPENBLAS_NUM_THREADS := 1
@@ -56,7 +60,7 @@ test-nfpi: export MPLBACKEND := Agg
 test-nfpi: .venvs/nfpi/.stamp  ## Run the tests of the paper's experiments; PYTEST_ARGS="-m slow" runs those at full size.
 	@cd examples/nfpi && ../../$(call run,nfpi) -m pytest -n 2 $(PYTEST_ARGS)
 
-# Warnings are no errors here: old libraries warn of one another.
+# Warnings are no errors here: old libraries warn of one another. Nor are there hashes.
 lowest: export OMP_NUM_THREADS := 1
 lowest: export MPLBACKEND := Agg
 lowest: .venvs/lowest/.stamp  ## Run the tests with the oldest versions that pyproject.toml allows; downloads some GB.
@@ -81,13 +85,14 @@ docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warn
 	@$(call run,docs) -m tools.check_search docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-# mypy runs where torch is installed, so that it checks with the types of torch itself.
+# mypy and pyright read what is installed with torch, so that they check with the types of torch itself.
 lint: .venvs/lint/.stamp .venvs/nfpi/.stamp  ## Check style, types, imports between layers, and spelling; nothing is changed.
 	@$(call run,lint) -m ruff check .
 	@$(call run,lint) -m ruff format --check .
 	@.venvs/lint/bin/typos
 	@.venvs/lint/bin/lint-imports --no-logo --no-cache
 	@$(call run,nfpi) -m mypy
+	@.venvs/lint/bin/basedpyright --pythonpath $(call run,nfpi)
 	@$(call run,nfpi) -m mypy --config-file examples/nfpi/pyproject.toml
 
 format: .venvs/lint/.stamp  ## Format the code, fix what ruff can fix, and write what follows from the options of a fit.
@@ -144,12 +149,22 @@ dist: .venvs/dist/.stamp  ## Build the wheel and the sdist into dist/, check the
 	@rm -rf dist
 	@$(call run,dist) -m build --no-isolation --outdir dist . >/dev/null
 	@$(call run,dist) -m twine check --strict dist/*
+	@.venvs/dist/bin/check-wheel-contents --toplevel fpigauss,fpigauss_torch dist/*.whl
 	@$(PYTHON) -m venv --clear .venvs/wheel
-	@.venvs/wheel/bin/python -m pip install --quiet -c $(CONSTRAINTS) dist/*.whl
+	@$(call run,wheel) -m pip install --quiet --require-hashes --no-deps -r $(LOCKS)/core.txt
+	@$(call run,wheel) -m pip install --quiet --no-deps --no-index dist/*.whl
 	@$(call run,wheel) -I -W error -c "$$BARE_CHECK"
 	@$(call run,wheel) -I -c "$$TYPED_CHECK"
 	@if grep -q fpigauss.example pyproject.toml; then \
 		echo "Not to be uploaded yet: pyproject.toml still has https://fpigauss.example for an address"; fi
+
+locks: .venvs/locks/.stamp  ## Write requirements/locks/ anew, after a change of a dependency or of the constraints.
+	@$(call run,locks) -m tools.write_locks
+
+# --strict: a package that the service does not know is a failure, not a package without vulnerabilities.
+audit: .venvs/locks/.stamp  ## Ask PyPI for known vulnerabilities of what is locked; needs its JSON interface.
+	@for lock in $(LOCKS)/*.txt; do echo "$$lock"; \
+		.venvs/locks/bin/pip-audit --strict --require-hashes --disable-pip -r "$$lock" || exit 1; done
 
 clean:  ## Remove the environments, caches and what was built.
 	rm -rf .venvs .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/nfpi/results/tiny

@@ -1,6 +1,6 @@
 """The geometric mean of positive definite matrices."""
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -8,10 +8,22 @@ from fpigauss._array.checks import check_finite, check_number, check_range
 from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import first_asymmetric, first_not_positive_definite, geodesic
 from fpigauss._array.namespaces import as_floating, cast_like, namespace, precise, working_dtype
-from fpigauss._array.typing import Array
+from fpigauss._array.typing import Array, HostArray, NumpyArray, TensorT
 from fpigauss.errors import InvalidInputError
 
 __all__ = ["geometric_mean"]
+
+
+@overload
+def geometric_mean(A: HostArray, B: Any, t: float = 0.5) -> NumpyArray: ...
+
+
+@overload
+def geometric_mean(A: TensorT, B: Any, t: float = 0.5) -> TensorT: ...
+
+
+@overload
+def geometric_mean(A: Any, B: Any, t: float = 0.5) -> Any: ...
 
 
 @unflagged

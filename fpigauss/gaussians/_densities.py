@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fpigauss._array.labels import as_labels, codes_of
 from fpigauss._array.linalg import softmax
 from fpigauss._array.namespaces import device_of, namespace, precise, to_numpy, working_dtype
 from fpigauss._array.traced import as_traceable, is_traced, positions_of
-from fpigauss._array.typing import Array
+from fpigauss._array.typing import Array, HostArray, NumpyArray, TensorT
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians._blocks import by_blocks, latents, narrowed, widened
@@ -55,6 +55,15 @@ class Densities:
 
     # -- densities -------------------------------------------------------------------------
 
+    @overload
+    def class_log_prob(self, z: HostArray) -> NumpyArray: ...
+
+    @overload
+    def class_log_prob(self, z: TensorT) -> TensorT: ...
+
+    @overload
+    def class_log_prob(self, z: Any) -> Any: ...
+
     def class_log_prob(self, z: Any) -> Array:
         r"""Compute log N_y(z) of every sample under every class.
 
@@ -78,6 +87,15 @@ class Densities:
             If ``z`` is of another width, namespace or device, or not finite.
         """
         return self._by_blocks(z, Density.by_class)
+
+    @overload
+    def log_prob(self, z: HostArray, labels: Any = None, *, priors: Any = None) -> NumpyArray: ...
+
+    @overload
+    def log_prob(self, z: TensorT, labels: Any = None, *, priors: Any = None) -> TensorT: ...
+
+    @overload
+    def log_prob(self, z: Any, labels: Any = None, *, priors: Any = None) -> Any: ...
 
     @unflagged
     def log_prob(self, z: Any, labels: Any = None, *, priors: Any = None) -> Array:
@@ -126,6 +144,15 @@ class Densities:
             lambda code, rows: density.of_classes(index_of(code, z), xp.take(z, rows, axis=0)),
         )
 
+    @overload
+    def mahalanobis(self, z: HostArray) -> NumpyArray: ...
+
+    @overload
+    def mahalanobis(self, z: TensorT) -> TensorT: ...
+
+    @overload
+    def mahalanobis(self, z: Any) -> Any: ...
+
     @unflagged
     def mahalanobis(self, z: Any) -> Array:
         r"""Compute squared Mahalanobis distances (z - mu_y)' Sigma_y^-1 (z - mu_y).
@@ -160,6 +187,15 @@ class Densities:
         z = latents(self, z)
         squared = self._by_blocks(widened(z), Density.squared_distances)
         return narrowed(squared, z)
+
+    @overload
+    def predict(self, z: HostArray, *, priors: Any = None) -> NumpyArray: ...
+
+    @overload
+    def predict(self, z: TensorT, *, priors: Any = None) -> TensorT | Any: ...
+
+    @overload
+    def predict(self, z: Any, *, priors: Any = None) -> Any: ...
 
     def predict(self, z: Any, *, priors: Any = None) -> Array:
         """Predict the label of the most probable class, argmax_y p(y) p(z|y).
@@ -204,6 +240,15 @@ class Densities:
         if cut and np.any(self.classes.astype(np.int32) != self.classes):
             return self.classes[to_numpy(codes)]
         return namespace(codes).take(labels, codes)
+
+    @overload
+    def predict_proba(self, z: HostArray, *, priors: Any = None) -> NumpyArray: ...
+
+    @overload
+    def predict_proba(self, z: TensorT, *, priors: Any = None) -> TensorT: ...
+
+    @overload
+    def predict_proba(self, z: Any, *, priors: Any = None) -> Any: ...
 
     def predict_proba(self, z: Any, *, priors: Any = None) -> Array:
         """Compute the posterior p(y|z), in proportion to p(y) p(z|y).

@@ -1,11 +1,11 @@
 """Scores of latents that may belong to no class, without a flow."""
 
-from typing import Any
+from typing import Any, overload
 
 from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import squared_norms
 from fpigauss._array.namespaces import as_floating, detached, namespace
-from fpigauss._array.typing import Array
+from fpigauss._array.typing import Array, HostArray, NumpyArray, TensorT
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import (
     ClassGaussians,
@@ -21,6 +21,39 @@ from fpigauss.open_set._background import background_of
 from fpigauss.open_set._methods import Evidence, check_method, finished
 
 __all__ = ["l2_normalize", "open_set_score"]
+
+
+@overload
+def open_set_score(
+    gaussians: ClassGaussians,
+    z: HostArray,
+    *,
+    method: str = "likelihood",
+    background: Any = None,
+    priors: Any = None,
+) -> NumpyArray: ...
+
+
+@overload
+def open_set_score(
+    gaussians: ClassGaussians,
+    z: TensorT,
+    *,
+    method: str = "likelihood",
+    background: Any = None,
+    priors: Any = None,
+) -> TensorT: ...
+
+
+@overload
+def open_set_score(
+    gaussians: ClassGaussians,
+    z: Any,
+    *,
+    method: str = "likelihood",
+    background: Any = None,
+    priors: Any = None,
+) -> Any: ...
 
 
 @unflagged
@@ -123,6 +156,18 @@ def open_set_score(
         return finished(found, evidence, dtype)
 
     return detached(by_blocks(gaussians, wide, score))  # the Gaussians may have a history too
+
+
+@overload
+def l2_normalize(z: HostArray) -> NumpyArray: ...
+
+
+@overload
+def l2_normalize(z: TensorT) -> TensorT: ...
+
+
+@overload
+def l2_normalize(z: Any) -> Any: ...
 
 
 @unflagged

@@ -1,7 +1,7 @@
 """What a fitted classifier tells: its Gaussians, labels, densities and features of rows."""
 
 import math
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_labels
 from fpigauss._array.namespaces import as_floating, device_of, namespace
-from fpigauss._array.typing import Array
+from fpigauss._array.typing import Array, HostArray, NumpyArray, TensorT
 from fpigauss.errors import (
     InvalidInputError,
     NotPositiveDefiniteError,
@@ -98,6 +98,15 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
 
     # -- densities and features ----------------------------------------------------------------
 
+    @overload
+    def score_samples(self, X: HostArray) -> NumpyArray: ...
+
+    @overload
+    def score_samples(self, X: TensorT) -> TensorT | Any: ...
+
+    @overload
+    def score_samples(self, X: Any) -> Any: ...
+
     def score_samples(self, X: Any) -> Any:
         """Compute log p(x), the log-density of the mixture of all classes, in nats.
 
@@ -111,6 +120,15 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
         """
         log_prob = self._log_prob(X, "score_samples")
         return unflagged(mixture)(log_prob, self._fitted().log_priors)
+
+    @overload
+    def transform(self, X: HostArray) -> NumpyArray: ...
+
+    @overload
+    def transform(self, X: TensorT) -> TensorT | Any: ...
+
+    @overload
+    def transform(self, X: Any) -> Any: ...
 
     def transform(self, X: Any) -> Any:
         """Compute the log-density of every class, or discriminant coordinates (see ``features``).

@@ -4,7 +4,7 @@ The estimators of ``fpigauss_torch`` share it.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, overload
 
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from fpigauss._array.checks import check_positive_integer
 from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import device_of, namespace, to_numpy
-from fpigauss._array.typing import Array, Labels
+from fpigauss._array.typing import Array, HostArray, Labels, NumpyArray, TensorT
 
 __all__ = ["PosteriorMixin"]
 
@@ -39,6 +39,15 @@ class PosteriorMixin:
     def _drawn(self, labels: Any, seed: int) -> tuple[Any, Any]:
         """Draw a row of each of the ``labels`` (N,), and return them as an array too."""
 
+    @overload
+    def predict(self, X: HostArray) -> NumpyArray: ...
+
+    @overload
+    def predict(self, X: TensorT) -> TensorT | Any: ...
+
+    @overload
+    def predict(self, X: Any) -> Any: ...
+
     def predict(self, X: Any) -> Any:
         """Predict the labels with the highest posterior probabilities.
 
@@ -58,6 +67,15 @@ class PosteriorMixin:
             return namespace(codes).take(classes, codes)
         return self.classes_[to_numpy(codes)]
 
+    @overload
+    def predict_log_proba(self, X: HostArray) -> NumpyArray: ...
+
+    @overload
+    def predict_log_proba(self, X: TensorT) -> TensorT | Any: ...
+
+    @overload
+    def predict_log_proba(self, X: Any) -> Any: ...
+
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithms of the posterior probabilities.
 
@@ -73,6 +91,15 @@ class PosteriorMixin:
         logits = self._logits(X, "predict_log_proba")
         return logits - log_sum_exp(logits)[:, None]
 
+    @overload
+    def predict_proba(self, X: HostArray) -> NumpyArray: ...
+
+    @overload
+    def predict_proba(self, X: TensorT) -> TensorT | Any: ...
+
+    @overload
+    def predict_proba(self, X: Any) -> Any: ...
+
     def predict_proba(self, X: Any) -> Any:
         """Compute the posterior probabilities of the classes.
 
@@ -87,6 +114,15 @@ class PosteriorMixin:
             rows so far from all classes that every density vanishes.
         """
         return softmax(self._logits(X, "predict_proba"))
+
+    @overload
+    def decision_function(self, X: HostArray) -> NumpyArray: ...
+
+    @overload
+    def decision_function(self, X: TensorT) -> TensorT | Any: ...
+
+    @overload
+    def decision_function(self, X: Any) -> Any: ...
 
     def decision_function(self, X: Any) -> Any:
         """Compute log p(y|x) up to a constant; for two classes, how much higher the second's is.
