@@ -7,7 +7,7 @@ from fpigauss import InvalidInputError
 
 from nfpi.config import from_dict
 from nfpi.grid import merged, read_grid, write_grid
-from nfpi.grid.build import make_grid
+from nfpi.grid.build import GRIDS, make_grid
 from nfpi.grid.scales import SCALES
 from nfpi.records import write_record
 
@@ -15,13 +15,13 @@ from nfpi.records import write_record
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:normflows.*")
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", GRIDS)
 def test_the_committed_grid_is_what_the_code_makes(reproduce, grid_as_read, scale):
     grid = make_grid(scale)
     assert read_grid(reproduce.GRIDS / f"{scale}.json") == grid_as_read(grid)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", GRIDS)
 def test_every_run_of_a_grid_is_a_config(scale):
     grid = make_grid(scale)
     for run in grid.runs:
@@ -51,6 +51,32 @@ def test_claims_compare_what_was_tuned_alike():
             assert (gaussians.covariance, gaussians.tied) == ("isotropic", True)
 
 
+@pytest.mark.parametrize("scale", ["classes", "even"])
+def test_methods_with_a_strength_are_tuned_as_often(scale):
+    grid = make_grid(scale)
+    tuned = {run.setting: len(run.tuned_by) for run in grid.runs if run.tuned_by}
+    counts = {n for setting, n in tuned.items() if not setting.endswith("-learned")}
+    assert len(counts) == 1  # learned means have a rate alone
+    for run in grid.runs:
+        choices = [one for one in grid.runs if one.name in run.tuned_by]
+        values = [from_dict(merged(grid.base, run.config, one.choice)) for one in choices]
+        assert len({repr(value.gaussians) for value in values}) == len(choices)
+
+
+def test_sets_of_classes_train_for_as_many_steps():
+    n_training = {62: 46_128, 30: 22_320, 10: 7_440}  # of the glyphs
+    n_pairs = {100: 60_000, 30: 18_000, 10: 6_000}
+    grid = make_grid("classes")
+    steps = set()
+    for run in grid.runs:
+        config = from_dict(merged(grid.base, run.config, run.choice))
+        of = n_training if run.dataset == "glyphs" else n_pairs
+        per_epoch = -(-of[config.data.classes] // config.training.batch_size)
+        steps.add(per_epoch * config.training.epochs)
+        assert 340 <= per_epoch * config.gaussians.epochs[0] <= 470
+    assert max(steps) < 1.05 * min(steps)
+
+
 def test_flows_that_train_as_long_differ_in_the_flow_and_its_training_alone():
     grid = make_grid("cpu")
     configs = {
@@ -69,7 +95,7 @@ def test_flows_that_train_as_long_differ_in_the_flow_and_its_training_alone():
 
 
 def test_tuning_seeds_are_in_no_table():
-    for grid in map(make_grid, SCALES):
+    for grid in map(make_grid, GRIDS):
         tuning = {run.seed for run in grid.runs if run.is_tuning}
         assert not tuning & {run.seed for run in grid.runs if not run.is_tuning}
 

@@ -68,11 +68,12 @@ class _Section(_Checked):
 
 
 class DataConfig(_Section):
-    """Which images: ``source`` and ``size`` as in ``load_images``, and how many to train on."""
+    """Which images: ``source``, ``size`` and ``classes`` as in ``load_images``; how many train."""
 
     _table: ClassVar[str] = "data"
     source: str = "digits"
     size: Count | None = None
+    classes: Annotated[int, Field(ge=2)] | None = None
     limit: Count | None = None
 
 

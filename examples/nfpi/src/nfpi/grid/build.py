@@ -1,14 +1,18 @@
 """Build the grid of a scale: every run, in order, with its tables and claims."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fpigauss import InvalidInputError
 
 from nfpi.grid.build_claims import claims_of
 from nfpi.grid.build_tables import tables_of
-from nfpi.grid.model import Grid, PlannedRun, Row, merged
+from nfpi.grid.classes import classes_grid
+from nfpi.grid.collect import Collector
+from nfpi.grid.even import even_grid
+from nfpi.grid.model import Grid, merged
 from nfpi.grid.scales import SCALES, Scale
 from nfpi.grid.settings import (
     ARMS,
@@ -28,7 +32,7 @@ from nfpi.grid.settings import (
 )
 from nfpi.paper_figures import PAPER
 
-__all__ = ["make_grid"]
+__all__ = ["GRIDS", "make_grid"]
 
 #: Next to rows for other images, the paper's figures would mislead.
 _PAPERS_DATA = ("cifar10", "cifar100")
@@ -40,11 +44,15 @@ def make_grid(name: str) -> Grid:
     Parameters
     ----------
     name : str
-        "tiny", "cpu" or "paper".
+        One of ``GRIDS``.
     """
-    if name not in SCALES:
-        raise InvalidInputError(f"scale is {name!r}; pass one of {', '.join(SCALES)}")
-    scale = SCALES[name]
+    if name not in GRIDS:
+        raise InvalidInputError(f"scale is {name!r}; pass one of {', '.join(GRIDS)}")
+    return GRIDS[name]()
+
+
+def _of_the_paper(scale: Scale) -> Grid:
+    """Build the paper's tables at a scale."""
     builder = _Builder(scale)
     # most informative first, for grids that are cut short
     builder.table1(scale.dataset)
@@ -57,55 +65,21 @@ def make_grid(name: str) -> Grid:
     builder.families()
     builder.demonstration()
     return Grid(
-        scale=name,
+        scale=scale.name,
         note=scale.note,
         base=scale.base,
         runs=tuple(builder.runs.values()),
-        tables={
-            table: replace(blank, rows=tuple(builder.rows[table]))
-            for table, blank in tables_of(scale).items()
-        },
+        tables=builder.filled(tables_of(scale)),
         claims=claims_of(scale),
     )
 
 
-class _Builder:
-    """Collects runs and rows; a setting shared by several tables is run once."""
+class _Builder(Collector):
+    """Collects the runs of the paper's tables."""
 
     def __init__(self, scale: Scale) -> None:
+        super().__init__(tables_of(scale), scale.dataset, scale.seeds, scale.tuning_seed)
         self.scale = scale
-        self.runs: dict[str, PlannedRun] = {}
-        self.rows: dict[str, list[Row]] = {name: [] for name in tables_of(scale)}
-        self.tuned: dict[str, tuple[str, ...]] = {}
-
-    def tune(self, name: str, table: str, config: Config, choices: Mapping[str, Config]) -> None:
-        """Add tuning runs for the setting ``name``, one per choice."""
-        without_cnn = merged(config, {"evaluation": {"cnn": False}})
-        for label, choice in choices.items():
-            run = f"tune-{name}-{label}"
-            self.runs[run] = PlannedRun(
-                run, f"tune-{name}", self.scale.tuning_seed, (table,), self.scale.dataset,
-                without_cnn, choice=choice,
-            )  # fmt: skip
-        self.tuned[name] = tuple(f"tune-{name}-{label}" for label in choices)
-
-    def add(
-        self, table: str, label: str, setting: str, config: Config, *,
-        seeds: Sequence[int] | None = None, paper: str | None = None, metric: str | None = None,
-        **others: Any,
-    ) -> None:  # fmt: skip
-        """Add a row and its runs; runs that other tables have already only gain the table."""
-        self.rows[table].append(Row(label, setting, paper, metric))
-        for seed in seeds or self.scale.seeds:
-            name = f"{setting}-s{seed}"
-            known = self.runs.get(name)
-            if known is None:
-                self.runs[name] = PlannedRun(
-                    name, setting, seed, (table,), config=config,
-                    **{"dataset": self.scale.dataset, **others},
-                )  # fmt: skip
-            elif table not in known.tables:
-                self.runs[name] = replace(known, tables=(*known.tables, table))
 
     def table1(self, dataset: str, changes: Mapping[str, Any] | None = None) -> None:
         """Add the headline rows."""
@@ -284,3 +258,11 @@ class _Builder:
             label = f"{AS_LONG[name]}, {changes['training']['epochs']} epochs, exact, lam = {lam:g}"
             config = merged(fixed_point(lam, TIED), changes)
             self.add("demonstration", label, f"{name}-as-long", config)
+
+
+#: Functions that build the grids, by the names of their scales.
+GRIDS: dict[str, Callable[[], Grid]] = {
+    **{name: partial(_of_the_paper, scale) for name, scale in SCALES.items()},
+    "classes": classes_grid,
+    "even": even_grid,
+}
