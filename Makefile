@@ -53,7 +53,7 @@ test-nfpi: export OMP_NUM_THREADS := 1
 test-nfpi: export OPENBLAS_NUM_THREADS := 1
 test-nfpi: export MKL_NUM_THREADS := 1
 test-nfpi: export MPLBACKEND := Agg
-test-nfpi: .venvs/nfpi/.stamp  ## Run the tests of the paper's experiments; PYTEST_ARGS are passed on.
+test-nfpi: .venvs/nfpi/.stamp  ## Run the tests of the paper's experiments; PYTEST_ARGS="-m slow" runs those at full size.
 	@cd examples/nfpi && ../../$(call run,nfpi) -m pytest -n 2 $(PYTEST_ARGS)
 
 # Warnings are no errors here: old libraries warn of one another.

@@ -4,6 +4,8 @@
     python examples/nfpi/reproduce.py all --scale cpu --data fashion_mnist.npz --mnist mnist.npz \
         --embedding tsne_cifar10.npz --workers 2
     python examples/nfpi/reproduce.py table1 --scale paper --data CIFAR10_FOLDER --workers 1
+    python examples/nfpi/reproduce.py k62 --scale classes --data glyphs.npz --workers 2
+    python examples/nfpi/reproduce.py all --scale even --data fashion_mnist.npz --mnist mnist.npz
 
 grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
 repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.
@@ -12,23 +14,31 @@ Tables and figures are made from the records that exist.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fpigauss import InvalidInputError
 
-from nfpi.figures import figure1, figure2, load_embedding, plot_levels, plot_trade_off
+from nfpi.figures import (
+    figure1,
+    figure2,
+    load_embedding,
+    plot_curves,
+    plot_levels,
+    plot_trade_off,
+)
 from nfpi.grid import Grid, PlannedRun, read_grid, write_grid
+from nfpi.grid.build import GRIDS as SCALES
 from nfpi.grid.build import make_grid
-from nfpi.grid.scales import SCALES
 from nfpi.grid.tables import claims_table, paper_table, runs_table, tuning_table
 from nfpi.paper_figures import PAPER
 from nfpi.records import read_records
 from nfpi.runner import Outcome, finished_records, run_grid
 from nfpi.script import exit_status
+from nfpi.sources import add_sources, given_sources
 
-TABLES = (*PAPER, "families", "demonstration")
 FIGURES = ("fig1", "fig2")
 PROJECT = Path(__file__).resolve().parent
 GRIDS, RESULTS = PROJECT / "grids", PROJECT / "results"
@@ -41,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
+    if options.what not in ("all", *FIGURES, *make_grid(options.scale).tables):
+        raise InvalidInputError(
+            f"there is no {options.what} at scale {options.scale}; pass all, or one of "
+            f"{', '.join((*make_grid(options.scale).tables, *FIGURES))}"
+        )
     grid_path = options.grid or GRIDS / f"{options.scale}.json"
     folder = options.results / options.scale
     if options.write_grid:
@@ -51,7 +66,7 @@ def _reproduce(options: argparse.Namespace) -> int:
             f"{grid_path} is the grid of scale {grid.scale!r}; pass --scale {grid.scale}"
         )
     for name in _empty(options.what, grid):
-        print(f"{name}: nothing is run for it at scale {grid.scale}; see docs/paper.rst")
+        print(f"{name}: nothing is run for it at scale {grid.scale}; see docs/paper_commands.rst")
     wanted = _wanted(options.what, grid)
     outcome = Outcome() if options.no_runs else _run(grid, wanted, folder, options)
     records = finished_records(grid, folder)
@@ -72,11 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("all", *TABLES, *FIGURES), nargs="?", default="all")
+    parser.add_argument(
+        "what", nargs="?", default="all", help="a table of the scale, fig1, fig2, or all"
+    )
     parser.add_argument("--scale", choices=tuple(SCALES), required=True)
-    parser.add_argument("--data", help="images: Fashion-MNIST for cpu, CIFAR-10 for paper")
-    parser.add_argument("--mnist", help="MNIST, for cpu")
-    parser.add_argument("--cifar100", help="CIFAR-100, for paper")
+    add_sources(parser)
     parser.add_argument(
         "--embedding", type=Path, help="an npz file with z (N, 2) and y (N,), for fig1"
     )
@@ -131,20 +146,7 @@ def _run(
     grid: Grid, runs: Sequence[PlannedRun], folder: Path, options: argparse.Namespace
 ) -> Outcome:
     """Do the runs that have no record yet."""
-    sources: dict[str, str] = {}
-    main = {"cpu": "fashion_mnist", "paper": "cifar10"}
-    for option, name, path in (
-        ("--data", main.get(grid.scale), options.data),
-        ("--mnist", "mnist", options.mnist),
-        ("--cifar100", "cifar100", options.cifar100),
-    ):
-        if path is None:
-            continue
-        if name is None or not any(run.dataset == name for run in grid.runs):
-            raise InvalidInputError(f"{option} has no effect at scale {grid.scale}; leave it out")
-        if not Path(path).exists():
-            raise InvalidInputError(f"{name}: {path} does not exist; pass the path of its images")
-        sources[name] = path
+    sources = given_sources(grid, options)
     return run_grid(grid, runs, folder, sources, workers=options.workers, report=_say)
 
 
@@ -181,14 +183,18 @@ def _draw(
     embedding: Path | None,
 ) -> None:
     figures = folder / "figures"
-    if what in ("all", "fig1"):
+    if what == "fig1" or (what == "all" and "table1" in grid.tables):
         _draw_embedding(figures / "fig1.png", grid, embedding, required=what == "fig1")
     if what in ("all", "fig2"):
         _draw_pictures(figures / "fig2.png", grid, records, folder / "images")
-    if what in ("all", "table2") and plot_levels(figures / "table2.png", grid, records):
-        print(f"wrote {figures / 'table2.png'}")
-    if what in ("all", "families") and plot_trade_off(figures / "families.png", grid, records):
-        print(f"wrote {figures / 'families.png'}")
+    plots: dict[str, Callable[..., bool]] = {"table2": plot_levels, "families": plot_trade_off}
+    for name in grid.tables:
+        if grid.scale in ("classes", "even"):
+            plots[name] = partial(plot_curves, table=name)
+    for name, plot in plots.items():
+        path = figures / f"{name}.png"
+        if what in ("all", name) and name in grid.tables and plot(path, grid, records):
+            print(f"wrote {path}")
 
 
 def _draw_embedding(path: Path, grid: Grid, embedding: Path | None, *, required: bool) -> None:

@@ -36,6 +36,21 @@ def train_classifier_script() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def rehearse() -> ModuleType:
+    return _loaded("rehearse")
+
+
+@pytest.fixture(scope="session")
+def make_glyphs() -> ModuleType:
+    return _loaded("make_glyphs")
+
+
+@pytest.fixture(scope="session")
+def make_pairs() -> ModuleType:
+    return _loaded("make_pairs")
+
+
+@pytest.fixture(scope="session")
 def reproduce() -> ModuleType:
     return _loaded("reproduce")
 

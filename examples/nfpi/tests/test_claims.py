@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fpigauss import InvalidInputError
 
 from nfpi.grid.claims import Claim, Measured, Side, Verdict, decide
 
@@ -104,3 +105,58 @@ def test_a_hump_is_among_the_levels_at_which_no_run_failed():
     ]
     found[sides[3]] = Measured({0: 0.9}, missing=frozenset({1}))  # still to be run
     assert decide(claim, found.__getitem__).verdict is Verdict.NOT_DECIDED
+
+
+def test_a_difference_grows_from_one_pair_to_the_other():
+    sides = [Side(name, "m") for name in ("many", "its rival", "few", "their rival")]
+    levels = (0.9, 0.8, 0.9, 0.88)
+    found = {
+        side: Measured({seed: level + 1e-3 * seed * i for seed in range(3)})
+        for i, (side, level) in enumerate(zip(sides, levels, strict=True))
+    }
+    claim = Claim("c", "C.", "grows", ((sides[0], sides[1]), (sides[2], sides[3])))
+    finding = decide(claim, found.__getitem__)
+    assert finding.verdict is Verdict.HOLDS
+    assert finding.differences[0][2].mean == pytest.approx(0.08)
+    turned = replace(claim, pairs=claim.pairs[::-1])
+    assert decide(turned, found.__getitem__).verdict is Verdict.DOES_NOT_HOLD
+    found[sides[3]] = Measured({0: 0.9}, failed=frozenset({1, 2}))
+    assert decide(claim, found.__getitem__).verdict is Verdict.NOT_DECIDED
+
+
+def of_curves(left, right, margin=0.0):
+    """Decide between two methods, given (NLL, accuracy) of each setting, with three seeds."""
+    pairs, found = [], {}
+    for name, points in (("left", left), ("right", right)):
+        sides = tuple(Side(f"{name}-{i}", "acc") for i in range(len(points)))
+        pairs.append(sides)
+        for side, (nll, acc) in zip(sides, points, strict=True):
+            found[side] = Measured(
+                {seed: acc + 1e-3 * seed * (name == "left") for seed in range(3)}
+            )
+            found[Side(side.setting, "nll")] = Measured({seed: nll + seed for seed in range(3)})
+    claim = Claim("c", "C.", "level", tuple(pairs), margin=margin, beside="nll")
+    return decide(claim, found.__getitem__)
+
+
+def test_curves_are_compared_at_equal_cost():
+    right = [(0.0, 0.5), (100.0, 0.7), (200.0, 0.9)]
+    higher = of_curves([(50.0, 0.7), (150.0, 0.9)], right)
+    assert higher.verdict is Verdict.HOLDS
+    assert higher.differences[0][2].mean == pytest.approx(0.1 + 1e-3)
+    assert of_curves([(50.0, 0.5), (150.0, 0.7)], right, 0.05).verdict is Verdict.DOES_NOT_HOLD
+    # the first is as good where both are; the rest of its curve does not count
+    same = of_curves([(0.0, 0.5), (50.0, 0.6)], right, margin=0.005)
+    assert same.verdict is Verdict.HOLDS
+    # past the best setting a curve stays where it was
+    assert of_curves([(0.0, 0.9), (200.0, 0.1)], right).verdict is Verdict.HOLDS
+    apart = of_curves([(300.0, 0.5), (400.0, 0.6)], right)
+    assert apart.verdict is Verdict.NOT_DECIDED and apart.differences[0][2] is None
+
+
+def test_curves_need_a_cost():
+    side = Side("a", "m")
+    with pytest.raises(InvalidInputError, match="is not two curves"):
+        Claim("c", "C.", "level", ((side, side), (side, side)))
+    with pytest.raises(InvalidInputError, match="is not two pairs"):
+        Claim("c", "C.", "grows", ((side, side),))

@@ -115,7 +115,7 @@ def test_bad_overrides(tmp_path, override, message):
     ("values", "message"),
     [
         ({"model": {}}, "unknown key model"),
-        ({"data": {"path": "x"}}, "unknown key data.path; there are limit, size, source"),
+        ({"data": {"path": "x"}}, "unknown key data.path; there are classes, limit, size, source"),
         ({"data": "digits"}, r"data is 'digits'; it should be a table or instance of DataConfig"),
         ({"data": {"size": 0}}, "data.size is 0; it should be greater than or equal to 1 or none"),
         ({"data": {"size": 8.0}}, "data.size is 8.0; it should be a whole number or none"),
@@ -220,6 +220,7 @@ def test_every_field_counts_for_the_key():
         "policy": "sublinear_v1",
         "optimiser": "adamax",
         "cnn_model": "resnet18",
+        "one_cycle": "released",
     }
     seen = {config_key(RunConfig())}
     for table, entries in values.items():
@@ -243,6 +244,22 @@ def test_there_are_configs():
 
 def test_the_papers_settings():
     training = load_config(next(p for p in CONFIGS if p.stem == "cifar10_paper")).training
+    assert (training.batch_size, training.init_images, training.ema_start) == (512, 1024, 1)
     assert (training.optimiser, training.lr, training.warmup_steps) == ("adamax", 1e-2, 1000)
     assert (training.ema_decay, training.ema_power, training.epochs) == (0.9999, 0.75, 500)
-    assert training.augment == ("flip", "crop", "rotate", "jitter")
+    assert training.augment == ("released",)
+
+
+def test_a_config_names_an_autoencoder_without_its_folder():
+    path = next(p for p in CONFIGS if p.stem == "imagenet64_paper")
+    config = load_config(
+        path,
+        [
+            "flow.options.autoencoder=nfpi.flows.encoded:diffusers_vae",
+            "flow.options.autoencoder_options.path=/weights/vae",
+        ],
+    )
+    options = {"autoencoder": "nfpi.flows.encoded:diffusers_vae", "matrix": "released",
+               "extent": 1.0, "autoencoder_options": {"path": "/weights/vae"}}  # fmt: skip
+    assert config.flow.options == options
+    assert canonical(config)["flow"]["options"]["autoencoder_options"] == {"path": "vae"}

@@ -2,8 +2,10 @@
 
 import io
 import pickle
+import shutil
 import struct
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -678,7 +680,8 @@ def test_bad_batches(options, message):
 
 def test_augmentations_by_name():
     x = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    for names in (["flip"], ["crop"], ["rotate"], ["jitter"], ["flip", "crop", "rotate", "jitter"]):
+    single = ["flip", "crop", "rotate", "jitter", "released"]
+    for names in (*([name] for name in single), single):
         first, second = make_augment(names, seed=1), make_augment(names, seed=1)
         y = first(x)
         assert y.shape == x.shape
@@ -691,7 +694,8 @@ def test_augmentations_by_name():
         given = [first(x, torch.Generator().manual_seed(5)) for _ in range(2)]
         assert torch.equal(*given)
     assert torch.equal(make_augment([])(x), x)
-    with pytest.raises(InvalidInputError, match="'blur'; there are crop, flip, jitter, rotate"):
+    names = "crop, flip, jitter, released, rotate"
+    with pytest.raises(InvalidInputError, match=f"'blur'; there are {names}"):
         make_augment(["blur"])
 
 
@@ -744,3 +748,77 @@ def test_jitter_keeps_gray_gray():
     gray = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(6, 3, 8, 8)
     y = make_augment(["jitter"])(gray)
     torch.testing.assert_close(y[:, :1].expand_as(y), y, rtol=0, atol=1e-6)
+
+
+# many classes: some of them, families, and the scripts that make the files
+
+
+def test_some_of_the_classes_are_spread_over_all_and_numbered_anew():
+    whole = image_set(n=70, n_classes=7)
+    part = whole.of_classes(3)
+    assert part.n_classes == 3 and len(part) == 30
+    np.testing.assert_array_equal(part.images, whole.images[whole.labels % 3 == 0])
+    assert part.labels.tolist() == (whole.labels[whole.labels % 3 == 0] // 3).tolist()
+    assert whole.of_classes(None) is whole and whole.of_classes(7) is whole
+    for n in (1, 8):
+        with pytest.raises(InvalidInputError, match=f"{n} classes were asked for; pass 2 to 7"):
+            whole.of_classes(n)
+
+
+def test_families_are_held_out_whole(tmp_path):
+    x, y = pictures(48, 1, 5)[..., 0], np.tile([0, 1], 24).astype(np.uint8)
+    family = np.repeat(np.arange(12, dtype=np.uint16) * 7, 4)
+    arrays = {"x_train": x, "y_train": y, "x_test": x[:4], "y_test": y[:4]}
+    np.savez(tmp_path / "a.npz", **arrays, family_train=family)
+    train, test = load_images(tmp_path / "a.npz")
+    assert train.families.tolist() == family.tolist() and test.families is None
+    kept, held = train.held_out(40, seed=0)
+    assert held.families.unique().tolist() == [5 * 7, 11 * 7]
+    assert not set(kept.families.tolist()) & set(held.families.tolist())
+    assert len(kept) + len(held) == 48
+    kept, held = image_set(n=12).held_out(9, seed=0)
+    assert (len(kept), len(held)) == (9, 3)
+    np.savez(tmp_path / "b.npz", **arrays, family_train=family[:3])
+    with pytest.raises(InvalidInputError, match=r"families are .* shape \(3,\)"):
+        load_images(tmp_path / "b.npz")
+
+
+def test_glyphs_are_drawn_from_fonts(make_glyphs, tmp_path, capsys):
+    import matplotlib
+
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    for i, style in enumerate(("DejaVuSans", "DejaVuSerif", "DejaVuSansMono")):
+        for weight in ("", "-Bold"):
+            family = tmp_path / "fonts" / f"family{2 * i + bool(weight)}"
+            family.mkdir(parents=True)
+            for copy in ("a", "b"):  # the second is the same, and does not count
+                shutil.copy(fonts / f"{style}{weight}.ttf", family / f"{copy}.ttf")
+    (tmp_path / "fonts" / "family0" / "broken.otf").write_bytes(b"no font")
+    out = tmp_path / "glyphs.npz"
+    assert make_glyphs.main([str(tmp_path / "fonts"), str(out)]) == 0
+    assert "6 families, 6 fonts, 310 training and 62 test images" in capsys.readouterr().out
+    train, test = load_images(out)
+    assert (train.n_classes, train.image_shape, len(train), len(test)) == (62, (1, 28, 28), 310, 62)
+    assert train.families.unique().tolist() == [0, 1, 2, 3, 4]
+    capital = train.images[train.labels == 10 + 7][0, 0] > 127  # an H
+    assert capital.any(1).nonzero()[[0, -1], 0].tolist() == [6, 21]  # 16 pixels on the baseline
+    shutil.rmtree(tmp_path / "fonts" / "family0")
+    assert make_glyphs.main([str(tmp_path / "fonts"), str(out)]) == 1
+    assert "has 5 families of fonts" in capsys.readouterr().err
+
+
+def test_pairs_are_of_digits_of_the_same_part(make_pairs, tmp_path, monkeypatch):
+    x = np.repeat(np.arange(20, dtype=np.uint8), 16).reshape(20, 4, 4) * 10
+    y = np.tile(np.arange(10, dtype=np.uint8), 2)
+    np.savez(tmp_path / "a.npz", x_train=x[:10], y_train=y[:10], x_test=x[10:], y_test=y[10:])
+    monkeypatch.setattr(make_pairs, "TRAINING", 2)
+    monkeypatch.setattr(make_pairs, "TEST", 1)
+    assert make_pairs.main([str(tmp_path / "a.npz"), str(tmp_path / "pairs.npz")]) == 0
+    train, test = load_images(tmp_path / "pairs.npz")
+    assert (len(train), len(test), train.n_classes) == (200, 100, 100)
+    assert train.image_shape == (1, 4, 4)
+    for part, shift in ((train, 0), (test, 10)):
+        left, right = part.images[:, 0, 0, 0] // 10, part.images[:, 0, 0, 3] // 10
+        assert (10 * (left - shift) + (right - shift)).tolist() == part.labels.tolist()
+    np.savez(tmp_path / "b.npz", x=x, y=y % 2)
+    assert make_pairs.main([str(tmp_path / "b.npz"), str(tmp_path / "pairs.npz")]) == 1

@@ -2,6 +2,8 @@
 
 import copy
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +11,15 @@ from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians
 
 from nfpi.flows import FLOW_NAMES, PRESETS, latent_dim, make_flow
-from nfpi.flows.layers import ActNorm, MatrixExpConv, MatrixExpCoupling, log_rotation
+from nfpi.flows.encoded import EncodedFlow, diffusers_vae
+from nfpi.flows.layers import (
+    MATRICES,
+    ActNorm,
+    MatrixExpConv,
+    MatrixExpCoupling,
+    ReleasedMatrix,
+    log_rotation,
+)
 from nfpi.flows.matrix_exp import exp_action, n_terms, squashed, trace
 from nfpi.flows.preprocessing import make_preprocessing
 
@@ -21,6 +31,10 @@ TINY = {
     "mef28": ((1, 28, 28), {"channels": 4, "steps": 2}),
     "mef32": ((3, 32, 32), {"channels": 4, "steps": 2}),
     "mef64": ((3, 64, 64), {"channels": 4, "steps": 1}),
+    "mef-released": (
+        (1, 8, 8),
+        {"channels": 4, "steps": 2, "blocks": (2, 1), "matrix": "released"},
+    ),
     "tarflow": ((1, 4, 4), {"width": 8, "heads": 2}),
     "tarflow16": ((1, 8, 8), {"width": 8}),
     "glow": ((2, 8, 8), {"channels": 4, "steps": 2}),
@@ -60,7 +74,7 @@ def disturbed(module):
 def class_flow(name, trained=True):
     """Build a tiny flow under two Gaussians, its layers initialized by a batch and moved on."""
     shape, options = TINY[name]
-    flow = make_flow(name, shape, **options)
+    flow = make_flow(name.partition("-")[0], shape, **options)
     model = ClassFlow(
         flow, LatentGaussians(2, latent_dim(shape), covariance="diagonal", tied=False)
     )
@@ -81,7 +95,7 @@ def jacobian_logdet(encode, x):
 # -- whole flows ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in FLOW_NAMES if name != "residual"])
+@pytest.mark.parametrize("name", [name for name in TINY if name != "residual"])
 def test_decoding_inverts_encoding(name):
     model, x = class_flow(name)
     with torch.no_grad():
@@ -93,11 +107,11 @@ def test_decoding_inverts_encoding(name):
     torch.testing.assert_close(back, x, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["coupling", "mef", "tarflow", "glow"])
+@pytest.mark.parametrize("name", ["coupling", "mef", "mef-released", "tarflow", "glow"])
 @pytest.mark.parametrize("preprocessing", ["scale", "logit"])
 def test_log_determinant_is_that_of_the_jacobian(name, preprocessing):
     shape, options = TINY[name]
-    flow = make_flow(name, shape, preprocessing=preprocessing, **options)
+    flow = make_flow(name.partition("-")[0], shape, preprocessing=preprocessing, **options)
     model = ClassFlow(
         flow, LatentGaussians(2, latent_dim(shape), covariance="diagonal", tied=False)
     )
@@ -111,8 +125,10 @@ def test_log_determinant_is_that_of_the_jacobian(name, preprocessing):
         torch.testing.assert_close(logdet[i].detach(), exact, rtol=1e-10, atol=1e-10)
 
 
-def test_low_rank_coupling_has_the_log_determinant_of_its_jacobian():
-    coupling = MatrixExpCoupling(52, hidden=4, n_blocks=1)  # 26 channels of S: past the full ones
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_low_rank_coupling_has_the_log_determinant_of_its_jacobian(matrix):
+    # 26 channels of S: past the full ones
+    coupling = MatrixExpCoupling(52, hidden=4, n_blocks=1, matrix=matrix)
     x = torch.randn(3, 52, 2, 1)
     coupling.initialize(x)
     disturbed(coupling)
@@ -420,3 +436,160 @@ def test_no_layer_hides_a_method_of_its_base_class(name):
     own = {key for key in vars(torch.nn.Module) if not key.startswith("_")}
     for layer in make_flow(name, (1, 64, 64)).modules():
         assert not own & vars(layer).keys() - {"training"}, type(layer)
+
+
+# -- as the authors' code has it -------------------------------------------------------------
+
+
+def test_the_released_flow_has_as_many_parameters_as_the_authors():
+    torch.set_default_dtype(torch.float32)  # 160 MB instead of 320
+    flow = make_flow("mef32", (3, 32, 32), matrix="released")
+    assert sum(parameter.numel() for parameter in flow.parameters()) == 42_815_440
+
+
+def test_released_matrices_follow_from_four_numbers():
+    matrix = ReleasedMatrix([(6, 6)])
+    raw = 1e-4 * torch.randn(2, 6, 6, 1, 1)
+    (small,) = matrix([raw])
+    torch.testing.assert_close(small, raw / 48, rtol=1e-6, atol=0)  # slope 1 / (8 n)
+    with torch.no_grad():
+        for number, value in zip(
+            (matrix.rescale, matrix.scale, matrix.shift, matrix.reshift),
+            (0.7, 0.3, -0.2, 0.1),
+            strict=True,
+        ):
+            number.fill_(value)
+    raw = 30 * torch.randn(2, 6, 6, 1, 1)
+    (made,) = matrix([raw])
+    torch.testing.assert_close(made, 0.7 * torch.tanh(0.3 * raw - 0.2) + 0.1)
+    norms = torch.linalg.matrix_norm(made[..., 0, 0], ord=2)
+    assert bool((norms <= matrix.bound()).all()) and matrix.bound() == pytest.approx(4.8)
+
+
+@pytest.mark.parametrize("size", [1.0, 8.0, 30.0])
+def test_large_matrices_are_applied_in_parts(size):
+    matrix = torch.randn(3, 5, 5)
+    matrix = size * matrix / torch.linalg.matrix_norm(matrix)[:, None, None]
+    x = torch.randn(3, 5, 1, 1)
+    factors = (matrix[..., None, None],)
+    exact = torch.linalg.matrix_exp(matrix) @ x[:, :, 0]
+    made = exp_action(factors, x, size)
+    # a step loses no more than exp(2) roundings, and steps multiply by exp of norms of at most 2
+    scale = torch.linalg.matrix_norm(torch.linalg.matrix_exp(matrix)).max()
+    torch.testing.assert_close(made[:, :, 0], exact, rtol=0, atol=float(1e-12 * scale * size))
+    back = exp_action(factors, made, size, -1.0)
+    spread = torch.linalg.cond(torch.linalg.matrix_exp(matrix)).max()
+    torch.testing.assert_close(back, x, rtol=0, atol=float(1e-13 * spread * size))
+
+
+def test_a_first_batch_that_is_too_small_is_refused():
+    flow = make_flow("mef", (1, 8, 8), channels=4, steps=1, blocks=(1,))
+    with pytest.raises(InvalidInputError, match=r"first batch is of size 2.*at least 8 images"):
+        flow.train().encode(images((1, 8, 8), 2))
+    flow.encode(images((1, 8, 8), 8))
+    flow.encode(images((1, 8, 8), 2))  # only the first one counts
+
+
+def test_unknown_matrices_are_refused():
+    with pytest.raises(InvalidInputError, match="matrix is 'full'; pass one of bounded, released"):
+        make_flow("mef", (1, 8, 8), blocks=(1,), matrix="full")
+
+
+# -- latents of an encoder -------------------------------------------------------------------
+
+
+class Halves(torch.nn.Module):
+    """Averages of 2x2 pixels in three channels, and back: an encoder and a decoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([1.0, 2.0, -1.0]), requires_grad=False)
+
+    def encode(self, x):
+        return torch.nn.functional.avg_pool2d(x, 2) * self.weight[:, None, None]
+
+    def decode(self, z):
+        x = (z / self.weight[:, None, None]).mean(1, keepdim=True)
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def halves(factor=1.0):
+    """Make the autoencoder of these tests; configs name this function."""
+    made = Halves()
+    made.weight *= factor
+    return made
+
+
+def test_a_flow_of_latents_encodes_first_and_decodes_last(monkeypatch):
+    module = type(sys)("encoders")
+    module.halves = halves
+    monkeypatch.setitem(sys.modules, "encoders", module)
+    flow = make_flow(
+        "coupling", (1, 4, 4), hidden=8, n_couplings=2,
+        autoencoder="encoders:halves", autoencoder_options={"factor": 2.0},
+    )  # fmt: skip
+    assert isinstance(flow, EncodedFlow)
+    assert latent_dim((1, 4, 4), flow) == 3 * 2 * 2
+    disturbed(flow)
+    model = ClassFlow(flow, LatentGaussians(2, 12))
+    x = torch.nn.functional.avg_pool2d(images((1, 4, 4)), 2).repeat_interleave(2, 2)
+    x = x.repeat_interleave(2, 3)  # what the autoencoder keeps
+    z, logdet = model.encode(x)
+    inner, change = flow.flow.encode(halves(2.0).encode(x))
+    torch.testing.assert_close(z, inner[0])
+    torch.testing.assert_close(logdet, change)
+    torch.testing.assert_close(model.decode(z), x)
+    assert not any("weight" in name and "held" in name for name in flow.state_dict())
+    assert copy.deepcopy(flow)._held is flow._held
+    model.log_prob(x, torch.tensor([0, 1] * 3)).mean().backward()
+
+
+def test_autoencoders_that_cannot_be_used_are_refused(monkeypatch):
+    for name, words in (
+        ("nowhere:make", "No module named"),
+        ("math:make", "has no attribute"),
+        ("math", "pass .module:function."),
+        ("builtins:dict", "returns a dict, without encode and decode"),
+    ):
+        with pytest.raises(InvalidInputError, match=words):
+            make_flow("coupling", (1, 4, 4), autoencoder=name)
+    with pytest.raises(InvalidInputError, match="no effect without autoencoder"):
+        make_flow("coupling", (1, 4, 4), autoencoder_options={})
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ImportError, match="pip install diffusers"):
+        diffusers_vae("nowhere")
+
+
+@pytest.mark.parametrize("sample", [True, False])
+def test_an_autoencoder_of_diffusers(sample, monkeypatch):
+    class Posterior:
+        def __init__(self, z):
+            self.z = z
+
+        def sample(self):
+            return self.z + 1.0
+
+        def mode(self):
+            return self.z
+
+    class Vae(torch.nn.Module):
+        @classmethod
+        def from_pretrained(cls, path, local_files_only):
+            assert path == "weights" and local_files_only
+            return cls()
+
+        def encode(self, x):
+            return SimpleNamespace(latent_dist=Posterior(3.0 * x))
+
+        def decode(self, z):
+            return SimpleNamespace(sample=z / 3.0)
+
+    models = type(sys)("diffusers.models")
+    models.AutoencoderKL = Vae
+    monkeypatch.setitem(sys.modules, "diffusers", type(sys)("diffusers"))
+    monkeypatch.setitem(sys.modules, "diffusers.models", models)
+    vae = diffusers_vae("weights", sample=sample, scale=0.5)
+    x = images((1, 4, 4))
+    z = vae.encode(x)
+    torch.testing.assert_close(z, 0.5 * (3.0 * (2.0 * x - 1.0) + float(sample)))
+    torch.testing.assert_close(vae.decode(z), x + float(sample) / 6.0)

@@ -7,7 +7,7 @@ from fpigauss import InvalidInputError
 
 from nfpi.config import from_dict
 from nfpi.grid import merged, read_grid, write_grid
-from nfpi.grid.build import make_grid
+from nfpi.grid.build import GRIDS, make_grid
 from nfpi.grid.scales import SCALES
 from nfpi.records import write_record
 
@@ -15,13 +15,13 @@ from nfpi.records import write_record
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:normflows.*")
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", GRIDS)
 def test_the_committed_grid_is_what_the_code_makes(reproduce, grid_as_read, scale):
     grid = make_grid(scale)
     assert read_grid(reproduce.GRIDS / f"{scale}.json") == grid_as_read(grid)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", GRIDS)
 def test_every_run_of_a_grid_is_a_config(scale):
     grid = make_grid(scale)
     for run in grid.runs:
@@ -30,9 +30,8 @@ def test_every_run_of_a_grid_is_a_config(scale):
     assert len({run.name for run in grid.runs}) == len(grid.runs)
 
 
-@pytest.mark.parametrize("scale", ["cpu", "paper"])
-def test_baselines_get_as_many_tuning_runs_as_the_fixed_point(scale):
-    grid = make_grid(scale)
+def test_baselines_get_as_many_tuning_runs_as_the_fixed_point():
+    grid = make_grid("cpu")
     tuned = {run.setting: len(run.tuned_by) for run in grid.runs if run.tuned_by}
     assert set(tuned.values()) == {3}
     assert {"exact", "released", "gd-linear", "gd-superlinear-v2", "ib-inn"} <= tuned.keys()
@@ -49,6 +48,32 @@ def test_claims_compare_what_was_tuned_alike():
         for run in (exact, data):
             gaussians = from_dict(merged(grid.base, run.config)).gaussians
             assert (gaussians.covariance, gaussians.tied) == ("isotropic", True)
+
+
+@pytest.mark.parametrize("scale", ["classes", "even"])
+def test_methods_with_a_strength_are_tuned_as_often(scale):
+    grid = make_grid(scale)
+    tuned = {run.setting: len(run.tuned_by) for run in grid.runs if run.tuned_by}
+    counts = {n for setting, n in tuned.items() if not setting.endswith("-learned")}
+    assert len(counts) == 1  # learned means have a rate alone
+    for run in grid.runs:
+        choices = [one for one in grid.runs if one.name in run.tuned_by]
+        values = [from_dict(merged(grid.base, run.config, one.choice)) for one in choices]
+        assert len({repr(value.gaussians) for value in values}) == len(choices)
+
+
+def test_sets_of_classes_train_on_as_many_images_per_class_for_as_many_steps():
+    grid = make_grid("classes")
+    steps, per_class = set(), {}
+    for run in grid.runs:
+        config = from_dict(merged(grid.base, run.config, run.choice))
+        per_epoch = -(-config.data.limit // config.training.batch_size)
+        steps.add(per_epoch * config.training.epochs)
+        assert 140 <= per_epoch * config.gaussians.epochs[0] <= 160
+        share = config.data.limit / config.data.classes
+        per_class.setdefault(run.dataset, set()).add(round(share))
+    assert max(steps) < 1.02 * min(steps)
+    assert per_class == {"glyphs": {323}, "mnist_pairs": {200}}
 
 
 def test_flows_that_train_as_long_differ_in_the_flow_and_its_training_alone():
@@ -69,7 +94,7 @@ def test_flows_that_train_as_long_differ_in_the_flow_and_its_training_alone():
 
 
 def test_tuning_seeds_are_in_no_table():
-    for grid in map(make_grid, SCALES):
+    for grid in map(make_grid, GRIDS):
         tuning = {run.seed for run in grid.runs if run.is_tuning}
         assert not tuning & {run.seed for run in grid.runs if not run.is_tuning}
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,14 +13,18 @@ from torch.nn import functional
 
 from nfpi.data import ImageSet
 
-__all__ = ["Batches", "dequantized", "make_augment"]
+__all__ = ["Augment", "Batches", "Epoch", "dequantized", "make_augment"]
 
 #: An augmentation takes images (B, C, H, W) in [0, 1] and the generator to draw from.
 Augment = Callable[[Tensor, Generator], Tensor]
 
-#: The paper names its augmentations without numbers: ours are degrees, and relative changes.
+#: The paper names its augmentations without numbers: these are ours, in degrees and relative
+#: changes. Those of the authors' code are "released".
 _ROTATION = 10.0
 _JITTER = 0.2
+
+#: Pixels of padding before the released rotation, and the side from which it is milder.
+_BORDER, _LARGE = 8, 64
 
 
 class Batches:
@@ -27,7 +32,8 @@ class Batches:
 
     Each epoch has its own order, augmentations and dequantization noise, set by ``seed`` and the
     epoch's number alone, so a resumed run sees the same batches as an unbroken one. Iterating over
-    the object gives epoch 0 without augmentation: Gaussians are fitted on that.
+    the object gives epoch 0 without augmentation: Gaussians are fitted on that, or on
+    ``as_trained``.
 
     Parameters
     ----------
@@ -99,6 +105,20 @@ class Batches:
         """
         return self._batches(epoch, self.augment)
 
+    def as_trained(self, epoch: int) -> "Epoch":
+        """Return the batches of one epoch, augmented, to be iterated over more than once.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from 0.
+
+        Returns
+        -------
+        Epoch
+        """
+        return Epoch(self, epoch)
+
     def _batches(self, epoch: int, augment: Augment | None) -> Iterator[tuple[Tensor, Tensor]]:
         # separate streams: one more augmentation leaves order and noise as they were
         order, noise, change = (_generator(self.seed, epoch, stream) for stream in range(3))
@@ -112,6 +132,22 @@ class Batches:
             # drawn for the whole batch on every rank: random numbers do not depend on their number
             x, y = dequantized(images, noise), self.image_set.labels[batch]
             yield x[self.rank :: self.n_ranks], y[self.rank :: self.n_ranks]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The batches of one epoch."""
+
+    batches: Batches
+    number: int
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over the batches, the same ones every time."""
+        return self.batches.epoch(self.number)
 
 
 def dequantized(images: Tensor, generator: Generator) -> Tensor:
@@ -134,12 +170,17 @@ def dequantized(images: Tensor, generator: Generator) -> Tensor:
 def make_augment(names: Sequence[str], seed: int = 0) -> Callable[..., Tensor]:
     """Chain augmentations by name; each is drawn anew for every image.
 
-    ========  ======================================================================
-    "flip"    mirror left and right, with probability 1/2
-    "crop"    shift by up to an eighth each way, reflecting at the border
-    "rotate"  rotate by up to 10 degrees
-    "jitter"  scale brightness, contrast and saturation by 0.8 to 1.2
-    ========  ======================================================================
+    ==========  ======================================================================
+    "flip"      mirror left and right, with probability 1/2
+    "crop"      shift by up to an eighth each way, reflecting at the border
+    "rotate"    rotate by up to 10 degrees
+    "jitter"    scale brightness, contrast and saturation by 0.8 to 1.2
+    "released"  all of it with the numbers of the authors' code: flip; brightness and
+                contrast by up to 0.1, saturation by 0.05; 8 pixels of padding with the
+                border's values; rotation by up to 12 degrees, to the nearest pixel; a
+                random crop of the middle with 2 pixels to spare. From 64 pixels on, half
+                the jitter and 2 degrees
+    ==========  ======================================================================
 
     Parameters
     ----------
@@ -184,10 +225,14 @@ def _crop(x: Tensor, generator: Generator) -> Tensor:
     padded = functional.pad(x, (across, across, down, down), mode="reflect")
     rows = _shift(x, down, generator) + torch.arange(height, device=x.device)  # (B, H)
     columns = _shift(x, across, generator) + torch.arange(width, device=x.device)  # (B, W)
+    return _window(padded, rows, columns)
+
+
+def _window(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return rows (B, H) and columns (B, W) of images, each image's own."""
     batch = torch.arange(len(x), device=x.device)[:, None, None]
-    pixels = rearrange(padded, "b c h w -> b h w c")
-    cropped = pixels[batch, rows[:, :, None], columns[:, None, :]]
-    return rearrange(cropped, "b h w c -> b c h w")
+    pixels = rearrange(x, "b c h w -> b h w c")
+    return rearrange(pixels[batch, rows[:, :, None], columns[:, None, :]], "b h w c -> b c h w")
 
 
 def _shift(x: Tensor, most: int, generator: Generator) -> Tensor:
@@ -196,20 +241,45 @@ def _shift(x: Tensor, most: int, generator: Generator) -> Tensor:
 
 
 def _rotate(x: Tensor, generator: Generator) -> Tensor:
+    return _turned(x, generator, _ROTATION, mode="bilinear")
+
+
+def _turned(x: Tensor, generator: Generator, degrees: float, mode: str) -> Tensor:
     height, width = x.shape[2:]
-    angle = math.radians(_ROTATION) * (2 * _uniform(x, generator)[:, 0, 0, 0] - 1)
+    angle = math.radians(degrees) * (2 * _uniform(x, generator)[:, 0, 0, 0] - 1)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # coordinates span [-1, 1] on both axes, whatever the sides: hence their ratio
     top = torch.stack([cos, -sin * height / width, zero], 1)
     bottom = torch.stack([sin * width / height, cos, zero], 1)
     grid = functional.affine_grid(torch.stack([top, bottom], 1), list(x.shape), align_corners=False)
-    turned = functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    turned = functional.grid_sample(
+        x, grid, mode=mode, padding_mode="reflection", align_corners=False
+    )
     return turned.clamp(0, 1)
 
 
+def _released(x: Tensor, generator: Generator) -> Tensor:
+    side = x.shape[3]
+    small = side < _LARGE
+    strength = 1.0 if small else 0.5
+    x = _jittered(_flip(x, generator), generator, 0.1 * strength, 0.05 * strength)
+    border = min(_BORDER, side // 4)
+    x = functional.pad(x, (border,) * 4, mode="replicate")
+    x = _turned(x, generator, 12.0 if small else 2.0, mode="nearest")
+    spare = border // 4  # a crop to 36 pixels, then one to 32
+    down, across = (_shift(x, spare, generator) + border - spare for _ in range(2))
+    height, width = x.shape[2] - 2 * border, side
+    return _window(x, down + torch.arange(height, device=x.device),
+                   across + torch.arange(width, device=x.device))  # fmt: skip
+
+
 def _jitter(x: Tensor, generator: Generator) -> Tensor:
-    def factor() -> Tensor:
-        return 1 + _JITTER * (2 * _uniform(x, generator) - 1)
+    return _jittered(x, generator, _JITTER, _JITTER)
+
+
+def _jittered(x: Tensor, generator: Generator, strength: float, saturation: float) -> Tensor:
+    def factor(strength: float = strength) -> Tensor:
+        return 1 + strength * (2 * _uniform(x, generator) - 1)
 
     x = (x * factor()).clamp(0, 1)
     mean = x.mean((1, 2, 3), keepdim=True)
@@ -217,7 +287,7 @@ def _jitter(x: Tensor, generator: Generator) -> Tensor:
     if x.shape[1] == 1:
         return x
     gray = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    return (gray + factor() * (x - gray)).clamp(0, 1)
+    return (gray + factor(saturation) * (x - gray)).clamp(0, 1)
 
 
 def _uniform(x: Tensor, generator: Generator) -> Tensor:
@@ -230,6 +300,7 @@ _AUGMENTATIONS: dict[str, Augment] = {
     "crop": _crop,
     "rotate": _rotate,
     "jitter": _jitter,
+    "released": _released,
 }
 
 

@@ -12,7 +12,7 @@ import torch
 from fpigauss import InvalidInputError
 from torch import Tensor
 
-from nfpi.config import RunConfig, canonical
+from nfpi.config import RunConfig, canonical, from_dict
 from nfpi.data import ImageSet
 
 __all__ = [
@@ -147,7 +147,8 @@ def load_checkpoint(
         raise InvalidInputError(
             f"checkpoint {str(path)!r} is not a checkpoint of train_flow.py; pass another folder"
         )
-    saved, ours = json.loads(content["config"]), _trained(config)
+    # files of earlier versions lack settings that were added since
+    saved, ours = _trained(from_dict(json.loads(content["config"]))), _trained(config)
     if saved != ours:
         raise InvalidInputError(
             f"checkpoint {str(path)!r} belongs to another config: {_difference(saved, ours)}; give "

@@ -23,7 +23,7 @@ from nfpi.flow_augmentation import FlowAugmentation
 from nfpi.generation import evaluating, generate_images
 from nfpi.mixing import make_pipeline
 from nfpi.optimization import largest_gradient
-from nfpi.recipes import RECIPES, Recipe
+from nfpi.recipes import RECIPES, RELEASED_ONE_CYCLE, Recipe
 from nfpi.seeding import seeded
 
 __all__ = [
@@ -232,6 +232,7 @@ def cnn_accuracy(
     classifier: str = "small_cnn",
     batch_size: int | None = None,
     augment: Sequence[str] = (),
+    one_cycle: str = "printed",
     progress: bool = False,
 ) -> float:
     """Measure CNN-Acc: the accuracy on real images of a classifier trained on generated ones.
@@ -257,6 +258,8 @@ def cnn_accuracy(
         A key of ``CLASSIFIERS``.
     augment : sequence of str
         As in ``train_classifier``.
+    one_cycle : {"printed", "released"}
+        Learning rates and momentum of a recipe with "one-cycle", see ``RELEASED_ONE_CYCLE``.
     progress : bool
         Show a progress bar over epochs.
 
@@ -272,6 +275,7 @@ def cnn_accuracy(
         recipe,
         epochs=recipe.epochs if epochs is None else epochs,
         batch_size=recipe.batch_size if batch_size is None else batch_size,
+        **(RELEASED_ONE_CYCLE if one_cycle == "released" else {}),
     )
     generated = generate_images(model, n_generated, temperature, seed=seed, sample=sample)
     run = train_classifier(
@@ -320,6 +324,8 @@ class _Stepper:
         """Make one step of the optimizer, and return the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(step, self.n_steps)
+            if "momentum" in group:
+                group["momentum"] = self.recipe.momentum_at(step, self.n_steps)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.amp):
             loss = F.cross_entropy(self.model(x), y)
         value = float(loss.detach())

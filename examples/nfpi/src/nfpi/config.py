@@ -37,7 +37,9 @@ Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Nonnegative = Annotated[float, Field(ge=0)]
 Temperatures = Annotated[tuple[Positive, ...], Strict(False)]  # TOML and JSON have lists alone
-Augmentations = Annotated[tuple[Literal["flip", "crop", "rotate", "jitter"], ...], Strict(False)]
+Augmentations = Annotated[
+    tuple[Literal["flip", "crop", "rotate", "jitter", "released"], ...], Strict(False)
+]
 
 
 class _Checked(BaseModel):
@@ -68,11 +70,12 @@ class _Section(_Checked):
 
 
 class DataConfig(_Section):
-    """Which images: ``source`` and ``size`` as in ``load_images``, and how many to train on."""
+    """Which images: ``source``, ``size`` and ``classes`` as in ``load_images``; how many train."""
 
     _table: ClassVar[str] = "data"
     source: str = "digits"
     size: Count | None = None
+    classes: Count | None = None
     limit: Count | None = None
 
 
@@ -88,7 +91,9 @@ class GaussiansConfig(_Section):
     """The class Gaussians, and how they are found.
 
     ``scheme`` names the prior. The fits ("fixed_point", "data") use the fields from ``covariance``
-    to ``init`` as ``fpigauss.fit_fixed_point`` and ``FixedPointSchedule`` do. Priors trained by an
+    to ``init`` as ``fpigauss.fit_fixed_point`` and ``FixedPointSchedule`` do; with ``data_first``
+    the first fit has no repulsion. ``fit_augmented`` shows augmented images to fits, and to the
+    epochwise steps of "gradient_released", where ``lam`` is the first weight. Priors trained by an
     optimizer use ``lr`` with ``policy``; ``scale`` is the spread of randomly drawn means, ``beta``
     the weight of classification in "ib_inn" and "klj". The default of ``FixedPointSchedule`` is a
     lam of 100 K^2 at alpha 10.
@@ -96,7 +101,14 @@ class GaussiansConfig(_Section):
 
     _table: ClassVar[str] = "gaussians"
     scheme: Literal[
-        "fixed_point", "data", "gradient", "random_means", "learned_means", "ib_inn", "klj"
+        "fixed_point",
+        "data",
+        "gradient",
+        "gradient_released",
+        "random_means",
+        "learned_means",
+        "ib_inn",
+        "klj",
     ] = "fixed_point"
     covariance: Literal["diagonal", "isotropic", "dense"] = "isotropic"
     tied: bool = True
@@ -105,9 +117,11 @@ class GaussiansConfig(_Section):
     alpha: Positive = 1.0
     equations: Literal["stationary", "printed", "released"] = "stationary"
     update: Literal["both", "means", "covariances"] = "both"
-    init: Literal["data", "identity"] = "data"
+    init: Literal["data", "identity", "current"] = "data"
     epochs: Annotated[tuple[Whole, ...], Strict(False)] = (0, 1)
     single_iteration: bool = False
+    data_first: bool = False
+    fit_augmented: bool = False
     max_iter: Count = 1000
     tol: Nonnegative = 1e-6
     lr: Positive = 1e-2
@@ -119,7 +133,12 @@ class GaussiansConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """How the flow is trained; None switches off ``ema_decay`` and ``clip`` (gradient norm)."""
+    """How the flow is trained; None switches off ``ema_decay`` and ``clip`` (gradient norm).
+
+    The averaged copy starts to follow at epoch ``ema_start``. Layers that are initialized by data
+    see ``init_images`` images, augmented, or one batch without augmentation. ``tf32`` lets a GPU
+    round the factors of matrix products.
+    """
 
     _table: ClassVar[str] = "training"
     epochs: Count = 20
@@ -129,9 +148,12 @@ class TrainingConfig(_Section):
     warmup_steps: Whole = 0
     ema_decay: Annotated[float, Field(ge=0, le=1)] | None = None
     ema_power: Positive = 0.75
+    ema_start: Whole = 0
+    init_images: Count | None = None
     augment: Augmentations = ()
     seed: Whole = 0
     amp: bool = False
+    tf32: bool = False
     compile: bool = False
     clip: Positive | None = None
 
@@ -140,7 +162,9 @@ class EvaluationConfig(_Section):
     """What is measured at the end; with ``cnn``, a CNN-Acc for each of ``temperatures``.
 
     The classifier ``cnn_model`` is trained on ``n_generated`` images for ``cnn_epochs``; with
-    ``reestimate`` once more, on images from Gaussians re-estimated after training.
+    ``reestimate`` once more, on images from Gaussians re-estimated after training. ``one_cycle``
+    names the learning rates of "resnet18" and "small_cnn": from 0.001 as the paper prints them, or
+    those that the authors' code uses, from 0.004 with a momentum that cycles too.
     """
 
     _table: ClassVar[str] = "evaluation"
@@ -151,6 +175,7 @@ class EvaluationConfig(_Section):
     cnn_epochs: Count = 10
     cnn_batch_size: Count = 100
     cnn_augment: Augmentations = ()
+    one_cycle: Literal["printed", "released"] = "printed"
     reestimate: bool = False
 
 
@@ -240,7 +265,7 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
-    """Return a config without machine-dependent parts: only the last part of the data's path.
+    """Return a config without machine-dependent parts: only the last parts of paths.
 
     Parameters
     ----------
@@ -253,6 +278,9 @@ def canonical(config: RunConfig) -> dict[str, Any]:
     """
     values = to_dict(config)
     values["data"]["source"] = PurePath(values["data"]["source"]).name
+    encoder = values["flow"]["options"].get("autoencoder_options")
+    if isinstance(encoder, dict) and isinstance(encoder.get("path"), str):
+        encoder["path"] = PurePath(encoder["path"]).name
     return values
 
 

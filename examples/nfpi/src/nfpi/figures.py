@@ -28,7 +28,7 @@ from nfpi.grid.results import values_by_seed
 from nfpi.grid.settings import ALPHA
 from nfpi.intervals import t_interval
 
-__all__ = ["figure1", "figure2", "load_embedding", "plot_levels", "plot_trade_off"]
+__all__ = ["figure1", "figure2", "load_embedding", "plot_curves", "plot_levels", "plot_trade_off"]
 
 #: Points per panel of Fig. 1.
 SHOWN = 2_000
@@ -229,6 +229,51 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
         figure.legend(loc="outside right center", frameon=False, fontsize=8)
         _save(figure, path)
     return bool(points)
+
+
+def plot_curves(
+    path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]], table: str
+) -> bool:
+    """Plot the accuracies of a table's methods against NLL; return False if there is no curve.
+
+    A method's curve joins its strengths, the last part of a row's label. Settings with missing runs
+    are omitted.
+    """
+    metrics = [c for c in grid.tables[table].columns if c.metric in ("nf_acc", "cnn_acc_1")]
+    curves: dict[str, list[str]] = {}
+    for row in grid.tables[table].rows:
+        name, _, strength = row.label.rpartition(", ")
+        if strength.startswith(("lam", "spread")) and ":" not in name:
+            curves.setdefault(name, []).append(row.setting)
+        elif strength != "tuned" and ":" not in name:
+            curves[row.label] = [row.setting]
+    figure = _figure(4.2 * len(metrics), 4.0)
+    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    drawn = False
+    for axis, column in zip(axes, metrics, strict=True):
+        for name, settings in curves.items():
+            points = []
+            for setting in settings:
+                seeds = {run.seed for run in grid.runs_of(setting)}
+                nll, accuracy = (
+                    values_by_seed(grid, records, Side(setting, metric))
+                    for metric in ("nll", column.metric)
+                )
+                if seeds == nll.keys() == accuracy.keys():
+                    points.append((np.mean([*nll.values()]), np.mean([*accuracy.values()])))
+            style = "o-" if len(settings) > 1 else "x"
+            axis.plot(*zip(*points, strict=True) if points else ((), ()), style, label=name)
+            drawn |= len(points) > 1
+        axis.set(xlabel="NLL (nats)", title=column.heading)
+        axis.grid(alpha=0.3)
+    if drawn:
+        axes[0].set_ylabel("accuracy")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=2
+        )
+        _save(figure, path)
+    return drawn
 
 
 def _figure(width: float, height: float) -> Figure:

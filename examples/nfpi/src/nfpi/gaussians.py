@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from fpigauss import (
     ClassGaussians,
     ClassStatistics,
     FixedPoint,
+    FixedPointResult,
     InvalidInputError,
     NotPositiveDefiniteError,
 )
@@ -34,8 +35,10 @@ from fpigauss_torch.priors import (
 from torch import Tensor, nn
 
 from nfpi.config import GaussiansConfig
+from nfpi.epochwise import EpochwiseGaussians
 
 __all__ = [
+    "DataFirst",
     "Objective",
     "class_gaussians_of",
     "make_prior",
@@ -62,23 +65,58 @@ def make_prior(config: GaussiansConfig, n_classes: int, dim: int, seed: int) -> 
     -------
     LatentPrior
     """
+    prior: LatentPrior
     match config.scheme:
         case "data":
-            return DataGaussians(n_classes, dim, config.covariance, config.tied)
+            prior = DataGaussians(n_classes, dim, config.covariance, config.tied)
         case "gradient":
-            return GradientGaussians(
+            prior = GradientGaussians(
                 n_classes, dim, config.lam, pi=config.pi, alpha=config.alpha, seed=seed
             )
+        case "gradient_released":
+            prior = EpochwiseGaussians(n_classes, dim, config.lam)
         case "random_means":
-            return RandomMeans(n_classes, dim, scale=config.scale, seed=seed)
+            prior = RandomMeans(n_classes, dim, scale=config.scale, seed=seed)
         case "learned_means" | "ib_inn":
-            return LearnedMeans(n_classes, dim, scale=config.scale, seed=seed)
+            prior = LearnedMeans(n_classes, dim, scale=config.scale, seed=seed)
         case "klj":
-            return SymmetricKLMeans(n_classes, dim, config.lam, scale=config.scale, seed=seed)
-    return LatentGaussians(n_classes, dim, config.covariance, config.tied)
+            prior = SymmetricKLMeans(n_classes, dim, config.lam, scale=config.scale, seed=seed)
+        case _:
+            prior = LatentGaussians(n_classes, dim, config.covariance, config.tied)
+    return prior
 
 
-def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule | None:
+@dataclass(frozen=True)
+class DataFirst:
+    """A schedule whose first fit is that of another one.
+
+    Parameters
+    ----------
+    first, later : FixedPointSchedule
+        ``later`` is asked unless ``first`` is due.
+    """
+
+    first: FixedPointSchedule
+    later: FixedPointSchedule
+
+    def due(self, epoch: int) -> bool:
+        """Return whether to refit before ``epoch``."""
+        return self.first.due(epoch) or self.later.due(epoch)
+
+    def force(
+        self,
+        model: ClassFlow,
+        loader: Iterable[tuple[Tensor, Tensor]],
+        epoch: int,
+        *,
+        device: torch.device,
+    ) -> FixedPointResult:
+        """Refit, as ``FixedPointSchedule.force`` does."""
+        schedule = self.first if self.first.due(epoch) else self.later
+        return schedule.force(model, loader, epoch, device=device)
+
+
+def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule | DataFirst | None:
     """Build the schedule of fits; None if training moves the Gaussians, or nothing does.
 
     Parameters
@@ -90,7 +128,7 @@ def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule 
 
     Returns
     -------
-    FixedPointSchedule or None
+    FixedPointSchedule, DataFirst or None
     """
     if config.scheme not in ("fixed_point", "data"):
         return None
@@ -103,13 +141,18 @@ def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule 
         epochs=config.epochs,
         single_iteration=config.single_iteration,
         fit=fit,
+        init="current" if config.init == "current" and not config.single_iteration else None,
     )
     if not any(schedule.due(epoch) for epoch in range(n_epochs)):
         raise InvalidInputError(
             f"gaussians.epochs is {config.epochs}, none of the run's {n_epochs} epochs; the "
             "Gaussians would never be fitted"
         )
-    return schedule
+    if not config.data_first:
+        return schedule
+    # the stationary equations: at lam = 0 the released ones do not have the data as their solution
+    plain = FixedPoint(update=fit.update, init=fit.init)
+    return DataFirst(FixedPointSchedule(0.0, (min(config.epochs),), fit=plain), schedule)
 
 
 def _fixed_point(config: GaussiansConfig) -> FixedPoint:
@@ -119,7 +162,9 @@ def _fixed_point(config: GaussiansConfig) -> FixedPoint:
     )
     if config.single_iteration:
         return fit  # the schedule sets the rest
-    return replace(fit, init=config.init, max_iter=config.max_iter, tol=config.tol)
+    # "current" starts the first fit from the data
+    init = "data" if config.init == "current" else config.init
+    return replace(fit, init=init, max_iter=config.max_iter, tol=config.tol)
 
 
 def _check_together(config: GaussiansConfig, fit: FixedPoint) -> None:

@@ -19,7 +19,7 @@ from nfpi.checkpoints import identity, write_atomically
 from nfpi.classifier_training import check_classifier, cnn_accuracy, train_classifier
 from nfpi.classifiers import make_classifier
 from nfpi.config import EvaluationConfig, RunConfig, canonical
-from nfpi.data import ImageSet, load_images, stratified_split
+from nfpi.data import ImageSet, load_images
 from nfpi.flow_augmentation import FlowAugmentation
 from nfpi.generation import check_generation
 from nfpi.grid import PlannedRun
@@ -159,6 +159,7 @@ def check_evaluation(evaluation: EvaluationConfig, test: ImageSet) -> None:
 
 @lru_cache(maxsize=2)
 def _loaded(source: str, size: int | None) -> tuple[ImageSet, ImageSet]:
+    """Load the images of all classes."""
     return load_images(source, size=size)
 
 
@@ -171,10 +172,12 @@ def _identities(source: str, size: int | None) -> dict[str, Any]:
 
 def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
     """Load training and test images; tuning runs test on images split off the training ones."""
-    training, test = _loaded(config.data.source, config.data.size)
+    training, test = (
+        part.of_classes(config.data.classes)
+        for part in _loaded(config.data.source, config.data.size)
+    )
     if run.is_tuning:
-        kept, held_out = stratified_split(training.labels, len(training) * 5 // 6, run.seed)
-        training, test = training.subset(kept), training.subset(held_out)
+        training, test = training.held_out(len(training) * 5 // 6, run.seed)
     if config.data.limit is not None:
         training = training.limited(config.data.limit, config.training.seed)
     return training, test
@@ -204,6 +207,7 @@ def generated_accuracies(
                 classifier=evaluation.cnn_model,
                 batch_size=evaluation.cnn_batch_size,
                 augment=evaluation.cnn_augment,
+                one_cycle=evaluation.one_cycle,
             )
             yield f"{name}cnn_acc_{temperature:g}", accuracy
 

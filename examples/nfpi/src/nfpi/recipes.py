@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from fpigauss import InvalidInputError
 
 from nfpi.mixing import BATCHWISE
 
-__all__ = ["RECIPES", "STANDARD_AUGMENTATION", "Recipe"]
+__all__ = ["RECIPES", "RELEASED_ONE_CYCLE", "STANDARD_AUGMENTATION", "Recipe"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Recipe:
         Uses ``momentum`` (SGD only) and ``weight_decay``.
     lr : float
         The start of "one-cycle", the peak of "cosine", or the rate of "constant".
+    lowest_momentum : float, optional
+        Momentum falls to this at the peak of "one-cycle", and rises again; it is constant without.
     max_lr : float
         The peak of "one-cycle", after three tenths of the steps.
     schedule : {"one-cycle", "cosine", "constant"}
@@ -38,6 +40,7 @@ class Recipe:
     max_lr: float = 0.1
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     momentum: float = 0.9
+    lowest_momentum: float | None = None
     weight_decay: float = 5e-4
     warmup: float = 0.0
     clip: float | None = None
@@ -69,6 +72,16 @@ class Recipe:
             return self.lr
         return _eased(self.lr, 0.0, (step - rise) / max(n_steps - rise, 1.0))
 
+    def momentum_at(self, step: int, n_steps: int) -> float:
+        """Return the momentum at a step in 0..n_steps-1."""
+        if self.lowest_momentum is None:
+            return self.momentum
+        peak = max(0.3 * n_steps - 1.0, 1.0)
+        if step <= peak:
+            return _eased(self.momentum, self.lowest_momentum, step / peak)
+        fall = (step - peak) / max(n_steps - 1.0 - peak, 1.0)
+        return _eased(self.lowest_momentum, self.momentum, min(fall, 1.0))
+
 
 def _eased(start: float, end: float, done: float) -> float:
     """Interpolate from ``start`` to ``end`` along half a cosine."""
@@ -88,6 +101,10 @@ RECIPES: dict[str, Recipe] = {
         lr=1e-5, schedule="constant", weight_decay=0.0, clip=1.0, batch_size=64, epochs=3
     ),
 }
+
+#: What torch's OneCycleLR makes of the released settings: it replaces the start of the rates by a
+#: 25th of their peak, and the momentum by one that cycles.
+RELEASED_ONE_CYCLE: dict[str, Any] = {"lr": 0.004, "momentum": 0.95, "lowest_momentum": 0.85}
 
 #: The paper's augmentations by classifier; flips do not suit digits. With the whole set the small
 #: Swin does not learn at all in some thousand steps, so it gets the milder ones.

@@ -13,10 +13,11 @@ from fpigauss_torch import ClassFlow
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nfpi.batches import Batches, make_augment
+from nfpi.batches import Augment, Batches, Epoch, make_augment
 from nfpi.checkpoints import write_atomically
 from nfpi.config import RunConfig
 from nfpi.data import ImageSet
+from nfpi.epochwise import EpochwiseGaussians, gather_sums
 from nfpi.flows import latent_dim, make_flow
 from nfpi.gaussians import Objective, make_prior, make_schedule, start_
 from nfpi.optimization import WeightAverage, largest_gradient, make_optimizer
@@ -59,6 +60,7 @@ class TrainingRun:
         """Build the state before epoch 0."""
         training = config.training
         self.config, self.device, self.folder = config, device, folder
+        torch.set_float32_matmul_precision("high" if training.tf32 else "highest")
         self.schedule = make_schedule(config.gaussians, training.epochs)
         rank, n_ranks = place_among_processes()
         size, seed = training.batch_size, training.seed
@@ -66,12 +68,12 @@ class TrainingRun:
         self.batches = Batches(images, size, seed=seed, augment=augment, rank=rank, n_ranks=n_ranks)
         with seeded(device, seed):
             flow = make_flow(config.flow.name, images.image_shape, **config.flow.options)
-            dim = latent_dim(images.image_shape)
+            dim = latent_dim(images.image_shape, flow)
             prior = make_prior(config.gaussians, images.n_classes, dim, seed)
             self.model = ClassFlow(flow, prior).to(device)
             # layers initialized from data (ActNorm) must see the same batch in all processes
-            self._show(next(iter(Batches(images, size, seed=seed)))[0])
-            start_(self.model, self.batches, config.gaussians.init)
+            self._show(self._first_batch(images, augment))
+            start_(self.model, self._fitted_on(0), config.gaussians.init)
         self.average: WeightAverage[ClassFlow] | None = None
         if training.ema_decay:
             self.average = WeightAverage(self.model, training.ema_decay, training.ema_power)
@@ -82,6 +84,14 @@ class TrainingRun:
             # refits give all processes the same Gaussians, so buffers need no broadcast
             self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
         self.optimizer, self.rates = make_optimizer(config, self.model, len(self.batches))
+
+    def _first_batch(self, images: ImageSet, augment: Augment | None) -> Tensor:
+        """Return what initializes the layers: one batch, or as many images as asked for."""
+        training = self.config.training
+        size, seed = training.init_images, training.seed
+        if size is None:
+            return next(iter(Batches(images, training.batch_size, seed=seed)))[0]
+        return next(Batches(images, size, seed=seed, augment=augment).epoch(0))[0]
 
     @torch.no_grad()
     def _show(self, x: Tensor) -> None:
@@ -126,6 +136,8 @@ class TrainingRun:
                 n_rows += len(x)
         if self.average is not None:
             self.average.take_buffers()
+            if epoch < self.config.training.ema_start:
+                self.average.follow(0)  # it has not started: it equals the model
         return {
             "epoch": epoch,
             "loss": loss / n_rows,
@@ -134,12 +146,22 @@ class TrainingRun:
             "seconds": time.perf_counter() - start,
         }
 
+    def _fitted_on(self, epoch: int) -> Batches | Epoch:
+        """Return the batches that Gaussians are fitted to before an epoch."""
+        augmented = self.config.gaussians.fit_augmented
+        return self.batches.as_trained(epoch) if augmented else self.batches
+
     def _refitted(self, epoch: int) -> dict[str, Any]:
         """Refit if due, and report the result."""
+        start = time.perf_counter()
+        loader = self._fitted_on(epoch)
+        prior = self.model.gaussians
+        if isinstance(prior, EpochwiseGaussians) and epoch > 0:
+            made = prior.step_(gather_sums(self.model, loader, self.device))
+            return made | {"fit_seconds": time.perf_counter() - start}
         if self.schedule is None or not self.schedule.due(epoch):
             return {}
-        start = time.perf_counter()
-        result = self.schedule.force(self.model, self.batches, epoch, device=self.device)
+        result = self.schedule.force(self.model, loader, epoch, device=self.device)
         return {
             "fit_status": str(result.status),
             "fit_n_iter": result.n_iter,
@@ -170,8 +192,9 @@ class TrainingRun:
         if not math.isfinite(size):
             raise self._nonfinite(f"the gradient's size is {size}", step, x, y)
         self.optimizer.step()
-        if self.average is not None:
-            self.average.follow(step)
+        followed = step - training.ema_start * len(self.batches)
+        if self.average is not None and followed >= 0:
+            self.average.follow(followed)
         return value
 
     def _nonfinite(self, what: str, step: int, x: Tensor, y: Tensor) -> NonFiniteLossError:

@@ -211,7 +211,10 @@ def _copied(
 ) -> dict[str, Any] | None:
     """Copy the record of a run with the same config to this run's name; None if there is none."""
     for record in records.values():
-        same = _as_json((record["config"], record["options"])) == _as_json((config, run.options))
+        # records made before a setting existed lack it: it had the value that is now its default
+        same = from_dict(record["config"]) == from_dict(config) and (
+            _as_json(record["options"]) == _as_json(run.options)
+        )
         if same and not run.is_tuning and not record["key"].startswith("tune-"):
             return record | {
                 "key": run.name,

@@ -154,7 +154,12 @@ def load_data(config: RunConfig, *, progress: bool = False) -> tuple[ImageSet, I
     -------
     tuple of ImageSet
     """
-    images, test = load_images(config.data.source, size=config.data.size, progress=progress)
+    images, test = load_images(
+        config.data.source,
+        size=config.data.size,
+        classes=config.data.classes,
+        progress=progress,
+    )
     if config.data.limit is not None:
         images = images.limited(config.data.limit, config.training.seed)
     return images, test

@@ -16,7 +16,11 @@ __all__ = ["ImageSet", "load_images", "resize", "stratified_split"]
 
 
 def load_images(
-    source: str | Path, *, size: int | None = None, progress: bool = False
+    source: str | Path,
+    *,
+    size: int | None = None,
+    classes: int | None = None,
+    progress: bool = False,
 ) -> tuple[ImageSet, ImageSet]:
     """Read a data set into memory.
 
@@ -25,8 +29,9 @@ def load_images(
     source : str or path
         "digits", or the path of one of
 
-        - an npz file with x_train, y_train, x_test, y_test; or with x and y, which are always split
-            in the same way, six sevenths to train on, with classes in equal proportions;
+        - an npz file with x_train, y_train, x_test, y_test, and optionally family_train; or with x
+            and y, which are always split in the same way, six sevenths to train on, with classes in
+            equal proportions;
         - a CIFAR-10 or CIFAR-100 folder, in the python or the binary version;
         - a folder with train/CLASS/*.png (or jpg) and val/CLASS or test/CLASS;
         - a folder of WebDataset shards, *train*.tar and *val*.tar or *test*.tar, with
@@ -34,6 +39,8 @@ def load_images(
     size : int, optional
         Images are cropped to the largest central square and scaled to ``size`` x ``size``. Without
         it, all images must have the same size already.
+    classes : int, optional
+        Only so many of the classes, spread evenly over all and numbered anew.
     progress : bool
         Show a progress bar when images are read one by one.
 
@@ -57,7 +64,7 @@ def load_images(
             f"{train.name} has images (C, H, W) = {train.image_shape}, {test.name} "
             f"{test.image_shape}; pass size= to have them resized, and equal channels"
         )
-    return train, test
+    return train.of_classes(classes), test.of_classes(classes)
 
 
 def _read(source: str | Path, size: int | None, progress: bool) -> tuple[ImageSet, ImageSet]:

@@ -36,14 +36,20 @@ def read_digits() -> tuple[ImageSet, ImageSet]:
 
 
 def read_npz(path: Path) -> tuple[ImageSet, ImageSet]:
-    """Read an npz file with x_train, y_train, x_test, y_test, or with x and y, split 6 to 1."""
+    """Read an npz file with x_train, y_train, x_test, y_test, or with x and y, split 6 to 1.
+
+    In the former, family_train is read too if it is there.
+    """
     arrays = _arrays(path)
     if "x_train" in arrays:
         y_train = _labels(arrays["y_train"], f"{path}: y_train")
         n_classes = int(y_train.max()) + 1 if len(y_train) else 0
         train = ImageSet(
-            _images(arrays["x_train"], f"{path}: x_train"), y_train, n_classes, f"{path} (train)"
-        )
+            _images(arrays["x_train"], f"{path}: x_train"), y_train, n_classes, f"{path} (train)",
+            _labels(arrays["family_train"], f"{path}: family_train")
+            if "family_train" in arrays
+            else None,
+        )  # fmt: skip
         test = ImageSet(
             _images(arrays["x_test"], f"{path}: x_test"),
             _labels(arrays["y_test"], f"{path}: y_test"),
@@ -78,7 +84,8 @@ def _arrays(path: Path) -> dict[str, Any]:
                 raise InvalidInputError(f"{path} holds a single array; pass an npz file")
             for names in (("x_train", "y_train", "x_test", "y_test"), ("x", "y")):
                 if set(names) <= set(file.files):
-                    return {name: file[name] for name in names}
+                    others = {"family_train"} & set(file.files) if "x_train" in names else ()
+                    return {name: file[name] for name in (*names, *others)}
             found = ", ".join(file.files) or "nothing"
     # RuntimeError: a damaged byte can request zip features such as encryption
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:

@@ -29,6 +29,8 @@ class ImageSet:
         K.
     name : str
         Their origin, for error messages.
+    families : (N,) int64 tensor, optional
+        Images of a family resemble each other: a split that keeps families whole is harder.
 
     Raises
     ------
@@ -40,6 +42,7 @@ class ImageSet:
     labels: Tensor
     n_classes: int
     name: str
+    families: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check, once for all readers."""
@@ -53,6 +56,12 @@ class ImageSet:
             raise InvalidInputError(
                 f"{self.name}: labels are {labels.dtype} of shape {tuple(labels.shape)} for "
                 f"{len(images)} images; one int64 per image is expected"
+            )
+        families = self.families
+        if families is not None and (families.shape, families.dtype) != (labels.shape, torch.int64):
+            raise InvalidInputError(
+                f"{self.name}: families are {families.dtype} of shape {tuple(families.shape)}; one "
+                "int64 per image is expected"
             )
         if not len(labels):
             raise InvalidInputError(f"{self.name}: there are no images")
@@ -111,7 +120,56 @@ class ImageSet:
         -------
         ImageSet
         """
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        families = None if self.families is None else self.families[indices]
+        return replace(
+            self, images=self.images[indices], labels=self.labels[indices], families=families
+        )
+
+    def of_classes(self, n: int | None) -> Self:
+        """Return the images of ``n`` classes, spread evenly over all and numbered anew.
+
+        Parameters
+        ----------
+        n : int or None
+            At least 2; None means all classes.
+
+        Returns
+        -------
+        ImageSet
+        """
+        if n is None or n == self.n_classes:
+            return self
+        if not 2 <= n <= self.n_classes:
+            raise InvalidInputError(
+                f"{self.name}: {n} classes were asked for; pass 2 to {self.n_classes}"
+            )
+        kept = torch.from_numpy(np.linspace(0, self.n_classes - 1, n).round().astype(np.int64))
+        number = torch.full((self.n_classes,), -1).index_put_((kept,), torch.arange(n))
+        rows = (number[self.labels] >= 0).nonzero()[:, 0]
+        part = self.subset(rows)
+        return replace(part, labels=number[part.labels], n_classes=n)
+
+    def held_out(self, n_kept: int, seed: int) -> tuple[Self, Self]:
+        """Split validation images off, with classes in the same proportions.
+
+        Parameters
+        ----------
+        n_kept : int
+            Images to keep. Without effect if there are families: every sixth of these is held
+            out, so that none is in both parts.
+        seed : int
+            Determines which; without effect if there are families.
+
+        Returns
+        -------
+        tuple of ImageSet
+            The images kept, and those held out.
+        """
+        if self.families is None:
+            kept, held = stratified_split(self.labels, n_kept, seed)
+            return self.subset(kept), self.subset(held)
+        out = torch.isin(self.families, self.families.unique()[5::6])
+        return self.subset(~out).checked_classes(), self.subset(out)
 
     def limited(self, n: int | None, seed: int) -> Self:
         """Return ``n`` of the images, with classes in the same proportions.

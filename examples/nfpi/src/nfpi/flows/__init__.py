@@ -3,7 +3,8 @@
 ``mef`` is the matrix-exponential Glow, ``mef16`` to ``mef64`` are its presets; ``tarflow`` is the
 autoregressive transformer flow, ``tarflow16`` its preset; ``coupling`` is a small flow for runs on
 a CPU; ``glow`` and ``residual`` are built from normflows. Each takes images (N, C, H, W) in [0, 1)
-and preprocesses them; its log-determinant includes the preprocessing.
+and preprocesses them; its log-determinant includes the preprocessing. With the option
+``autoencoder`` a flow is one of the latents of any encoder, see ``encoded``.
 """
 
 import inspect
@@ -16,6 +17,7 @@ from torch import nn
 
 from nfpi.flows.base import ImageCodec, ImageFlow, Shape
 from nfpi.flows.coupling import CouplingFlow
+from nfpi.flows.encoded import EncodedFlow, make_autoencoder
 from nfpi.flows.mef import MEF_PRESETS, MatrixExpFlow
 from nfpi.flows.tarflow import TARFLOW_PRESETS, TarFlow
 
@@ -23,6 +25,7 @@ __all__ = [
     "FLOW_NAMES",
     "PRESETS",
     "CouplingFlow",
+    "EncodedFlow",
     "ImageCodec",
     "ImageFlow",
     "MatrixExpFlow",
@@ -37,8 +40,13 @@ PRESETS = {**MEF_PRESETS, **TARFLOW_PRESETS}
 FLOW_NAMES = ("coupling", "mef", *MEF_PRESETS, "tarflow", *TARFLOW_PRESETS, "glow", "residual")
 
 
-def latent_dim(image_shape: Shape) -> int:
-    """Return the dimension of the latents, which is that of an image (C, H, W)."""
+def latent_dim(image_shape: Shape, flow: nn.Module | None = None) -> int:
+    """Return the dimension of a flow's latents.
+
+    It is that of an image (C, H, W), unless the flow is of an encoder's latents.
+    """
+    if isinstance(flow, EncodedFlow):
+        return sum(math.prod(shape) for shape in flow.latent_shapes)
     return math.prod(image_shape)
 
 
@@ -52,7 +60,8 @@ def make_flow(name: str, image_shape: Shape, **options: Any) -> nn.Module:
     image_shape : tuple of int
         (C, H, W).
     **options
-        Options of the flow; they override a preset's.
+        Options of the flow; they override a preset's. With ``autoencoder`` ("module:function") and
+        ``autoencoder_options``, the flow is of the latents of that autoencoder.
 
     Returns
     -------
@@ -75,6 +84,18 @@ def make_flow(name: str, image_shape: Shape, **options: Any) -> nn.Module:
     shape = tuple(image_shape)
     if len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
         raise InvalidInputError(f"image_shape is {image_shape!r}; pass (channels, height, width)")
+    autoencoder, of_autoencoder = (
+        options.pop(name, None) for name in ("autoencoder", "autoencoder_options")
+    )
+    if autoencoder is not None:
+        options.setdefault("preprocessing", "scale")  # latents have no bounds
+        return EncodedFlow(
+            shape,
+            make_autoencoder(autoencoder, of_autoencoder),
+            lambda encoded: make_flow(name, encoded, **options),
+        )
+    if of_autoencoder is not None:
+        raise InvalidInputError("autoencoder_options has no effect without autoencoder")
     maker = _maker(name)
     known = [
         p.name for p in inspect.signature(maker).parameters.values() if p.kind is p.KEYWORD_ONLY

@@ -1,7 +1,11 @@
 """Layers of the matrix-exponential flow, with their inverses and log-determinants."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
+from fpigauss import InvalidInputError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -9,13 +13,16 @@ from nfpi.flows.base import Shape
 from nfpi.flows.matrix_exp import exp_action, squashed, trace
 from nfpi.flows.nets import ResidualNet
 
-__all__ = ["ActNorm", "MatrixExpConv", "MatrixExpCoupling"]
+__all__ = ["MATRICES", "ActNorm", "MatrixExpConv", "MatrixExpCoupling"]
 
 #: A coupling's matrices are full up to this many channels, and of this rank beyond.
 _LARGEST_FULL, _RANK = 24, 3
 
 #: Bounds the norm of a coupling's matrix: scales lie between exp(-2) and exp(2).
 _BOUND = 2.0
+
+#: A deviation per pixel from fewer images than this says nothing of other batches.
+_FEWEST = 8
 
 
 class ActNorm(nn.Module):
@@ -38,7 +45,13 @@ class ActNorm(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set scale and shift from a batch."""
+        """Set scale and shift from a batch of 8 images or more."""
+        if len(x) < _FEWEST:
+            raise InvalidInputError(
+                f"the first batch is of size {len(x)}, and ActNorm takes a mean and a deviation "
+                f"per pixel from it; encode at least {_FEWEST} images first "
+                "(training.init_images in a config)"
+            )
         std, mean = torch.std_mean(x, 0, correction=0)
         usual = std.square().mean((1, 2), keepdim=True).sqrt()
         scale = 1.0 / std.maximum(0.1 * usual).clamp(min=1e-6)
@@ -99,6 +112,81 @@ def log_rotation(n: int) -> Tensor:
     return skew
 
 
+class BoundedMatrix(nn.Module):
+    """Squashes a network's matrices to a Frobenius norm below 2; small ones hardly change.
+
+    Parameters
+    ----------
+    shapes : sequence of (int, int)
+        Shapes of the factors of S, one or two.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """Start a factor of low rank away from zero."""
+        super().__init__()
+        self._each = _BOUND ** (1.0 / len(shapes))
+        if len(shapes) == 1:
+            self.register_parameter("left", None)
+        else:
+            # S = A B starts at A 0: if both were zero, neither would ever have a gradient
+            self.left = nn.Parameter(torch.randn(shapes[0]) / shapes[0][0] ** 0.5)
+
+    def forward(self, raw: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the factors of S, each (N, I, J, H, W)."""
+        factors = list(raw)
+        if self.left is not None:
+            factors[0] = factors[0] + self.left[:, :, None, None]
+        return tuple(squashed(factor, self._each) for factor in factors)
+
+    def bound(self) -> float:
+        """Bound the norm of S: scales lie between exp(-2) and exp(2)."""
+        return _BOUND
+
+
+class ReleasedMatrix(nn.Module):
+    """The matrices of the authors' code: rescale tanh(scale raw + shift) + reshift, elementwise.
+
+    The four numbers are trained. They start at 1/n, 1/8, 0 and 0, so that S = raw / (8 n) where raw
+    is small; n is the number of channels that S acts on. The norm of S has no fixed bound.
+
+    Parameters
+    ----------
+    shapes : sequence of (int, int)
+        Shapes of the factors of S, one or two.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """Start the four numbers."""
+        super().__init__()
+        self.sizes = [rows * columns for rows, columns in shapes]
+        self.rescale = nn.Parameter(torch.full((1,), 1.0 / shapes[0][0]))
+        self.scale = nn.Parameter(torch.full((1,), 1.0 / 8.0))
+        self.shift = nn.Parameter(torch.zeros(1))
+        self.reshift = nn.Parameter(torch.zeros(1))
+
+    def forward(self, raw: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the factors of S, each (N, I, J, H, W)."""
+        # a product of two zeros would never have a gradient
+        start = 0.0 if len(self.sizes) == 1 else 1e-8
+        return tuple(
+            self.rescale * torch.tanh(self.scale * part + self.shift) + (self.reshift + start)
+            for part in raw
+        )
+
+    def bound(self) -> float:
+        """Bound the norm of S by the four numbers as they are now."""
+        largest = float((self.rescale.abs() + self.reshift.abs()).detach()) + 1e-8
+        bound: float = math.prod(largest * size**0.5 for size in self.sizes)
+        return bound
+
+
+#: Kinds of a coupling's matrices.
+MATRICES: dict[str, type[BoundedMatrix | ReleasedMatrix]] = {
+    "bounded": BoundedMatrix,
+    "released": ReleasedMatrix,
+}
+
+
 class MatrixExpCoupling(nn.Module):
     """y1 = x1, y2 = exp(S(x1)) x2 + t(x1) at every pixel; the log-determinant is the sum of tr S.
 
@@ -111,19 +199,21 @@ class MatrixExpCoupling(nn.Module):
     hidden : int
         Channels of the network's residual blocks, and their number.
     n_blocks : int
+    matrix : {"bounded", "released"}
+        How S follows from the network's outputs.
     """
 
-    def __init__(self, channels: int, hidden: int, n_blocks: int) -> None:
+    def __init__(self, channels: int, hidden: int, n_blocks: int, matrix: str = "bounded") -> None:
         """Start at the identity."""
         super().__init__()
+        if matrix not in MATRICES:
+            raise InvalidInputError(f"matrix is {matrix!r}; pass one of {', '.join(MATRICES)}")
         self.n_kept = channels // 2
         if self.n_kept <= _LARGEST_FULL:
             self.shapes = [(self.n_kept, self.n_kept)]
-            self.register_parameter("left", None)
         else:
             self.shapes = [(self.n_kept, _RANK), (_RANK, self.n_kept)]
-            # S = A B starts at A 0: if both were zero, neither would ever have a gradient
-            self.left = nn.Parameter(torch.randn(self.n_kept, _RANK) / self.n_kept**0.5)
+        self.matrix = MATRICES[matrix](self.shapes)
         n_out = self.n_kept + sum(i * j for i, j in self.shapes)
         self.net = ResidualNet(self.n_kept, hidden, n_out, n_blocks)
 
@@ -131,14 +221,11 @@ class MatrixExpCoupling(nn.Module):
         """Return the factors of S, each (N, I, J, H, W), and t (N, n_kept, H, W)."""
         out = self.net(kept).to(kept.dtype)
         shift, *raw = out.split([self.n_kept, *(i * j for i, j in self.shapes)], 1)
-        factors = [
+        parts = [
             rearrange(part, "n (i j) h w -> n i j h w", i=i, j=j)
             for part, (i, j) in zip(raw, self.shapes, strict=True)
         ]
-        if self.left is not None:
-            factors[0] = factors[0] + self.left[:, :, None, None]
-        bound = _BOUND ** (1.0 / len(factors))
-        return tuple(squashed(factor, bound) for factor in factors), shift
+        return self.matrix(parts), shift
 
     def initialize(self, x: Tensor) -> None:
         """Set the network from a batch."""
@@ -148,11 +235,12 @@ class MatrixExpCoupling(nn.Module):
         """Return (N, channels, H, W), and the log-determinant (N,)."""
         kept, changed = x.chunk(2, 1)
         factors, shift = self._matrices_and_shift(kept)
-        changed = exp_action(factors, changed, _BOUND) + shift
+        changed = exp_action(factors, changed, self.matrix.bound()) + shift
         return torch.cat([kept, changed], 1), trace(factors)
 
     def decode(self, z: Tensor) -> Tensor:
         """Invert ``encode``."""
         kept, changed = z.chunk(2, 1)
         factors, shift = self._matrices_and_shift(kept)
-        return torch.cat([kept, exp_action(factors, changed - shift, _BOUND, -1.0)], 1)
+        bound = self.matrix.bound()
+        return torch.cat([kept, exp_action(factors, changed - shift, bound, -1.0)], 1)

@@ -7,6 +7,9 @@ from torch import Tensor
 
 __all__ = ["exp_action", "n_terms", "squashed", "trace"]
 
+#: The series of exp(S) x loses digits where the norm of S is larger: S is then applied in parts.
+_LARGEST_NORM = 2.0
+
 
 def squashed(raw: Tensor, bound: float) -> Tensor:
     """Scale matrices down smoothly so that their Frobenius norm stays below ``bound``.
@@ -44,6 +47,8 @@ def exp_action(factors: tuple[Tensor, ...], x: Tensor, bound: float, sign: float
 
     The exponential itself is never formed: each term costs a matrix-vector product, whereas a
     matrix exponential costs products of matrices, and its gradient products at twice the size.
+    Where ``bound`` is large, exp(S / m) is applied m times, since terms of alternating signs would
+    cancel.
 
     Parameters
     ----------
@@ -59,13 +64,16 @@ def exp_action(factors: tuple[Tensor, ...], x: Tensor, bound: float, sign: float
     -------
     (N, C, H, W) tensor
     """
-    total = term = x
-    for k in range(1, n_terms(bound, x.dtype) + 1):
-        for factor in reversed(factors):
-            term = (factor * term[:, None]).sum(2)  # (N, I, J, H, W) -> (N, I, H, W)
-        term = term * (sign / k)
-        total = total + term
-    return total
+    n_parts = max(1, math.ceil(bound / _LARGEST_NORM))
+    for _ in range(n_parts):
+        total = term = x
+        for k in range(1, n_terms(bound / n_parts, x.dtype) + 1):
+            for factor in reversed(factors):
+                term = (factor * term[:, None]).sum(2)  # (N, I, J, H, W) -> (N, I, H, W)
+            term = term * (sign / (k * n_parts))
+            total = total + term
+        x = total
+    return x
 
 
 def trace(factors: tuple[Tensor, ...]) -> Tensor:

@@ -25,11 +25,11 @@ MEF_PRESETS: dict[str, dict[str, object]] = {
 class _Step(nn.Module):
     """ActNorm, 1x1 convolution and coupling."""
 
-    def __init__(self, shape: Shape, channels: int, n_blocks: int) -> None:
+    def __init__(self, shape: Shape, channels: int, n_blocks: int, matrix: str) -> None:
         super().__init__()
         self.norm = ActNorm(shape)
         self.mixing = MatrixExpConv(shape[0])
-        self.coupling = MatrixExpCoupling(shape[0], channels, n_blocks)
+        self.coupling = MatrixExpCoupling(shape[0], channels, n_blocks, matrix)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Set the layers from a batch, and return their output."""
@@ -55,8 +55,8 @@ class MatrixExpFlow(ImageFlow):
     Each level starts by squeezing 2x2 pixels into channels; after every level but the last, half of
     the channels leave as latents.
 
-    The first batch encoded in train mode initializes the layers. With several processes, encode one
-    before distributing the flow: otherwise each process uses its own.
+    The first batch encoded in train mode, of 8 images or more, initializes the layers. With several
+    processes, encode one before distributing the flow: otherwise each process uses its own.
 
     Parameters
     ----------
@@ -68,6 +68,9 @@ class MatrixExpFlow(ImageFlow):
         Steps per level.
     channels : int
         Channels of the residual blocks.
+    matrix : {"bounded", "released"}
+        How a coupling's matrices follow from its network: squashed to a norm of 2, or by a tanh
+        with trained numbers as in the authors' code.
     preprocessing : str
         "scale" or "logit".
     alpha, extent : float
@@ -83,6 +86,7 @@ class MatrixExpFlow(ImageFlow):
         blocks: Sequence[int] = (8, 4, 2),
         steps: int = 8,
         channels: int = 128,
+        matrix: str = "bounded",
         preprocessing: str = "scale",
         alpha: float = 0.05,
         extent: float = 0.5,
@@ -99,7 +103,7 @@ class MatrixExpFlow(ImageFlow):
         shapes: list[Shape] = []
         for level, n_blocks in enumerate(blocks, 1):
             shape = (4 * n_channels, height // 2**level, width // 2**level)
-            levels.append(Layers(_Step(shape, channels, n_blocks) for _ in range(steps)))
+            levels.append(Layers(_Step(shape, channels, n_blocks, matrix) for _ in range(steps)))
             n_channels = shape[0] // 2
             shapes.append((n_channels, *shape[1:]) if level < len(blocks) else shape)
         super().__init__(image_shape, shapes)

@@ -1,14 +1,19 @@
 """Build the grid of a scale: every run, in order, with its tables and claims."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fpigauss import InvalidInputError
 
 from nfpi.grid.build_claims import claims_of
 from nfpi.grid.build_tables import tables_of
-from nfpi.grid.model import Grid, PlannedRun, Row, merged
+from nfpi.grid.classes import classes_grid
+from nfpi.grid.collect import Collector
+from nfpi.grid.even import even_grid
+from nfpi.grid.model import Grid, merged
+from nfpi.grid.paper import paper_grid
 from nfpi.grid.scales import SCALES, Scale
 from nfpi.grid.settings import (
     ARMS,
@@ -28,10 +33,7 @@ from nfpi.grid.settings import (
 )
 from nfpi.paper_figures import PAPER
 
-__all__ = ["make_grid"]
-
-#: Next to rows for other images, the paper's figures would mislead.
-_PAPERS_DATA = ("cifar10", "cifar100")
+__all__ = ["GRIDS", "make_grid"]
 
 
 def make_grid(name: str) -> Grid:
@@ -40,11 +42,15 @@ def make_grid(name: str) -> Grid:
     Parameters
     ----------
     name : str
-        "tiny", "cpu" or "paper".
+        One of ``GRIDS``.
     """
-    if name not in SCALES:
-        raise InvalidInputError(f"scale is {name!r}; pass one of {', '.join(SCALES)}")
-    scale = SCALES[name]
+    if name not in GRIDS:
+        raise InvalidInputError(f"scale is {name!r}; pass one of {', '.join(GRIDS)}")
+    return GRIDS[name]()
+
+
+def _of_the_paper(scale: Scale) -> Grid:
+    """Build the paper's tables at a scale."""
     builder = _Builder(scale)
     # most informative first, for grids that are cut short
     builder.table1(scale.dataset)
@@ -57,55 +63,21 @@ def make_grid(name: str) -> Grid:
     builder.families()
     builder.demonstration()
     return Grid(
-        scale=name,
+        scale=scale.name,
         note=scale.note,
         base=scale.base,
         runs=tuple(builder.runs.values()),
-        tables={
-            table: replace(blank, rows=tuple(builder.rows[table]))
-            for table, blank in tables_of(scale).items()
-        },
+        tables=builder.filled(tables_of(scale)),
         claims=claims_of(scale),
     )
 
 
-class _Builder:
-    """Collects runs and rows; a setting shared by several tables is run once."""
+class _Builder(Collector):
+    """Collects the runs of the paper's tables."""
 
     def __init__(self, scale: Scale) -> None:
+        super().__init__(tables_of(scale), scale.dataset, scale.seeds, scale.tuning_seed)
         self.scale = scale
-        self.runs: dict[str, PlannedRun] = {}
-        self.rows: dict[str, list[Row]] = {name: [] for name in tables_of(scale)}
-        self.tuned: dict[str, tuple[str, ...]] = {}
-
-    def tune(self, name: str, table: str, config: Config, choices: Mapping[str, Config]) -> None:
-        """Add tuning runs for the setting ``name``, one per choice."""
-        without_cnn = merged(config, {"evaluation": {"cnn": False}})
-        for label, choice in choices.items():
-            run = f"tune-{name}-{label}"
-            self.runs[run] = PlannedRun(
-                run, f"tune-{name}", self.scale.tuning_seed, (table,), self.scale.dataset,
-                without_cnn, choice=choice,
-            )  # fmt: skip
-        self.tuned[name] = tuple(f"tune-{name}-{label}" for label in choices)
-
-    def add(
-        self, table: str, label: str, setting: str, config: Config, *,
-        seeds: Sequence[int] | None = None, paper: str | None = None, metric: str | None = None,
-        **others: Any,
-    ) -> None:  # fmt: skip
-        """Add a row and its runs; runs that other tables have already only gain the table."""
-        self.rows[table].append(Row(label, setting, paper, metric))
-        for seed in seeds or self.scale.seeds:
-            name = f"{setting}-s{seed}"
-            known = self.runs.get(name)
-            if known is None:
-                self.runs[name] = PlannedRun(
-                    name, setting, seed, (table,), config=config,
-                    **{"dataset": self.scale.dataset, **others},
-                )  # fmt: skip
-            elif table not in known.tables:
-                self.runs[name] = replace(known, tables=(*known.tables, table))
 
     def table1(self, dataset: str, changes: Mapping[str, Any] | None = None) -> None:
         """Add the headline rows."""
@@ -114,8 +86,7 @@ class _Builder:
         mark, where = ("", "") if main else (f"{dataset}-", f"{dataset}: ")
         seeds = scale.headline_seeds if main else scale.seeds
         again: Config = {"evaluation": {"reestimate": True}}
-        # the right lam depends on the classes: another data set may fix it instead of tuning
-        lam = changes.get("gaussians", {}).get("lam", scale.lam)
+        lam = scale.lam
         rows: dict[str, tuple[Config, str, str | None]] = {
             "data": ({"gaussians": DATA}, "data initialisation", "data initialisation"),
             "data-tied": (
@@ -126,8 +97,8 @@ class _Builder:
             "exact": (fixed_point(lam, TIED), "fixed point, exact, tied isotropic", "fixed point"),
             "released": (fixed_point(lam, RELEASED), "fixed point, released", "fixed point"),
         }
-        if not main:  # it serves a claim that is only made about the main data
-            del rows["data-tied"]
+        if not main:  # it serves a claim that is only made about the main data; the paper's figures
+            del rows["data-tied"]  # would mislead beside rows of other images
         else:
             for name, lams in (("exact", scale.exact_lams), ("released", scale.released_lams)):
                 choices = {short(lam): {"gaussians": {"lam": lam}} for lam in lams}
@@ -139,14 +110,11 @@ class _Builder:
                 rates = {short(rate): {"gaussians": {"lr": rate}} for rate in scale.rates}
                 self.tune(f"gd-{each}", "table1", config, rates)
             rows[f"gd-{each}"] = (config, paper, paper)
-        printed = main or dataset in _PAPERS_DATA
         for name, (config, label, beside) in rows.items():
             tuned_by = self.tuned.get(name, ())
-            if not main and "lam" in changes.get("gaussians", {}) and not name.startswith("gd-"):
-                tuned_by = ()
             self.add(
                 "table1", where + label, mark + name, merged(config, changes, again),
-                seeds=seeds, paper=beside if printed else None, dataset=dataset, tuned_by=tuned_by,
+                seeds=seeds, paper=beside if main else None, dataset=dataset, tuned_by=tuned_by,
             )  # fmt: skip
         if main:  # Fig. 2 shows one flow
             first = f"exact-s{seeds[0]}"
@@ -155,20 +123,16 @@ class _Builder:
     def table2(self) -> None:
         """Add lam over decades."""
         scale = self.scale
-        dataset = scale.levels_dataset or scale.dataset
-        changes = scale.others.get(dataset, {})
-        n_classes = 100 if dataset == "cifar100" else scale.n_classes
-        mark = f"{dataset}-" if dataset != scale.dataset else ""
         again: Config = {"evaluation": {"reestimate": True}}
         for name, levels in (
             ("tied-isotropic", scale.exact_levels),
             ("released", scale.released_levels),
         ):
             for lam in levels:
-                paper = f"lam {lam / n_classes**2:g}"
+                paper = f"lam {lam / scale.n_classes**2:g}"
                 self.add(
-                    "table2", f"{name}, lam = {lam:g}", f"{mark}{name}-{short(lam)}-forward",
-                    merged(changes, family(name, lam), again), dataset=dataset,
+                    "table2", f"{name}, lam = {lam:g}", f"{name}-{short(lam)}-forward",
+                    merged(family(name, lam), again),
                     paper=paper if paper in PAPER["table2"] else None,
                 )  # fmt: skip
 
@@ -284,3 +248,12 @@ class _Builder:
             label = f"{AS_LONG[name]}, {changes['training']['epochs']} epochs, exact, lam = {lam:g}"
             config = merged(fixed_point(lam, TIED), changes)
             self.add("demonstration", label, f"{name}-as-long", config)
+
+
+#: Functions that build the grids, by the names of their scales.
+GRIDS: dict[str, Callable[[], Grid]] = {
+    **{name: partial(_of_the_paper, scale) for name, scale in SCALES.items()},
+    "paper": paper_grid,
+    "classes": classes_grid,
+    "even": even_grid,
+}

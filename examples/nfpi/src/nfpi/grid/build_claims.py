@@ -14,10 +14,9 @@ def claims_of(scale: Scale) -> tuple[Claim, ...]:
         return Side(setting, "nf_acc")
 
     def levels(name: str, temperature: float) -> tuple[Side, ...]:
-        mark = f"{scale.levels_dataset}-" if scale.levels_dataset else ""
         lams = scale.released_levels if name == "released" else scale.exact_levels
         metric = f"cnn_acc_{temperature:g}"
-        return tuple(Side(f"{mark}{name}-{short(lam)}-forward", metric) for lam in lams)
+        return tuple(Side(f"{name}-{short(lam)}-forward", metric) for lam in lams)
 
     gradients = [f"gd-{name}" for name in scale.policies]
     claims = [

@@ -1,16 +1,17 @@
 """Claims as comparisons with a rule, and the verdicts of the runs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fpigauss import InvalidInputError
 
+from nfpi.grid.curves import difference_of_curves
 from nfpi.intervals import Interval, paired_interval
 
 __all__ = ["Claim", "Finding", "Measured", "Side", "Verdict", "decide"]
 
-RULES = ("greater", "at_least", "hump")
+RULES = ("greater", "at_least", "hump", "grows", "level")
 
 
 class Verdict(StrEnum):
@@ -64,19 +65,24 @@ class Claim:
         A short name.
     text : str
         The claim.
-    rule : {"greater", "at_least", "hump"}
+    rule : {"greater", "at_least", "hump", "grows", "level"}
         "greater": every left side lies above its right side. A pair holds if its interval lies
         above 0, and fails if it lies entirely at or below 0. "at_least": a pair holds if its
         interval lies above ``-margin``, and fails if it lies entirely below. "hump": ``pairs`` is
         one tuple of levels in order, without those that have a failed run; the best inner level
         lies above both ends by more than ``margin``. It holds if both intervals lie above that, and
-        fails if one lies below.
+        fails if one lies below. "grows": the first pair's difference lies above the second's; one
+        interval, judged as "greater". "level": ``pairs`` is two curves, each of the settings of a
+        method; the first lies above the second at equal ``beside`` (see `difference_of_curves`),
+        judged as "at_least".
     pairs : tuple of tuples of Side
         The comparisons, or the levels.
     margin : float
         The largest difference that does not matter, in units of the metric.
     lower_is_better : bool
         For metrics such as NLL: the rule is applied to minus the differences.
+    beside : str
+        The metric that "level" holds equal.
     """
 
     name: str
@@ -85,6 +91,7 @@ class Claim:
     pairs: tuple[tuple[Side, ...], ...]
     margin: float = 0.0
     lower_is_better: bool = False
+    beside: str = ""
 
     def __post_init__(self) -> None:
         """Check the rule."""
@@ -94,8 +101,16 @@ class Claim:
             raise InvalidInputError(
                 f"pairs of {self.name!r} is not a tuple of three or more levels"
             )
-        if self.rule != "hump" and any(len(pair) != 2 for pair in self.pairs):
+        curves = self.rule == "level"
+        if curves and (len(self.pairs) != 2 or min(map(len, self.pairs)) < 2 or not self.beside):
+            raise InvalidInputError(
+                f"pairs of {self.name!r} is not two curves of two or more settings, with a metric "
+                "beside them"
+            )
+        if self.rule not in ("hump", "level") and any(len(pair) != 2 for pair in self.pairs):
             raise InvalidInputError(f"pairs of {self.name!r} contains a tuple that is not a pair")
+        if self.rule == "grows" and len(self.pairs) != 2:
+            raise InvalidInputError(f"pairs of {self.name!r} is not two pairs")
 
 
 @dataclass(frozen=True)
@@ -131,21 +146,16 @@ def decide(claim: Claim, measured: Callable[[Side], Measured]) -> Finding:
     Finding
     """
     sign = -1.0 if claim.lower_is_better else 1.0
-    found = {side: measured(side) for pair in claim.pairs for side in pair}
-    pairs, open_ = claim.pairs, False
-    if claim.rule == "hump":
-        pairs = _best_against_ends(found, sign)
-        open_ = any(one.missing for one in found.values())  # a level not yet run may be the best
-    least = {"greater": 0.0, "at_least": -claim.margin, "hump": claim.margin}[claim.rule]
-    differences = tuple(
-        (left, right, paired_interval(found[left].values, found[right].values))
-        for left, right in pairs
-    )
+    sides = [side for pair in claim.pairs for side in pair]
+    sides += [Side(side.setting, claim.beside) for side in sides if claim.beside]
+    found = {side: measured(side) for side in sides}
+    least = {"at_least": -claim.margin, "level": -claim.margin, "hump": claim.margin}
+    compared = _COMPARED.get(claim.rule, _each_pair)(claim, found, sign)
     verdicts = [
-        _verdict(interval, sign, least)
-        if found[left].is_whole and found[right].is_whole and not open_
+        _verdict(one.interval, sign, least.get(claim.rule, 0.0))
+        if one.is_whole
         else Verdict.NOT_DECIDED
-        for left, right, interval in differences
+        for one in compared
     ]
     if Verdict.DOES_NOT_HOLD in verdicts:
         verdict = Verdict.DOES_NOT_HOLD
@@ -158,7 +168,83 @@ def decide(claim: Claim, measured: Callable[[Side], Measured]) -> Finding:
     n_without = sum(len(one.failed | one.missing) for one in asked)
     n_values = n_without + sum(len(one.values) for one in asked)
     names = tuple(side.setting for side in found if side in left_out)
+    differences = tuple((one.left, one.right, one.interval) for one in compared)
     return Finding(claim, verdict, differences, n_without, n_values, names)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A difference, and whether every run behind it has a value."""
+
+    left: Side
+    right: Side
+    interval: Interval | None
+    is_whole: bool
+
+
+_Found = Mapping[Side, Measured]
+
+
+def _each_pair(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
+    """Compare the two sides of every pair."""
+    return [_pair(left, right, found) for left, right in claim.pairs]
+
+
+def _hump(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
+    """Compare the best inner level with both ends."""
+    waiting = any(one.missing for one in found.values())  # a level not yet run may be the best
+    compared = [_pair(left, right, found) for left, right in _best_against_ends(found, sign)]
+    return [replace(one, is_whole=one.is_whole and not waiting) for one in compared]
+
+
+def _growth(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
+    """Compare the difference of the first pair with that of the second."""
+    names: list[Side] = []
+    values: list[dict[int, float]] = []
+    for left, right in claim.pairs:
+        first, second = found[left].values, found[right].values
+        values.append({seed: first[seed] - second[seed] for seed in first.keys() & second.keys()})
+        names.append(Side(f"({left.setting} - {right.setting})", left.metric))
+    whole = all(one.is_whole for one in found.values())
+    return [_Compared(names[0], names[1], paired_interval(values[0], values[1]), whole)]
+
+
+def _at_level(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
+    """Compare two curves at equal values of the metric beside them."""
+    curves = []
+    for sides in claim.pairs:
+        at = [
+            (found[Side(side.setting, claim.beside)].values, found[side].values) for side in sides
+        ]
+        seeds = set.intersection(*({*x} & {*y} for x, y in at))
+        curves.append({seed: [(x[seed], y[seed]) for x, y in at] for seed in seeds})
+    differences = {
+        seed: difference_of_curves(curves[0][seed], curves[1][seed])
+        for seed in curves[0].keys() & curves[1].keys()
+    }
+    known = {seed: value for seed, value in differences.items() if value is not None}
+    whole = all(one.is_whole for one in found.values()) and len(known) == len(differences)
+    left, right = (
+        Side(
+            f"({', '.join(side.setting for side in sides)})",
+            f"{sides[0].metric} at equal {claim.beside}",
+        )
+        for sides in claim.pairs
+    )
+    interval = paired_interval(known, dict.fromkeys(known, 0.0))
+    return [_Compared(left, right, interval, whole)]
+
+
+_COMPARED: dict[str, Callable[[Claim, _Found, float], list[_Compared]]] = {
+    "hump": _hump,
+    "grows": _growth,
+    "level": _at_level,
+}
+
+
+def _pair(left: Side, right: Side, found: _Found) -> _Compared:
+    interval = paired_interval(found[left].values, found[right].values)
+    return _Compared(left, right, interval, found[left].is_whole and found[right].is_whole)
 
 
 def _verdict(interval: Interval | None, sign: float, least: float) -> Verdict:

@@ -215,6 +215,8 @@ def _rule(claim: Claim) -> str:
         "greater": f"interval {beyond} 0",
         "at_least": f"interval {beyond} {sign}{claim.margin:g}",
         "hump": f"best inner level {beyond} both ends by more than {claim.margin:g}",
+        "grows": f"interval {beyond} 0",
+        "level": f"interval {beyond} {sign}{claim.margin:g}",
     }[claim.rule]
 
 
