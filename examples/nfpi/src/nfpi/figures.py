@@ -29,6 +29,7 @@ from nfpi.grid.settings import ALPHA
 from nfpi.intervals import t_interval
 
 __all__ = [
+    "draw_ellipses",
     "figure1",
     "figure2",
     "load_embedding",
@@ -114,7 +115,7 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
             points = z[rows] if gaussians is None else gaussians.sample(y[rows], seed=0)
             axis.scatter(*points.T, c=colors[codes[rows]], s=3, alpha=0.4, linewidths=0)
         if gaussians is not None:
-            _ellipses(axis, gaussians, colors)
+            draw_ellipses(axis, gaussians, colors)
         axis.set(title=title, aspect="equal", adjustable="box")
         axis.tick_params(labelsize=7)
         axis.title.set_fontsize(10)
@@ -301,9 +302,13 @@ def _colors(n: int) -> np.ndarray:
     return palette(np.arange(n) if n <= 10 else np.linspace(0.02, 0.95, n))
 
 
-def _ellipses(axis: Axes, gaussians: ClassGaussians, colors: np.ndarray) -> None:
+def draw_ellipses(
+    axis: Axes, gaussians: ClassGaussians, colors: np.ndarray, linewidth: float = 1.5
+) -> None:
     """Draw axis-parallel ellipses: the covariances are diagonal, (K, 2) or (2,)."""
     means = np.asarray(gaussians.means)
     widths = 2 * DEVIATIONS * np.sqrt(np.broadcast_to(gaussians.covariances, means.shape))
     for mean, (width, height), color in zip(means, widths, colors, strict=True):
-        axis.add_patch(Ellipse(mean, width, height, fill=False, edgecolor=color, linewidth=1.5))
+        axis.add_patch(
+            Ellipse(mean, width, height, fill=False, edgecolor=color, linewidth=linewidth)
+        )
