@@ -22,14 +22,16 @@ def latents():
     return Latents("toy", z[::2], y[::2], z[1::2], y[1::2])
 
 
-def test_lam_is_learned_in_few_fits_as_well_as_on_the_grid(latents):
-    found = compared(latents, tied=True)
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_lam_is_learned_in_few_fits_as_well_as_on_the_grid(latents, calibrated):
+    found = compared(latents, calibrated=calibrated, tied=True)
     assert found.learned.log_loss <= found.grid_best[1] + 1e-5
     assert len(found.trials) < len(found.grid_lam) / 2
 
 
-def test_slopes_are_those_of_the_log_loss(latents):
-    trials = Trials(latents, 1e-2, {"tied": True, "tol": 1e-12})
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_slopes_are_those_of_the_log_loss(latents, calibrated):
+    trials = Trials(latents, 1e-2, {"tied": True, "tol": 1e-12}, calibrated=calibrated)
     slope = trials.slope(3.0)
     for at in (2.99, 3.01):
         trials.slope(at)

@@ -88,7 +88,7 @@ def plot_lam(path: Path, found: Mapping[tuple[str, str], Comparison]) -> None:
         )  # fmt: skip
         axis.plot(one.learned.lam, one.learned.log_loss, "*", color="C3", markersize=13)
         low, high = np.nanmin(losses), losses[0]
-        room = max(high - low, 0.02)
+        room = max(high - low, 0.01)
         axis.set_ylim(low - 0.2 * room, low + 3.0 * room)  # far beyond, losses are large
         axis.set_xscale("symlog", linthresh=unit)
         axis.set_xlim(-0.3 * unit, lams[-1])
@@ -145,6 +145,7 @@ def plot_influence(
             xlabel="predicted change of the smallest KLD (nats)", ylabel="found by deletion",
             title=f"{name}: rank correlation {one.rank_correlation:.4f}",
         )  # fmt: skip
+        axis.locator_params(axis="x", nbins=5)
         axis.legend(frameon=False, fontsize=8)
         axis.grid(alpha=0.3)
     save_figure(figure, path)
@@ -164,7 +165,7 @@ def _draw_map(
         *latents.z[rows].T, c=predicted[rows], s=4, cmap="coolwarm", vmin=-limit, vmax=limit,
         linewidths=0,
     )  # fmt: skip
-    axis.figure.colorbar(points, ax=axis, label="change by deletion (nats)")
+    axis.figure.colorbar(points, ax=axis, shrink=0.7, label="change by deletion (nats)")
     draw_ellipses(axis, gaussians, np.array(["0.7"] * len(gaussians.means)), linewidth=0.8)
     closest = np.array(["none"] * len(gaussians.means), dtype=object)
     closest[list(pair)] = "black"

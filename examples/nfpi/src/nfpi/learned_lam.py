@@ -2,18 +2,19 @@
 
 import math
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from fpigauss import ClassStatistics, lam_path
-from fpigauss_torch import fixed_point_layer_of
+from fpigauss import ClassStatistics, ConvergenceWarning, lam_path
+from fpigauss_torch import calibrate_temperature, fixed_point_layer_of
 from scipy.optimize import brentq
 
 from nfpi.latent_problems import Latents
 
-__all__ = ["Comparison", "Trial", "Trials", "compared", "learn_lam"]
+__all__ = ["Comparison", "Trial", "Trials", "compared", "held_out_loss", "learn_lam"]
 
 #: The default grid of ``lam_path`` for tied families ends at this multiple of where it begins.
 _SPAN = 1e4
@@ -54,7 +55,35 @@ class Comparison:
         return min(self.trials, key=lambda trial: trial.log_loss)
 
 
-def learn_lam(latents: Latents, upper: float, **options: Any) -> tuple[Trial, ...]:
+def held_out_loss(by_class: torch.Tensor, codes: torch.Tensor, *, calibrated: bool) -> torch.Tensor:
+    """Compute the mean of -log p(y|z), at temperature 1 or at the one that makes it smallest.
+
+    At its minimum the loss does not depend on the temperature, to first order: the gradient is that
+    with the temperature held.
+
+    Parameters
+    ----------
+    by_class : (N, K) tensor
+        log p(z|y) of every class.
+    codes : (N,) int64 tensor
+    calibrated : bool
+
+    Returns
+    -------
+    () tensor
+    """
+    temperature = 1.0
+    if calibrated:
+        with warnings.catch_warnings():
+            # if chance does better than the posteriors, their limit is a fair answer
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            temperature = calibrate_temperature(by_class.detach(), codes)
+    return torch.nn.functional.cross_entropy(by_class / temperature, codes)
+
+
+def learn_lam(
+    latents: Latents, upper: float, *, calibrated: bool, **options: Any
+) -> tuple[Trial, ...]:
     """Find where the derivative of the log-loss of held-out latents in lam is zero, in [0, upper].
 
     The variable is t = log(1 + lam / unit), where ``unit`` is 1e-4 of ``upper``; it starts at 100
@@ -67,6 +96,8 @@ def learn_lam(latents: Latents, upper: float, **options: Any) -> tuple[Trial, ..
     latents : Latents
     upper : float
         The largest lam.
+    calibrated : bool
+        As in ``held_out_loss``.
     **options
         Of ``fit_fixed_point``.
 
@@ -75,7 +106,7 @@ def learn_lam(latents: Latents, upper: float, **options: Any) -> tuple[Trial, ..
     tuple of Trial
         In order.
     """
-    trials = Trials(latents, upper / _SPAN, options)
+    trials = Trials(latents, upper / _SPAN, options, calibrated=calibrated)
     t, step, end = math.log1p(100.0), _STEP, math.log1p(_SPAN)
     slope = trials.slope(t)
     while True:
@@ -100,6 +131,8 @@ class Trials:
         The unit of lam: fits are at ``unit * expm1(t)``.
     options : dict
         Of ``fit_fixed_point``.
+    calibrated : bool
+        As in ``held_out_loss``.
 
     Attributes
     ----------
@@ -107,14 +140,16 @@ class Trials:
         By t, in order.
     """
 
-    def __init__(self, latents: Latents, unit: float, options: dict[str, Any]) -> None:
+    def __init__(
+        self, latents: Latents, unit: float, options: dict[str, Any], *, calibrated: bool
+    ) -> None:
         """Gather the statistics."""
         statistics = ClassStatistics.from_samples(latents.z, latents.y)
         parts = (statistics.counts, statistics.means, statistics.covariances)
         self._statistics = [torch.as_tensor(x, dtype=torch.float64) for x in parts]
         self._z = torch.as_tensor(latents.z_held, dtype=torch.float64)
         self._codes = torch.as_tensor(np.searchsorted(statistics.classes, latents.y_held))
-        self._unit, self._options = unit, options
+        self._unit, self._options, self._calibrated = unit, options, calibrated
         self.done: dict[float, Trial] = {}
 
     def slope(self, at: float) -> float:
@@ -129,17 +164,19 @@ class Trials:
         fit = fixed_point_layer_of(*self._statistics, lam, **self._options)
         self._options = self._options | {"init": fit.result.gaussians}
         by_class = fit.gaussians.class_log_prob(self._z)
-        loss = torch.nn.functional.cross_entropy(by_class, self._codes)
+        loss = held_out_loss(by_class, self._codes, calibrated=self._calibrated)
         (slope,) = torch.autograd.grad(loss, t)
         return Trial(lam.item(), loss.item(), slope.item(), fit.result.n_iter)
 
 
-def compared(latents: Latents, **options: Any) -> Comparison:
+def compared(latents: Latents, *, calibrated: bool = False, **options: Any) -> Comparison:
     """Fit on the default grid of ``lam_path``, and learn lam within the grid's range.
 
     Parameters
     ----------
     latents : Latents
+    calibrated : bool
+        As in ``held_out_loss``.
     **options
         Of ``fit_fixed_point``, for both.
 
@@ -148,13 +185,21 @@ def compared(latents: Latents, **options: Any) -> Comparison:
     Comparison
     """
     start = time.process_time()
-    path = lam_path(latents.z, latents.y, validation=(latents.z_held, latents.y_held), **options)
+    path = lam_path(latents.z, latents.y, **options)
+    z, codes = torch.as_tensor(latents.z_held), np.unique(latents.y_held, return_inverse=True)[1]
+    losses = [
+        math.nan
+        if one is None
+        else held_out_loss(
+            one.to(z).class_log_prob(z), torch.as_tensor(codes), calibrated=calibrated
+        ).item()
+        for one in path.gaussians
+    ]
     middle = time.process_time()
-    trials = learn_lam(latents, float(path.lam[-1]), **options)
-    assert path.nll is not None  # validation was passed
+    trials = learn_lam(latents, float(path.lam[-1]), calibrated=calibrated, **options)
     return Comparison(
         tuple(map(float, path.lam)),
-        tuple(map(float, path.nll)),
+        tuple(losses),
         int(path.n_iter.sum()),
         middle - start,
         trials,
