@@ -51,12 +51,11 @@ _LAM_RULES = (
     "Rules, fixed before the first call: (1) same optimum: the log-loss of held-out rows at the "
     f"learned lam is at most {SAME:g} nats above the grid's best, in every line. (2) cheaper: in "
     "the median, learning takes at most half as many fits as the grid. The first call had the loss "
-    "at temperature 1 alone, and found its optimum at lam = 0 in every line; "
-    "the loss at the temperature that makes it smallest was then added, with the same rules and "
-    "before it was computed. The grid is the default one "
-    "of `lam_path`; lam is learned within its range, where the slope in it is zero. An "
-    "evaluation is one of the fixed point; that a gradient costs some more is in the seconds, "
-    "which are those of a processor."
+    "at temperature 1 alone, and found its optimum at lam = 0 in every line; the loss at the "
+    "temperature that makes it smallest was then added, with the same rules and before it was "
+    "computed. The grid is the default one of `lam_path`; lam is learned within its range, where "
+    "the slope in it is zero. An evaluation is one of the fixed point; that a gradient costs some "
+    "more is in the seconds, which are those of a processor."
 )
 _INFLUENCE_RULES = (
     f"Rule, fixed before the first call: Spearman's rank correlation over {N_DELETED} rows, drawn "
@@ -95,7 +94,8 @@ def _learn(options: argparse.Namespace) -> int:
         {"latents": name, "family": family, **asdict(one)} for (name, family), one in found.items()
     ])  # fmt: skip
     _write(options.results / "tables" / "lam.md", _lam_table(found))
-    plot_lam(options.results / "figures" / "lam.png", found)
+    drawn = {key: one for key, one in found.items() if key[0].endswith(LOSSES[1])}
+    plot_lam(options.results / "figures" / "lam.png", drawn)
     return 0
 
 

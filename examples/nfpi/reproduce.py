@@ -191,7 +191,7 @@ def _draw(
         _draw_pictures(figures / "fig2.png", grid, records, folder / "images")
     plots: dict[str, Callable[..., bool]] = {"table2": plot_levels, "families": plot_trade_off}
     for name in grid.tables:
-        if grid.scale in ("classes", "even"):
+        if grid.scale in ("classes", "even", "levels"):
             plots[name] = partial(plot_curves, table=name)
         elif grid.scale == "layer":
             plots[name] = partial(plot_methods, table=name)

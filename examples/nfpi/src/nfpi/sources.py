@@ -14,6 +14,7 @@ _MAIN = {
     "cpu": "fashion_mnist",
     "even": "fashion_mnist",
     "layer": "fashion_mnist",
+    "levels": "fashion_mnist",
     "paper": "cifar10",
     "classes": "glyphs",
 }

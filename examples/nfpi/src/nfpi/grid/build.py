@@ -12,7 +12,7 @@ from nfpi.grid.build_tables import tables_of
 from nfpi.grid.classes import classes_grid
 from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
-from nfpi.grid.layer import layer_grid
+from nfpi.grid.layer import layer_grid, levels_grid
 from nfpi.grid.model import Grid, merged
 from nfpi.grid.paper import paper_grid
 from nfpi.grid.scales import SCALES, Scale
@@ -258,4 +258,5 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "classes": classes_grid,
     "even": even_grid,
     "layer": layer_grid,
+    "levels": levels_grid,
 }
