@@ -100,7 +100,8 @@ class LayerObjective(nn.Module):
             init=config.init if self._last is None else self._last,
         )
         self.memory, self._last = fit.memory, fit.result.gaussians
-        return fit.gaussians
+        gaussians: ClassGaussians = fit.gaussians
+        return gaussians
 
     def remembered(self) -> dict[str, Tensor] | None:
         """Return the memory as tensors, for a checkpoint; None before the first batch."""
