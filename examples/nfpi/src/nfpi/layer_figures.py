@@ -162,8 +162,8 @@ def _draw_map(
     rows = np.random.default_rng(0).permutation(len(latents.z))[:_SHOWN]
     limit = float(np.quantile(np.abs(predicted), 0.99))
     points = axis.scatter(
-        latents.z[rows, 0], latents.z[rows, 1], c=predicted[rows], s=4, cmap="coolwarm", vmin=-limit, vmax=limit,
-        linewidths=0,
+        latents.z[rows, 0], latents.z[rows, 1], c=predicted[rows], s=4, cmap="coolwarm",
+        vmin=-limit, vmax=limit, linewidths=0,
     )  # fmt: skip
     axis.figure.colorbar(points, ax=axis, shrink=0.7, label="change by deletion (nats)")
     draw_ellipses(axis, gaussians, np.array(["0.7"] * len(gaussians.means)), linewidth=0.8)

@@ -65,8 +65,8 @@ _AT_LEVELS = _LABELS | {"once": f"{_LABELS['once']}, {_AS_LONG['once']} epochs"}
 
 _NOTE_OF_LEVELS = (
     "As the grid layer, whose tuning runs choose by accuracy alone, so that methods end at "
-    "different likelihoods: here both methods have a curve over lam. Planned when most runs of that "
-    "grid had ended, and before the first of these. What is fitted once trains as long as the "
+    "different likelihoods: here both methods have a curve over lam. Planned when most runs of "
+    "that grid had ended, and before the first of these. What is fitted once trains as long as the "
     "layer. The layer that judges half a batch has a memory here: without one, in the other grid, "
     "half a batch of 128 lacks a class sooner or later, which is an error."
 )
