@@ -54,7 +54,7 @@ def plot_methods(
         drawn = True
     if drawn:
         axes[0].set(xlabel="NLL (nats)", ylabel="NF-Acc")
-        axes[1].set(xlabel="seconds of a processor", xscale="log")
+        axes[1].set(xlabel="seconds of a processor", xlim=(0.0, None))
         for axis in axes:
             axis.grid(alpha=0.3)
         handles, labels = axes[0].get_legend_handles_labels()
