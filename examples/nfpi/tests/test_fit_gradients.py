@@ -9,8 +9,6 @@ from nfpi.influence import influence
 from nfpi.latent_problems import Latents, digits
 from nfpi.learned_lam import Trials, compared
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*requires_grad=True to a scalar:UserWarning")
-
 
 @pytest.fixture(scope="module")
 def latents():

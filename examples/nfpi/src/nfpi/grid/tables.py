@@ -31,8 +31,8 @@ _RULES = (
     "of seeds. A claim with several differences holds if all do, and does not hold if "
     "one fails. A difference decides nothing unless every run of the grid gave a value "
     "on both its sides; a hump is sought among the lam at which no run failed, once "
-    "all are run. Each fixed point is at the lam that was chosen for its NF-Acc, not its "
-    "likelihood. Intervals are over seeds, for these test images."
+    "all are run. What was tuned was chosen for its NF-Acc, not its likelihood. Intervals are "
+    "over seeds, for these test images."
 )
 _RULES_OF_THE_PAPER = (
     '"At least as well" is less than the paper says, which is "better": read the intervals '
