@@ -257,7 +257,7 @@ def plot_curves(
             curves.setdefault(name, []).append(row.setting)
         elif strength != "tuned" and ":" not in name:
             curves[row.label] = [row.setting]
-    figure = make_figure(4.2 * len(metrics), 4.0)
+    figure = make_figure(max(4.2 * len(metrics), 6.4), 4.0)
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     drawn = False
     for axis, column in zip(axes, metrics, strict=True):
@@ -280,7 +280,12 @@ def plot_curves(
         axes[0].set_ylabel("accuracy")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=2
+            handles,
+            labels,
+            loc="outside lower center",
+            frameon=False,
+            fontsize=8,
+            ncols=len(metrics),
         )
         save_figure(figure, path)
     return drawn
