@@ -6,6 +6,7 @@
     python examples/nfpi/reproduce.py table1 --scale paper --data CIFAR10_FOLDER --workers 1
     python examples/nfpi/reproduce.py k62 --scale classes --data glyphs.npz --workers 2
     python examples/nfpi/reproduce.py all --scale even --data fashion_mnist.npz --mnist mnist.npz
+    python examples/nfpi/reproduce.py all --scale layer --data fashion_mnist.npz
 
 grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
 repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.
@@ -33,6 +34,7 @@ from nfpi.grid import Grid, PlannedRun, read_grid, write_grid
 from nfpi.grid.build import GRIDS as SCALES
 from nfpi.grid.build import make_grid
 from nfpi.grid.tables import claims_table, paper_table, runs_table, tuning_table
+from nfpi.layer_figures import plot_methods
 from nfpi.paper_figures import PAPER
 from nfpi.records import read_records
 from nfpi.runner import Outcome, finished_records, run_grid
@@ -189,8 +191,10 @@ def _draw(
         _draw_pictures(figures / "fig2.png", grid, records, folder / "images")
     plots: dict[str, Callable[..., bool]] = {"table2": plot_levels, "families": plot_trade_off}
     for name in grid.tables:
-        if grid.scale in ("classes", "even"):
+        if grid.scale in ("classes", "even", "levels"):
             plots[name] = partial(plot_curves, table=name)
+        elif grid.scale == "layer":
+            plots[name] = partial(plot_methods, table=name)
     for name, plot in plots.items():
         path = figures / f"{name}.png"
         if what in ("all", name) and name in grid.tables and plot(path, grid, records):

@@ -41,6 +41,11 @@ def rehearse() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def fit_gradients() -> ModuleType:
+    return _loaded("fit_gradients")
+
+
+@pytest.fixture(scope="session")
 def make_glyphs() -> ModuleType:
     return _loaded("make_glyphs")
 

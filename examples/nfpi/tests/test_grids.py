@@ -26,7 +26,8 @@ def test_every_run_of_a_grid_is_a_config(scale):
     grid = make_grid(scale)
     for run in grid.runs:
         config = from_dict(merged(grid.base, run.config, run.choice))
-        assert config.evaluation.cnn is not run.is_tuning or run.kind == "augmentation"
+        generates = scale not in ("layer", "levels") and not run.is_tuning
+        assert config.evaluation.cnn is generates or run.kind == "augmentation"
     assert len({run.name for run in grid.runs}) == len(grid.runs)
 
 
@@ -50,7 +51,7 @@ def test_claims_compare_what_was_tuned_alike():
             assert (gaussians.covariance, gaussians.tied) == ("isotropic", True)
 
 
-@pytest.mark.parametrize("scale", ["classes", "even"])
+@pytest.mark.parametrize("scale", ["classes", "even", "layer"])
 def test_methods_with_a_strength_are_tuned_as_often(scale):
     grid = make_grid(scale)
     tuned = {run.setting: len(run.tuned_by) for run in grid.runs if run.tuned_by}

@@ -95,14 +95,22 @@ class GaussiansConfig(_Section):
     the first fit has no repulsion. ``fit_augmented`` shows augmented images to fits, and to the
     epochwise steps of "gradient_released", where ``lam`` is the first weight. Priors trained by an
     optimizer use ``lr`` with ``policy``; ``scale`` is the spread of randomly drawn means, ``beta``
-    the weight of classification in "ib_inn" and "klj". The default of ``FixedPointSchedule`` is a
-    lam of 100 K^2 at alpha 10.
+    the weight of classification in "ib_inn" and "klj", and where ``loss`` is "bottleneck". The
+    default of ``FixedPointSchedule`` is a lam of 100 K^2 at alpha 10; a ``separation`` replaces
+    ``lam``, and each fit finds its own.
+
+    "layer" fits at every step from the first of ``epochs`` on, to the batch and to those before it
+    (``decay``; 0 forgets them), and trains through the fit as ``gradient`` says, see
+    ``LayerObjective``. ``loss`` is what is trained on, whatever the scheme: the likelihood,
+    IB-INN's loss, or with "layer" the likelihood of the half of a batch that is not fitted to. By
+    default, that of the scheme.
     """
 
     _table: ClassVar[str] = "gaussians"
     scheme: Literal[
         "fixed_point",
         "data",
+        "layer",
         "gradient",
         "gradient_released",
         "random_means",
@@ -113,6 +121,7 @@ class GaussiansConfig(_Section):
     covariance: Literal["diagonal", "isotropic", "dense"] = "isotropic"
     tied: bool = True
     lam: Nonnegative = 3e4
+    separation: Positive | None = None
     pi: Literal["forward", "mean", "initial"] | Positive = "forward"
     alpha: Positive = 1.0
     equations: Literal["stationary", "printed", "released"] = "stationary"
@@ -130,6 +139,9 @@ class GaussiansConfig(_Section):
     ] = "linear"
     scale: Nonnegative = 1.0
     beta: Nonnegative = 1.0
+    loss: Literal["likelihood", "bottleneck", "held_out"] | None = None
+    gradient: Literal["whole", "batch", "held"] = "whole"
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
 class TrainingConfig(_Section):

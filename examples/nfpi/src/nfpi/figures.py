@@ -28,7 +28,17 @@ from nfpi.grid.results import values_by_seed
 from nfpi.grid.settings import ALPHA
 from nfpi.intervals import t_interval
 
-__all__ = ["figure1", "figure2", "load_embedding", "plot_curves", "plot_levels", "plot_trade_off"]
+__all__ = [
+    "draw_ellipses",
+    "figure1",
+    "figure2",
+    "load_embedding",
+    "make_figure",
+    "plot_curves",
+    "plot_levels",
+    "plot_trade_off",
+    "save_figure",
+]
 
 #: Points per panel of Fig. 1.
 SHOWN = 2_000
@@ -93,7 +103,7 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
             nearest = kld[~np.eye(len(kld), dtype=bool)].min()
             title = f"{name}, lam = {lam:g}\n{fit.status}, smallest KLD {nearest:.3g}"
             row.append((title, fit.gaussians))
-    figure = _figure(4 * 3.6, 2 * 3.7)
+    figure = make_figure(4 * 3.6, 2 * 3.7)
     axes = figure.subplots(2, 4, sharex="row", sharey="row")
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(z))[:SHOWN]
@@ -105,11 +115,11 @@ def figure1(path: Path, z: np.ndarray, y: np.ndarray) -> None:
             points = z[rows] if gaussians is None else gaussians.sample(y[rows], seed=0)
             axis.scatter(*points.T, c=colors[codes[rows]], s=3, alpha=0.4, linewidths=0)
         if gaussians is not None:
-            _ellipses(axis, gaussians, colors)
+            draw_ellipses(axis, gaussians, colors)
         axis.set(title=title, aspect="equal", adjustable="box")
         axis.tick_params(labelsize=7)
         axis.title.set_fontsize(10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def figure2(path: Path, pictures: Path) -> None:
@@ -134,7 +144,7 @@ def figure2(path: Path, pictures: Path) -> None:
         for start in range(0, n_images, half)
     ]
     canvas = np.concatenate(lines)
-    figure = _figure(5.2, 5.2 * canvas.shape[0] / canvas.shape[1] + 0.7)
+    figure = make_figure(5.2, 5.2 * canvas.shape[0] / canvas.shape[1] + 0.7)
     axis = figure.subplots()
     axis.imshow(canvas.squeeze(), cmap="gray", vmin=0, vmax=255)
     step = n_columns * (width + 2) + gap.shape[1]
@@ -151,7 +161,7 @@ def figure2(path: Path, pictures: Path) -> None:
     axis.xaxis.tick_top()
     for side in axis.spines.values():
         side.set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -161,7 +171,7 @@ def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]
     for row in grid.tables["table2"].rows:
         name, lam = row.label.split(", lam = ")
         curves.setdefault(name, []).append((float(lam), row.setting))
-    figure = _figure(4.2 * len(metrics), 3.4)
+    figure = make_figure(4.2 * len(metrics), 3.4)
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     drawn = False
     for axis, column in zip(axes, metrics, strict=True):
@@ -193,13 +203,13 @@ def plot_levels(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]
     if drawn:
         axes[0].set_ylabel("accuracy")
         axes[0].legend(frameon=False)
-        _save(figure, path)
+        save_figure(figure, path)
     return drawn
 
 
 def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]]) -> bool:
     """Plot NF-Acc against NLL of the families without missing runs; False if there are none."""
-    figure = _figure(6.4, 4.4)
+    figure = make_figure(6.4, 4.4)
     axis = figure.subplots()
     points: dict[str, list[tuple[float, float]]] = {}
     rows = [*grid.tables["families"].rows, *grid.tables["table1"].rows]
@@ -227,7 +237,7 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
         )  # fmt: skip
         axis.grid(alpha=0.3)
         figure.legend(loc="outside right center", frameon=False, fontsize=8)
-        _save(figure, path)
+        save_figure(figure, path)
     return bool(points)
 
 
@@ -247,7 +257,7 @@ def plot_curves(
             curves.setdefault(name, []).append(row.setting)
         elif strength != "tuned" and ":" not in name:
             curves[row.label] = [row.setting]
-    figure = _figure(4.2 * len(metrics), 4.0)
+    figure = make_figure(max(4.2 * len(metrics), 6.4), 4.0)
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     drawn = False
     for axis, column in zip(axes, metrics, strict=True):
@@ -270,18 +280,24 @@ def plot_curves(
         axes[0].set_ylabel("accuracy")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=2
+            handles,
+            labels,
+            loc="outside lower center",
+            frameon=False,
+            fontsize=8,
+            ncols=len(metrics),
         )
-        _save(figure, path)
+        save_figure(figure, path)
     return drawn
 
 
-def _figure(width: float, height: float) -> Figure:
+def make_figure(width: float, height: float) -> Figure:
     """Make a figure that needs no display and no global state."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a file, in a folder that is made if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda at: figure.savefig(at, dpi=120, metadata={"Software": None}))
 
@@ -291,9 +307,13 @@ def _colors(n: int) -> np.ndarray:
     return palette(np.arange(n) if n <= 10 else np.linspace(0.02, 0.95, n))
 
 
-def _ellipses(axis: Axes, gaussians: ClassGaussians, colors: np.ndarray) -> None:
+def draw_ellipses(
+    axis: Axes, gaussians: ClassGaussians, colors: np.ndarray, linewidth: float = 1.5
+) -> None:
     """Draw axis-parallel ellipses: the covariances are diagonal, (K, 2) or (2,)."""
     means = np.asarray(gaussians.means)
     widths = 2 * DEVIATIONS * np.sqrt(np.broadcast_to(gaussians.covariances, means.shape))
     for mean, (width, height), color in zip(means, widths, colors, strict=True):
-        axis.add_patch(Ellipse(mean, width, height, fill=False, edgecolor=color, linewidth=1.5))
+        axis.add_patch(
+            Ellipse(mean, width, height, fill=False, edgecolor=color, linewidth=linewidth)
+        )

@@ -130,20 +130,22 @@ def make_schedule(config: GaussiansConfig, n_epochs: int) -> FixedPointSchedule 
     -------
     FixedPointSchedule, DataFirst or None
     """
-    if config.scheme not in ("fixed_point", "data"):
+    if config.scheme not in ("fixed_point", "data", "layer"):
         return None
     fit = FixedPoint()
-    if config.scheme == "fixed_point":
+    if config.scheme != "data":
         fit = _fixed_point(config)
         _check_together(config, fit)
     schedule = FixedPointSchedule(
-        lam=config.lam,
-        epochs=config.epochs,
+        lam=config.lam if config.separation is None else None,
+        separation=config.separation,
+        # the layer fits at every step: what is left is the fit to all rows, after the last epoch
+        epochs=(n_epochs,) if config.scheme == "layer" else config.epochs,
         single_iteration=config.single_iteration,
         fit=fit,
         init="current" if config.init == "current" and not config.single_iteration else None,
     )
-    if not any(schedule.due(epoch) for epoch in range(n_epochs)):
+    if not any(epoch in config.epochs for epoch in range(n_epochs)):
         raise InvalidInputError(
             f"gaussians.epochs is {config.epochs}, none of the run's {n_epochs} epochs; the "
             "Gaussians would never be fitted"
@@ -208,8 +210,8 @@ def reestimated(
     ``model``; the statistics are those of the latents.
     """
     prior = model.gaussians
-    # the config's family applies to these two schemes alone
-    fitted = config.scheme in ("fixed_point", "data")
+    # the config's family applies to these schemes alone
+    fitted = config.scheme in ("fixed_point", "data", "layer")
     family = (config.covariance, config.tied) if fitted else ("diagonal", False)
     fresh = LatentGaussians(prior.n_classes, prior.dim, *family)
     again = over(model, fresh.to(next(iter(model.parameters())).device))

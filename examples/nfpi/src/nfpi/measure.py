@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fpigauss import InvalidInputError, NotPositiveDefiniteError
+from fpigauss import InvalidInputError, NotDifferentiableError, NotPositiveDefiniteError
 from fpigauss_torch import LatentAugmentation, LatentPrior, RefitRejectedError
 
 from nfpi.checkpoints import identity, write_atomically
@@ -38,7 +38,13 @@ __all__ = [
 
 #: Failures of a setting, which are results: the record, or the script's last line, reports them.
 #: Other errors are the machine's or the caller's, and leave no record.
-FAILURES = (NonFiniteLossError, RefitRejectedError, NotPositiveDefiniteError, FloatingPointError)
+FAILURES = (
+    NonFiniteLossError,
+    NotDifferentiableError,
+    RefitRejectedError,
+    NotPositiveDefiniteError,
+    FloatingPointError,
+)
 
 #: Variants of an image in Fig. 2, as in the paper, and images per class.
 VARIANTS, SHOWN = 3, 2

@@ -20,6 +20,7 @@ from nfpi.data import ImageSet
 from nfpi.epochwise import EpochwiseGaussians, gather_sums
 from nfpi.flows import latent_dim, make_flow
 from nfpi.gaussians import Objective, make_prior, make_schedule, start_
+from nfpi.layer import LayerObjective, check_layer
 from nfpi.optimization import WeightAverage, largest_gradient, make_optimizer
 from nfpi.seeding import seeded
 
@@ -63,6 +64,7 @@ class TrainingRun:
         torch.set_float32_matmul_precision("high" if training.tf32 else "highest")
         self.schedule = make_schedule(config.gaussians, training.epochs)
         rank, n_ranks = place_among_processes()
+        check_layer(config.gaussians, n_ranks)
         size, seed = training.batch_size, training.seed
         augment = make_augment(training.augment) if training.augment else None
         self.batches = Batches(images, size, seed=seed, augment=augment, rank=rank, n_ranks=n_ranks)
@@ -77,9 +79,7 @@ class TrainingRun:
         self.average: WeightAverage[ClassFlow] | None = None
         if training.ema_decay:
             self.average = WeightAverage(self.model, training.ema_decay, training.ema_power)
-        classifies = config.gaussians.scheme in ("ib_inn", "klj")
-        beta = config.gaussians.beta if classifies else None
-        self.objective: nn.Module = Objective(self.model, beta, training.compile)
+        self.objective = self._objective()
         if n_ranks > 1:
             # refits give all processes the same Gaussians, so buffers need no broadcast
             self.objective = DistributedDataParallel(self.objective, broadcast_buffers=False)
@@ -92,6 +92,17 @@ class TrainingRun:
         if size is None:
             return next(iter(Batches(images, training.batch_size, seed=seed)))[0]
         return next(Batches(images, size, seed=seed, augment=augment).epoch(0))[0]
+
+    def _objective(self) -> nn.Module:
+        """Build the loss."""
+        gaussians = self.config.gaussians
+        if gaussians.scheme == "layer":
+            return LayerObjective(self.model, gaussians)
+        loss = gaussians.loss
+        if loss is None and gaussians.scheme in ("ib_inn", "klj"):
+            loss = "bottleneck"
+        beta = gaussians.beta if loss == "bottleneck" else None
+        return Objective(self.model, beta, self.config.training.compile)
 
     @torch.no_grad()
     def _show(self, x: Tensor) -> None:
@@ -117,7 +128,8 @@ class TrainingRun:
         Returns
         -------
         dict
-            epoch, the mean loss (over this process's images), lr, seconds; after a fit also
+            epoch, the mean loss (over this process's images), lr, seconds, and those of the
+            processor, which a busy machine does not stretch; after a fit also
             fit_status, fit_n_iter, fit_residual, fit_seconds.
 
         Raises
@@ -125,15 +137,19 @@ class TrainingRun:
         NonFiniteLossError
             Names the step; its batch is saved.
         """
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         # the epoch's number seeds all that is random in it: checkpoints contain no generators
         with seeded(self.device, self.config.training.seed, epoch):
             fit = self._refitted(epoch)
             self.model.train()
+            if isinstance(self.objective, LayerObjective):
+                self.objective.active = epoch >= min(self.config.gaussians.epochs)
             loss, n_rows = 0.0, 0
             for step, (x, y) in enumerate(self.batches.epoch(epoch), epoch * len(self.batches)):
                 loss += self._step(step, x, y) * len(x)
                 n_rows += len(x)
+            if isinstance(self.objective, LayerObjective):
+                fit = self._refitted(epoch + 1)
         if self.average is not None:
             self.average.take_buffers()
             if epoch < self.config.training.ema_start:
@@ -144,6 +160,7 @@ class TrainingRun:
             "lr": self.optimizer.param_groups[0]["lr"],
             **fit,
             "seconds": time.perf_counter() - start,
+            "processor_seconds": time.process_time() - processor,
         }
 
     def _fitted_on(self, epoch: int) -> Batches | Epoch:
@@ -216,11 +233,14 @@ class TrainingRun:
 
     def state(self) -> dict[str, Any]:
         """Return everything that differs from a newly built run."""
-        return {
+        state = {
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.model.state_dict(),
             "optimiser": self.optimizer.state_dict(),
         }
+        if isinstance(self.objective, LayerObjective):
+            state["memory"] = self.objective.remembered()
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from the state of a run with the same config."""
@@ -228,6 +248,8 @@ class TrainingRun:
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimiser"])
+        if isinstance(self.objective, LayerObjective):
+            self.objective.remember(state["memory"])
 
 
 def chosen_device(device: torch.device | str | None = None) -> torch.device:

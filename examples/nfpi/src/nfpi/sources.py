@@ -13,6 +13,8 @@ __all__ = ["add_sources", "given_sources"]
 _MAIN = {
     "cpu": "fashion_mnist",
     "even": "fashion_mnist",
+    "layer": "fashion_mnist",
+    "levels": "fashion_mnist",
     "paper": "cifar10",
     "classes": "glyphs",
 }
@@ -22,7 +24,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     """Add an option per data set."""
     parser.add_argument(
         "--data",
-        help="images: Fashion-MNIST for cpu and even, CIFAR-10 for paper, glyphs for classes",
+        help="images: CIFAR-10 for paper, glyphs for classes, Fashion-MNIST for the others",
     )
     parser.add_argument("--mnist", help="MNIST, for cpu and even")
     parser.add_argument("--cifar100", help="CIFAR-100, for paper")

@@ -202,7 +202,9 @@ def _finished(run: TrainingRun, test: Batches, history: list[dict[str, Any]]) ->
     if fits:
         metrics |= {name: fits[-1][name] for name in ("fit_status", "fit_n_iter")}
         metrics["fit_seconds"] = sum(entry["fit_seconds"] for entry in fits)
-    metrics["seconds"] = sum(entry["seconds"] for entry in history)
+    for name in ("seconds", "processor_seconds"):
+        # checkpoints of older versions lack the latter
+        metrics[name] = sum(entry.get(name, 0.0) for entry in history)
     ema = None if run.average is None else run.average.model
     return TrainedFlow(run.model, ema, again, metrics, history)
 

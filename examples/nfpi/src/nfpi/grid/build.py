@@ -12,6 +12,7 @@ from nfpi.grid.build_tables import tables_of
 from nfpi.grid.classes import classes_grid
 from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
+from nfpi.grid.layer import layer_grid, levels_grid
 from nfpi.grid.model import Grid, merged
 from nfpi.grid.paper import paper_grid
 from nfpi.grid.scales import SCALES, Scale
@@ -256,4 +257,6 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "paper": paper_grid,
     "classes": classes_grid,
     "even": even_grid,
+    "layer": layer_grid,
+    "levels": levels_grid,
 }
