@@ -97,7 +97,7 @@ class LayerObjective(nn.Module):
             alpha=config.alpha,
             max_iter=config.max_iter,
             tol=config.tol,
-            init=config.init if self._last is None else self._last,
+            init=self._last or ("identity" if config.init == "identity" else "data"),
         )
         self.memory, self._last = fit.memory, fit.result.gaussians
         gaussians: ClassGaussians = fit.gaussians
@@ -131,6 +131,11 @@ def check_layer(config: GaussiansConfig, n_ranks: int) -> None:
                 "to some rows of a batch and judges the others"
             )
         return
+    if config.init == "current":
+        raise InvalidInputError(
+            'gaussians.init is "current" with scheme "layer", whose fits start from those before '
+            'anyway; pass "data" or "identity" for the first'
+        )
     if n_ranks > 1:
         raise InvalidInputError(
             f'gaussians.scheme is "layer" in {n_ranks} processes, each of which would fit to its '
