@@ -1,6 +1,6 @@
 """Train a flow through the fixed point: Gaussians that are fitted anew at every step."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError, RunningStatistics
@@ -84,6 +84,11 @@ class LayerObjective(nn.Module):
             share = len(z) / (len(z) + n_before)
         scale = {"held": 0.0, "batch": 1.0, "whole": 1.0 / share}[config.gradient]
         held = z.detach()
+        init: ClassGaussians | Literal["data", "identity"] = (
+            "identity" if config.init == "identity" else "data"
+        )
+        if self._last is not None:
+            init = self._last
         fit = fixed_point_layer(
             held if scale == 0.0 else held + scale * (z - held),
             y,
@@ -97,7 +102,7 @@ class LayerObjective(nn.Module):
             alpha=config.alpha,
             max_iter=config.max_iter,
             tol=config.tol,
-            init=config.init if self._last is None else self._last,
+            init=init,
         )
         self.memory, self._last = fit.memory, fit.result.gaussians
         gaussians: ClassGaussians = fit.gaussians

@@ -161,7 +161,8 @@ class Trials:
     def _trial(self, at: float) -> Trial:
         t = torch.tensor(at, dtype=torch.float64, requires_grad=True)
         lam = self._unit * torch.expm1(t)
-        fit = fixed_point_layer_of(*self._statistics, lam, **self._options)
+        counts, means, covariances = self._statistics
+        fit = fixed_point_layer_of(counts, means, covariances, lam, **self._options)
         self._options = self._options | {"init": fit.result.gaussians}
         by_class = fit.gaussians.class_log_prob(self._z)
         loss = held_out_loss(by_class, self._codes, calibrated=self._calibrated)
