@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist torture-files locks audit clean
+.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist torture-files torture-mutants locks audit clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -163,6 +163,9 @@ torture-%: export OPENBLAS_NUM_THREADS := 1
 torture-%: export MKL_NUM_THREADS := 1
 torture-files: .venvs/test/.stamp  ## Change files of every format, and see what the readers make of them.
 	@$(call run,test) -m tools.torture.files $(TORTURE_ARGS)
+
+torture-mutants: .venvs/test/.stamp  ## Change the mathematics at places drawn by lot, and see which changes no test notices.
+	@$(call run,test) -m tools.torture.mutants $(TORTURE_ARGS)
 
 locks: .venvs/locks/.stamp  ## Write requirements/locks/ anew, after a change of a dependency or of the constraints.
 	@$(call run,locks) -m tools.write_locks

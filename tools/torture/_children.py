@@ -50,7 +50,7 @@ def in_child(task: Callable[[], int], *, seconds: float, memory: int, log: Path)
 
 def _told(status: int) -> Ended:
     code = os.waitstatus_to_exitcode(status)
-    if code in {-signal.SIGXCPU, -signal.SIGKILL}:
+    if code in {-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGALRM}:
         return Ended(None, "hang")
     if code < 0:
         return Ended(None, f"signal {-code}")
@@ -65,6 +65,7 @@ def _become(task: Callable[[], int], seconds: float, memory: int, log: Path) -> 
         with log.open("ab", buffering=0) as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
+        sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
         used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
         bound = int(used + seconds) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (bound, bound + 1))
