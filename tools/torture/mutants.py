@@ -203,8 +203,8 @@ class Verdict:
     seconds: float
 
 
-def tried(mutant: Mutant, cover: Cover) -> Verdict:
-    """Run the tests on a mutant until one fails: those that cover it, then the others."""
+def tried(mutant: Mutant, cover: Cover, *, others: bool = True) -> Verdict:
+    """Run the tests on a mutant until one fails: those that cover it, then the ``others``."""
     start = time.monotonic()
     at = cover["lines"].get(str(mutant.path), {})
     chosen = {i for line in range(mutant.line, mutant.last + 1) for i in at.get(str(line), ())}
@@ -212,7 +212,7 @@ def tried(mutant: Mutant, cover: Cover) -> Verdict:
     first = sorted(chosen, key=lambda i: seconds[i])
     rest = sorted(set(range(len(seconds))) - chosen, key=lambda i: seconds[i])
     why = "survived"
-    for part in filter(None, (first, rest)):
+    for part in filter(None, (first, rest if others or not first else ())):
         bounds = {cover["tests"][i]: _SECONDS + _TIMES * seconds[i] for i in part}
         ended = in_child(
             lambda bounds=bounds: _run(mutant, bounds),  # type: ignore[misc]
@@ -272,6 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-least", type=float, default=0.0, help="the share to be killed")
     parser.add_argument("--only", default="", help="files whose path contains this")
+    parser.add_argument(
+        "--covering", action="store_true", help="run other tests only where none covers a mutant"
+    )
     parser.add_argument("--refresh", action="store_true", help="measure anew what tests cover")
     options = parser.parse_args(arguments)
     _ready()
@@ -282,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawn = random.Random(options.seed).sample(population, n_drawn)
     verdicts = []
     for i, mutant in enumerate(drawn):
-        verdict = tried(mutant, cover)
+        verdict = tried(mutant, cover, others=not options.covering)
         verdicts.append(verdict)
         place = f"{mutant.path}:{mutant.line}"
         line = f"{i + 1}/{n_drawn} {verdict.why:8} {place} ({verdict.n_covering} tests cover it"
