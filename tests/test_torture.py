@@ -38,6 +38,7 @@ def mutations(tmp_path, source):
             {("0", "1"), ("min", "max")},
         ),
         ("log(x)\n__all__ = [1]", {("log(x)", "pass"), ("log", "log1p")}),
+        ("y = f(a, copy=False)", set()),
         ("y = 1 if a else True", {("1", "2"), ("1", "0"), ("a", "not (a)"), ("True", "False")}),
     ],
 )

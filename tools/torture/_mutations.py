@@ -165,6 +165,8 @@ def _parts(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the expressions of a statement, without types, messages and docstrings."""
     if isinstance(node, ast.Raise | ast.JoinedStr):
         return
+    if isinstance(node, ast.keyword) and node.arg == "copy":  # the same numbers
+        return
     if isinstance(node, ast.Assign) and any(_is_dunder(target) for target in node.targets):
         return
     if isinstance(node, ast.expr):
