@@ -11,10 +11,10 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist locks audit clean
+.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist torture-files torture-mutants locks audit clean
 
 help:  ## Print this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 # An environment bears the name of the dependency group, or of the extra, that it holds.
 # The environment $(1), from its lock, with the folders $(2) in it. Each file is compared with the hashes
@@ -157,6 +157,16 @@ dist: .venvs/dist/.stamp  ## Build the wheel and the sdist into dist/, check the
 	@$(call run,wheel) -I -c "$$TYPED_CHECK"
 	@if grep -q fpigauss.example pyproject.toml; then \
 		echo "Not to be uploaded yet: pyproject.toml still has https://fpigauss.example for an address"; fi
+
+# Each looks for faults that nobody thought of; TORTURE_ARGS="--seed 1" and the like are passed on.
+torture-%: export OMP_NUM_THREADS := 1
+torture-%: export OPENBLAS_NUM_THREADS := 1
+torture-%: export MKL_NUM_THREADS := 1
+torture-files: .venvs/test/.stamp  ## Change files of every format, and see what the readers make of them.
+	@$(call run,test) -m tools.torture.files $(TORTURE_ARGS)
+
+torture-mutants: .venvs/test/.stamp  ## Change the mathematics at places drawn by lot, and see which changes no test notices.
+	@$(call run,test) -m tools.torture.mutants $(TORTURE_ARGS)
 
 locks: .venvs/locks/.stamp  ## Write requirements/locks/ anew, after a change of a dependency or of the constraints.
 	@$(call run,locks) -m tools.write_locks

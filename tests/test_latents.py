@@ -4,7 +4,9 @@ import io
 import os
 import pickle
 import re
+import subprocess
 import sys
+import textwrap
 import tracemalloc
 from pathlib import Path
 
@@ -537,6 +539,86 @@ def test_npz_of_another_shape(tmp_path):
     contents = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(contents.replace(b"(500, 6)", b"(800, 6)"))
     refused(tmp_path / "a.npz", match="damaged")
+
+
+def python(code, *arguments):
+    """Run code in a process that may end badly."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_no_damage_of_parquet_ends_the_process(tmp_path):
+    # pyarrow checks the metadata of a column where nothing can catch what it raises
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"embedding": lists(Z[:20]), "label": Y[:20]}), path)
+    code = """
+        import sys
+        from pathlib import Path
+        from fpigauss import InvalidInputError, open_latents
+
+        path = Path(sys.argv[1])
+        good = path.read_bytes()
+        length = int.from_bytes(good[-8:-4], "little")
+        schema = good.rindex(b"ARROW:schema")  # what pandas and pyarrow say to themselves
+        refused = 0
+        for i in range(len(good) - 8 - length, schema):
+            path.write_bytes(good[:i] + bytes([good[i] ^ 2]) + good[i + 1 :])
+            try:
+                assert sum(len(z) for z, y in open_latents(path)) == 20
+            except InvalidInputError:
+                refused += 1
+        print(refused)
+        """
+    (refused_ones,) = python(code, path)
+    assert int(refused_ones) > 50
+
+
+@pytest.mark.parametrize("wrong", [-5, 0, 19, 21])
+@pytest.mark.parametrize("beside", [False, True])
+def test_parquet_of_another_length_than_it_says(tmp_path, wrong, beside):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"embedding": lists(Z[:20]), "label": Y[:20]}), path)
+    good = path.read_bytes()
+    footer = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+    start = good.index(b"\x16\x28\x19", footer)  # 20 rows, and then a list of row groups
+    number = bytes([2 * wrong if wrong >= 0 else -2 * wrong - 1])  # zigzag, of the third field
+    path.write_bytes(good[: start + 1] + number + good[start + 2 :])
+    assert pq.read_metadata(path).num_rows == wrong
+    np.save(tmp_path / "z.npy", Z[: max(wrong, 0)])
+    with pytest.raises(InvalidInputError, match=r"20 are there|-5 rows|0 rows|more than 19"):
+        list(open_latents(tmp_path / "z.npy", path) if beside else open_latents(path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is bounded there")
+def test_a_chunk_that_asks_for_all_memory(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("z", data=Z, chunks=(100, D))
+    chunk = tmp_path / "a.zarr/z/2.0"
+    good = chunk.read_bytes()
+    chunk.write_bytes(good[:4] + b"\xef\xff\xff\x7f" + good[8:])  # 2 GiB, says its header
+    code = """
+        import re, resource, sys
+        from pathlib import Path
+        from fpigauss import InvalidInputError, open_latents
+
+        latents = open_latents(sys.argv[1])
+        next(iter(open_latents(sys.argv[1], batch_size=100)))
+        mapped = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+        resource.setrlimit(resource.RLIMIT_AS, (mapped * 2**10 + 2**29,) * 2)
+        try:
+            list(latents)
+        except InvalidInputError as error:
+            assert "'z', in rows 0 to 499, asks for more memory" in str(error), error
+        """
+    python(code, tmp_path / "a.zarr")
 
 
 @pytest.mark.parametrize("save", [save_npz, save_deflated, save_zarr])

@@ -313,6 +313,26 @@ class TestOnDisk:
         assert in_namespace(statistics.means, xp)
         assert_close(statistics, ClassStatistics.from_samples(z.astype(float), y), z, 2)
 
+    @pytest.mark.parametrize("n_stored", [7, 40])
+    def test_each_chunk_of_a_store_is_read_once(self, monkeypatch, n_stored):
+        monkeypatch.setattr("fpigauss.statistics._rows._CHUNK_BYTES", 400)  # 16 rows
+        z, y = blobs(seed=4)
+        read = []
+
+        class Store:
+            shape, ndim, dtype, chunks = z.shape, 2, z.dtype, (n_stored, z.shape[1])
+
+            def __getitem__(self, key):
+                rows = key[0] if isinstance(key, tuple) else key
+                start, stop, _ = rows.indices(len(z))
+                if stop > start:  # what is empty tells the type
+                    read.extend(range(start // n_stored, -(-stop // n_stored)))
+                return z[key]
+
+        statistics = ClassStatistics.from_samples(Store(), y)
+        assert read == list(range(-(-len(z) // n_stored)))
+        assert_close(statistics, ClassStatistics.from_samples(z, y), z, 4)
+
     @pytest.mark.parametrize("covariance", ["diagonal", "dense"])
     @pytest.mark.parametrize("chunks", [(7, 3), (50, 2), (1000, 3)])
     def test_zarr(self, tmp_path, monkeypatch, chunks, covariance):

@@ -11,8 +11,8 @@ from fpigauss.latents._source import Memory
 
 __all__ = ["ParquetTable", "parquet_table"]
 
-#: Bytes of a page, as most writers make them.
-_PAGE_BYTES = 2**20
+#: Bytes of a page, as most writers make them, and of a dictionary, decoded.
+_PAGES = 2 * 2**20
 #: Row groups whose sizes are looked at.
 _LOOK_GROUPS = 4
 
@@ -24,13 +24,13 @@ class ParquetTable:
     path: Path
     n_rows: int
     types: dict[str, Any] = field(repr=False)
-    #: Bytes of the pages of each column that are in memory at a time.
-    page_bytes: dict[str, int] = field(repr=False)
+    #: Bytes of the largest row group, decompressed, of those that are looked at.
+    group_bytes: int
 
     def memory_of(self, columns: tuple[str, ...]) -> Memory:
         """Return the memory that reading takes: a buffer and a page per column."""
         buffers = len(columns) * _buffer_bytes(len(columns))
-        return Memory(0, buffers + sum(self.page_bytes[name] for name in columns))
+        return Memory(0, buffers + min(len(columns) * _PAGES, 3 * self.group_bytes // 2))
 
     def record_batches(self, latents: list[str], labels: list[str], step: int) -> Iterator[Any]:
         """Yield record batches of some columns, each of at most ``step`` rows."""
@@ -59,20 +59,9 @@ def parquet_table(path: Path) -> ParquetTable:
             raise InvalidInputError(
                 f"{str(path)!r} has several columns of one name; give each a name of its own"
             )
-        page_bytes = dict.fromkeys(types, 0)
-        for i in range(min(metadata.num_row_groups, _LOOK_GROUPS)):
-            group = metadata.row_group(i)
-            for j in range(group.num_columns):
-                chunk = group.column(j)
-                name = chunk.path_in_schema
-                name = name if name in types else name.partition(".")[0]
-                if name in types:
-                    page_bytes[name] = max(page_bytes[name], _page_bytes(chunk))
-        return ParquetTable(path, metadata.num_rows, types, page_bytes)
-
-
-def _page_bytes(chunk: Any) -> int:
-    """Return the bytes of a page, and of the dictionary that its chunk may have, decoded too."""
-    pages = 2 if chunk.has_dictionary_page else 1
-    size: int = min(pages * _PAGE_BYTES, 3 * chunk.total_uncompressed_size // 2)
-    return size
+        if metadata.num_rows < 0:
+            raise ValueError(f"{metadata.num_rows} rows")
+        # of row groups only: pyarrow ends the process where the metadata of a column are damaged
+        groups = range(min(metadata.num_row_groups, _LOOK_GROUPS))
+        sizes = [metadata.row_group(i).total_byte_size for i in groups]
+        return ParquetTable(path, metadata.num_rows, types, max([0, *sizes]))

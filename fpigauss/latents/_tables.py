@@ -74,6 +74,7 @@ class TableColumn:
                 if batch.num_rows:
                     yield labels_of(batch.column(self.name), self.path, self.name, first)
                 first += batch.num_rows
+            _check_all_read(self.table, first)
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,22 @@ class TableSource:
                 if batch.num_rows:
                     yield self._converted(batch, first)
                 first += batch.num_rows
+            _check_all_read(self.table, first)
 
     def _converted(self, batch: Any, first: int) -> Batch:
         rows = rows_of(batch, self.columns, self.dim, self.path, first)
         if self.labels is None:
             return rows, None
         return rows, labels_of(batch.column(self.labels), self.path, self.labels, first)
+
+
+def _check_all_read(table: Table, n_read: int) -> None:
+    """Check that there were as many rows as a table announced: readers end early without a word."""
+    if table.n_rows not in {None, n_read}:
+        raise InvalidInputError(
+            f"{str(table.path)!r} says that it has {table.n_rows} rows, and {n_read} are there: it "
+            "is damaged; write it again"
+        )
 
 
 def rows_of(batch: Any, columns: tuple[str, ...], dim: int | None, path: Path, first: int) -> Any:

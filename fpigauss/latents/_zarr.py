@@ -43,7 +43,15 @@ class ZarrArray:
         array = array[self.name] if self.name else array
         slab = max(1, step // self.chunk_rows) * self.chunk_rows
         for start in range(0, self.shape[0], slab):
-            rows = np.asarray(array[start : start + slab])
+            stop = min(start + slab, self.shape[0])
+            try:
+                rows = np.asarray(array[start:stop])
+            except MemoryError as error:  # chunks say how long they are, and memory was checked
+                raise InvalidInputError(
+                    f"{str(self.path)!r}: a chunk of array {self.name!r}, in rows {start} to "
+                    f"{stop - 1}, asks for more memory than there is: it is damaged, or other "
+                    "programs have taken the memory; write it again"
+                ) from error
             for first in range(0, len(rows), step):
                 yield rows[first : first + step]
 
