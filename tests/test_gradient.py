@@ -7,6 +7,7 @@ Fits are to 1e-12, so that the fourth-order differences of fits with a step of 1
 import copy
 import pickle
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -371,6 +372,19 @@ def test_a_fit_that_did_not_converge_is_an_error():
         result = fit_fixed_point(z, y, 50.0, tied=True, max_iter=3)
     with pytest.raises(NotDifferentiableError, match=r'status "max_iter".*raise max_iter'):
         result.vjp(np.ones((K, DIM)))
+
+
+def test_the_remedy_for_a_fit_that_did_not_converge_is_one_that_helps():
+    def stop(result):
+        raise StopIteration
+
+    far = {"lam": 1e4, "covariance": "diagonal"}
+    for options, remedy in ((far, "pass a smaller lam, or tied"), ({"callback": stop}, "callback")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = fit_fixed_point(*data(), **({"lam": LAM} | options))
+        with pytest.raises(NotDifferentiableError, match=f"no gradient; .*{remedy}"):
+            result.vjp(np.ones((K, DIM)))
 
 
 def test_equations_without_an_objective_are_an_error():

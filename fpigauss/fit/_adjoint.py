@@ -49,6 +49,13 @@ _SINGULAR = 1e-11
 #: How far from the fixed point a fit may be, in standard deviations and e-folds, and by what part
 #: the weight of a pair may differ there.
 _FAR = 0.1
+#: What to do about a fit that did not converge, where more evaluations would not help.
+_REMEDIES = {
+    Status.UNBOUNDED: "pass a smaller lam, or tied=True",
+    Status.DIVERGED: 'pass a smaller lam, or solver="auto"',
+    Status.STOPPED: "let the callback go on",
+}
+_REMEDY = "raise max_iter or tol, or pass a smaller lam"
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ class Adjoint:
             raise NotDifferentiableError(
                 f'the fit ended with status "{self.status}", residual '
                 f"{self.evaluation.residual:.1e}, so it is not at a fixed point and has no "
-                "gradient; raise max_iter or tol, or pass a smaller lam"
+                f"gradient; {_REMEDIES.get(self.status, _REMEDY)}"
             )
 
     # -- the problem -----------------------------------------------------------------------
