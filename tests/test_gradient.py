@@ -7,6 +7,7 @@ Fits are to 1e-12, so that the fourth-order differences of fits with a step of 1
 import copy
 import pickle
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -373,6 +374,19 @@ def test_a_fit_that_did_not_converge_is_an_error():
         result.vjp(np.ones((K, DIM)))
 
 
+def test_the_remedy_for_a_fit_that_did_not_converge_is_one_that_helps():
+    def stop(result):
+        raise StopIteration
+
+    far = {"lam": 1e4, "covariance": "diagonal"}
+    for options, remedy in ((far, "pass a smaller lam, or tied"), ({"callback": stop}, "callback")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = fit_fixed_point(*data(), **({"lam": LAM} | options))
+        with pytest.raises(NotDifferentiableError, match=f"no gradient; .*{remedy}"):
+            result.vjp(np.ones((K, DIM)))
+
+
 def test_equations_without_an_objective_are_an_error():
     z, y = data()
     result = fit_fixed_point(z, y, 0.1, equations="printed")
@@ -471,6 +485,47 @@ def test_a_result_that_may_be_far_from_the_fixed_point_is_an_error():
     assert result.converged
     with pytest.raises(NotDifferentiableError, match=r"smaller tol|singular"):
         result.vjp(np.array([[0.1, -0.3], [-0.1, 0.3]]))
+
+
+def close_classes(gap):
+    """Two classes of one shape, whose repulsion changes within far less than their width."""
+    z, y = ring((0.0, 0.0), (0.8 * gap, 0.6 * gap))
+    return ClassStatistics.from_samples(z * [1.0, 1.3] + [0.2, 0.1], y)
+
+
+TURNED = [[0.1, -0.3], [-0.1, 0.3]]
+
+
+@pytest.mark.parametrize("gap", [1e-5, 1e-3])
+@pytest.mark.parametrize("lam", [1e-6, 1e-4, 0.5])
+def test_where_classes_are_close_it_is_known_roughly(gap, lam):
+    loose, tight = (
+        solve_fixed_point(close_classes(gap), lam, tied=True, tol=tol).vjp(TURNED).means
+        for tol in (1e-6, TOL)
+    )
+    np.testing.assert_allclose(loose, tight, atol=0.1 * abs(tight).max())
+
+
+@pytest.mark.parametrize("lam", [1e-6, 1e-4])
+def test_where_classes_are_closer_than_the_residual_tells_it_is_an_error(lam):
+    result = solve_fixed_point(close_classes(1e-6), lam, tied=True)
+    assert result.converged
+    with pytest.raises(NotDifferentiableError, match=r"some classes are so close.*smaller tol"):
+        result.vjp(TURNED)
+
+
+def test_of_samples_names_a_row_that_is_not_finite():
+    z, y = data()
+    gradient = fit_fixed_point(z, y, LAM).vjp(np.ones((K, DIM)))
+    with pytest.raises(InvalidInputError, match="in row 1, column 0"):
+        gradient.of_samples([[0.0, 0.0], [np.nan, 0.0]], y[:2])
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-200, 1e200])
+def test_is_proportional_to_its_cotangent(size):
+    result = fit_fixed_point(*data(), LAM)
+    unit, found = (result.vjp(x * np.eye(K, DIM)).means for x in (1.0, size))
+    np.testing.assert_allclose(found, size * unit, rtol=1e-8, atol=2e-323)
 
 
 def test_a_repulsion_with_a_kernel_of_its_own_needs_a_slope():

@@ -54,6 +54,14 @@ def test_types_that_only_numpy_has_are_converted_for_others(dtype):
     assert converted.to(means).means.dtype == means.dtype
 
 
+def test_arrays_that_are_read_only_are_copied_for_others():
+    given = np.ones(3)
+    given.setflags(write=False)
+    found = namespaces.cast_like(given, torch.zeros(1))
+    found += 1.0
+    assert given.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_what_torch_has_not_written_out_yet_comes_to_the_host_as_what_it_means():
     negated = torch.ones(3, dtype=torch.complex64).mul(1j).conj().imag
     assert negated.is_neg()

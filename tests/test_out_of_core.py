@@ -19,8 +19,10 @@ from fpigauss import (
     ClassStatistics,
     ConvergenceWarning,
     InvalidInputError,
+    NotDifferentiableError,
     NotPositiveDefiniteError,
     PooledCovarianceWarning,
+    SaddlePointWarning,
     UnboundedObjectiveWarning,
     UnknownOptionError,
     UnreachableSeparationError,
@@ -463,6 +465,8 @@ class TestCopies:
             "UnknownOptionError": UnknownOptionError("lamb"),
             "PooledCovarianceWarning": PooledCovarianceWarning("frozen"),
             "UnreachableSeparationError": UnreachableSeparationError("no lam gives it"),
+            "NotDifferentiableError": NotDifferentiableError("it did not converge"),
+            "SaddlePointWarning": SaddlePointWarning("it curves downward"),
         }[name]
         error.add_note("in worker 3")
         error.statistics = ClassStatistics.from_samples(*blobs(seed=9))

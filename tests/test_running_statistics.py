@@ -14,6 +14,10 @@ def batches(n=5):
     return [blobs(3, 2, 8, seed=seed, offset=float(seed)) for seed in range(n)]
 
 
+def statistics(**options):
+    return ClassStatistics.from_samples(*batches(1)[0], **options)
+
+
 def in_one(stream, covariance, decay=DECAY):
     """All rows at once, each with the weight that its age leaves."""
     z = np.concatenate([z for z, _ in stream])
@@ -106,6 +110,15 @@ def test_in_every_namespace(xp):
         ({"decay": "slow"}, "decay"),
         ({"covariance": "isotropic"}, "covariance"),
         ({"classes": [1, 1]}, "classes"),
+        ({"statistics": 3}, "statistics is a int; pass a ClassStatistics"),
+        (
+            {"statistics": statistics(), "covariance": "dense"},
+            "statistics has diagonal covariances, but covariance is 'dense'",
+        ),
+        (
+            {"statistics": statistics(), "classes": [0, 1, 2, 3]},
+            "statistics has the classes 0, 1, 2, but classes has 0, 1, 2, 3",
+        ),
     ],
 )
 def test_bad_parameters(change, message):
@@ -113,11 +126,37 @@ def test_bad_parameters(change, message):
         RunningStatistics(**({"decay": DECAY} | change))
 
 
+def test_given_statistics_have_the_classes_that_were_named():
+    z, y = batches(1)[0]
+    for running in (
+        RunningStatistics(DECAY, classes=[0, 1, 2], statistics=statistics()),
+        RunningStatistics(DECAY, statistics=statistics(classes=[0, 1, 2])),
+    ):
+        assert running.classes.tolist() == [0, 1, 2]
+        with pytest.raises(InvalidInputError, match="not among the classes"):
+            running.update(z, y + 7)
+
+
+def test_an_empty_stream_that_names_the_classes_keeps_them_in_a_merge():
+    open_one = RunningStatistics(DECAY, statistics=statistics())
+    empty = RunningStatistics(DECAY, classes=[0, 1, 2])
+    closed = RunningStatistics(DECAY, statistics=statistics(classes=[0, 1, 2]))
+    for merged in (empty.merge(open_one), open_one.merge(empty), open_one.merge(closed)):
+        assert merged.classes.tolist() == [0, 1, 2] and merged.statistics.closed
+
+
 def test_what_does_not_go_together(tmp_path):
     z, y = batches(1)[0]
     running = RunningStatistics(DECAY).update(z, y)
     with pytest.raises(InvalidInputError, match="merge statistics of one decay"):
         running.merge(RunningStatistics(0.5))
+    with pytest.raises(InvalidInputError, match="make both with the same covariance="):
+        running.merge(RunningStatistics(DECAY, "dense"))
+    named = (RunningStatistics(DECAY, classes=classes) for classes in ([0, 1, 2], [0, 1]))
+    with pytest.raises(InvalidInputError, match="make both with the same classes="):
+        next(named).merge(next(named))
+    with pytest.raises(InvalidInputError, match="statistics has the classes 0, 1, 2, but"):
+        running.merge(RunningStatistics(DECAY, classes=[0, 1]))
     with pytest.raises(InvalidInputError, match="pass a RunningStatistics"):
         running.merge(running.statistics)
     with pytest.raises(InvalidInputError, match="before the first batch"):

@@ -449,3 +449,11 @@ def test_its_repr_is_one_line():
     assert repr(statistics) == (
         "ClassStatistics(n_classes=3, dim=2, n_samples=12, covariance='diagonal')"
     )
+
+
+def test_weights_in_long_double():
+    z, y = blobs(3, 2, 8)
+    weights = np.linspace(0.5, 2.0, len(y))
+    expected = ClassStatistics.from_samples(z, y, sample_weight=weights)
+    found = ClassStatistics.from_samples(z, y, sample_weight=weights.astype(np.longdouble))
+    np.testing.assert_array_equal(found.means, expected.means)

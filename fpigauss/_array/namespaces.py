@@ -85,6 +85,8 @@ def is_on_host(x: Array) -> bool:
     """Say whether ``x`` lies in the host's memory; False where its namespace does not say."""
     if isinstance(x, np.ndarray):
         return True
+    if hasattr(x, "is_cpu"):  # torch, whose compiler cannot trace the call below
+        return bool(x.is_cpu)
     try:
         return bool(x.__dlpack_device__()[0] == _HOST)
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
@@ -257,7 +259,8 @@ def cast_like(x: Array, like: Array) -> Array:
     xp = namespace(like)
     if lie_together(x, like):
         return xp.astype(x, like.dtype, copy=False)
-    values = portable(x)
+    # torch would share memory that is read-only, with a warning
+    values = np.require(portable(x), requirements="W")
     return xp.astype(xp.asarray(values, device=device_of(like)), like.dtype, copy=False)
 
 

@@ -32,6 +32,10 @@ from fpigauss.repulsion import Repulsion
 __all__ = ["Curvature", "curvature_at", "mean_kld_gradient"]
 
 
+#: Of a pair, beside the pull of the data, which is 1.
+_NO_WEIGHT = 1e-3
+
+
 class _Block(NamedTuple):
     """Some rows of the pairs: c W and c W'(D), zero where pairs are left out."""
 
@@ -74,6 +78,23 @@ class Curvature:
         out = self.terms.diagonal(rows) if held is None else held.constant(rows)
         d = self.terms.divergences(rows)
         return out, namespace(d).where(out, namespace(d).ones_like(d), d)
+
+    @cached_property
+    def steepness(self) -> float:
+        """How fast the weight of a pair changes as it moves: the largest |W'/W| sqrt(2 D).
+
+        Relative to the weight, for a move of one standard deviation. Pairs of next to no weight
+        are left out.
+        """
+        steepest = 0.0
+        for block in self.blocks():
+            _, d = self._pairs(block.rows)
+            xp, w = namespace(d), block.weights
+            counted = w > _NO_WEIGHT
+            weights = xp.where(counted, w, xp.ones_like(w))
+            rates = xp.abs(block.slopes) * xp.sqrt(2.0 * d) / weights
+            steepest = max(steepest, float(xp.max(xp.where(counted, rates, 0.0 * rates))))
+        return steepest
 
     # -- products --------------------------------------------------------------------------
 

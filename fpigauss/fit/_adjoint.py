@@ -46,8 +46,16 @@ _MAX_PRODUCTS = 2000
 _UNSOLVED = 1e-6
 #: A curvature so much smaller than the largest is zero up to rounding.
 _SINGULAR = 1e-11
-#: How far from the fixed point a fit may be, in standard deviations and e-folds.
+#: How far from the fixed point a fit may be, in standard deviations and e-folds, and by what part
+#: the weight of a pair may differ there.
 _FAR = 0.1
+#: What to do about a fit that did not converge, where more evaluations would not help.
+_REMEDIES = {
+    Status.UNBOUNDED: "pass a smaller lam, or tied=True",
+    Status.DIVERGED: 'pass a smaller lam, or solver="auto"',
+    Status.STOPPED: "let the callback go on",
+}
+_REMEDY = "raise max_iter or tol, or pass a smaller lam"
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Adjoint:
             raise NotDifferentiableError(
                 f'the fit ended with status "{self.status}", residual '
                 f"{self.evaluation.residual:.1e}, so it is not at a fixed point and has no "
-                "gradient; raise max_iter or tol, or pass a smaller lam"
+                f"gradient; {_REMEDIES.get(self.status, _REMEDY)}"
             )
 
     # -- the problem -----------------------------------------------------------------------
@@ -225,6 +233,13 @@ class Adjoint:
                 f"the objective is so flat that the fixed point may be {distance:.1e} standard "
                 f"deviations away (residual {self.evaluation.residual:.1e}, smallest curvature "
                 f"{solved.lowest:.1e}), and its gradient is not known; fit with a smaller tol"
+            )
+        change = distance * self.curvature.steepness if distance > 0.0 else 0.0
+        if change > _FAR:
+            raise NotDifferentiableError(
+                f"some classes are so close that their repulsion is known to {change:.0%} only "
+                f"(residual {self.evaluation.residual:.1e}, smallest curvature "
+                f"{solved.lowest:.1e}), and so is the gradient; fit with a smaller tol"
             )
         # where pi moves, the symmetric part of the system is not the curvature of an objective
         if solved.lowest < 0.0 and self.problem.repulsion.has_potential:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fpigauss._array.checks import check_width
+from fpigauss._array.checks import check_finite_rows, check_width
 from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_labels, codes_of
 from fpigauss._array.namespaces import cast_like, namespace
@@ -92,7 +92,7 @@ class FixedPointGradient:
         Raises
         ------
         InvalidInputError
-            If ``z`` has another width, or ``y`` a class that the statistics do not have.
+            If ``z`` has another width or NaN, or ``y`` a class that the statistics do not have.
 
         Examples
         --------
@@ -110,6 +110,7 @@ class FixedPointGradient:
         codes = codes_of(labels, statistics.classes)
         like = results_like(z, rows)
         values = cast_like(rows[:, :], self.means)
+        check_finite_rows(values)
         weights = namespace(values).ones_like(values[:, 0])
         if sample_weight is not None:
             weights = cast_like(check_sample_weight(sample_weight, rows.shape[0]), values)

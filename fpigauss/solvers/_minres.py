@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 
 from fpigauss._array.linalg import dot
-from fpigauss._array.namespaces import on_host
+from fpigauss._array.namespaces import namespace, on_host
 from fpigauss._array.typing import Array
 
 __all__ = ["Solved", "solve_symmetric"]
@@ -47,6 +47,8 @@ def solve_symmetric(
 
     The answer is refined until its true residual is at most ``rtol``, or no longer falls.
     """
+    scale = _scale(b)
+    b = b / scale
     x, rest = 0.0 * b, b
     size, left = _norm(b, precondition), max_products
     relative, spectrum = (1.0, np.ones(1)) if size > 0.0 else (0.0, np.ones(1))
@@ -67,7 +69,7 @@ def solve_symmetric(
         if fell > 0.5:
             break
     return Solved(
-        x,
+        scale * x,
         relative,
         max_products - left,
         float(spectrum.min()),
@@ -118,6 +120,13 @@ def _minres(product: Product, b: Array, precondition: Product, *, rtol: float, l
         return _Pass(x, len(diagonal), np.zeros(1))
     spectrum = eigvalsh_tridiagonal(np.asarray(diagonal), np.asarray(off[:-1]))
     return _Pass(x, len(diagonal), spectrum)
+
+
+def _scale(b: Array) -> float:
+    """Return the power of two at the largest entry: squares of very small ones would be zero."""
+    xp = namespace(b)
+    (largest,) = on_host(xp.max(xp.abs(b)))
+    return 2.0 ** (math.frexp(largest)[1] - 1) if 0.0 < largest < math.inf else 1.0
 
 
 def _norm(b: Array, precondition: Product) -> float:

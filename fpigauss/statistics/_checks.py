@@ -83,7 +83,7 @@ def check_sample_weight(sample_weight: object, n_rows: int) -> Array:
 def check_class_weights(weights: Array, labels: Labels) -> None:
     """Check that there is no class whose weights sum to zero."""
     classes, codes = np.unique(labels, return_inverse=True)
-    sums = np.bincount(codes, weights=to_numpy(weights))
+    sums = np.bincount(codes, weights=to_numpy(weights).astype(np.float64))
     if (sums == 0.0).any():
         label = classes[np.argmin(sums)].item()
         raise InvalidInputError(

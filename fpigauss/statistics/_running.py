@@ -8,7 +8,7 @@ import numpy as np
 
 from fpigauss._array.checks import as_number
 from fpigauss._array.files import FLAG, FLOATS, LABELS, load_arrays, save_arrays
-from fpigauss._array.labels import as_classes
+from fpigauss._array.labels import as_classes, listed
 from fpigauss._array.namespaces import to_numpy
 from fpigauss.errors import InvalidInputError
 from fpigauss.statistics._checks import check_statistics_kind
@@ -38,7 +38,8 @@ class RunningStatistics:
         All classes, so that any other label is an error. By default, the labels seen so far.
 
     statistics : ClassStatistics, optional
-        Those of the rows so far, for ``solve_fixed_point``; None before the first batch.
+        Those of the rows so far, for ``solve_fixed_point``; None before the first batch. If passed,
+        of the same kind, and with the same classes if these are given.
 
     Raises
     ------
@@ -69,10 +70,36 @@ class RunningStatistics:
         check_statistics_kind(self.covariance)
         if self.classes is not None:
             object.__setattr__(self, "classes", as_classes(self.classes))
+        if self.statistics is not None:
+            self._check_statistics(self.statistics)
 
     def __repr__(self) -> str:
         """Describe them, without their numbers."""
         return f"RunningStatistics(decay={self.decay:g}, statistics={self.statistics!r})"
+
+    def _check_statistics(self, statistics: ClassStatistics) -> None:
+        """Check that given statistics are of the kind and the classes that were named."""
+        if not isinstance(statistics, ClassStatistics):
+            raise InvalidInputError(
+                f"statistics is a {type(statistics).__name__}; pass a ClassStatistics, or samples "
+                "to update"
+            )
+        if statistics.covariance != self.covariance:
+            raise InvalidInputError(
+                f"statistics has {statistics.covariance} covariances, but covariance is "
+                f"{self.covariance!r}; pass covariance={statistics.covariance!r}"
+            )
+        if self.classes is None:
+            if statistics.closed:
+                object.__setattr__(self, "classes", statistics.classes)
+            return
+        if not np.array_equal(statistics.classes, self.classes):
+            raise InvalidInputError(
+                f"statistics has the classes {listed(statistics.classes)}, but classes has "
+                f"{listed(self.classes)}; gather the statistics with the same classes="
+            )
+        if not statistics.closed:
+            object.__setattr__(self, "statistics", replace(statistics, closed=True))
 
     def update(self, z: Any, y: Any, sample_weight: Any = None) -> Self:
         """Let what was gathered count for less, and add a batch, in a new object.
@@ -108,7 +135,7 @@ class RunningStatistics:
         Parameters
         ----------
         other : RunningStatistics
-            With the same decay, width and kind.
+            With the same decay, width and kind, and with the same classes if these were given.
 
         Returns
         -------
@@ -126,9 +153,24 @@ class RunningStatistics:
                 f"other has decay {other.decay:g}, but these have {self.decay:g}; "
                 "merge statistics of one decay"
             )
+        if self.covariance != other.covariance:
+            raise InvalidInputError(
+                f"other has {other.covariance} covariances, but these are {self.covariance}; "
+                "make both with the same covariance="
+            )
+        given = [x.classes for x in (self, other) if x.classes is not None]
+        if len(given) == 2 and not np.array_equal(*given):
+            raise InvalidInputError(
+                f"other has the classes {listed(other.classes)}, but these have "
+                f"{listed(self.classes)}; make both with the same classes="
+            )
         if self.statistics is None or other.statistics is None:
-            return other if self.statistics is None else self
-        return replace(self, statistics=self.statistics.merge(other.statistics))
+            filled = other if self.statistics is None else self
+            # an empty one may be the one that names the classes
+            return replace(filled, classes=given[0]) if len(given) == 1 else filled
+        classes = given[0] if given else None
+        merged = self.statistics.merge(other.statistics)
+        return replace(self, classes=classes, statistics=merged)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file, atomically, as ``ClassStatistics.save`` does.

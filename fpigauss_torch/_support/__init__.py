@@ -14,8 +14,9 @@ from fpigauss_torch._support.checks import (
 )
 from fpigauss_torch._support.compiled import not_compiled, under_compile
 from fpigauss_torch._support.density import ClassDensity, mixture, weighted, working_dtype
+from fpigauss_torch._support.distances import wide_dtype
 from fpigauss_torch._support.errors import RefitRejectedError, RepeatedRepulsionWarning
-from fpigauss_torch._support.functional import is_mapped, is_wrapped
+from fpigauss_torch._support.functional import is_batched, is_dual, is_mapped, is_wrapped
 from fpigauss_torch._support.labels import (
     check_integral,
     hard_labels,
@@ -74,6 +75,8 @@ __all__ = [
     "finite_rows",
     "given",
     "hard_labels",
+    "is_batched",
+    "is_dual",
     "is_mapped",
     "is_sharded",
     "is_wrapped",
@@ -98,6 +101,7 @@ __all__ = [
     "warn_of_log_determinants",
     "warn_of_samples_not_finite",
     "weighted",
+    "wide_dtype",
     "with_refit_options",
     "working_dtype",
 ]

@@ -1,6 +1,7 @@
 """The calls: fit the Gaussians of latents, or of statistics, and keep the gradient."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -17,7 +18,7 @@ from fpigauss import (
     RunningStatistics,
 )
 from fpigauss.interface import as_labels, check_sample_weight, checked_names, with_options
-from fpigauss_torch._support import is_wrapped, not_compiled
+from fpigauss_torch._support import is_dual, is_wrapped, not_compiled, wide_dtype
 from fpigauss_torch.layer._fit import DifferentiableFit
 from fpigauss_torch.layer._functions import Gathered, solved
 
@@ -65,7 +66,7 @@ def fixed_point_layer(
         that occur.
     memory : RunningStatistics, optional
         Statistics of the batches before, which the fit is also to; gradients reach this batch
-        alone. The returned fit has the memory to pass with the next batch.
+        alone. The returned fit has the memory to pass with the next batch, on the device of ``z``.
     {options}
 
     Returns
@@ -88,8 +89,11 @@ def fixed_point_layer(
 
     Notes
     -----
-    Second derivatives are not available. ``torch.func`` does not transform the layer; under
-    ``torch.compile``, it runs as it is, and what surrounds it is compiled.
+    Second derivatives and forward mode are not available. ``torch.func`` does not transform the
+    layer; under ``torch.compile``, it runs as it is, and what surrounds it is compiled.
+
+    Where the gradient that arrives in the backward pass has NaN or infinity, all gradients are NaN,
+    so that a ``GradScaler`` can skip the step.
 
     Examples
     --------
@@ -115,13 +119,12 @@ def fixed_point_layer(
         )
     else:
         _check_memory(memory, kind, classes)
-        memory = memory.update(rows, labels, plain)
+        memory = _beside(memory, z).update(rows, labels, plain)
         assert memory.statistics is not None  # there is a batch
         statistics = memory.statistics
     result = fixed_point.solve(statistics)
     codes = np.searchsorted(statistics.classes, labels)
-    pulled = z.new_ones(len(z)) if weights is None else torch.as_tensor(weights, device=z.device)
-    tensors = Gathered.apply(statistics, codes, z, pulled)
+    tensors = Gathered.apply(statistics, codes, _savable(z), _pulled(weights, z))
     return _finished(fixed_point, result, tensors, lam, like=z, memory=memory)
 
 
@@ -183,8 +186,9 @@ def fixed_point_layer_of(
         counts, means, covariances, np.arange(len(means)) if classes is None else classes
     )
     result = fixed_point.solve(statistics)
+    # arrays have no gradients to receive
     given = (counts, means, covariances)
-    tensors = [torch.as_tensor(x, device=means.device) for x in given]
+    tensors = [x if isinstance(x, Tensor) else means.new_zeros(()) for x in given]
     return _finished(fixed_point, result, tensors, lam, like=means)
 
 
@@ -223,15 +227,49 @@ def _checked(x: Any, name: str) -> Tensor:
         raise InvalidInputError(
             f"{name} is a {type(x).__name__}; pass a tensor, or call fit_fixed_point for arrays"
         )
+    if x.is_meta:
+        raise InvalidInputError(
+            f"{name} is on the meta device, without values; pass one with values"
+        )
     return x
 
 
+def _beside(memory: RunningStatistics, z: Tensor) -> RunningStatistics:
+    """Return a memory as tensors on the device of ``z``; one that was loaded has arrays."""
+    before = memory.statistics
+    if before is None or (isinstance(before.means, Tensor) and before.means.device == z.device):
+        return memory
+    dtype = wide_dtype(z)
+
+    def moved(x: Any) -> Any:
+        x = x if isinstance(x, Tensor) else torch.tensor(np.asarray(x))
+        return x.to(device=z.device, dtype=dtype)
+
+    counts, means, covariances = map(moved, (before.counts, before.means, before.covariances))
+    statistics = replace(before, counts=counts, means=means, covariances=covariances)
+    return replace(memory, statistics=statistics)
+
+
+def _pulled(weights: Any, z: Tensor) -> Tensor:
+    """Return the weights as a tensor to save, which later changes of an array do not reach."""
+    if weights is None:
+        return z.new_ones(len(z))
+    if isinstance(weights, Tensor):
+        return _savable(weights)
+    return torch.tensor(np.asarray(weights, dtype=np.float64)).to(z.device, wide_dtype(z))
+
+
+def _savable(x: Tensor) -> Tensor:
+    """Return a tensor that autograd may save; of inference mode, it saves copies alone."""
+    return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
+
+
 def _check_untransformed(*given: Any) -> None:
-    """Refuse tensors inside a transform of torch.func, which has no values to fit to."""
-    if any(isinstance(x, Tensor) and is_wrapped(x) for x in given):
+    """Refuse tensors inside a transform that has no values to fit to, or has no rule to follow."""
+    if any(isinstance(x, Tensor) and (is_wrapped(x) or is_dual(x)) for x in given):
         raise InvalidInputError(
-            "the fixed point cannot be taken inside a transform of torch.func (grad, vmap, jvp); "
-            "call it outside, or use torch.autograd.grad"
+            "the fixed point cannot be taken inside a transform of torch.func (grad, vmap, jvp) "
+            "or forward-mode differentiation; call it outside, or use torch.autograd.grad"
         )
 
 

@@ -1,6 +1,7 @@
 """The two steps of the layer for autograd; the core computes both gradients."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from fpigauss import (
     ClassStatistics,
     FixedPoint,
     FixedPointResult,
+    InvalidInputError,
     NotDifferentiableError,
 )
 from fpigauss.interface import check_differentiable, moments_vjp
+from fpigauss_torch._support import is_batched
 
 __all__ = ["Gathered", "solved"]
 
@@ -62,6 +65,14 @@ class _Solved(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_means: Tensor, of_covariances: Tensor) -> tuple[Tensor | None, ...]:
+        if is_batched(of_means) or is_batched(of_covariances):
+            raise InvalidInputError(
+                "the gradient of a fixed point cannot be taken for many cotangents at once "
+                "(is_grads_batched=True, vectorize=True); take them one by one"
+            )
+        if not all(bool(torch.isfinite(x).all()) for x in (of_means, of_covariances)):
+            # as other operations do: a GradScaler skips a step by what arrives at parameters
+            return None, *_once(*_unknown(ctx))
         gradient = ctx.result.vjp(of_means, of_covariances)
         parts = [
             gradient.counts,
@@ -71,9 +82,12 @@ class _Solved(torch.autograd.Function):
         ]
         if len(ctx.kinds) > len(parts):
             parts += [gradient.init_means, gradient.init_covariances]
-        pairs = zip(parts, ctx.kinds, strict=True)
+        pairs = zip(parts, ctx.kinds, ctx.needs_input_grad[1:], strict=True)
         return None, *_once(
-            *(x.to(dtype=kind[0], device=kind[1]).reshape(kind[2]) for x, kind in pairs)
+            *(
+                x.to(dtype=kind[0], device=kind[1]).reshape(kind[2]) if needed else None
+                for x, kind, needed in pairs
+            )
         )
 
 
@@ -92,11 +106,17 @@ class _Once(torch.autograd.Function):
         )
 
 
-def _once(*gradients: Tensor) -> tuple[Tensor, ...]:
+def _once(*gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return gradients that cannot be differentiated, rather than as constants."""
     if not torch.is_grad_enabled():  # without create_graph=True
         return gradients
-    return tuple(_Once.apply(x.detach().requires_grad_()) for x in gradients)
+    return tuple(None if x is None else _Once.apply(x.detach().requires_grad_()) for x in gradients)
+
+
+def _unknown(ctx: Any) -> Iterator[Tensor | None]:
+    """Yield NaN for every input that a gradient is wanted in."""
+    for (dtype, device, shape), needed in zip(ctx.kinds, ctx.needs_input_grad[1:], strict=True):
+        yield torch.full(shape, math.nan, dtype=dtype, device=device) if needed else None
 
 
 def solved(

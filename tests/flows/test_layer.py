@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import FAMILIES, FAMILY_IDS, blobs
+from torch.autograd import forward_ad
 
 from fpigauss import (
     ClassGaussians,
@@ -173,6 +174,19 @@ def test_with_memory_the_gradient_is_that_of_this_batch(covariance, tied):
     assert function(z).requires_grad and not old.grad
 
 
+def test_a_memory_that_was_loaded_goes_on_as_tensors(tmp_path):
+    z, y = data()
+    memory = RunningStatistics(0.9).update(z, y)
+    memory.save(tmp_path / "memory.npz")
+    fits = [
+        fixed_point_layer(z, y, LAM, memory=m)
+        for m in (memory, RunningStatistics.load(tmp_path / "memory.npz"))
+    ]
+    expected, found = (torch.autograd.grad(scalar(fit), z) for fit in fits)
+    torch.testing.assert_close(found, expected)
+    assert isinstance(fits[1].memory.statistics.means, torch.Tensor)
+
+
 def test_strings_are_labels_too():
     z, y = data()
     names = [["a", "b", "c"][k] for k in y.tolist()]
@@ -190,6 +204,26 @@ def test_transforms_of_torch_func_are_refused():
         torch.func.grad(function)(z.detach())
     with pytest.raises(InvalidInputError, match=r"torch\.func"):
         torch.func.vmap(function)(z.detach()[None])
+
+
+# as torch loads what forward mode decomposes into
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("of", ["z", "lam"])
+def test_forward_mode_is_refused(of):
+    z, y = data()
+    given = {"z": z.detach(), "lam": torch.tensor(LAM)}
+    with forward_ad.dual_level():
+        given[of] = forward_ad.make_dual(given[of], torch.ones_like(given[of]))
+        with pytest.raises(InvalidInputError, match="forward-mode"):
+            fixed_point_layer(y=y, **given)
+
+
+def test_many_cotangents_at_once_are_refused():
+    z, y = data()
+    means = fixed_point_layer(z, y, LAM).means
+    ones = torch.ones(2, *means.shape, dtype=means.dtype)
+    with pytest.raises(InvalidInputError, match="take them one by one"):
+        torch.autograd.grad(means, z, ones, is_grads_batched=True)
 
 
 def test_second_derivatives_are_an_error():
@@ -214,10 +248,26 @@ def test_what_surrounds_it_is_compiled():
     torch.testing.assert_close(found, expected)
 
 
+# array-api-compat's caches are traced through
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_densities_of_its_gaussians_are_compiled_too():
+    z, y = data()
+
+    def loss(z):
+        fit = fixed_point_layer(torch.tanh(z), y, LAM, tied=True)
+        return torch.nn.functional.cross_entropy(fit.gaussians.class_log_prob(torch.tanh(z)), y)
+
+    expected = torch.autograd.grad(loss(z), z)[0]
+    found = torch.autograd.grad(torch.compile(loss, backend="eager")(z), z)[0]
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"z": np.zeros((4, 2))}, "z is a ndarray; pass a tensor"),
+        ({"z": torch.zeros(4, 2, device="meta")}, "z is on the meta device"),
         ({"lam": -1.0}, "lam"),
         ({"lam": torch.ones(2)}, r"lam has shape \(2,\); pass one number"),
         ({"memory": 0.9}, "memory is a float; pass a RunningStatistics"),
@@ -253,6 +303,72 @@ def test_an_in_place_change_of_the_latents_is_found():
         moved += 1.0
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         scalar(fit).backward()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_change_of_weights_in_an_array_does_not_reach_the_gradient(writable):
+    z, y = data()
+    weights = np.linspace(0.5, 2.0, len(y), dtype=np.longdouble if writable else np.float64)
+    weights.setflags(write=writable)
+    expected = torch.autograd.grad(
+        scalar(fixed_point_layer(z, y, LAM, sample_weight=torch.tensor(weights.astype(float)))), z
+    )
+    fit = fixed_point_layer(z, y, LAM, sample_weight=weights)
+    if writable:
+        weights *= 5.0
+    torch.testing.assert_close(torch.autograd.grad(scalar(fit), z), expected)
+
+
+def test_of_statistics_in_arrays_beside_tensors():
+    means = torch.tensor([[1.0], [4.0]], requires_grad=True)
+    counts, covariances = np.array([2.0, 2.0], dtype=np.longdouble), np.ones((2, 1))
+    covariances.setflags(write=False)
+    scalar(fixed_point_layer_of(counts, means, covariances, LAM, tied=True)).backward()
+    assert means.grad.abs().sum() > 0.0
+
+
+def test_of_latents_from_inference_mode():
+    z, y = data()
+    weights = torch.ones(len(y), dtype=torch.float64, requires_grad=True)
+    expected = torch.autograd.grad(
+        scalar(fixed_point_layer(z.detach(), y, LAM, sample_weight=weights)), weights
+    )
+    with torch.inference_mode():
+        latents = z.detach() * 1.0
+    fit = fixed_point_layer(latents, y, LAM, sample_weight=weights)
+    torch.testing.assert_close(torch.autograd.grad(scalar(fit), weights), expected)
+
+
+@pytest.mark.parametrize("size", [1e-250, 1e250])
+def test_the_gradient_is_proportional_to_what_arrives(size):
+    z, y = data()
+    fit = fixed_point_layer(z, y, LAM)
+    (unit,) = torch.autograd.grad(scalar(fit), z, retain_graph=True)
+    (found,) = torch.autograd.grad(size * scalar(fit), z)
+    torch.testing.assert_close(found / size, unit)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_makes_all_gradients_nan(value):
+    """As GradScaler expects of a step that it scaled too far."""
+    z, y = data()
+    lam = torch.tensor(LAM, requires_grad=True)
+    weights = torch.ones(len(y), requires_grad=True)
+    fit = fixed_point_layer(z, y, lam, sample_weight=weights)
+    (value * fit.covariances.sum()).backward()
+    assert all(x.grad.isnan().all() for x in (z, lam, weights))
+
+
+def test_a_scaled_step_that_overflows_is_skipped():
+    z, y = data(torch.float32)
+    before, optimizer = z.detach().clone(), torch.optim.SGD([z], 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    fit = fixed_point_layer(z, y, LAM)
+    scaler.scale((1e4 * fit.means.half()).sum().float()).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 2.0**15
+    torch.testing.assert_close(z.detach(), before)
 
 
 def test_init_of_another_library_is_held():
