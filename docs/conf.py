@@ -27,7 +27,9 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "myst_parser",
+    "notfound.extension",
     "numpydoc",
+    "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
 suppress_warnings = ["myst.header"]  # what is included has no title of its own
@@ -67,6 +69,10 @@ html_title = f"fpigauss {release}"
 html_static_path = ["_static"]
 
 html_css_files = ["custom.css"]
+# What is copied is what to type: without prompts and output.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+notfound_urls_prefix = "/"  # wherever a host serves the site as a whole
 
 # A summary ends with its first sentence, which "Eq. 4" does not end.
 autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.")
