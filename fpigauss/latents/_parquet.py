@@ -60,7 +60,7 @@ def parquet_table(path: Path) -> ParquetTable:
                 f"{str(path)!r} has several columns of one name; give each a name of its own"
             )
         if metadata.num_rows < 0:
-            raise ValueError(f"{metadata.num_rows} rows")
+            raise ValueError(f"its metadata say {metadata.num_rows} rows")
         # of row groups only: pyarrow ends the process where the metadata of a column are damaged
         groups = range(min(metadata.num_row_groups, _LOOK_GROUPS))
         sizes = [metadata.row_group(i).total_byte_size for i in groups]
