@@ -24,7 +24,7 @@ from fpigauss.equations._changes import (
     assembled,
     laplacian,
 )
-from fpigauss.equations._pairs import is_matrix
+from fpigauss.equations._pairs import counted_pairs, is_matrix, rows_of_pi
 from fpigauss.equations._problem import Point, Problem, Step
 from fpigauss.equations._stationary import Forces
 from fpigauss.repulsion import Repulsion
@@ -66,18 +66,11 @@ class Curvature:
         """Compute the weights and their slopes."""
         problem, repulsion, scale = self.problem, self.problem.repulsion, self.problem.c
         for rows in self.terms.blocks():
-            out, d = self._pairs(rows)
-            pi = self.pi[rows, :] if is_matrix(self.pi) else self.pi
+            out, d = counted_pairs(self.terms, problem.held, rows)
+            pi = rows_of_pi(self.pi, rows)
             zero = namespace(d).zeros_like(d)
             parts = (f(d, pi, problem.alpha) for f in (repulsion.kernel, repulsion.slope))
             yield _Block(rows, *(namespace(d).where(out, zero, scale * part) for part in parts))
-
-    def _pairs(self, rows: slice) -> tuple[Array, Array]:
-        """Mark the pairs that are left out, and return D with ones there."""
-        held = self.problem.held
-        out = self.terms.diagonal(rows) if held is None else held.constant(rows)
-        d = self.terms.divergences(rows)
-        return out, namespace(d).where(out, namespace(d).ones_like(d), d)
 
     @cached_property
     def steepness(self) -> float:
@@ -88,7 +81,7 @@ class Curvature:
         """
         steepest = 0.0
         for block in self.blocks():
-            _, d = self._pairs(block.rows)
+            _, d = counted_pairs(self.terms, self.problem.held, block.rows)
             xp, w = namespace(d), block.weights
             counted = w > _NO_WEIGHT
             weights = xp.where(counted, w, xp.ones_like(w))
@@ -115,8 +108,8 @@ class Curvature:
         change = self.change_of(step)
         of_lam = of_pi = 0.0
         for rows in self.terms.blocks():
-            out, d = self._pairs(rows)
-            pi = self.pi[rows, :] if is_matrix(self.pi) else self.pi
+            out, d = counted_pairs(self.terms, problem.held, rows)
+            pi = rows_of_pi(self.pi, rows)
             moved = xp.where(out, xp.zeros_like(d), change(rows))
             of_lam += share * float(xp.sum(repulsion.kernel(d, pi, problem.alpha) * moved))
             if number:

@@ -13,7 +13,7 @@ from fpigauss.divergence import PairTerms
 from fpigauss.equations._held import Held
 from fpigauss.repulsion import Repulsion
 
-__all__ = ["PairSums", "is_matrix", "sum_over_pairs"]
+__all__ = ["PairSums", "counted_pairs", "is_matrix", "rows_of_pi", "sum_over_pairs"]
 
 
 class PairSums(NamedTuple):
@@ -76,9 +76,7 @@ def sum_over_pairs(
     total: tuple[Any, ...] | None = None
     smallest: list[Array] = []
     for block in rows:
-        own = terms.diagonal(block)
-        out = own if held is None else held.constant(block)
-        d = xp.where(out, xp.ones_like(out, dtype=terms.means.dtype), terms.divergences(block))
+        out, d = counted_pairs(terms, held, block)
         zero = xp.zeros_like(d)
 
         def weights(pi: Any, out: Array = out, d: Array = d, zero: Array = zero) -> Array:
@@ -87,16 +85,17 @@ def sum_over_pairs(
         def potential(pi: Any, out: Array = out, d: Array = d, zero: Array = zero) -> Array:
             return scale * xp.sum(xp.where(out, zero, repulsion.potential(d, pi, alpha)))
 
-        w = weights(_at(pi, block))  # (R, K)
-        phi = judged = potential(_at(pi, block))
+        w = weights(rows_of_pi(pi, block))  # (R, K)
+        phi = judged = potential(rows_of_pi(pi, block))
         if judge is not None and not repulsion.has_potential:
-            judged = potential(_at(judge, block))
+            judged = potential(rows_of_pi(judge, block))
         uncounted = out if held is None else out | held.both(block)
         smallest.append(xp.min(xp.where(uncounted, xp.max(d), d)))
         ahead = [weighted_sum(w, x) for x in forward]
         if apart:
             # D is symmetric, so that W' is the kernel at the transposed pi
             both = w + (weights(transposed(pi)[block, :]) if is_matrix(pi) else w)
+            own = out if held is None else terms.diagonal(block)
             laplacian = xp.where(own, xp.sum(both, axis=1)[:, None], -both)
             ahead += [weighted_sum(laplacian, x) for x in apart]
         rowwise.append((xp.sum(w, axis=1), *ahead))
@@ -128,6 +127,13 @@ def is_matrix(pi: Any) -> bool:
     return getattr(pi, "ndim", 0) == 2
 
 
-def _at(pi: Any, rows: slice) -> Any:
+def counted_pairs(terms: PairTerms, held: Held | None, rows: slice) -> tuple[Array, Array]:
+    """Mark the pairs in ``rows`` that are left out (R, K), and return D with ones there."""
+    out = terms.diagonal(rows) if held is None else held.constant(rows)
+    d = terms.divergences(rows)
+    return out, namespace(d).where(out, namespace(d).ones_like(d), d)
+
+
+def rows_of_pi(pi: Any, rows: slice) -> Any:
     """Take the rows of a matrix pi; a number or None stays as it is."""
     return pi[rows, :] if is_matrix(pi) else pi
