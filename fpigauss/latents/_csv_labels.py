@@ -72,7 +72,7 @@ def _values(texts: Any, kind: Any) -> list[Any]:
     if not pa.types.is_integer(kind):
         return list(values)
     pairs = zip(values, texts.to_pylist(), strict=True)
-    return [value if str(value) == text else None for value, text in pairs]  # 007 is no seven
+    return [value if str(value) == text else None for value, text in pairs]  # 007 is not 7
 
 
 def _trimmed(texts: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fpigauss._array.checks import check_classes, check_width
-from fpigauss._array.files import FLAG, FLOATS, LABELS, load_arrays, save_arrays
+from fpigauss._array.files import load_arrays, save_arrays
 from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_classes, as_labels, union
 from fpigauss._array.namespaces import (
@@ -21,7 +21,6 @@ from fpigauss._array.namespaces import (
     detached,
     namespace,
     precise,
-    to_numpy,
     working_dtype,
 )
 from fpigauss._array.typing import Array, Labels
@@ -33,6 +32,7 @@ from fpigauss.statistics._checks import (
     check_statistics_values,
 )
 from fpigauss.statistics._dask import tree_of
+from fpigauss.statistics._files import FIELDS, arrays_of
 from fpigauss.statistics._gather import gathered
 from fpigauss.statistics._moments import ClassMoments, merged
 from fpigauss.statistics._rows import as_rows
@@ -402,17 +402,7 @@ class ClassStatistics:
         path : path-like
             The format is npz, or safetensors by its ending, as in ``ClassGaussians.save``.
         """
-        save_arrays(
-            path,
-            "ClassStatistics",
-            {
-                "counts": to_numpy(self.counts),
-                "means": to_numpy(self.means),
-                "covariances": to_numpy(self.covariances),
-                "classes": self.classes,
-                "closed": np.asarray(self.closed),
-            },
-        )
+        save_arrays(path, "ClassStatistics", arrays_of(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -431,8 +421,7 @@ class ClassStatistics:
         InvalidInputError
             If the file is not one that ``ClassStatistics.save`` wrote.
         """
-        fields = dict.fromkeys(("counts", "means", "covariances"), FLOATS)
-        arrays = load_arrays(path, "ClassStatistics", {**fields, "classes": LABELS, "closed": FLAG})
+        arrays = load_arrays(path, "ClassStatistics", FIELDS)
         return cls(**(arrays | {"closed": bool(arrays["closed"])}))
 
     # -- inside ----------------------------------------------------------------------------

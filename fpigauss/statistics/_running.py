@@ -7,12 +7,12 @@ from typing import Any, Self
 import numpy as np
 
 from fpigauss._array.checks import as_number
-from fpigauss._array.files import FLAG, FLOATS, LABELS, load_arrays, save_arrays
+from fpigauss._array.files import FLOATS, load_arrays, save_arrays
 from fpigauss._array.labels import as_classes, listed
-from fpigauss._array.namespaces import to_numpy
 from fpigauss.errors import InvalidInputError
 from fpigauss.statistics._checks import check_statistics_kind
 from fpigauss.statistics._class_statistics import ClassStatistics
+from fpigauss.statistics._files import FIELDS, arrays_of
 
 __all__ = ["RunningStatistics"]
 
@@ -187,18 +187,8 @@ class RunningStatistics:
         gathered = self.statistics
         if gathered is None:
             raise InvalidInputError("there is nothing to save before the first batch; call update")
-        save_arrays(
-            path,
-            "RunningStatistics",
-            {
-                "decay": np.asarray(self.decay),
-                "counts": to_numpy(gathered.counts),
-                "means": to_numpy(gathered.means),
-                "covariances": to_numpy(gathered.covariances),
-                "classes": gathered.classes,
-                "closed": np.asarray(gathered.closed),
-            },
-        )
+        arrays = {"decay": np.asarray(self.decay), **arrays_of(gathered)}
+        save_arrays(path, "RunningStatistics", arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -217,10 +207,7 @@ class RunningStatistics:
         InvalidInputError
             If the file is not one that ``RunningStatistics.save`` wrote.
         """
-        fields = dict.fromkeys(("decay", "counts", "means", "covariances"), FLOATS)
-        arrays = load_arrays(
-            path, "RunningStatistics", {**fields, "classes": LABELS, "closed": FLAG}
-        )
+        arrays = load_arrays(path, "RunningStatistics", {"decay": FLOATS, **FIELDS})
         decay, closed = float(arrays.pop("decay")), bool(arrays.pop("closed"))
         gathered = ClassStatistics(**arrays, closed=closed)
         classes = gathered.classes if closed else None

@@ -6,10 +6,19 @@ Their wording is part of the committed grids, and was fixed before the runs.
 from nfpi.grid.model import Column, Table, merged
 from nfpi.grid.scales import Scale
 
-__all__ = ["DISTANCE", "KLJ", "NF_ACC", "NLL", "SHIFT", "tables_of"]
+__all__ = ["DISTANCE", "KLJ", "NF_ACC", "NLL", "SHIFT", "SIDE_BY_SIDE", "tables_of"]
 
 NF_ACC, NLL = Column("nf_acc", "NF-Acc"), Column("nll", "NLL (nats)", 1)
 SHIFT = Column("latent_shift", "shift of class means (latent units)", 2)
+#: Of tables that set methods beside each other by what they classify, model and generate.
+SIDE_BY_SIDE = (
+    NF_ACC,
+    NLL,
+    Column("cnn_acc_1", "CNN-Acc, T = 1"),
+    Column("reestimated_cnn_acc_1", "CNN-Acc, re-estimated, T = 1"),
+    Column("smallest_kld", "smallest KLD", 0),
+    SHIFT,
+)
 DISTANCE = Column("latent_distance", "latents to their mean (latent units)", 2)
 
 _MEANS_ONLY = (

@@ -6,10 +6,10 @@ Glyphs and pairs of MNIST's digits, with 10 to 100 classes, and 64 to 784 dimens
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from nfpi.grid.build_tables import NF_ACC, NLL, SHIFT
+from nfpi.grid.build_tables import SIDE_BY_SIDE
 from nfpi.grid.claims import Claim, Side
 from nfpi.grid.collect import Collector
-from nfpi.grid.model import Column, Grid, Table, merged
+from nfpi.grid.model import Grid, Table, merged
 from nfpi.grid.settings import (
     DATA,
     DATA_TIED,
@@ -236,22 +236,14 @@ def _add_dims(runs: Collector, each: _Set) -> None:
 
 def _tables() -> dict[str, Table]:
     """Return the tables, still without rows."""
-    columns = (
-        NF_ACC,
-        NLL,
-        Column("cnn_acc_1", "CNN-Acc, T = 1"),
-        Column("reestimated_cnn_acc_1", "CNN-Acc, re-estimated, T = 1"),
-        Column("smallest_kld", "smallest KLD", 0),
-        SHIFT,
-    )
     tuned = (
         "Rows that are tuned take the setting with the highest accuracy on images held out of the "
         "training images (for glyphs, of whole families of fonts)."
     )
-    blank = {each.name: Table(each.title, columns, note=tuned) for each in _GLYPHS}
-    blank[_HUNDRED.name] = Table(_HUNDRED.title, columns, note=tuned)
-    blank["dims"] = Table("62 classes of glyphs, in 64, 196 and 784 dimensions", columns)
-    return blank | {each.name: Table(each.title, columns) for each in _FEWER}
+    blank = {each.name: Table(each.title, SIDE_BY_SIDE, note=tuned) for each in _GLYPHS}
+    blank[_HUNDRED.name] = Table(_HUNDRED.title, SIDE_BY_SIDE, note=tuned)
+    blank["dims"] = Table("62 classes of glyphs, in 64, 196 and 784 dimensions", SIDE_BY_SIDE)
+    return blank | {each.name: Table(each.title, SIDE_BY_SIDE) for each in _FEWER}
 
 
 def _claims() -> tuple[Claim, ...]:
