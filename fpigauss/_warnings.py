@@ -6,14 +6,25 @@ import warnings
 __all__ = ["warn_user"]
 
 #: Packages whose lines are not the caller's: importlib looks names up for an import statement, and
-#: abc makes a class for a class statement.
-_PASSED = ("fpigauss", "fpigauss_torch", "abc", "importlib")
+#: abc makes a class for a class statement. The others call estimators and callbacks: pipelines,
+#: searches, resamplers, trainers.
+_PASSED = (
+    "fpigauss",
+    "fpigauss_torch",
+    "abc",
+    "importlib",
+    "imblearn",
+    "joblib",
+    "lightning",
+    "pytorch_lightning",
+    "sklearn",
+)
 #: Modules whose lines are not the caller's either: decorators, such as ``torch.no_grad()``.
 _DECORATORS = ("torch.utils._contextlib",)
 
 
 def warn_user(message: str | Warning, category: type[Warning]) -> None:
-    """Warn at the first line outside of these packages.
+    """Warn at the first line outside of these packages, and of those that only pass calls on.
 
     Parameters
     ----------

@@ -39,6 +39,24 @@ def test_points_to_the_first_line_outside_of_both_packages(within):
     assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize("between", ["sklearn.pipeline", "joblib.parallel", "imblearn.base"])
+def test_points_to_the_line_that_fits_a_pipeline(between):
+    function = passing_on(between, warning_in("fpigauss.sklearn"))
+    with pytest.warns(UserWarning, match="here") as caught:
+        function()
+    assert caught[0].filename == __file__
+
+
+def test_a_fit_in_a_pipeline_warns_at_the_line_of_its_user():
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    estimator = pytest.importorskip("fpigauss.sklearn").FixedPointGaussianClassifier
+    z, y = blobs()
+    whole = pipeline.make_pipeline(estimator(lam=1.0, max_iter=1))
+    with pytest.warns(ConvergenceWarning) as caught:
+        whole.fit(z, y)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 @pytest.mark.parametrize("name", ["fpigaussian", "nfpi.fpigauss", None])
 def test_stops_at_a_module_of_another_name_or_of_none(name):
     function = passing_on(name, warning_in("fpigauss.fit"))
