@@ -19,8 +19,9 @@ _PASSED = (
     "pytorch_lightning",
     "sklearn",
 )
-#: Modules whose lines are not the caller's either: decorators, such as ``torch.no_grad()``.
-_DECORATORS = ("torch.utils._contextlib",)
+#: Modules whose lines are not the caller's either: decorators, such as ``torch.no_grad()``
+#: and ``torch.compiler.disable``.
+_DECORATORS = ("torch.utils._contextlib", "torch._dynamo.eval_frame")
 
 
 def warn_user(message: str | Warning, category: type[Warning]) -> None:

@@ -10,6 +10,8 @@ from fpigauss_torch import (
     LatentGaussians,
     add_class,
     calibrate_temperature,
+    fixed_point_layer,
+    fixed_point_layer_of,
     refit_,
 )
 from fpigauss_torch.priors import DataGaussians
@@ -38,6 +40,18 @@ CALLS = {
     "refit_": lambda: refit_(coupling_model(N_CLASSES, DIM), [(Z, Y)], fit=FIT),
     "step": lambda: FixedPointSchedule(fit=FIT).step(coupling_model(N_CLASSES, DIM), [(Z, Y)], 0),
     "force": lambda: FixedPointSchedule(fit=FIT).force(coupling_model(N_CLASSES, DIM), [(Z, Y)], 9),
+    "fixed_point_layer": lambda: fixed_point_layer(
+        Z.double(), Y, 1e3, covariance="diagonal", tied=False, max_iter=1
+    ),
+    "fixed_point_layer_of": lambda: fixed_point_layer_of(
+        STATISTICS.counts,
+        STATISTICS.means,
+        STATISTICS.covariances,
+        1e3,
+        covariance="diagonal",
+        tied=False,
+        max_iter=1,
+    ),
     "add_class": lambda: add_class(fitted(), STATISTICS, Z[:9] + 9.0, fit=FIT),
 }
 
