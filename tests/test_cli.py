@@ -164,6 +164,35 @@ def test_a_later_class_beside_frozen_ones(run, gaussians):
     np.testing.assert_array_equal(found.means[:3], gaussians.means)
 
 
+def test_a_later_class_beside_all_of_a_file(run, gaussians):
+    np.save("z_new.npy", Z[:50] + 9.0)
+    np.save("y_new.npy", np.full(50, 3))
+    args = ["fit", "z_new.npy", "y_new.npy", "--init", "g.npz", "--tied", "--lam", 20]
+    code, _, err = run(*args, "--out", "more.npz")
+    assert code == 2
+    assert "--frozen all to keep them and fit the other classes beside them" in err
+    assert run(*args, "--frozen", "all", "--update", "means", "--out", "more.npz")[0] == 0
+    found = ClassGaussians.load("more.npz")
+    assert found.classes.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(found.means[:3], gaussians.means)
+
+
+def test_a_class_that_is_called_all(run, gaussians):
+    gaussians = ClassGaussians(
+        gaussians.means, gaussians.covariances, tied=True, classes=["a", "all", "b"]
+    )
+    gaussians.save("named.npz")
+    np.savez("new.npz", z=Z[:60] + 9.0, y=np.repeat(["a", "b", "c"], 20))
+    code, *_ = run(
+        "fit new.npz --init named.npz --frozen all --tied --lam 20 --update means --out more.npz"
+    )
+    found = ClassGaussians.load("more.npz")
+    assert code == 0
+    assert found.classes.tolist() == ["a", "all", "b", "c"]
+    np.testing.assert_array_equal(found.means[1], gaussians.means[1])
+    assert not np.array_equal(found.means[0], gaussians.means[0])
+
+
 def test_statistics_of_parts_merge_into_one_pass(run, data):
     for part in range(2):
         np.savez(f"part_{part}.npz", z=Z[part::2], y=Y[part::2])

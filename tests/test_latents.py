@@ -452,6 +452,14 @@ def test_no_such_file(tmp_path):
             open_latents(path)
 
 
+def test_several_files_are_told_to_be_a_folder(tmp_path):
+    np.save(tmp_path / "latents.npy", Z)
+    pattern = f"does not exist; for several files pass their folder, {str(tmp_path)!r}"
+    refused(tmp_path / "*.npy", match=re.escape(pattern))
+    with pytest.raises(InvalidInputError, match=r"path is a list; .* of several files that of"):
+        open_latents([tmp_path / "latents.npy"])
+
+
 @pytest.mark.parametrize("save", [save_npz, save_safetensors, save_torch, save_zarr])
 def test_wrong_names_of_arrays(tmp_path, save):
     (path,) = save(tmp_path, Z, Y)

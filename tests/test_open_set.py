@@ -1,6 +1,7 @@
 """Open sets without a flow: scores of unknown rows, their background, thresholds."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -422,3 +423,33 @@ def test_what_has_gaussians_is_told_where_they_are():
             open_set_score(classifier, z)
     with pytest.raises(InvalidInputError, match="is a float; pass a ClassGaussians"):
         open_set_score(1.0, z)
+
+
+def test_pipelines_and_searches_are_told_where_their_gaussians_are():
+    sklearn = pytest.importorskip("fpigauss.sklearn", reason="scikit-learn is not installed")
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    z, y = blobs(3, 2, seed=0)
+    classifier = sklearn.FixedPointGaussianClassifier()
+    pipeline = make_pipeline(StandardScaler(), classifier)
+    grid = {"var_smoothing": [1e-9]}
+    in_pipeline = {"fixedpointgaussianclassifier__var_smoothing": [1e-9]}
+    rows = " of rows that its %s[:-1].transform makes"
+    for estimator, words in (
+        (pipeline, f"its [-1].gaussians_, a ClassGaussians{rows % ''}"),
+        (pipeline.fit(z, y), f"its [-1].gaussians_, a ClassGaussians{rows % ''}"),
+        (
+            GridSearchCV(pipeline, in_pipeline).fit(z, y),
+            f"its .best_estimator_[-1].gaussians_, a ClassGaussians{rows % '.best_estimator_'}",
+        ),
+        (
+            GridSearchCV(classifier, grid).fit(z, y),
+            "its .best_estimator_.gaussians_, a ClassGaussians",
+        ),
+        (make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()), "a ClassGaussians"),
+    ):
+        with pytest.raises(InvalidInputError, match=re.escape(f"; pass {words}") + "$"):
+            open_set_score(estimator, z)

@@ -495,6 +495,10 @@ def test_a_class_that_only_smoothing_makes_definite_is_told():
         assert (mended.predict(X_new[rare]) == "rare").all()
     X[:, 3] = 1.0  # constant everywhere, which is what smoothing is for
     Classifier(covariance="dense").fit(X[:200], np.repeat([0, 1], 100))
+    for constant in (1.0, 0.1):  # which hides nothing of a class with too few rows
+        X[:, 3] = constant
+        with pytest.warns(UserWarning, match="class 'rare' has 6 rows in 8 dimensions"):
+            Classifier(covariance="dense").fit(X, y)
 
 
 def test_rows_are_refused_in_scikit_learn_s_words():

@@ -98,8 +98,16 @@ def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidInputError(
                 "--frozen needs the Gaussians of these classes; pass their file, --init FILE"
             )
-        given["frozen"] = labels_like(given["frozen"], init.classes, "--frozen")
+        given["frozen"] = _frozen(given["frozen"], init.classes)
     return given
+
+
+def _frozen(texts: Sequence[str], classes: Any) -> list[Any]:
+    """Convert labels to those of ``classes``: all of them, unless a class has the label "all"."""
+    every = classes.tolist()
+    if list(texts) == ["all"] and "all" not in every:
+        return every
+    return labels_like(texts, classes, "--frozen")
 
 
 def _value(name: str, text: str) -> Any:

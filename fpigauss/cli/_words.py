@@ -34,6 +34,7 @@ _PHRASES = {
     "the ClassStatistics of all known samples, or ClassGaussians of one class": "--background FILE",
     "background is None, but": "--background is not given, but",
     "init=result.gaussians": "init=FILE",
+    "frozen=init.classes": "--frozen all",
     " (see FixedPointResult)": "",
     "critical_lam": "a critical lam",
     "ClassGaussians": "Gaussians",

@@ -241,7 +241,8 @@ def check_warm_start(
     elif not np.array_equal(init.classes, statistics.classes):
         raise InvalidInputError(
             f"init has the classes {listed(init.classes)}, "
-            f"but the data have {listed(statistics.classes)}; pass Gaussians of the same classes"
+            f"but the data have {listed(statistics.classes)}; pass Gaussians of the same classes, "
+            "or frozen=init.classes to keep them and fit the other classes beside them"
         )
 
 

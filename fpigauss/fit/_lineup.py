@@ -55,12 +55,12 @@ class Lineup:
         free = weighed = given = None
         if options.frozen:
             statistics, free = _with_frozen(statistics, np.asarray(options.frozen), source)
-        check_class_counts(statistics, free, source)
         check_kind(family, statistics, source)
         if isinstance(init, ClassGaussians):
             check_warm_start(init, family, statistics, free)
             known = np.isin(statistics.classes, init.classes)
             given = None if known.all() else known
+        check_class_counts(statistics, free, source)
         if free is not None:
             # a shared covariance is that of held classes too, if they have samples
             pooled = family.tied and options.updates_covariances

@@ -223,8 +223,9 @@ class Options:
         '``update="means"``.',
         _check_frozen,
         command="The label of a class whose Gaussian, that of ``init=FILE``, is kept exactly while "
-        "the others are fitted; repeat it for more classes. They need no samples, and the file "
-        "may lack the others, which then start from the data.",
+        "the others are fitted; repeat it for more classes, or pass all for those of the file. "
+        "They need no samples, and the file may lack the others, which then start from the data. "
+        "A shared covariance is still updated, except with ``update=means``.",
     )
     n_init: int = option(
         1,

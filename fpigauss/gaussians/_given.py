@@ -38,12 +38,22 @@ def _made_by(given: Any) -> ClassGaussians | None:
 
 
 def gaussians_to_pass(given: object) -> str:
-    """Say what to pass in place of ``given``: the Gaussians in it, if there are any."""
-    found = gaussians_within(given)
-    if found is not None:
-        return f"its {found[1]}, a ClassGaussians"
-    later = [name for name in _ATTRIBUTES if hasattr(type(given), name)]  # before a fit
-    return f"its .{later[0]}, a ClassGaussians" if later else "a ClassGaussians"
+    """Say what to pass in place of ``given``: the Gaussians in it, if there are any.
+
+    Those of a search are in its best estimator, and those of a pipeline in its last step, which
+    gets other rows than the pipeline.
+    """
+    best = getattr(given, "best_estimator_", None)
+    way, estimator = ("", given) if best is None else (".best_estimator_", best)
+    rows = ""
+    if hasattr(estimator, "named_steps"):
+        rows = f" of rows that its {way}[:-1].transform makes"
+        way, estimator = f"{way}[-1]", estimator[-1]
+    found = gaussians_within(estimator)
+    later = [f".{name}" for name in _ATTRIBUTES if hasattr(type(estimator), name)]  # before a fit
+    if found is None and not later:
+        return "a ClassGaussians"
+    return f"its {way}{later[0] if found is None else found[1]}, a ClassGaussians{rows}"
 
 
 def check_gaussians(gaussians: object) -> None:

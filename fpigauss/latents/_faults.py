@@ -17,8 +17,9 @@ def checked_path(path: Any, name: str) -> Path:
     try:
         text = os.fsdecode(path)
     except TypeError:
+        several = ", of several files that of their folder" * isinstance(path, list | tuple)
         raise InvalidInputError(
-            f"{name} is a {type(path).__name__}; pass a string or a pathlib.Path"
+            f"{name} is a {type(path).__name__}; pass a string or a pathlib.Path{several}"
         ) from None
     if not text:  # an unset variable of a shell; a path of no name is that of this folder
         raise InvalidInputError(f"{name} is empty; pass the path of a file or folder")
@@ -37,7 +38,9 @@ def checked_path(path: Any, name: str) -> Path:
 
 
 def _neighbors(missing: Path) -> str:
-    """Say what lies in the folder where a file is missed."""
+    """Say what lies in the folder where a file is missed; to a pattern, that it is not one."""
+    if "*" in missing.name and missing.parent.is_dir():
+        return f"; for several files pass their folder, {str(missing.parent)!r}"
     try:
         there = sorted(entry.name for entry in missing.parent.iterdir() if entry.name[0] != ".")
     except (OSError, ValueError):

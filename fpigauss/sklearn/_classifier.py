@@ -96,6 +96,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, GaussianEstimates):
     --------
     fpigauss.fit_fixed_point : also fits classes that come later, with ``frozen=``.
     fpigauss.fit_separated : find the ``lam`` that puts the classes as far apart as asked.
+    fpigauss.open_set_threshold : the score above which to reject a row, of ``-score_samples(X)``.
 
     Examples
     --------
@@ -169,7 +170,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, GaussianEstimates):
         -----
         UserWarning
             If only ``var_smoothing`` makes the dense covariance of a class definite, as where it
-            has fewer rows than there are features: new rows of it would hardly be predicted.
+            has fewer rows than there are features, or one of them is constant in it alone: new
+            rows of it that vary there would hardly be predicted.
         """
         recipe = self._checked()
         X, y, weights = _counted(*self._validated(X, y, sample_weight, reset=True))

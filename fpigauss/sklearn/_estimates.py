@@ -110,6 +110,9 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
     def score_samples(self, X: Any) -> Any:
         """Compute log p(x), the log-density of the mixture of all classes, in nats.
 
+        With a minus sign it says how unknown a row is: `fpigauss.open_set_threshold` finds the
+        value above which to reject, and in a pipeline the steps before are applied.
+
         Parameters
         ----------
         X : (N, d) array-like

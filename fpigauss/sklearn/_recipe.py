@@ -109,7 +109,8 @@ class Recipe:
     def _warn_of_flat(self, own: ClassStatistics) -> None:
         """Warn of a class whose dense covariance only the smoothing makes definite, all but flat.
 
-        Not where all classes together are as flat: smoothing is for constant features.
+        Features that are constant in all classes do not count: smoothing is for them. Nor is there
+        a warning where all classes together are flat in another direction.
         """
         options = self.fixed_point
         family = resolve_family(options.covariance, options.tied)
@@ -117,18 +118,28 @@ class Recipe:
             return
         if self.var_smoothing == 0.0:  # an error of the fit
             return
-        xp = namespace(own.means)
-        none = xp.zeros_like(own.means)
-        flat = family.first_singular(own.covariances, none)
-        pooled = xp.mean(own.covariances, axis=0, keepdims=True)
+        covariances = _of_varying(own.covariances)
+        xp = namespace(covariances)
+        none = xp.zeros_like(covariances[:, 0])
+        flat = family.first_singular(covariances, none)
+        pooled = xp.mean(covariances, axis=0, keepdims=True)
         if flat is None or family.first_singular(pooled, none[:1]) is not None:
             return
         warn_user(
             f"class {own.classes[flat].item()!r} has {float(own.counts[flat]):g} rows in {own.dim} "
             "dimensions and no variance in some direction, except for what var_smoothing adds: new "
-            'rows of it will hardly be predicted; pass tied=True, shrinkage="oas" or more rows',
+            "rows of it that leave this direction will hardly be predicted; pass tied=True, "
+            'shrinkage="oas" or more rows',
             UserWarning,
         )
+
+
+def _of_varying(covariances: Array) -> Array:
+    """Take the features that vary in some class: their rows and columns of (K, d, d)."""
+    xp = namespace(covariances)
+    variances = xp.max(xp.linalg.diagonal(covariances), axis=0)
+    varying = xp.asarray(np.flatnonzero(to_numpy(variances) > 0.0), device=device_of(covariances))
+    return xp.take(xp.take(covariances, varying, axis=1), varying, axis=2)
 
 
 def taken(x: Array, rows: Labels) -> Array:
