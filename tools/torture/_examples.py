@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from hypothesis.strategies import SearchStrategy
 
-__all__ = ["run_examples", "run_states"]
+__all__ = ["examples", "run_states"]
 
 #: Whether examples are shrunk, which takes long and is not bounded.
 SHRINK = False
+
+Test = Callable[..., None]
 
 
 def _settings(n: int, **more: Any) -> settings:
@@ -26,9 +29,16 @@ def _settings(n: int, **more: Any) -> settings:
     )
 
 
-def run_examples(test: Callable[..., None], number: int, n: int) -> None:
-    """Run a test that ``given`` decorates on ``n`` examples."""
-    seed(number)(_settings(n)(test))()
+def examples(**strategies: SearchStrategy[Any]) -> Callable[[Test], Callable[[int, int], None]]:
+    """Make of a test what runs it on ``n`` examples, drawn for a number."""
+
+    def decorated(test: Test) -> Callable[[int, int], None]:
+        def run(number: int, n: int) -> None:
+            seed(number)(_settings(n)(given(**strategies)(test)))()
+
+        return run
+
+    return decorated
 
 
 def run_states(states: type[RuleBasedStateMachine], number: int, n: int, steps: int) -> None:
