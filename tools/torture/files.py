@@ -17,7 +17,7 @@ from typing import Any
 from tools.torture._inputs import FORMATS, Files, mutated, write_seeds
 from tools.torture._runner import Machine
 
-__all__ = ["MACHINE", "main", "read"]
+__all__ = ["MACHINE", "files_of", "main", "read", "write"]
 
 #: Bytes that a reader may take, and by how much a child may grow beyond them.
 _LIMIT, _SLACK = 2**24, 2**29
@@ -58,7 +58,7 @@ def _check_latents(latents: Any) -> None:
     assert latents.n_rows in {None, n_rows}, f"{n_rows} rows instead of {latents.n_rows}"
 
 
-def _files_of(path: Path) -> Files:
+def files_of(path: Path) -> Files:
     """Return the contents of a file, or of all files of a folder, by their relative names."""
     if path.is_file():
         return {path.name: path.read_bytes()}
@@ -66,10 +66,10 @@ def _files_of(path: Path) -> Files:
     return {str(file.relative_to(path.parent)): file.read_bytes() for file in found}
 
 
-_kept_files_of = functools.cache(_files_of)
+_kept_files_of = functools.cache(files_of)
 
 
-def _write(files: Files, folder: Path) -> None:
+def write(files: Files, folder: Path) -> None:
     for name, contents in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def trial(number: int, folder: Path) -> Iterator[str]:
     form = _form(number)
     files = _kept_files_of(folder / form)
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        _write(input_of(files, number), Path(place))
+        write(input_of(files, number), Path(place))
         path = Path(place, form)
         yield f"{read(path) if path.exists() else 'refused'} {form}"
 
@@ -124,8 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as seeds:
         write_seeds(Path(seeds))
-        files = _files_of(Path(seeds, _form(options.number)))
-    _write(input_of(files, options.number), options.folder)
+        files = files_of(Path(seeds, _form(options.number)))
+    write(input_of(files, options.number), options.folder)
     return 0
 
 
