@@ -1,7 +1,7 @@
 """Class Gaussians of one covariance family as buffers of a module, and their state."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -218,6 +218,27 @@ class GaussianBuffers(LatentPrior):
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         dtype = self.means.dtype
+        with self._kept_unless_loaded(args[-1] if args else []):
+            self._load(dtype, state_dict, prefix, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def _kept_unless_loaded(self, messages: list[str]) -> Iterator[None]:
+        """Give the buffers their values back if loading a state raises, or adds a message."""
+        before = {name: (buffer, buffer.clone()) for name, buffer in self._buffers.items()}
+        n_messages, loaded = len(messages), False
+        try:
+            yield
+            loaded = len(messages) == n_messages
+        finally:
+            if not loaded:
+                with torch.inference_mode(False), torch.no_grad():
+                    for name, (buffer, values) in before.items():
+                        inference = buffer.is_inference()
+                        self._buffers[name] = values if inference else buffer.copy_(values)
+
+    def _load(
+        self, dtype: torch.dtype, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         if f"{prefix}means" in state_dict:  # a state of before there were counts
             unknown = torch.zeros_like(state_dict[f"{prefix}means"][:, 0])
             state_dict.setdefault(f"{prefix}class_counts", unknown)
