@@ -31,6 +31,10 @@ class Status(StrEnum):
     - ``"stopped"``: the callback raised StopIteration.
     - ``"running"``: in a callback, the fit is running.
 
+    See Also
+    --------
+    FixedPointResult : has one.
+
     Examples
     --------
     >>> from fpigauss import Status
@@ -110,6 +114,12 @@ class FixedPointResult:
         accepted step.
     lam : float or None
         The weight of the repulsion; None in results that were pickled before it was kept.
+
+    See Also
+    --------
+    Status : how a fit ended.
+    fpigauss.plot.HistoryDisplay : draws its history.
+    FixedPointGradient : what ``vjp`` gives.
     """
 
     gaussians: ClassGaussians

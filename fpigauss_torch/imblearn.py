@@ -66,6 +66,10 @@ class FlowOverSampler(BaseOverSampler):
     feature_names_in_ : (d,) array
         The names of the columns, if ``X`` had any.
 
+    See Also
+    --------
+    fpigauss_torch.sklearn.FlowClassifier : the flow that it draws from.
+
     Examples
     --------
     >>> import numpy as np

@@ -699,6 +699,7 @@ def test_the_commands_of_a_page(run, data, page):
     np.save("new.npy", z)
     for name in ("held_out", "part_0", "part_1"):
         np.savez(f"{name}.npz", z=z[:90], y=y[:90])
+    np.savez("later.npz", z=z[:60] + 9.0, y=np.full(60, 4))
     for name in ("train", "new", "old"):
         run("convert", "train.npz", f"{name}.parquet")
     commands = commands_of(page)

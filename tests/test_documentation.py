@@ -85,14 +85,26 @@ def test_scikit_learn():
     assert names["search"].best_estimator_.score(names["X_test"], names["y_test"]) > 0.9
     assert Path("wine.joblib").exists()
     assert names["whole"].statistics_.counts.sum() == len(names["y_train"])
-    gaussians, foreign = names["classifier"].gaussians_, names["foreign"]
-    assert (fpigauss.open_set_score(gaussians, foreign) > names["threshold"]).all()
+    assert (-names["pipeline"].score_samples(names["foreign"]) > names["threshold"]).all()
+    known, foreign = names["shares_rejected"](
+        names["search"].best_estimator_, names["X"], names["y"], 1
+    )
+    assert known < 0.2
+    assert foreign > 0.9
 
 
 def test_files():
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
     names = run("docs/files.rst", RST, {"__name__": "files"})
     assert (names["labels"] == names["y"]).mean() > 0.5
     assert names["statistics"].counts.sum() == len(names["y"])
+    assert names["apart"].gaussians.n_classes == 1000
+    assert (names["found"] == "none").mean() < 0.2
+    others = names["more"].means[names["more"].classes != "class 1000"]
+    np.testing.assert_array_equal(others, names["apart"].gaussians.means)
+    assert names["on_device"].means.shape == (1001, 64)
+    np.testing.assert_allclose(names["merged"].means, names["of_all"].means, rtol=1e-10)
 
 
 def test_first_screen():
@@ -152,6 +164,10 @@ def test_coming_from_nfpi():
     np.testing.assert_allclose(result.gaussians.means, names["mu"], rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(result.gaussians.covariances, names["var"], rtol=1e-10)
     assert names["refit"].n_iter == result.n_iter
+    never = {"interval_mu": [-1, -1], "interval_sigma": [-1, -1]}
+    y, z = names["y"], names["z"]
+    of_data = names["moved"](names["fpi_info"] | never).fit(z, y).gaussians
+    np.testing.assert_allclose(of_data.covariances, names["data_var"] * 79 / 80, rtol=1e-12)
 
 
 def test_every_message_says_what_to_do():

@@ -521,6 +521,20 @@ def test_rows_are_refused_in_scikit_learn_s_words():
         Classifier().fit(X[:50], y[:50])
 
 
+def test_columns_of_categories_are_told_by_their_names():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    y = np.arange(40) % 2
+    a = np.random.default_rng(0).normal(size=40) + y
+    frame = pd.DataFrame({"a": a, "soil": pd.Categorical(np.array(["clay", "peat"])[y])})
+    with pytest.raises(InvalidInputError, match=r"X is 'clay' in row 0, column 'soil'.* encode"):
+        Classifier().fit(frame, y)
+    numbers = pd.DataFrame({"a": a, "soil": pd.Categorical(y + 1)})
+    classifier = Classifier().fit(numbers, y)
+    np.testing.assert_array_equal(classifier.predict(numbers), y)
+    with pytest.raises(InvalidInputError, match="X is 'clay' in row 0, column 'soil'"):
+        classifier.predict(frame)
+
+
 def test_partial_fit_refuses_labels_it_was_not_told_of():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match="classes must be passed on the first call"):

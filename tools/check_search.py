@@ -6,7 +6,10 @@ page does.
 """
 
 import json
+import re
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +21,56 @@ WORDS = Path(__file__).parents[1] / "docs" / "search_words.txt"
 
 
 def found(index: dict[str, Any], query: str) -> set[str]:
-    """Return the pages that contain every word of a query, in their text, titles or names."""
+    """Return the pages that the site's search lists for a query, as its ``searchtools.js`` does.
+
+    These contain every word that is not a stop word, in their text or titles, or the query in a
+    title or an entry of the index; or all of its words are in the name of an object and its page.
+    """
+    whole = query.lower().strip()
+    parts = re.findall(r"\w+", whole)
     stemmer = SearchEnglish({})
-    pages = [_pages(index, word, stemmer.stem(word.lower())) for word in query.split()]
-    return {index["docnames"][number] for number in set.intersection(*pages)}
+    words = {
+        stemmer.stem(part)
+        for part in parts
+        if part not in SearchEnglish.stopwords and not part.isdigit()
+    }
+    pages = _with_text(index, words)
+    pages |= {page for part in parts for page in _with_object(index, part, parts)}
+    for kind in ("alltitles", "indexentries"):
+        for text, places in index[kind].items():
+            if whole in text.lower() and len(whole) >= len(text) / 2:
+                pages.update(page for page, *_ in places)
+    return {index["docnames"][page] for page in pages}
 
 
-def _pages(index: dict[str, Any], word: str, stem: str) -> set[int]:
-    """Return the pages of one word, by its stem; as a part of a word too, like the search page."""
-    numbers = set[int]()
+def _with_text(index: dict[str, Any], words: set[str]) -> set[int]:
+    """Return the pages of all words; those of one or two letters may be missing."""
+    counts = Counter(page for word in words for page in _of_word(index, word))
+    enough = {len(words), sum(len(word) > 2 for word in words)}
+    return {page for page, count in counts.items() if count in enough}
+
+
+def _of_word(index: dict[str, Any], word: str) -> set[int]:
+    """Return the pages of one word; of those it is a part of, if it is none itself."""
+    pages = set[int]()
     for kind in ("terms", "titleterms"):
-        for term, where in index[kind].items():
-            if term == stem or (len(stem) > 2 and stem in term):
-                numbers.update([where] if isinstance(where, int) else where)
+        terms = index[kind]
+        parted = [term for term in terms if word in term] if len(word) > 2 else []
+        for term in [word] if word in terms else parted:
+            pages.update([terms[term]] if isinstance(terms[term], int) else terms[term])
+    return pages
+
+
+def _with_object(index: dict[str, Any], part: str, parts: list[str]) -> Iterator[int]:
+    """Yield the pages of objects whose name has a part of the query, and the page the others."""
     for prefix, objects in index["objects"].items():
-        for page, *_, name in objects:
-            if word.lower() in f"{prefix}.{name}".lower():
-                numbers.add(page)
-    return numbers
+        for page, kind, *_, name in objects:
+            sort = index["objnames"][str(kind)][2]
+            context = f"{prefix} {name} {sort} {index['titles'][page]}".lower()
+            if part in f"{prefix}.{name}".lower() and all(
+                other in context for other in parts if other != part
+            ):
+                yield page
 
 
 def main(site: str) -> None:

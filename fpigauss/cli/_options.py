@@ -104,7 +104,7 @@ def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _frozen(texts: Sequence[str], classes: Any) -> list[Any]:
     """Convert labels to those of ``classes``: all of them, unless a class has the label "all"."""
-    every = classes.tolist()
+    every: list[Any] = classes.tolist()
     if list(texts) == ["all"] and "all" not in every:
         return every
     return labels_like(texts, classes, "--frozen")

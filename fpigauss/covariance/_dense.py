@@ -36,7 +36,13 @@ _CLASSES_BYTES = 2**22
 
 @dataclass(frozen=True)
 class Dense(CovarianceFamily):
-    """Full matrices: ``covariances`` are (K, d, d), or (d, d) if tied."""
+    """Full matrices: ``covariances`` are (K, d, d), or (d, d) if tied.
+
+    See Also
+    --------
+    Diagonal : one variance per axis.
+    Isotropic : one variance.
+    """
 
     name: ClassVar[str] = "dense"
     needs_dense: ClassVar[bool] = True

@@ -22,6 +22,11 @@ class Diagonal(CovarianceFamily):
 
     Families in which groups of axes share a variance override ``fold`` and ``per_axis``; their
     values are (n, number of groups), and what else depends on the groups follows from ``fold``.
+
+    See Also
+    --------
+    Dense : full covariances.
+    Isotropic : one variance.
     """
 
     name: ClassVar[str] = "diagonal"

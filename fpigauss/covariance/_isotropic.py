@@ -13,7 +13,13 @@ __all__ = ["Isotropic"]
 
 @dataclass(frozen=True)
 class Isotropic(Diagonal):
-    """A multiple of the identity: ``covariances`` are (K,), or () if tied."""
+    """A multiple of the identity: ``covariances`` are (K,), or () if tied.
+
+    See Also
+    --------
+    Diagonal : one variance per axis.
+    Dense : full covariances.
+    """
 
     name: ClassVar[str] = "isotropic"
 

@@ -15,7 +15,13 @@ __all__ = ["PrintedEquations"]
 
 @dataclass(frozen=True)
 class PrintedEquations(Equations):
-    """As printed: the means lack the factor Sigma_y, and A, not split, may be indefinite."""
+    """As printed: the means lack the factor Sigma_y, and A, not split, may be indefinite.
+
+    See Also
+    --------
+    StationaryEquations : exact ones, the default.
+    ReleasedEquations : as the released code has them.
+    """
 
     name: ClassVar[str] = "printed"
 

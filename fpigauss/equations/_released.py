@@ -35,6 +35,11 @@ class ReleasedEquations(Equations):
     summed_square : bool
         Replace the squared mean difference of a pair by a sum over all classes.
 
+    See Also
+    --------
+    StationaryEquations : exact ones, the default.
+    PrintedEquations : as the paper prints them.
+
     Examples
     --------
     >>> from fpigauss import ReleasedEquations

@@ -26,7 +26,13 @@ __all__ = ["Forces", "StationaryEquations"]
 
 @dataclass(frozen=True)
 class StationaryEquations(Equations):
-    """The default: fixed points are the stationary points of Eq. 4."""
+    """The default: fixed points are the stationary points of Eq. 4.
+
+    See Also
+    --------
+    PrintedEquations : as the paper prints them.
+    ReleasedEquations : as the released code has them.
+    """
 
     name: ClassVar[str] = "stationary"
     exact: ClassVar[bool] = True

@@ -50,6 +50,11 @@ class FixedPointGradient:
         point is preconditioned by; negative at a saddle point.
     statistics : ClassStatistics
         The statistics of the fit.
+
+    See Also
+    --------
+    FixedPointResult : its ``vjp`` gives one.
+    fpigauss_torch.fixed_point_layer : the same under torch.
     """
 
     counts: Array

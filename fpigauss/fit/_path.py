@@ -53,6 +53,11 @@ class LamPath:
         -log p(y|z) in nats, and the expected calibration error (15 bins of confidence).
     gaussians : tuple of ClassGaussians
         The fitted Gaussians.
+
+    See Also
+    --------
+    lam_path : gives one.
+    fpigauss.plot.PathDisplay : draws it.
     """
 
     lam: Numbers

@@ -39,6 +39,11 @@ class SeparatedResult:
         units of the target.
     target : Separation
         What was asked for.
+
+    See Also
+    --------
+    fit_separated : gives one.
+    FixedPointResult : its ``result``.
     """
 
     lam: float
@@ -261,6 +266,12 @@ def solve_separated(
     ------
     InvalidInputError, UnreachableSeparationError
         As in ``fit_separated``.
+
+    See Also
+    --------
+    fit_separated : the same from samples.
+    solve_fixed_point : for a given ``lam``.
+    ClassStatistics : what it takes.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def _made_by(given: Any) -> ClassGaussians | None:
     return made if isinstance(made, ClassGaussians) else None
 
 
-def gaussians_to_pass(given: object) -> str:
+def gaussians_to_pass(given: Any) -> str:
     """Say what to pass in place of ``given``: the Gaussians in it, if there are any.
 
     Those of a search are in its best estimator, and those of a pipeline in its last step, which

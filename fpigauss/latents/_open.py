@@ -42,6 +42,11 @@ class Latents:
         The arrays or columns that lie there.
     batch_size : int
         The most rows of a batch.
+
+    See Also
+    --------
+    open_latents : gives them.
+    ClassStatistics.from_batches : takes them.
     """
 
     path: Path

@@ -189,6 +189,10 @@ def l2_normalize(z: Any) -> Array:
     (N, d) array
         In the namespace, device and dtype of ``z``; differentiable where the namespace is.
 
+    See Also
+    --------
+    open_set_score : scores of rows.
+
     Examples
     --------
     >>> from fpigauss import l2_normalize

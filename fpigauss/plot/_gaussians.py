@@ -76,6 +76,10 @@ class GaussiansDisplay:
     figure_ : matplotlib.figure.Figure
         The figure of ``ax_``.
 
+    See Also
+    --------
+    KLDDisplay : the divergences of all pairs.
+
     Examples
     --------
     >>> from sklearn.datasets import load_wine

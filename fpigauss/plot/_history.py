@@ -55,6 +55,10 @@ class HistoryDisplay:
     figure_ : matplotlib.figure.Figure
         Their figure.
 
+    See Also
+    --------
+    PathDisplay : fits at many ``lam``.
+
     Examples
     --------
     >>> from sklearn.datasets import load_wine

@@ -55,6 +55,11 @@ class KLDDisplay:
     figure_ : matplotlib.figure.Figure
         The figure of ``ax_``.
 
+    See Also
+    --------
+    GaussiansDisplay : ellipses.
+    fpigauss.pairwise_kld : the numbers.
+
     Examples
     --------
     >>> from fpigauss import ClassGaussians

@@ -48,6 +48,10 @@ class PathDisplay:
     figure_ : matplotlib.figure.Figure
         Their figure.
 
+    See Also
+    --------
+    fpigauss.lam_path : what it draws.
+
     Examples
     --------
     >>> from sklearn.datasets import load_wine

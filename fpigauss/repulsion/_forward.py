@@ -15,7 +15,12 @@ __all__ = ["ForwardRepulsion"]
 
 @dataclass(frozen=True)
 class ForwardRepulsion(KnownRepulsion):
-    """Eq. 9, ``pi="forward"``: pi = D_yy', so that L falls with the logarithm of every KLD."""
+    """Eq. 9, ``pi="forward"``: pi = D_yy', so that L falls with the logarithm of every KLD.
+
+    See Also
+    --------
+    critical_lam : the largest ``lam`` with a minimum, for a covariance per class.
+    """
 
     has_potential: ClassVar[bool] = True
 

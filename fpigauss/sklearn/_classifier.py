@@ -25,7 +25,7 @@ from fpigauss.fit import EstimatorOptions, FixedPoint
 from fpigauss.fit._documented import documented, with_options
 from fpigauss.fit._fixed_point import checked_statistics
 from fpigauss.fit._options import check_option_names
-from fpigauss.sklearn._estimates import FeaturesName, GaussianEstimates
+from fpigauss.sklearn._estimates import FeaturesName, GaussianEstimates, numbers_of
 from fpigauss.sklearn._recipe import Recipe, on_host, taken
 from fpigauss.statistics import ClassStatistics, check_sample_weight
 
@@ -308,7 +308,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, GaussianEstimates):
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[Array, Labels, Array | None]:
         """Check the rows as scikit-learn does, and bring the labels to the host."""
-        X, y = validate_data(self, X, y, reset=reset, dtype="numeric")
+        rows, y = validate_data(self, X, y, reset=reset, dtype="numeric")
+        X = numbers_of(rows, X)
         check_classification_targets(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)

@@ -24,7 +24,7 @@ from fpigauss.sklearn._recipe import Fitted, Recipe
 from fpigauss.sklearn.posterior import PosteriorMixin
 from fpigauss.statistics import ClassStatistics
 
-__all__ = ["FeaturesName", "GaussianEstimates"]
+__all__ = ["FeaturesName", "GaussianEstimates", "numbers_of"]
 
 FeaturesName: TypeAlias = Literal["log_density", "discriminant"]
 
@@ -35,6 +35,15 @@ _FAILURES = (InvalidInputError, NotPositiveDefiniteError, UnreachableSeparationE
 
 class _NoFitError(InvalidInputError, NotFittedError):
     """There is no such attribute, for the fit at its first use fails; also an AttributeError."""
+
+
+def numbers_of(rows: Any, given: Any) -> Any:
+    """Return checked rows; where they are still objects, read the numbers from what was given.
+
+    scikit-learn leaves a frame with a categorical column an array of objects. Any that are not
+    numbers are told by their column.
+    """
+    return as_floating(given, "X") if getattr(rows.dtype, "kind", "") == "O" else rows
 
 
 class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
@@ -199,7 +208,7 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
     def _latents(self, X: Any, method: str) -> Array:
         """Check new rows as scikit-learn does, and take them to the precision of the Gaussians."""
         check_is_fitted(self, "statistics_")
-        z = as_floating(validate_data(self, X, reset=False, dtype="numeric"), "X")
+        z = as_floating(numbers_of(validate_data(self, X, reset=False, dtype="numeric"), X), "X")
         means = self._fitted().result.gaussians.means
         if namespace(z) is not namespace(means) or device_of(z) != device_of(means):
             raise InvalidInputError(

@@ -53,6 +53,11 @@ class Accelerated(Solver):
         By default 30, or 10 where a step has more than 2**16 numbers: there the passes over more
         pairs take longer than the evaluations that they save.
 
+    See Also
+    --------
+    Guarded : what it falls back to.
+    Picard : full steps.
+
     Examples
     --------
     >>> from fpigauss import Accelerated, FixedPoint

@@ -41,7 +41,13 @@ class Reach:
 
 @dataclass(frozen=True)
 class Guarded(Solver):
-    """Backtracking along mu + t delta and the geodesic Sigma #_t Sigma_new: monotone in L."""
+    """Backtracking along mu + t delta and the geodesic Sigma #_t Sigma_new: monotone in L.
+
+    See Also
+    --------
+    Picard : full steps.
+    Accelerated : the default.
+    """
 
     searches: ClassVar[bool] = True
 

@@ -12,7 +12,13 @@ __all__ = ["Picard"]
 
 @dataclass(frozen=True)
 class Picard(Solver):
-    """Plain iteration: every full update is taken. It may oscillate or overflow."""
+    """Plain iteration: every full update is taken. It may oscillate or overflow.
+
+    See Also
+    --------
+    Guarded : the same steps, shortened until the objective falls.
+    Accelerated : the default.
+    """
 
     searches: ClassVar[bool] = False
 

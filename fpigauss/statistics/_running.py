@@ -46,6 +46,10 @@ class RunningStatistics:
     InvalidInputError
         If an argument cannot be used.
 
+    See Also
+    --------
+    ClassStatistics : all rows count alike.
+
     Examples
     --------
     >>> from fpigauss import RunningStatistics

@@ -48,6 +48,11 @@ class LatentAugmentation:
         loader's own ``generator``, so that workers and epochs differ. Without a seed, randomness
         comes from torch's own state.
 
+    See Also
+    --------
+    class_preservation : whether augmented samples keep their class.
+    ClassFlow.sample : new samples, of Gaussians alone.
+
     Examples
     --------
     In the training loop of a classifier, which also works for models on a GPU:

@@ -70,6 +70,10 @@ def mix_within_class(
     InvalidInputError
         If an argument cannot be used.
 
+    See Also
+    --------
+    LatentAugmentation : encodes, mixes and decodes.
+
     Examples
     --------
     >>> import torch
@@ -132,6 +136,10 @@ def noise_along_axes(
     ------
     InvalidInputError
         If an argument cannot be used.
+
+    See Also
+    --------
+    LatentAugmentation : encodes, adds noise and decodes.
 
     Examples
     --------

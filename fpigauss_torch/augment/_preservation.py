@@ -39,6 +39,10 @@ def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> floa
     InvalidInputError
         If shapes disagree, or no sample is classified correctly before augmentation.
 
+    See Also
+    --------
+    LatentAugmentation : makes the samples.
+
     Examples
     --------
     >>> import torch

@@ -35,6 +35,11 @@ class PrincipalAxes:
     n_classes, dim : int
         K and d.
 
+    See Also
+    --------
+    mix_within_class : mixes in their span.
+    noise_along_axes : adds noise along them.
+
     Examples
     --------
     >>> import torch

@@ -71,6 +71,11 @@ def as_base(gaussians: LatentPrior, library: str, shape: Sequence[int] | None = 
     ImportError
         If the library is not installed.
 
+    See Also
+    --------
+    ClassFlow : puts Gaussians under a flow without its base.
+    without_context : keeps labels away from the transforms.
+
     Examples
     --------
     >>> import torch
@@ -113,6 +118,10 @@ def without_context(transform: Any) -> Any:
     ------
     InvalidInputError
         If the transform belongs to neither library.
+
+    See Also
+    --------
+    as_base : the base that gets the labels.
 
     Examples
     --------

@@ -86,6 +86,10 @@ def codec_for(flow: Any) -> Codec:
     ------
     InvalidInputError
         If there is no codec for this type.
+
+    See Also
+    --------
+    register_codec : make more types known.
     """
     flow = under_compile(flow)
     for ancestor in type(flow).__mro__:

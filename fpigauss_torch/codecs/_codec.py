@@ -143,6 +143,10 @@ class FunctionCodec(Codec):
     decode : callable
         Maps z, in the shape that ``encode`` returned, to x.
 
+    See Also
+    --------
+    ClassFlow : takes a pair of functions as ``codec=``.
+
     Examples
     --------
     >>> import torch
@@ -227,6 +231,10 @@ def register_codec(codec: type[Codec]) -> type[Codec]:
     -------
     type
         The codec itself, so that this can be used as a decorator.
+
+    See Also
+    --------
+    codec_for : finds the codec of a flow.
     """
     if not inspect.isclass(codec):
         raise InvalidInputError(

@@ -36,6 +36,10 @@ class TarFlowCodec(Codec):
         If the flow has no such methods, was built with classes, or scales its latents by a variance
         ``var`` that is not 1.
 
+    See Also
+    --------
+    ClassFlow : takes it as ``codec=``.
+
     References
     ----------
     Zhai et al. (2024), "Normalizing Flows are Capable Generative Models",

@@ -87,6 +87,11 @@ def fixed_point_layer(
     SaddlePointWarning
         In the backward pass, if the fit is at a saddle point.
 
+    See Also
+    --------
+    fixed_point_layer_of : from statistics of your own.
+    fpigauss.FixedPointResult.vjp : the same in numpy.
+
     Notes
     -----
     Second derivatives and forward mode are not available. ``torch.func`` does not transform the
@@ -165,6 +170,10 @@ def fixed_point_layer_of(
     ------
     NotDifferentiableError, InvalidInputError
         As in ``fixed_point_layer``.
+
+    See Also
+    --------
+    fixed_point_layer : from latents.
 
     Examples
     --------

@@ -22,6 +22,10 @@ class DifferentiableFit:
         The fit itself, without gradients: its status, residual, history.
     memory : RunningStatistics or None
         If a memory was passed, the one with this batch in it, to pass with the next.
+
+    See Also
+    --------
+    fixed_point_layer : gives one.
     """
 
     gaussians: ClassGaussians

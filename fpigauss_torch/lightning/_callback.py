@@ -74,6 +74,10 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
     result : FixedPointResult or None
         The latest refit.
 
+    See Also
+    --------
+    fpigauss_torch.FixedPointSchedule : when to refit, and how.
+
     Examples
     --------
     >>> from fpigauss_torch import FixedPointSchedule

@@ -121,6 +121,10 @@ def typicality_score(
     (N,) tensor
         >= 0; about half-normal for samples of the model itself, +inf where latents are not finite.
 
+    See Also
+    --------
+    rejection_score : other scores.
+
     Examples
     --------
     >>> import torch
@@ -159,6 +163,11 @@ def rejection_threshold(scores: Any, rate: float) -> float:
     InvalidInputError
         If there are no scores, one is NaN, more than a part ``rate`` is infinite, so that foreign
         samples with an infinite score would be accepted, or ``rate`` is out of range.
+
+    See Also
+    --------
+    rejection_score : the scores.
+    fpigauss.open_set_threshold : with a promise about new rows.
 
     Examples
     --------

@@ -24,6 +24,10 @@ class DataGaussians(LatentGaussians):
     n_classes, dim, covariance, tied
         As in ``LatentGaussians``.
 
+    See Also
+    --------
+    fpigauss_torch.LatentGaussians : with a repulsion.
+
     Examples
     --------
     >>> import torch

@@ -61,6 +61,11 @@ class GradientGaussians(TrainedPrior):
     variances : (K, d) tensor
         The variances v as they are now.
 
+    See Also
+    --------
+    fpigauss_torch.LatentGaussians : the same objective by the fixed point.
+    learning_rate_policy : rates of gradient descent.
+
     Examples
     --------
     >>> import torch

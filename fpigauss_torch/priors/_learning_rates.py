@@ -52,6 +52,10 @@ def learning_rate_policy(name: str, total_steps: int) -> Callable[[int], float]:
     InvalidInputError
         If the name is unknown, or ``total_steps`` is not a positive integer.
 
+    See Also
+    --------
+    GradientGaussians : what they train.
+
     Examples
     --------
     The flow and its Gaussians in one optimizer, each with its own rate:

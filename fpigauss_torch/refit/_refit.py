@@ -279,6 +279,11 @@ def gather_statistics(
         As in ``refit_``. The error's ``statistics`` are those of this process's batches before the
         one that failed. A class without a sample is an error only when solving.
 
+    See Also
+    --------
+    refit_ : gathers them and fits.
+    fpigauss.ClassStatistics : what it returns.
+
     Examples
     --------
     >>> import torch
