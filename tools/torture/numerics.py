@@ -303,6 +303,8 @@ def _mpmath(
     full = [_full(mp, gaussians, k) for k in range(n_classes)]
     points = [mp.matrix(m.tolist()) for m in means]
     found = pairwise_kld(gaussians)
+    # differences are taken of log-determinants
+    logs = 1e-15 * dim * abs(np.log(scale)) + 1e-300
     worst = 0.0
     for i in range(n_classes):
         for j in range(n_classes):
@@ -312,7 +314,7 @@ def _mpmath(
             # the root of a divergence is a distance, and off by some roundings of one; where
             # matrices are dense, times their condition
             distance = mp.sqrt(abs(wanted))
-            noise = 1e-12 * abs(wanted) + 1e-14 * distance + 1e-300
+            noise = 1e-12 * abs(wanted) + 1e-14 * distance + logs
             if name == "dense":
                 noise += 1e-14 * condition * (abs(wanted) + distance)
             worst = max(worst, float(abs(found[i, j] - wanted) / noise))
