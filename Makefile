@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist torture-files torture-mutants locks audit clean
+.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist torture torture-quick locks audit clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -158,15 +158,18 @@ dist: .venvs/dist/.stamp  ## Build the wheel and the sdist into dist/, check the
 	@if grep -q fpigauss.example pyproject.toml; then \
 		echo "Not to be uploaded yet: pyproject.toml still has https://fpigauss.example for an address"; fi
 
-# Each looks for faults that nobody thought of; TORTURE_ARGS="--seed 1" and the like are passed on.
-torture-%: export OMP_NUM_THREADS := 1
-torture-%: export OPENBLAS_NUM_THREADS := 1
-torture-%: export MKL_NUM_THREADS := 1
-torture-files: .venvs/test/.stamp  ## Change files of every format, and see what the readers make of them.
-	@$(call run,test) -m tools.torture.files $(TORTURE_ARGS)
+# Each looks for faults that nobody thought of, in children with bounds on time and memory; TORTURE_ARGS="--n 1000
+# --seed 1" and the like are passed on. One machine alone: make torture-files, torture-solver, torture-mutants, ...
+torture: .venvs/test/.stamp  ## Run all machines that look for faults, for hours, and write the table of TORTURE.md.
+	@$(call run,test) -m tools.torture all $(TORTURE_ARGS)
+	@$(call run,test) -m tools.torture mutants --at-least 0.9
+	@$(call run,test) -m tools.torture
 
-torture-mutants: .venvs/test/.stamp  ## Change the mathematics at places drawn by lot, and see which changes no test notices.
-	@$(call run,test) -m tools.torture.mutants $(TORTURE_ARGS)
+torture-quick: .venvs/test/.stamp  ## Run all of them but the mutants, for two minutes.
+	@$(call run,test) -m tools.torture all --quick $(TORTURE_ARGS)
+
+torture-%: .venvs/test/.stamp
+	@$(call run,test) -m tools.torture $* $(TORTURE_ARGS)
 
 locks: .venvs/locks/.stamp  ## Write requirements/locks/ anew, after a change of a dependency or of the constraints.
 	@$(call run,locks) -m tools.write_locks

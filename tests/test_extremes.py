@@ -10,12 +10,14 @@ from fpigauss import (
     ClassGaussians,
     ClassStatistics,
     ConvergenceWarning,
+    FrozenRepulsion,
     InvalidInputError,
     Repulsion,
     Status,
     fit_fixed_point,
     geometric_mean,
     solve_fixed_point,
+    solve_separated,
 )
 
 RNG = np.random.default_rng(0)
@@ -201,3 +203,45 @@ def test_lists_of_mixed_labels_are_refused(labels):
 def test_large_lam_converges_where_a_minimum_is_certain(lam, options):
     result = fit_fixed_point(Z, Y, lam, max_iter=2000, **options)
     assert result.converged, result
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("pi", "alpha"), [(1e-300, 1e-300), ("forward", 1e-320)])
+def test_a_range_of_the_repulsion_that_underflows_repels_nothing(tied, pi, alpha):
+    near = Z - Y[:, None] * (1.0 - 1e-3)  # divergences that underflow too, times alpha
+    free = fit_fixed_point(near, Y, 0.0, tied=tied)
+    result = fit_fixed_point(near, Y, 1e300, tied=tied, pi=pi, alpha=alpha)
+    assert result.converged
+    assert result.residual <= 1e-12  # rounding alone
+    np.testing.assert_allclose(result.gaussians.means, free.gaussians.means, rtol=1e-12)
+
+
+def test_slopes_far_beyond_the_range_of_the_repulsion_are_zero():
+    apart = np.array([[0.0, 1e300], [1e-3, 0.0]])
+    repulsion = FrozenRepulsion(1e-200)
+    for slope in (repulsion.slope, repulsion.slope_in_pi):
+        with np.errstate(all="ignore"):  # as in fits
+            slopes = slope(apart, 1e-200, 1e-100)
+        assert (slopes[[0, 1], [1, 0]] == 0.0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"pi": 1.0}, {"covariance": "isotropic"}])
+def test_the_way_to_the_largest_lam(options):
+    with pytest.warns(ConvergenceWarning):
+        result = fit_fixed_point(Z, Y, 1.7e308, tied=True, max_iter=20, **options)
+    assert np.isfinite(result.gaussians.means).all()
+
+
+def test_forces_that_overflow_at_the_start_are_refused():
+    means = 1e-12 * np.arange(20.0)[:, None] ** 2
+    statistics = ClassStatistics(np.full(20, 5.0), means, np.ones((20, 1)), np.arange(20))
+    with pytest.raises(InvalidInputError, match=r"overflows at the initial.*lam=1e\+300"):
+        solve_fixed_point(statistics, 1e300, update="means", pi="mean")
+
+
+@pytest.mark.parametrize("target", [1e-320, 1e-300, 1e300])
+@pytest.mark.parametrize("options", [{"tied": True}, {"update": "means"}])
+def test_a_separation_at_the_ends_of_the_number_range_of_classes_that_coincide(target, options):
+    statistics = ClassStatistics([5, 5], [[1.0], [1.0]], [[1.0], [1.0]], [0, 1])
+    with pytest.raises(InvalidInputError, match="coincide|same"):
+        solve_separated(statistics, min_kld=target, **options)

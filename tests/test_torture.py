@@ -1,18 +1,21 @@
 """The machines that look for faults: they find those that are put before them."""
 
 import ast
-import subprocess
-import sys
+import os
+import signal
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("resource", reason="bounds on processes are those of POSIX")
 
 from tools.torture import _mutations, files, mutants
+from tools.torture.__main__ import NAMES, machine_of
 from tools.torture._children import in_child
+from tools.torture._report import gather
+from tools.torture._runner import Machine, Summary, run
+from tools.torture.solver import lower_minima
 
 
 def mutations(tmp_path, source):
@@ -72,32 +75,80 @@ def test_wilson():
     assert mutants.wilson(10, 10)[1] == pytest.approx(1.0)
 
 
-def test_files_are_changed_alike_by_a_seed():
+def test_files_are_changed_alike_by_a_number():
     contents = {"a.npy": bytes(range(200))}
-    first = [files.input_of(contents, "z.npy", 0, i) for i in range(20)]
-    assert first == [files.input_of(contents, "z.npy", 0, i) for i in range(20)]
+    first = [files.input_of(contents, i) for i in range(20)]
+    assert first == [files.input_of(contents, i) for i in range(20)]
     assert Counter(map(len, first)) == {1: 20}
     assert sum(one != contents for one in first) > 15
 
 
-def test_the_readers_stand_a_few_inputs():
-    command = [sys.executable, "-m", "tools.torture.files", "--inputs", "5"]
-    command += ["--format", "deflated.npz"]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 inputs, seed 0: 0 kinds of fault" in done.stdout
+def trial(number, folder):
+    """Be at fault in some way, by the number."""
+    (folder / "tried").touch()
+    if number % 10 == 3:
+        raise KeyError("descr")
+    if number % 10 == 5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while number % 10 == 8:
+        pass
+    yield "even" if number % 2 == 0 else "odd"
+
+
+def machine(**options):
+    return Machine("a number", trial, 1, 2, seconds=0.05, start_up=0.5, batch=4, **options)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_faults_crashes_and_hangs_are_found(capfd):
+    summary = run("numbers", machine(), seed=2, trials=10, seconds=60.0)
+    assert summary.trials == 10
+    assert summary.outcomes == {"even": 4, "odd": 3, "fault": 3}
+    found = {number: what for what, number in summary.faults.items()}
+    assert set(found) == {3, 5, 8}
+    assert found[3].startswith("KeyError at _runner.py")
+    assert found[5].startswith("signal 11")
+    assert found[8].startswith("hang")
+    again = run("numbers", machine(), seed=2, first=3, trials=1, seconds=60.0)
+    assert again.faults == {found[3]: 3}
+    assert "numbers, trial 3: KeyError" in capfd.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_run_ends_in_time():
+    assert run("numbers", machine(), trials=10**6, seconds=0.0).trials == 0
+
+
+def test_summaries_are_gathered(tmp_path):
+    report = tmp_path / "TORTURE.md"
+    report.write_text("before\n<!-- runs -->\nold\n<!-- end of runs -->\nafter\n", "utf-8")
+    summary = Summary("numbers", "a number", 1, 0, trials=10, seconds=90.0, on="a machine")
+    summary.outcomes.update({"odd": 10})
+    summary.save(tmp_path)
+    assert Summary.load(tmp_path / "numbers.json") == summary
+    gather(tmp_path, report)
+    text = report.read_text("utf-8")
+    assert "| `numbers` | a number | 10 | 0 | 1 | 1.5 |" in text
+    assert text.startswith("before\n<!-- runs -->") and text.endswith("<!-- end of runs -->\nafter\n")
+    assert "On a machine." in text and "old" not in text
+
+
+def test_lower_minima():
+    outcomes = {"lower|dense|frozen|d > 1|none": 3, "lower|dense|frozen|d > 1|1e-4": 1, "max_iter": 7}
+    assert "| dense | frozen | d > 1 | 4 | 1 (25.0%) | 1e-4: 1 |" in lower_minima(outcomes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_machine_is_one(name):
+    found = machine_of(name)
+    assert 0 < found.quick < found.full
 
 
 def test_a_reader_that_is_at_fault_is_found(monkeypatch, tmp_path):
-    def broken(path: Path) -> str:
-        if path.read_bytes()[:1] != b"\x93":
-            raise KeyError("descr")
-        return "read"
+    def broken(path):
+        raise KeyError("descr")
 
     monkeypatch.setattr(files, "read", broken)
-    path = tmp_path / "z.npy"
-    path.write_bytes(b"0")
-    assert files._said(path).startswith("KeyError")
-    path.write_bytes(b"\x93")
-    assert files._said(path) == "read"
+    (tmp_path / "z.npy").write_bytes(bytes(range(200)))
+    with pytest.raises(KeyError, match="descr"):
+        list(files.trial(files.first_of("z.npy"), tmp_path))

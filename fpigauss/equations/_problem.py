@@ -291,8 +291,9 @@ class Evaluation:
 
     @property
     def finite(self) -> bool:
-        """Whether the objective and the divergences are finite."""
-        return all(map(math.isfinite, (self.objective, self.judged, self.smallest_kld)))
+        """Whether the objective and the divergences are finite, and the update is numbers."""
+        numbers = (self.objective, self.judged, self.smallest_kld)
+        return all(map(math.isfinite, numbers)) and not math.isnan(self.residual)
 
     def check_step(self) -> None:
         """Raise the error that says why there is no update here, if that is so."""

@@ -62,7 +62,7 @@ class Growth:
 
     def first(self, reached: float | None) -> float:
         """Guess the lam for the KLD to aim at; ``reached`` is that of Gaussians to start from."""
-        largest = min(self.balance(self.aim), _LARGEST)
+        largest = max(min(self.balance(self.aim), _LARGEST), -_LARGEST)
         if reached is not None and not self.options.strategies.repulsion.bounded:
             # a fit does not walk to a lam that is far past a warm start
             largest = min(largest, math.log(self.step) + self.balance(max(1.0, reached)))

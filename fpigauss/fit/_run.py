@@ -187,7 +187,7 @@ def _as_stored(setup: Setup, outcome: Outcome) -> Outcome:
             if broke_down(error):
                 return outcome
             raise
-    if not stored.finite or math.isnan(stored.residual):
+    if not stored.finite:
         return outcome
     status = outcome.status
     if status is Status.CONVERGED and not converged(setup.problem, equations, stored, options.tol):

@@ -90,7 +90,7 @@ def searched(
         n_classes=gaussians.n_classes,
         dim=gaussians.dim,
         start=zero.kld,
-        aim=math.sqrt(low * high),
+        aim=math.sqrt(low) * math.sqrt(high),  # whose product may underflow
     )
     reached = None
     init = options.init
@@ -205,7 +205,7 @@ class _Search:
             assert failed is not None  # the first fit was neither
             return failed.lam / self.growth.step
         lam = below.lam * self.growth.factor(below.kld, self._earlier(below))
-        return lam if failed is None else min(lam, math.sqrt(below.lam * failed.lam))
+        return lam if failed is None else min(lam, math.sqrt(below.lam) * math.sqrt(failed.lam))
 
     def _earlier(self, below: Seen) -> tuple[float, float] | None:
         """Say by what factor lam grew to ``below`` from the fit before, and the KLD there."""

@@ -28,12 +28,14 @@ def lams_to_walk(
     """
     exact, alpha = options.strategies.equations.exact, options.alpha
     moves = problem.updates_means and problem.updates_covariances
-    if not (exact and moves and problem.family.tied and starts_anew):
+    if not (exact and moves and problem.family.tied and starts_anew and problem.lam > 0.0):
         return ()
-    expected = 2.0 * problem.lam * math.exp(-1.0 / alpha) / (alpha * (problem.n_classes - 1))
-    if expected < _STEP:
+    # in logarithms: the ends of the number range are lams too
+    shares = math.log(2.0) - math.log(alpha) - math.log(problem.n_classes - 1)
+    expected = math.log(problem.lam) - 1.0 / alpha + shares
+    if expected < math.log(_STEP):
         return ()
     terms = PairTerms.at(problem.family, *point, problem.memory_limit)
     mean = MeanRepulsion().measure(map(terms.divergences, terms.blocks()), problem.n_classes)
-    n_steps = math.floor(math.log(expected / max(1.0, float(mean)), _STEP))
+    n_steps = math.floor((expected - math.log(max(1.0, float(mean)))) / math.log(_STEP))
     return tuple(problem.lam / _STEP**k for k in range(n_steps, 0, -1))

@@ -53,12 +53,12 @@ class Repulsion(ABC):
 
     def kernel(self, divergences: Array, pi: Any, alpha: float) -> Array:
         """Compute W, elementwise; ``pi`` is a number or of the shape of ``divergences``."""
-        tau = alpha * pi
+        tau = _tau(divergences, pi, alpha)
         return namespace(divergences).exp(-divergences / tau) / tau
 
     def potential(self, divergences: Array, pi: Any, alpha: float) -> Array:
         """Compute phi, elementwise."""
-        return namespace(divergences).exp(-divergences / (alpha * pi))
+        return namespace(divergences).exp(-divergences / _tau(divergences, pi, alpha))
 
     def slope(self, divergences: Array, pi: Any, alpha: float) -> Array:
         """Compute dW/dD at fixed pi, elementwise, for the gradients of a fit.
@@ -66,12 +66,15 @@ class Repulsion(ABC):
         A subclass that has a ``kernel`` of its own needs a ``slope`` of its own too.
         """
         self._check_kernel_known("slope")
-        return -self.kernel(divergences, pi, alpha) / (alpha * pi)
+        return -self.kernel(divergences, pi, alpha) / _tau(divergences, pi, alpha)
 
     def slope_in_pi(self, divergences: Array, pi: Any, alpha: float) -> Array:
         """Compute dW/dpi at fixed D, elementwise, where pi is a number that moves."""
         self._check_kernel_known("slope_in_pi")
-        return self.kernel(divergences, pi, alpha) * (divergences / (alpha * pi) - 1.0) / pi
+        xp = namespace(divergences)
+        kernel = self.kernel(divergences, pi, alpha)
+        slope = kernel * (divergences / _tau(divergences, pi, alpha) - 1.0) / pi
+        return xp.where(kernel > 0.0, slope, xp.zeros_like(slope))  # 0 * inf far apart
 
     def _check_kernel_known(self, method: str) -> None:
         """Raise if ``method`` is asked of a subclass whose kernel is not that of this class."""
@@ -111,6 +114,15 @@ class Repulsion(ABC):
     def check_memory(self, n_classes: int, memory_limit: int) -> None:
         """Raise InvalidInputError if ``measure`` needs more memory than ``memory_limit``."""
         return  # D comes block by block
+
+
+def _tau(divergences: Array, pi: Any, alpha: float) -> Any:
+    """Compute alpha pi; where that underflows, the smallest number, with which nothing repels."""
+    xp = namespace(divergences)
+    tau, least = alpha * pi, float(xp.finfo(divergences.dtype).smallest_normal)
+    if isinstance(tau, float):
+        return max(tau, least)  # NaN stays
+    return xp.where(tau < least, xp.full_like(tau, least), tau)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ class ForwardRepulsion(KnownRepulsion):
         return None
 
     def kernel(self, divergences: Array, pi: None, alpha: float) -> Array:
-        return math.exp(-1.0 / alpha) / (alpha * divergences)
+        return math.exp(-1.0 / alpha) / alpha / divergences  # alpha * D may underflow
 
     def potential(self, divergences: Array, pi: None, alpha: float) -> Array:
         scale = math.exp(-1.0 / alpha) / alpha

@@ -263,7 +263,7 @@ def evaluated(
         if broke_down(error):
             return None
         raise
-    usable = trial.finite and not math.isnan(trial.residual)
+    usable = trial.finite
     return trial if usable else None
 
 

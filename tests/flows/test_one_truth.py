@@ -194,6 +194,27 @@ def test_made_on_the_meta_device_and_assigned(covariance, tied):
     assert_agrees(empty)
 
 
+@family
+def test_a_state_that_is_refused_changes_nothing(covariance, tied):
+    gaussians = fitted(covariance, tied)
+    before = copy.deepcopy(gaussians.state_dict())
+    other = LatentGaussians(K, DIM, covariance, tied)
+    other.fit_(latents(3), Y, 0.0)
+    state = copy.deepcopy(other.state_dict())
+    bad = [
+        (state | {"covariances": -state["covariances"]}, InvalidInputError),
+        (state | {"means": state["means"] * math.nan}, InvalidInputError),
+        (state | {"covariances": torch.ones(7, 7)}, RuntimeError),
+        (state | {"means": torch.zeros(K + 1, DIM)}, RuntimeError),
+    ]
+    for assign in (False, True):
+        for wrong, error in bad:
+            with pytest.raises(error):
+                gaussians.load_state_dict(wrong, assign=assign)
+            assert all(torch.equal(v, before[n]) for n, v in gaussians.state_dict().items())
+            assert_agrees(gaussians)
+
+
 # -- torch.func ----------------------------------------------------------------------------
 
 

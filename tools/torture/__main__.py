@@ -1,12 +1,14 @@
 """Run machines, and gather their summaries.
 
 ``python -m tools.torture NAME --n 1000 --seed 1`` runs a machine, or ``all``; ``--first I --n 1``
-makes one trial again, and ``--shrink`` has hypothesis look for a smaller example.
+makes one trial again, and ``--shrink`` has hypothesis look for a smaller example. ``mutants`` has
+options of its own.
 ``python -m tools.torture`` puts the summaries of the last runs into TORTURE.md.
 """
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +57,13 @@ def _run(name: str, options: argparse.Namespace) -> Summary:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run machines and print faults; or gather summaries."""
+    # one thread of linear algebra: a child that has more would count their time too
+    os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["mutants"]:
+        from tools.torture import mutants
+
+        return mutants.main(given[1:])
     parser = argparse.ArgumentParser(prog="tools.torture", description=__doc__)
     parser.add_argument("name", nargs="?", choices=[*NAMES, "all"])
     parser.add_argument("--n", type=int, help="trials; by default those of a full run")
@@ -63,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first trial")
     parser.add_argument("--quick", action="store_true", help="a small run, which leaves no summary")
     parser.add_argument("--shrink", action="store_true", help="look for smaller examples")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     if options.name is None:
         gather(CACHE, Path("TORTURE.md"))
         return 0

@@ -19,13 +19,14 @@ from typing import Any
 
 from tools.torture._children import in_child
 
-__all__ = ["CACHE", "Fault", "Machine", "Summary", "run", "text_of"]
+__all__ = ["CACHE", "Fault", "Machine", "Summary", "described_machine", "run", "text_of"]
 
 #: Where summaries and logs are kept.
 CACHE = Path(".torture")
 #: Trials with one seed; the numbers of another begin after them.
 _TRIALS = 10**8
 _LOG_BYTES = 4000
+_ROOT = Path(__file__).parents[2]
 
 
 class Fault(AssertionError):
@@ -87,11 +88,8 @@ class Summary:
 def text_of(error: BaseException) -> str:
     """Return an error in one line: its type, where it was raised, its message and its notes."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [
-        f"{Path(f.filename).name}:{f.lineno}"
-        for f in frames
-        if "fpigauss" in f.filename or "torture" in f.filename
-    ]
+    paths = [(Path(f.filename), f.lineno) for f in frames if "site-packages" not in f.filename]
+    ours = [f"{path.name}:{line}" for path, line in paths if path.is_relative_to(_ROOT)]
     text = " ".join(str(error).split())[:240]
     notes = " ".join(" ".join(getattr(error, "__notes__", ())).split())[:600]
     return f"{type(error).__name__} at {' '.join(ours[-2:])}: {text} {notes}".strip()
@@ -145,7 +143,8 @@ def _mapped() -> int:
     return pages * mmap.PAGESIZE
 
 
-def _described_machine() -> str:
+def described_machine() -> str:
+    """Return the machine and the versions that a run is of."""
     versions = []
     for name in ("numpy", "scipy", "torch"):
         module = sys.modules.get(name)
@@ -194,5 +193,5 @@ def run(
                 summary.trials += 1
                 number = last + 1
     summary.seconds = round(time.monotonic() - start, 1)
-    summary.on = _described_machine()
+    summary.on = described_machine()
     return summary

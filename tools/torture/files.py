@@ -85,6 +85,11 @@ def _form(number: int) -> str:
     return FORMATS[number // _IN_A_ROW % len(FORMATS)]
 
 
+def first_of(form: str) -> int:
+    """Return the first trial of a format."""
+    return _IN_A_ROW * FORMATS.index(form)
+
+
 def trial(number: int, folder: Path) -> Iterator[str]:
     """Change a file of one format, and read it."""
     form = _form(number)

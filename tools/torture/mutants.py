@@ -1,6 +1,6 @@
 """Change the mathematics a little, and see whether a test notices.
 
-``python -m tools.torture.mutants --sample 300`` draws mutants of the equations, the families, the
+``python -m tools.torture mutants --sample 300`` draws mutants of the equations, the families, the
 solvers and the statistics. Each runs in a process of its own, where the changed module is imported
 in place of the one on disk: first the tests that cover its lines, the fastest first, then the
 others of the core suite, until one fails. A mutant that runs into the bound on its time or memory
@@ -27,6 +27,7 @@ from typing import Any
 
 from tools.torture._children import Ended, in_child
 from tools.torture._mutations import Mutant, mutants_of
+from tools.torture._runner import CACHE, Summary, described_machine
 
 __all__ = ["main", "wilson"]
 
@@ -66,7 +67,6 @@ _SECONDS, _TIMES, _CLOCK = 5.0, 5.0, 20.0
 #: Seconds of processor for imports and for the collection of the tests.
 _IMPORTS = 60.0
 _MEMORY = 8 * 2**30
-_CACHE = Path(".torture")
 
 Cover = dict[str, Any]
 
@@ -108,10 +108,10 @@ def covered(refresh: bool = False) -> Cover:
     """Return the seconds of each test, and the tests that run each line; measured once."""
     sources = [path.read_bytes() for path in (*_mutable(), *_files())]
     digest = hashlib.blake2b(b"".join(sources) + _DESELECTED.encode()).hexdigest()[:16]
-    path = _CACHE / f"cover-{digest}.json"
+    path = CACHE / f"cover-{digest}.json"
     if refresh or not path.exists():
-        _CACHE.mkdir(exist_ok=True)
-        log = _CACHE / "cover.log"
+        CACHE.mkdir(exist_ok=True)
+        log = CACHE / "cover.log"
         log.unlink(missing_ok=True)
         ended = in_child(lambda: _measure(path), seconds=1800.0, memory=_MEMORY, log=log)
         if ended.status != 0:
@@ -219,7 +219,7 @@ def tried(mutant: Mutant, cover: Cover, *, others: bool = True) -> Verdict:
             lambda bounds=bounds: _run(mutant, bounds),  # type: ignore[misc]
             seconds=_IMPORTS + _TIMES * sum(seconds),
             memory=_MEMORY,
-            log=_CACHE / "mutants.log",
+            log=CACHE / "mutants.log",
         )
         why = _verdict(ended)
         if why != "survived":
@@ -268,7 +268,7 @@ def _ready() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw mutants, try them, and print what survives."""
-    parser = argparse.ArgumentParser(prog="tools.torture.mutants", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools.torture mutants", description=__doc__)
     parser.add_argument("--sample", type=int, default=300, help="how many mutants are drawn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-least", type=float, default=0.0, help="the share to be killed")
@@ -278,8 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--refresh", action="store_true", help="measure anew what tests cover")
     options = parser.parse_args(arguments)
+    begun = time.monotonic()
     _ready()
-    (_CACHE / "mutants.log").unlink(missing_ok=True)
+    (CACHE / "mutants.log").unlink(missing_ok=True)
     cover = covered(options.refresh)
     print(f"{len(cover['tests'])} tests in {sum(cover['seconds']):.0f} s", flush=True)
     population = [m for path in _mutable() if options.only in str(path) for m in mutants_of(path)]
@@ -294,10 +295,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{line}, {verdict.seconds:.0f} s)", flush=True)
         if verdict.why != "test":
             print(difference(mutant), flush=True)
-    print(_summary(verdicts, options.seed, len(population)))
+    said = _summary(verdicts, options.seed, len(population))
+    print(said)
+    if not options.only:
+        what = f"the mathematics is changed at one place: {said.partition(';')[0]}"
+        summary = Summary("mutants", what, options.seed, 0, trials=len(verdicts))
+        summary.outcomes.update(verdict.why for verdict in verdicts)
+        summary.seconds = round(time.monotonic() - begun, 1)
+        summary.on = described_machine()
+        summary.save(CACHE)
     n_killed = sum(verdict.why != "survived" for verdict in verdicts)
     return int(n_killed < options.at_least * len(verdicts))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -85,15 +85,15 @@ def lower_minima(outcomes: dict[str, int]) -> str:
     """Return a table of how often a lower minimum was found, and how much lower."""
     groups: dict[tuple[str, ...], dict[str, int]] = {}
     for name, n in outcomes.items():
-        kind, *group, least = name.split("|")
-        if kind == "lower":
+        if name.startswith("lower|"):
+            _, *group, least = name.split("|")
             found = groups.setdefault(tuple(group), {})
             found[least] = found.get(least, 0) + n
     rows = ["| family | pi | d | fits | with a lower minimum | sizes |", "|---|---|---|---|---|---|"]
     for group, found in sorted(groups.items()):
         n = sum(found.values())
         n_lower = n - found.get("none", 0)
-        sizes = ", ".join(f"{least} {k}" for least, k in sorted(found.items()) if least != "none")
+        sizes = ", ".join(f"{least}: {k}" for least, k in sorted(found.items()) if least != "none")
         rows.append(f"| {' | '.join(group)} | {n} | {n_lower} ({n_lower / n:.1%}) | {sizes} |")
     return "\n".join(rows)
 
