@@ -113,7 +113,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Grid:
-    """All runs of a scale in the order in which they are run, with their tables and claims."""
+    """All runs of a scale in the order in which they are run, with their tables and claims.
+
+    ``command`` makes them, if ``reproduce.py`` does not.
+    """
 
     scale: str
     note: str
@@ -121,6 +124,7 @@ class Grid:
     runs: tuple[PlannedRun, ...]
     tables: Mapping[str, Table]
     claims: tuple[Claim, ...]
+    command: str = ""
 
     def __post_init__(self) -> None:
         """Check that runs, tables and claims fit together."""

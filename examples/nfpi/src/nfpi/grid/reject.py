@@ -76,6 +76,7 @@ def reject_grid(
     seeds: Sequence[int] = _SEEDS,
     base: Config | None = None,
     note: str = _NOTE,
+    command: str = "",
 ) -> Grid:
     """Build the grid, to be committed before its first run.
 
@@ -92,8 +93,8 @@ def reject_grid(
     seeds : sequence of int
     base : mapping, optional
         The config shared by all runs; by default that of ``small_flow``.
-    note : str
-        A description, for the tables.
+    note, command : str
+        A description, and what made them, for the tables.
     """
     sets = list(_SETS)[: 1 if foreign is None else 2]
     blank = {
@@ -142,6 +143,7 @@ def reject_grid(
         runs=tuple(runs.runs.values()),
         tables=runs.filled(blank),
         claims=tuple(claim for of in sets for claim in _claims_of(of)),
+        command=command,
     )
 
 

@@ -308,7 +308,8 @@ def _machines(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _made_by(name: str, grid: Grid) -> str:
-    return f"Made by `python examples/nfpi/reproduce.py {name} --scale {grid.scale}`."
+    command = grid.command or f"reproduce.py {name} --scale {grid.scale}"
+    return f"Made by `python examples/nfpi/{command}`."
 
 
 def _markdown(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
