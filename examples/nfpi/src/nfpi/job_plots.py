@@ -59,9 +59,11 @@ def plot_neighbors(
     }
     height = 0.9 + _LINE * len(rows)
     figure = make_figure(2.2 + _WIDTH * len(columns), height + (2.9 if drawn else 0.0))
-    parts: Sequence[SubFigure] = figure.subfigures(
-        2 if drawn else 1, 1, height_ratios=[2.9, height] if drawn else None, squeeze=False
-    )[:, 0]
+    parts: list[SubFigure] = list(
+        figure.subfigures(
+            2 if drawn else 1, 1, height_ratios=[2.9, height] if drawn else None, squeeze=False
+        )[:, 0]
+    )
     if drawn:
         axes = parts[0].subplots(1, len(drawn), sharex=True, sharey=True, squeeze=False)[0]
         for axis, (label, each) in zip(axes, drawn.items(), strict=True):
