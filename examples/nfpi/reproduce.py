@@ -7,6 +7,9 @@
     python examples/nfpi/reproduce.py k62 --scale classes --data glyphs.npz --workers 2
     python examples/nfpi/reproduce.py all --scale even --data fashion_mnist.npz --mnist mnist.npz
     python examples/nfpi/reproduce.py all --scale layer --data fashion_mnist.npz
+    python examples/nfpi/reproduce.py all --scale reject --data fashion_mnist.npz --mnist mnist.npz
+    python examples/nfpi/reproduce.py all --scale neighbors --data fashion_mnist.npz \
+        --glyphs glyphs.npz
 
 grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
 repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.
@@ -34,6 +37,7 @@ from nfpi.grid import Grid, PlannedRun, read_grid, write_grid
 from nfpi.grid.build import GRIDS as SCALES
 from nfpi.grid.build import make_grid
 from nfpi.grid.tables import claims_table, paper_table, runs_table, tuning_table
+from nfpi.job_plots import plot_neighbors, plot_rows
 from nfpi.layer_figures import plot_methods
 from nfpi.paper_figures import PAPER
 from nfpi.records import read_records
@@ -195,6 +199,10 @@ def _draw(
             plots[name] = partial(plot_curves, table=name)
         elif grid.scale == "layer":
             plots[name] = partial(plot_methods, table=name)
+        elif grid.scale == "reject":
+            plots[name] = partial(plot_rows, table=name)
+        elif grid.scale == "neighbors":
+            plots[name] = partial(plot_neighbors, matrices=folder / "matrices", table=name)
     for name, plot in plots.items():
         path = figures / f"{name}.png"
         if what in ("all", name) and name in grid.tables and plot(path, grid, records):

@@ -31,7 +31,12 @@ def synthetic(grid, metrics):
 @pytest.mark.parametrize("scale", GRIDS)
 def test_tables_are_complete_against_the_grid(scale):
     grid = make_grid(scale)
-    columns = {column.metric for table in grid.tables.values() for column in table.columns}
+    columns = {
+        row.metric_of(column)
+        for table in grid.tables.values()
+        for row in table.rows
+        for column in table.columns
+    }
     metrics = columns | {side.metric for c in grid.claims for pair in c.pairs for side in pair}
     records = synthetic(grid, lambda setting, seed: dict.fromkeys(metrics, 0.5 + seed / 100))
     for name, table in grid.tables.items():

@@ -23,8 +23,10 @@ from nfpi.data import ImageSet, load_images
 from nfpi.flow_augmentation import FlowAugmentation
 from nfpi.generation import check_generation
 from nfpi.grid import PlannedRun
+from nfpi.neighbors import neighbor_figures
 from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.records import environment, write_record
+from nfpi.rejection import left_out_classes, rejection_figures, split_classes
 from nfpi.training import NonFiniteLossError, TrainedFlow, train
 
 __all__ = [
@@ -64,6 +66,8 @@ class Task:
         The tuning run that decided the config.
     data : mapping or None
         Identity of the data set in earlier records, which the images must match.
+    foreign : str or None
+        The path of other images, all to be rejected.
     """
 
     run: PlannedRun
@@ -71,6 +75,7 @@ class Task:
     folder: Path
     chosen_by: str | None
     data: Mapping[str, Any] | None = None
+    foreign: str | None = None
 
 
 def record_config(config: RunConfig, dataset: str) -> dict[str, Any]:
@@ -102,7 +107,8 @@ def perform(task: Task, device: str | None = None) -> None:
     metrics: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     failure = None
-    data = _identities(config.data.source, config.data.size)
+    size = config.data.size
+    data = _identities(config.data.source, size)
     if task.data is not None and data != task.data:
         raise InvalidInputError(
             f"{run.dataset}: the images are not those of the existing records "
@@ -121,13 +127,8 @@ def perform(task: Task, device: str | None = None) -> None:
         try:
             trained = train(config, folder=work, data=(training, test), device=device)
             metrics, history = trained.metrics, trained.history
-            accuracies: Iterator[tuple[str, float]] = iter(())
-            if run.kind == "augmentation":
-                accuracies = _augmented_accuracies(run, trained, training, test, work)
-            elif config.evaluation.cnn:
-                accuracies = generated_accuracies(config, trained, test)
-            for name, accuracy in accuracies:
-                metrics[name] = accuracy
+            for name, figure in _further(task, trained, training, test, work):
+                metrics[name] = figure
             if run.options.get("pictures"):
                 _write_pictures(task.folder / "images" / f"{run.name}.npz", trained, test)
         except FAILURES as error:
@@ -150,7 +151,8 @@ def perform(task: Task, device: str | None = None) -> None:
             "seconds": time.perf_counter() - started,
             "history": history,
             "environment": environment(),
-        },
+        }
+        | ({} if task.foreign is None else {"foreign": _identities(task.foreign, size)["test"]}),
     )
     if failure is None:
         shutil.rmtree(work, ignore_errors=True)
@@ -182,11 +184,55 @@ def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
         part.of_classes(config.data.classes)
         for part in _loaded(config.data.source, config.data.size)
     )
+    if "left_out" in run.options:
+        left_out = left_out_classes(run.options["left_out"], training.n_classes, run.seed)
+        training, test = (split_classes(part, left_out)[0] for part in (training, test))
     if run.is_tuning:
         training, test = training.held_out(len(training) * 5 // 6, run.seed)
     if config.data.limit is not None:
         training = training.limited(config.data.limit, config.training.seed)
     return training, test
+
+
+def _further(
+    task: Task, trained: TrainedFlow, training: ImageSet, test: ImageSet, work: Path
+) -> Iterator[tuple[str, float]]:
+    """Measure what a run is for beyond the flow's own figures, one figure at a time."""
+    run, config = task.run, task.config
+    if run.kind == "augmentation":
+        yield from _augmented_accuracies(run, trained, training, test, work)
+    elif run.kind == "rejection":
+        yield from rejection_figures(
+            trained.judged, trained.reestimated, training, test, _unknown(task, test),
+            seed=run.seed, classifier=run.options.get("classifier"),
+        )  # fmt: skip
+    elif run.kind == "neighbors":
+        kept = task.folder / "matrices" / f"{run.name}.npz"
+        yield from neighbor_figures(
+            trained.judged, training, test, seed=run.seed, pixels=run.options.get("pixels", False),
+            matrices=kept if run.options.get("matrices") else None,
+        )  # fmt: skip
+    elif config.evaluation.cnn:
+        yield from generated_accuracies(config, trained, test)
+
+
+def _unknown(task: Task, known: ImageSet) -> dict[str, ImageSet]:
+    """Return the test images that are of no known class, by the names of their figures."""
+    data, run = task.config.data, task.run
+    found = {}
+    if "left_out" in run.options:
+        test = _loaded(data.source, data.size)[1].of_classes(data.classes)
+        left_out = left_out_classes(run.options["left_out"], test.n_classes, run.seed)
+        found["left_out"] = split_classes(test, left_out)[1]
+    if task.foreign is not None:
+        found["foreign"] = _loaded(task.foreign, data.size)[1]
+    for images in found.values():
+        if images.image_shape != known.image_shape:
+            raise InvalidInputError(
+                f"{images.name} has images (C, H, W) = {images.image_shape}, {known.name} "
+                f"{known.image_shape}; give both the same size and channels"
+            )
+    return found
 
 
 def generated_accuracies(

@@ -142,7 +142,8 @@ def _run_missing(
     def next_task() -> Task | None:
         """Return the first run that can start, copying records of identical runs on the way."""
         for run in list(queue):
-            source = "digits" if run.dataset == "digits" else sources.get(run.dataset)
+            paths = [_path(name, sources) for name in run.datasets]
+            source = None if None in paths else paths[0]
             settled = _settled(run, grid, records, source or run.dataset)
             if settled is None:
                 continue
@@ -152,7 +153,8 @@ def _run_missing(
                 continue
             queue.remove(run)
             if copied is None:
-                return Task(run, config, folder, chosen_by, _data_of(run, config, records))
+                data, foreign = _data_of(run, config, records), (None, *paths[1:])[-1]
+                return Task(run, config, folder, chosen_by, data, foreign)
             write_record(folder / "records", copied)
             finish(run.name, None)
             return next_task()
@@ -178,8 +180,13 @@ def _run_missing(
     return outcome
 
 
+def _path(name: str, sources: Mapping[str, str]) -> str | None:
+    """Return where images are; None if that is unknown."""
+    return "digits" if name == "digits" else sources.get(name)
+
+
 def _why_waiting(run: PlannedRun, records: Records, sources: Mapping[str, str]) -> str:
-    if run.dataset != "digits" and run.dataset not in sources:
+    if any(_path(name, sources) is None for name in run.datasets):
         return "the path of its images was not given"
     missing = [name for name in run.tuned_by if name not in records]
     if missing:

@@ -15,6 +15,8 @@ _MAIN = {
     "even": "fashion_mnist",
     "layer": "fashion_mnist",
     "levels": "fashion_mnist",
+    "neighbors": "fashion_mnist",
+    "reject": "fashion_mnist",
     "paper": "cifar10",
     "classes": "glyphs",
 }
@@ -26,7 +28,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         "--data",
         help="images: CIFAR-10 for paper, glyphs for classes, Fashion-MNIST for the others",
     )
-    parser.add_argument("--mnist", help="MNIST, for cpu and even")
+    parser.add_argument("--mnist", help="MNIST, for cpu, even and reject")
+    parser.add_argument("--glyphs", help="glyphs, for neighbors")
     parser.add_argument("--cifar100", help="CIFAR-100, for paper")
     parser.add_argument("--pairs", help="pairs of digits by make_pairs.py, for classes")
 
@@ -53,12 +56,13 @@ def given_sources(grid: Grid, options: argparse.Namespace) -> dict[str, str]:
     for option, name, path in (
         ("--data", _MAIN.get(grid.scale), options.data),
         ("--mnist", "mnist", options.mnist),
+        ("--glyphs", "glyphs", options.glyphs),
         ("--cifar100", "cifar100", options.cifar100),
         ("--pairs", "mnist_pairs", options.pairs),
     ):
         if path is None:
             continue
-        if name is None or not any(run.dataset == name for run in grid.runs):
+        if name is None or not any(name in run.datasets for run in grid.runs):
             raise InvalidInputError(f"{option} has no effect at scale {grid.scale}; leave it out")
         if not Path(path).exists():
             raise InvalidInputError(f"{name}: {path} does not exist; pass the path of its images")

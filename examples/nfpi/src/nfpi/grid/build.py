@@ -14,7 +14,9 @@ from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
 from nfpi.grid.layer import layer_grid, levels_grid
 from nfpi.grid.model import Grid, merged
+from nfpi.grid.neighbors import neighbors_grid
 from nfpi.grid.paper import paper_grid
+from nfpi.grid.reject import reject_grid
 from nfpi.grid.scales import SCALES, Scale
 from nfpi.grid.settings import (
     ARMS,
@@ -259,4 +261,6 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "even": even_grid,
     "layer": layer_grid,
     "levels": levels_grid,
+    "reject": reject_grid,
+    "neighbors": neighbors_grid,
 }

@@ -11,7 +11,7 @@ from nfpi.grid.claims import Claim
 
 __all__ = ["Column", "Grid", "PlannedRun", "Row", "Table", "merged"]
 
-KINDS = ("flow", "augmentation")
+KINDS = ("flow", "augmentation", "rejection", "neighbors")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class PlannedRun:
         The name of the images, whose path is given on the command line; "digits" needs none.
     config : mapping
         Differences from the grid's base, as nested tables of a run config.
-    kind : {"flow", "augmentation"}
-        Train a flow and measure it, or train one and augment a classifier's images with it.
+    kind : {"flow", "augmentation", "rejection", "neighbors"}
+        Train a flow and measure it; and then augment a classifier's images with it, or reject
+        images of no known class, or compare where its classes are with a classifier's confusions.
     options : mapping
         Options of the measurements after training.
     tuned_by : tuple of str
@@ -56,6 +57,12 @@ class PlannedRun:
     choice: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def datasets(self) -> tuple[str, ...]:
+        """Return the names of the images it is trained on, and of those it must reject."""
+        foreign = self.options.get("foreign")
+        return (self.dataset,) if foreign is None else (self.dataset, foreign)
+
+    @property
     def is_tuning(self) -> bool:
         """Return whether the run only chooses a setting for others."""
         return bool(self.choice)
@@ -65,13 +72,19 @@ class PlannedRun:
 class Row:
     """A row of a table: a setting, and the row of the paper to compare it with.
 
-    ``metric`` replaces the column's, for runs that measure several rows.
+    ``metric`` is for runs that measure several rows: it replaces the column's, or the braces in it.
     """
 
     label: str
     setting: str
     paper: str | None = None
     metric: str | None = None
+
+    def metric_of(self, column: "Column") -> str:
+        """Return the metric in the cell of a column."""
+        if "{}" in column.metric:
+            return column.metric.replace("{}", self.metric or "")
+        return self.metric or column.metric
 
 
 @dataclass(frozen=True)
@@ -89,17 +102,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its title, columns and rows, and a note for readers."""
+    """A table: its title, columns and rows, a note for readers, and the claims it is headed by."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...] = ()
     note: str = ""
+    headlines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Grid:
-    """All runs of a scale in the order in which they are run, with their tables and claims."""
+    """All runs of a scale in the order in which they are run, with their tables and claims.
+
+    ``command`` makes them, if ``reproduce.py`` does not.
+    """
 
     scale: str
     note: str
@@ -107,6 +124,7 @@ class Grid:
     runs: tuple[PlannedRun, ...]
     tables: Mapping[str, Table]
     claims: tuple[Claim, ...]
+    command: str = ""
 
     def __post_init__(self) -> None:
         """Check that runs, tables and claims fit together."""
@@ -136,6 +154,10 @@ class Grid:
             rows = {row.setting for name in run.tables for row in self.tables[name].rows}
             if not run.is_tuning and run.setting not in rows:
                 raise InvalidInputError(f"run {run.name!r}: no table has its {run.setting!r}")
+        headed = {name for table in self.tables.values() for name in table.headlines}
+        unclaimed = sorted(headed - {claim.name for claim in self.claims})
+        if unclaimed:
+            raise InvalidInputError(f"tables are headed by claims that are not there: {unclaimed}")
         named = {side.setting for claim in self.claims for pair in claim.pairs for side in pair}
         named |= {row.setting for table in self.tables.values() for row in table.rows}
         missing = sorted(named - known)

@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from nfpi.grid.claims import Claim, Finding, Side, Verdict, decide
-from nfpi.grid.model import Column, Grid, PlannedRun, Row
+from nfpi.grid.model import Column, Grid, PlannedRun, Row, Table
 from nfpi.grid.results import Records, chosen, measured, values_by_seed
 from nfpi.intervals import Interval, t_interval
 from nfpi.paper_figures import PAPER
@@ -75,7 +75,7 @@ def paper_table(name: str, grid: Grid, records: Records) -> str:
         if label not in shown
     ]
     parts = [
-        f"# {table.title}",
+        *_headlines(table, grid, records),
         _markdown(headings, lines),
         f"{grid.note} {_READING}" + (f" {_BESIDE}" if printed else ""),
     ]
@@ -169,6 +169,16 @@ def runs_table(grid: Grid, records: Records) -> str:
     )
 
 
+def _headlines(table: Table, grid: Grid, records: Records) -> list[str]:
+    """Return a table's first line: its title, with the verdicts of the claims that head it."""
+    claims = {claim.name: claim for claim in grid.claims}
+    found = [
+        decide(claims[name], lambda side: measured(grid, records, side)) for name in table.headlines
+    ]
+    said = [f"{one.claim.text.rstrip('.')}: {one.verdict}." for one in found]
+    return [" ".join([f"# {table.title}" + ("." if said else ""), *said[:1]]), *said[1:]]
+
+
 def _count(grid: Grid, records: Records, row: Row) -> str:
     runs = grid.runs_of(row.setting)
     done = [records[run.name] for run in runs if run.name in records]
@@ -178,7 +188,7 @@ def _count(grid: Grid, records: Records, row: Row) -> str:
 
 
 def _cell(grid: Grid, records: Records, row: Row, column: Column) -> str:
-    values = values_by_seed(grid, records, Side(row.setting, row.metric or column.metric))
+    values = values_by_seed(grid, records, Side(row.setting, row.metric_of(column)))
     done = [run.name for run in grid.runs_of(row.setting) if run.name in records]
     if values:
         found = list(values.values())
@@ -298,7 +308,8 @@ def _machines(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _made_by(name: str, grid: Grid) -> str:
-    return f"Made by `python examples/nfpi/reproduce.py {name} --scale {grid.scale}`."
+    command = grid.command or f"reproduce.py {name} --scale {grid.scale}"
+    return f"Made by `python examples/nfpi/{command}`."
 
 
 def _markdown(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
