@@ -1,6 +1,7 @@
 """Configure Sphinx; `make docs` builds with it, warnings as errors."""
 
 import hashlib
+import logging
 import shutil
 import sys
 from importlib.metadata import files
@@ -14,7 +15,7 @@ import fpigauss_torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the root, where tools/ is
 
-from tools import docs_pages
+from tools import docs_pages, results_pages
 
 project = "fpigauss"
 author = "fpigauss developers"
@@ -26,6 +27,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
     "myst_parser",
     "notfound.extension",
     "numpydoc",
@@ -74,6 +76,22 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 notfound_urls_prefix = "/"  # wherever a host serves the site as a whole
 
+# The gallery: scripts named plot_*.py, whose neighbors are no pages of it.
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples/gallery", "../examples/flows"],
+    "gallery_dirs": ["gallery", "gallery_flows"],
+    "filename_pattern": "/plot_",
+    "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
+    "within_subsection_order": "tools.gallery.InOrder",
+    "doc_module": ("fpigauss", "fpigauss_torch"),
+    "backreferences_dir": "generated/used_by",
+    "capture_repr": (),
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
+logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every device that is missing
+
 # A summary ends with its first sentence, which "Eq. 4" does not end.
 autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.")
 
@@ -90,5 +108,8 @@ def ship_mathjax(app, exception):
 
 def setup(app):
     """Write the pages that follow from other files, and ship what the site loads."""
-    app.connect("builder-inited", lambda app: docs_pages.write(Path(app.srcdir, "generated")))
+    for pages in (docs_pages, results_pages):
+        app.connect(
+            "builder-inited", lambda app, pages=pages: pages.write(Path(app.srcdir, "generated"))
+        )
     app.connect("build-finished", ship_mathjax)

@@ -26,8 +26,8 @@ digits = Digits(batch_size=128)
 # The model and the loop
 # ----------------------
 #
-# Three lines make the model. The schedule refits the Gaussians before the first two epochs and pushes
-# them 150 nats apart; after that the flow moves each class to its own.
+# Three lines make the model. The schedule refits the Gaussians before the first two epochs and
+# pushes them 150 nats apart; after that the flow moves each class to its own.
 
 flow = zuko.flows.NSF(64, transforms=3, passes=2, randperm=True, hidden_features=(128,))
 model = ClassFlow(flow, LatentGaussians(n_classes=10, dim=64))
@@ -75,3 +75,10 @@ for panel, name, held in ((panels[0], "of the data", plain), (panels[1], "separa
 # %%
 # Answer
 # ------
+#
+# *Twenty lines, and a classifier that also has a density.* With its classes 154 nats apart, the
+# flow classifies .964 of the held-out digits, at 117 nats; over Gaussians of the data (12 nats
+# apart) .958, at 98.6. So here the separation costs some likelihood, and its gain in accuracy is
+# two digits, which one run does not tell from none. Where classes are harder to tell apart, the
+# gain is plain: on Fashion-MNIST .900 beside .844, with five seeds (:doc:`/paper`). The plane of
+# the latents shows what it does in any case: each class has a place of its own.

@@ -2,13 +2,13 @@
 numpy, torch, jax, a GPU: does it matter?
 =========================================
 
-The mathematics is written once, for arrays of any library that speaks the array API. Do the numbers
-depend on the library, and which is fastest?
+The mathematics is written once, for arrays of any library that speaks the array API. Do the
+numbers depend on the library, and which is fastest?
 """
 
 # %%
-# Digits in 16 principal components, as arrays of every library that is installed here, on a GPU too
-# if there is one.
+# Digits in 16 principal components, as arrays of every library that is installed here, on a GPU
+# too if there is one.
 
 from importlib.util import find_spec
 from time import perf_counter
@@ -49,11 +49,9 @@ for name, z in arrays.items():
     fit = fit_separated(z, y, min_kld=50.0)
     seconds[name] = perf_counter() - start
     found[name] = np.asarray(fit.gaussians.predict_proba(z), dtype=float)
-    gaussians = fit.gaussians
-    print(
-        f"{name}: lam = {fit.lam:.4f}, means are a {type(gaussians.means).__module__.split('.')[0]} "
-        f"array of {gaussians.means.dtype}"
-    )
+    means = fit.gaussians.means
+    library = type(means).__module__.split(".")[0]
+    print(f"{name}: lam = {fit.lam:.4f}, means are an array of {library}, {means.dtype}")
 
 # %%
 
@@ -74,8 +72,9 @@ left.invert_yaxis()
 # Answer
 # ------
 #
-# *The numbers do not depend on it.* All find the same ``lam`` to four digits after the point, and give back
-# what they were given: its type, its dtype, its device. Fits work in float64 where the device has it, so
-# float32 costs digits only where posteriors are computed, and less than 1e-3 of them. For data of
-# this size numpy is the fastest: jax hands its fits to numpy (:doc:`/jax`), and torch's overhead per
-# operation is larger. A GPU pays for many classes in many dimensions: :doc:`/speed` has measurements.
+# *The numbers do not depend on it.* All find the same ``lam`` to four digits after the point, and
+# give back what they were given: its type, its dtype, its device. Fits work in float64 where the
+# device has it, so float32 costs digits only where posteriors are computed, and less than 1e-3 of
+# them. For data of this size numpy is the fastest: jax hands its fits to numpy (:doc:`/jax`), and
+# torch's overhead per operation is larger. A GPU pays for many classes in many dimensions:
+# :doc:`/speed` has measurements.

@@ -2,13 +2,13 @@
 Which classes are close? Ellipses and KLD maps
 ==============================================
 
-Ten classes have 45 pairs, and one number per fit hides most of them. Two pictures show which digits
-are close, and which of the pairs repulsion moves.
+Ten classes have 45 pairs, and one number per fit hides most of them. Two pictures show which
+digits are close, and which of the pairs repulsion moves.
 """
 
 # %%
-# All digits in 16 principal components: without repulsion, and with the closest two classes at least
-# 50 nats apart.
+# All digits in 16 principal components: without repulsion, and with the closest two classes at
+# least 50 nats apart.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -66,8 +66,8 @@ print(f"grown {growth.max():.1f} times at most, {growth.min():.1f} at least")
 # Answer
 # ------
 #
-# *1 and 8 are the closest digits, 6.0 nats, then 8 and 9 (8.1) and 3 and 9 (9.5).* To put 1 and 8 50
-# nats apart, all pairs had to move: none grew less than 5.7 times, and the median went from 18.4 to 200
-# nats. One shared covariance is the reason: repulsion shrinks it, and that moves every pair. The order of
-# the three closest pairs stayed. Both pictures take an estimator or a pipeline too
-# (:doc:`/scikit_learn`).
+# *1 and 8 are the closest digits, 6.0 nats, then 8 and 9 (8.1) and 3 and 9 (9.5).* To put 1 and 8
+# 50 nats apart, all pairs had to move: none grew less than 5.7 times, and the median went from
+# 18.4 to 200 nats. One shared covariance is the reason: repulsion shrinks it, and that moves every
+# pair. The order of the three closest pairs stayed. Both pictures take an estimator or a pipeline
+# too (:doc:`/scikit_learn`).

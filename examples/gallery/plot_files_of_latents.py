@@ -2,15 +2,15 @@
 I have latents of an encoder in files: what now?
 ================================================
 
-An encoder has run over a data set and left a folder of files. How do these become Gaussians, without
-reading all of them at once, and what are the Gaussians good for?
+An encoder has run over a data set and left a folder of files. How do these become Gaussians,
+without reading all of them at once, and what are the Gaussians good for?
 """
 
 # %%
-# Here the encoder is the hidden layer of a small network of scikit-learn that learned the digits 0 to 7.
-# Any other does: only what it wrote is used. It writes four files of latents and labels. (A folder
-# of ``.parquet`` files, with columns ``embedding`` and ``label``, is read by the same line below; it
-# needs ``pip install ".[cli]"``.)
+# Here the encoder is the hidden layer of a small network of scikit-learn that learned the digits 0
+# to 7. Any other does: only what it wrote is used. It writes four files of latents and labels. (A
+# folder of ``.parquet`` files, with columns ``embedding`` and ``label``, is read by the same line
+# below; it needs ``pip install ".[cli]"``.)
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -106,3 +106,12 @@ temporary.cleanup()
 # %%
 # Answer
 # ------
+#
+# *One pass over the files, and then they are not needed.* Statistics of the four files are all
+# that a fit takes. On what this encoder wrote, Gaussians without repulsion classify .946 of new
+# digits (the network itself .956), and every latent drawn from them lies nearest to an image of
+# its class. For telling what is foreign this encoder is of little use: of the digits 8 and 9, .130
+# are rejected, and .150 with the classes 50 nats apart. (A convolutional network,
+# ``examples/encoder_latents.py``, gives more: .37 to .63 at 150 nats.) A thousand classes, labels
+# in a file of their own, and every format: :doc:`/files`; the same without Python:
+# :doc:`/command_line`.

@@ -58,9 +58,9 @@ for name, i in [("without repulsion", 0), ("best log-loss", best), ("largest lam
 # Answer
 # ------
 #
-# *For rows that stay as they are: no farther than they already are.* These classes are 5.6 nats apart by
-# themselves, so a target of 5 needs no repulsion. Accuracy falls from .908 without any to .889 at 20 nats,
-# .833 at 50 and .759 at 150, and the log-loss is best, .35, at ``lam = 0``: repulsion moves the
-# Gaussians, not the rows. Ask for a distance where the rows will follow, under a flow
-# (:doc:`/gallery_flows/plot_zuko` takes 150 nats), or where samples of the Gaussians have to be
-# told apart: 13 nats leave an overlap of one per cent (:doc:`/separation`).
+# *For rows that stay as they are: no farther than they already are.* These classes are 5.6 nats
+# apart by themselves, so a target of 5 needs no repulsion. Accuracy falls from .908 without any to
+# .889 at 20 nats, .833 at 50 and .759 at 150, and the log-loss is best, .35, at ``lam = 0``:
+# repulsion moves the Gaussians, not the rows. Ask for a distance where the rows will follow, under
+# a flow (:doc:`/gallery_flows/plot_zuko` takes 150 nats), or where samples of the Gaussians have
+# to be told apart: 13 nats leave an overlap of one per cent (:doc:`/separation`).

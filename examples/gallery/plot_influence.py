@@ -2,8 +2,8 @@
 Which rows hold two classes together?
 =====================================
 
-The fitted Gaussians are functions of every row. The gradient through the fit says for each what its
-deletion would change, from one fit. Can it be believed?
+The fitted Gaussians are functions of every row. The gradient through the fit says for each what
+its deletion would change, from one fit. Can it be believed?
 """
 
 # %%
@@ -28,8 +28,9 @@ print(f"the closest classes are {first} and {second}, {kld[first, second]:.2f} n
 # One gradient for all rows
 # -------------------------
 #
-# The KLD of two classes that share a diagonal covariance v is the sum of (difference of means)² / 2v. Its
-# slopes in the means and in v go into ``vjp``, and what comes back goes on to the weight of each row.
+# The KLD of two classes that share a diagonal covariance v is the sum of (difference of means)² /
+# 2v. Its slopes in the means and in v go into ``vjp``, and what comes back goes on to the weight
+# of each row.
 
 difference = fit.gaussians.means[first] - fit.gaussians.means[second]
 variances = fit.gaussians.covariances
@@ -68,7 +69,8 @@ panel.set(xlabel="predicted change of the KLD, in nats", ylabel="change after de
 # The digits themselves
 # ---------------------
 #
-# Above, those without which the two classes would be farther apart; below, those that keep them apart.
+# Above, those without which the two classes would be farther apart; below, those that keep them
+# apart.
 
 figure, panels = plt.subplots(2, 10, figsize=(9, 2.6), layout="constrained")
 for panel, row in zip(panels.flat, [*order[::-1][:10], *order[:10]], strict=True):
@@ -83,8 +85,8 @@ print(f"{share:.2f} of all influence is that of rows of the two classes")
 # Answer
 # ------
 #
-# *Mostly, but by far not only, their own; and yes.* The closest classes are 3 and 9, 20.7 nats apart. Over
-# forty deletions, each with a new fit, predictions and findings correlate by .9998, and the worst is off by 4
-# per cent of the largest change. Rows of the two classes have .59 of the influence: the others act through
-# the shared variances, and by repulsion. One ``vjp`` gave all 899 numbers. :doc:`/gradients` repeats this on
-# larger data and for other functions of the fit.
+# *Mostly, but by far not only, their own; and yes.* The closest classes are 3 and 9, 20.7 nats
+# apart. Over forty deletions, each with a new fit, predictions and findings correlate by .9998,
+# and the worst is off by 4 per cent of the largest change. Rows of the two classes have .59 of the
+# influence: the others act through the shared variances, and by repulsion. One ``vjp`` gave all
+# 899 numbers. :doc:`/gradients` repeats this on larger data and for other functions of the fit.

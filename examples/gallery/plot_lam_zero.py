@@ -2,14 +2,14 @@
 What is lam = 0? LDA, QDA and GaussianNB
 ========================================
 
-Without repulsion, class Gaussians are an old acquaintance. Which one, and is it the same to the last
-digits?
+Without repulsion, class Gaussians are an old acquaintance. Which one, and is it the same to the
+last digits?
 """
 
 # %%
 # Three families without repulsion, and the three classifiers of scikit-learn that they should
-# equal, on three of its data sets. Of digits, whose
-# border pixels are constant, 16 principal components. ``var_smoothing`` is left out on both sides.
+# equal, on three of its data sets. Of digits, whose border pixels are constant, 16 principal
+# components. ``var_smoothing`` is left out on both sides.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -90,6 +90,7 @@ for panel, (name, (ours, theirs)) in zip(panels, pairs(3).items(), strict=True):
 #
 # *GaussianNB, QDA and LDA, to the last digits that matter.* A diagonal covariance per class is
 # ``GaussianNB``, a dense one ``QuadraticDiscriminantAnalysis``, and a shared dense one is
-# ``LinearDiscriminantAnalysis`` with equal priors: posteriors agree within 1e-9 on all three data sets.
-# On wine in two dimensions the predicted class is the same at all points of the grid, 1.000. If that
-# is all you need, you do not need this library; :doc:`/scikit_learn` lists where the defaults differ.
+# ``LinearDiscriminantAnalysis`` with equal priors: posteriors agree within 1e-9 on all three data
+# sets. On wine in two dimensions the predicted class is the same at all points of the grid, 1.000.
+# If that is all you need, you do not need this library; :doc:`/scikit_learn` lists where the
+# defaults differ.

@@ -2,8 +2,8 @@
 What if a class comes later?
 ============================
 
-Classes arrive one after the other, and what was fitted may be in use already: in a model that was
-trained under it, or in stored predictions. Can a new class be added without moving the old
+Classes arrive one after the other, and what was fitted may be in use already: in a model that
+was trained under it, or in stored predictions. Can a new class be added without moving the old
 ones, and what does that cost?
 """
 
@@ -59,7 +59,8 @@ for digit in range(5, 10):
 # All anew
 # --------
 #
-# Statistics of tasks can be merged, so all classes can also be fitted together, from what was kept.
+# Statistics of tasks can be merged, so all classes can also be fitted together, from what was
+# kept.
 
 merged = statistics_of(*range(5))
 for digit in range(5, 10):
@@ -84,9 +85,10 @@ for panel, (name, gaussians) in zip(
 # Answer
 # ------
 #
-# *Yes, and the old ones do not move at all: their means stay as they were, to the bit.* With all ten classes
-# at least 51.2 nats apart, .719 of the held-out digits are classified. If all are fitted together from merged
-# statistics, it is .832: the old means then move by 1.0 to 1.9 standard deviations. Where nothing depends
-# on the old Gaussians, keep the statistics of each task, a few kilobytes, and fit anew. (Without repulsion
-# it is .884: on rows that stay as they are, distance costs accuracy, :doc:`plot_how_far_apart`.) The same
-# call adds a class to a flow: `fpigauss_torch.add_class`.
+# *Yes, and the old ones do not move at all: their means stay as they were, to the bit.* With all
+# ten classes at least 51.2 nats apart, .719 of the held-out digits are classified. If all are
+# fitted together from merged statistics, it is .832: the old means then move by 1.0 to 1.9
+# standard deviations. Where nothing depends on the old Gaussians, keep the statistics of each
+# task, a few kilobytes, and fit anew. (Without repulsion it is .884: on rows that stay as they
+# are, distance costs accuracy, :doc:`plot_how_far_apart`.) The same call adds a class to a flow:
+# `fpigauss_torch.add_class`.

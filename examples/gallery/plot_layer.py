@@ -2,13 +2,13 @@
 Can an encoder learn through the fit?
 =====================================
 
-`fpigauss_torch.fixed_point_layer` fits Gaussians to what an encoder gives, and lets gradients pass. Does an
-encoder that is trained through the fit tell digits apart?
+`fpigauss_torch.fixed_point_layer` fits Gaussians to what an encoder gives, and lets gradients
+pass. Does an encoder that is trained through the fit tell digits apart?
 """
 
 # %%
-# Digits, half of them held out, and an encoder to two dimensions, so that there is something to see.
-# Needs ``pip install ".[torch,examples]"``.
+# Digits, half of them held out, and an encoder to two dimensions, so that there is something to
+# see. Needs ``pip install ".[torch,examples]"``.
 
 import matplotlib.pyplot as plt
 import torch
@@ -39,8 +39,8 @@ def accuracy(gaussians):
 # ---------------------
 #
 # Each batch is fitted together with what is remembered of those before, and the loss is the
-# cross-entropy of the posterior of the fitted Gaussians. It is not Eq. 4, whose gradient does not see
-# how the Gaussians move.
+# cross-entropy of the posterior of the fitted Gaussians. It is not Eq. 4, whose gradient does not
+# see how the Gaussians move.
 
 
 def fitted(z, labels, memory):
@@ -79,14 +79,16 @@ with torch.no_grad():
         (panels[0], "untrained", before, z_before),
         (panels[1], "trained through the fit", fit.gaussians, encoder(x_test)),
     ):
-        GaussiansDisplay.from_gaussians(held.to(z.detach().numpy()), z.numpy(), y_test.numpy(), ax=panel)
+        GaussiansDisplay.from_gaussians(
+            held.to(z.detach().numpy()), z.numpy(), y_test.numpy(), ax=panel
+        )
         panel.set_title(name)
 
 # %%
 # Answer
 # ------
 #
-# *Yes.* In two dimensions, the accuracy on held-out digits goes from .32 to .87 in eight epochs. The backward
-# pass solves one linear system at the fixed point, whatever the number of iterations. Whether it pays
-# is another question: beside flows that were trained toward Gaussians fitted once, flows trained through
-# the layer were less accurate at equal likelihood (:doc:`/gradients`).
+# *Yes.* In two dimensions, the accuracy on held-out digits goes from .32 to .87 in eight epochs.
+# The backward pass solves one linear system at the fixed point, whatever the number of iterations.
+# Whether it pays is another question: beside flows that were trained toward Gaussians fitted once,
+# flows trained through the layer were less accurate at equal likelihood (:doc:`/gradients`).

@@ -42,7 +42,9 @@ def at_once():
 
 def stream():
     """Take batches of 100 rows as they come, and keep none."""
-    return ClassStatistics.from_batches((z[i : i + 100], y[i : i + 100]) for i in range(0, len(z), 100))
+    return ClassStatistics.from_batches(
+        (z[i : i + 100], y[i : i + 100]) for i in range(0, len(z), 100)
+    )
 
 
 def memory_map():
@@ -101,7 +103,7 @@ left.invert_yaxis()
 # Answer
 # ------
 #
-# *Yes, but for rounding.* Counts are equal, variances differ by less than 1e-12 of their size, and the
-# fitted means by less than 1e-9, however the rows were cut. What travels between machines is a file of
-# 12 kB per part, whatever its number of rows. :ref:`many_machines` has the commands for a cluster, and
-# ``examples/distributed`` a script for each way, torch.distributed included.
+# *Yes, but for rounding.* Counts are equal, variances differ by less than 1e-12 of their size, and
+# the fitted means by less than 1e-9, however the rows were cut. What travels between machines is a
+# file of 12 kB per part, whatever its number of rows. :ref:`many_machines` has the commands for a
+# cluster, and ``examples/distributed`` a script for each way, torch.distributed included.

@@ -2,13 +2,13 @@
 Which rows belong to no class?
 ==============================
 
-A classifier gives every row a class, also one that belongs to none. Here it knows the digits 0 to 7
-and is shown 8 and 9. How many does it reject, if it may reject one known row in twenty?
+A classifier gives every row a class, also one that belongs to none. Here it knows the digits 0
+to 7 and is shown 8 and 9. How many does it reject, if it may reject one known row in twenty?
 """
 
 # %%
-# A third of the known digits is fitted, a third finds the threshold, a third is tested on, all in the
-# pixels whose variance exceeds .5. 8 and 9 occur nowhere before the test.
+# A third of the known digits is fitted, a third finds the threshold, a third is tested on, all in
+# the pixels whose variance exceeds .5. 8 and 9 occur nowhere before the test.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,9 +95,9 @@ for panel, i in zip(panels, passed, strict=False):
 # Answer
 # ------
 #
-# *With a dense covariance per class and the likelihood, 87 per cent of them.* It rejects .867 of the unknown
-# digits and .052 of the known ones. What the covariances are matters more than the score: under one
-# shared covariance the likelihood finds .331. There repulsion helps, at the price of accuracy: .582 at 150
-# nats, where .950 of the known digits are classified, instead of .981. It does not reach what a covariance
-# per class does without it. :ref:`open_sets` lists all scores; under a flow,
-# `fpigauss_torch.rejection_score` makes the same ones of images.
+# *With a dense covariance per class and the likelihood, 87 per cent of them.* It rejects .867 of
+# the unknown digits and .052 of the known ones. What the covariances are matters more than the
+# score: under one shared covariance the likelihood finds .331. There repulsion helps, at the price
+# of accuracy: .582 at 150 nats, where .950 of the known digits are classified, instead of .981. It
+# does not reach what a covariance per class does without it. :ref:`open_sets` lists all scores;
+# under a flow, `fpigauss_torch.rejection_score` makes the same ones of images.

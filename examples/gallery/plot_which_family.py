@@ -3,8 +3,8 @@ Which family of covariances, and which pi?
 ==========================================
 
 A fit has two choices that matter more than the others: what the covariances may be, and how the
-repulsion fades with distance (``pi``). How far does each pair of choices take the classes, and how
-well do the Gaussians still fit?
+repulsion fades with distance (``pi``). How far does each pair of choices take the classes, and
+how well do the Gaussians still fit?
 """
 
 # %%
@@ -51,8 +51,7 @@ for tied in (False, True):
 # --------------
 #
 # Every family and two ``pi``: ``"forward"``, the paper's, and ``"initial"``, whose potential is
-# bounded. A fit that ran away or did not converge
-# within 300 evaluations is drawn as a cross.
+# bounded. A fit that ran away or did not converge within 300 evaluations is drawn as a cross.
 
 print(f"lam* = {critical_lam(10):.1f} for covariances per class with pi = 'forward'")
 lams = np.geomspace(1.0, 1e4, 7)
@@ -65,7 +64,9 @@ for row, tied in zip(panels, (False, True), strict=True):
                 warnings.simplefilter("ignore", UnboundedObjectiveWarning)
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 fits = [
-                    fit_fixed_point(z, y, lam, covariance=covariance, tied=tied, pi=pi, max_iter=300)
+                    fit_fixed_point(
+                        z, y, lam, covariance=covariance, tied=tied, pi=pi, max_iter=300
+                    )
                     for lam in lams
                 ]
             klds = np.array([smallest_kld(fit.gaussians) for fit in fits])
@@ -86,22 +87,23 @@ for (covariance, tied, pi), fits in ended.items():
     lam, fit = converged[-1]
     log_prob = fit.gaussians.log_prob(z_test, y_test).mean()
     print(
-        f'{covariance:9s} {"shared" if tied else "per class":9s} pi = "{pi}": converged in '
-        f"{len(converged)} of {len(fits)}, at lam = {lam:.0f} {smallest_kld(fit.gaussians):.1f} "
-        f"nats apart, log p(z|y) {log_prob:.0f}"
+        f'{covariance:9s} {"shared" if tied else "per class":9s} "{pi}": converged in '
+        f"{len(converged)} of {len(fits)}, at lam = {lam:.0f}: "
+        f"{smallest_kld(fit.gaussians):.1f} nats apart, log p(z|y) {log_prob:.0f}"
     )
 
 # %%
 # Answer
 # ------
 #
-# *Without repulsion, one dense covariance per class; with repulsion, a shared one.* At ``lam = 0``, one
-# dense covariance per class has an accuracy of .984 and the best density, -46.0, where the shared ones
-# have .889 to .939. But under ``pi="forward"`` none of the per-class families converges on this grid
-# past ``lam = 100``, and the farthest distances reached are 12.0, 8.4 and 27.7 nats. The shared families
-# converge at every ``lam``, and go as far as one likes: 621 to 912 nats here.
+# *Without repulsion, one dense covariance per class; with repulsion, a shared one.* At ``lam =
+# 0``, one dense covariance per class has an accuracy of .984 and the best density, -46.0, where
+# the shared ones have .889 to .939. But under ``pi="forward"`` none of the per-class families
+# converges on this grid past ``lam = 100``, and the farthest distances reached are 12.0, 8.4 and
+# 27.7 nats. The shared families converge at every ``lam``, and go as far as one likes: 621 to 912
+# nats here.
 #
-# ``pi="initial"`` saturates: at ``lam = 10000`` the shared families are 67 to 91 nats apart, and pay far less
-# for it in density (-60 to -64, beside -412 to -459 at ten times the distance). Take ``pi="forward"``, the
-# default, when the distance is given; :doc:`/minima` says when a minimum exists, and :doc:`/paper` which
-# family flows were best with (a shared variance).
+# ``pi="initial"`` saturates: at ``lam = 10000`` the shared families are 67 to 91 nats apart, and
+# pay far less for it in density (-60 to -64, beside -412 to -459 at ten times the distance). Take
+# ``pi="forward"``, the default, when the distance is given; :doc:`/minima` says when a minimum
+# exists, and :doc:`/paper` which family flows were best with (a shared variance).
