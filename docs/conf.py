@@ -15,7 +15,7 @@ import fpigauss_torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the root, where tools/ is
 
-from tools import docs_pages, results_pages
+from tools import docs_pages, inventory, results_pages
 
 project = "fpigauss"
 author = "fpigauss developers"
@@ -25,6 +25,7 @@ version = release = fpigauss.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
@@ -42,7 +43,7 @@ default_role = "autolink"  # links a name it knows, and leaves any other as it i
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give types, with shapes
 autodoc_member_order = "bysource"
-numpydoc_xref_param_type = True  # types link to their pages: ours, and no others
+numpydoc_xref_param_type = True  # types link to their pages: ours, and those of links.txt
 numpydoc_xref_ignore = "all"
 numpydoc_xref_aliases = {
     name: f"{package.__name__}.{name}"
@@ -50,11 +51,15 @@ numpydoc_xref_aliases = {
     for name in package.__all__
     if not name.startswith("_")
 }
-# Types of Python and numpy stay words: no inventories are downloaded to link them to.
+# Words such as "array" and "float" stay words: an array may be of any library.
 numpydoc_xref_aliases |= {name: name for name in DEFAULT_LINKS}
+
+LINKS = Path(__file__).with_name("links.txt")
+intersphinx_mapping = inventory.write(LINKS, LINKS.with_name("generated"))
+numpydoc_xref_aliases |= {name: name for name in inventory.names(LINKS)}
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them, once
 
-# Nor have names of other packages a page to link to.
+# Other names of other packages have no page to link to.
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|scipy|torch|enum|collections|typing)\..*"),
     ("py:class", r"[A-Z]\w*(Error|Warning)"),  # the built-in bases of ours

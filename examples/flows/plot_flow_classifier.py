@@ -81,7 +81,7 @@ for name, area in areas.items():
 # %%
 
 scores, foreign = drawn
-figure, panel = plt.subplots(figsize=(7, 3.2), layout="constrained")
+figure, panel = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 bins = np.linspace(scores.min(), np.quantile(scores, 0.95), 30)
 panel.hist(scores[~foreign], bins, alpha=0.6, label="known classes, held out")
 panel.hist(scores[foreign], bins, alpha=0.6, label="the class that was left out")

@@ -52,16 +52,16 @@ print(f"densities agree within 1e-3 nats: {bool((own - ours).abs().max() < 1e-3)
 
 # %%
 
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(9, 4), width_ratios=(1, 1.2), layout="constrained"
+figure, (upper, lower) = plt.subplots(
+    2, 1, figsize=(5.5, 7), height_ratios=(1, 1.6), layout="constrained"
 )
-left.plot(losses, linewidth=0.8)
-left.set(xlabel="step", ylabel="loss, in nats", ylim=(min(losses) - 10, losses[0] + 10))
+upper.plot(losses, linewidth=0.8)
+upper.set(xlabel="step", ylabel="loss, in nats", ylim=(min(losses) - 10, losses[0] + 10))
 samples = model.sample(torch.arange(10).repeat_interleave(12), temperature=0.7, seed=0)
 gray = (samples * digits.scale + digits.mean).reshape(10, 12, 8, 8)
-right.imshow(gray.permute(0, 2, 1, 3).reshape(80, 96).numpy(), cmap="gray_r", vmin=0, vmax=17)
-right.set_title("twelve samples of each class")
-right.axis("off")
+lower.imshow(gray.permute(0, 2, 1, 3).reshape(80, 96).numpy(), cmap="gray_r", vmin=0, vmax=17)
+lower.set_title("twelve samples of each class")
+lower.axis("off")
 
 # %%
 # Answer

@@ -67,15 +67,13 @@ for temperature in temperatures:
     agreed.append(right)
     varied.append(spread)
 
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(9, 3.2), width_ratios=(2, 1), layout="constrained"
-)
+figure, (upper, lower) = plt.subplots(2, 1, figsize=(5.5, 5.8), layout="constrained")
 canvas = np.stack(rows).transpose(0, 2, 1, 3).reshape(8 * len(rows), 80)
-left.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
-left.set_yticks([8 * i + 3.5 for i in range(len(rows))], labels=temperatures)
-left.set(xticks=[], ylabel="temperature")
-right.plot(varied, agreed, "o-")
-right.set(xlabel="variation, in gray levels", ylabel="share of the class asked for")
+upper.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
+upper.set_yticks([8 * i + 3.5 for i in range(len(rows))], labels=temperatures)
+upper.set(xticks=[], ylabel="temperature")
+lower.plot(varied, agreed, "o-")
+lower.set(xlabel="variation, in gray levels", ylabel="share of the class asked for")
 
 # %%
 # Augmentation
@@ -83,7 +81,7 @@ right.set(xlabel="variation, in gray levels", ylabel="share of the class asked f
 #
 # `fpigauss_torch.LatentAugmentation` moves each latent toward that of another digit of its class.
 
-figure, panel = plt.subplots(figsize=(7, 3.2), layout="constrained")
+figure, panel = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
 shown, gray_test = [], gray_of(digits.x_test)
 first = [int((digits.y_test == k).nonzero()[0, 0]) for k in range(10)]
 shown.append(gray_test[first])

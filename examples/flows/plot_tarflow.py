@@ -8,7 +8,7 @@ to put class Gaussians under it, and can it be made to denoise?
 
 # %%
 # ``_tarflow.py`` is a small one, written from the equations of its paper. The digits have Gaussian
-# noise of one gray level in addition to the uniform noise, as the paper of TarFlow does.
+# noise of one gray level in addition to the uniform noise.
 
 import matplotlib.pyplot as plt
 import torch
@@ -58,7 +58,7 @@ print(f"median error {before.median():.2f} gray levels before, {after.median():.
 
 # %%
 
-figure, panels = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+figure, panels = plt.subplots(2, 1, figsize=(4.5, 9), layout="constrained")
 samples = model.sample(torch.arange(10).repeat_interleave(10), seed=0)
 shown = {
     "ten samples of each class": samples,

@@ -65,7 +65,7 @@ digits.report(plain, "of the data")
 # %%
 # Latents of held-out digits, in the plane that tells the Gaussians apart best.
 
-figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
+figure, panels = plt.subplots(2, 1, figsize=(5.5, 10.5), layout="constrained")
 for panel, name, held in ((panels[0], "of the data", plain), (panels[1], "separated", model)):
     with torch.no_grad():
         z, _ = held.encode(digits.x_test)

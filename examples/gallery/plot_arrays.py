@@ -60,13 +60,14 @@ for name, difference in differences.items():
     bound = 1e-3 if "32" in name else 1e-8
     print(f"{name}: posteriors as numpy's within {bound:g}: {difference < bound}")
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True, layout="constrained")
-left.barh(list(seconds), list(seconds.values()))
-left.set_xlabel("seconds for the fits")
-right.barh(list(differences), [max(difference, 1e-17) for difference in differences.values()])
-right.set_xscale("log")
-right.set_xlabel("largest difference of a posterior from numpy's")
-left.invert_yaxis()
+figure, (upper, lower) = plt.subplots(2, 1, figsize=(5.5, 4), layout="constrained")
+upper.barh(list(seconds), list(seconds.values()))
+upper.set_xlabel("seconds for the fits")
+lower.barh(list(differences), [max(difference, 1e-17) for difference in differences.values()])
+lower.set_xscale("log")
+lower.set_xlabel("largest difference of a posterior from numpy's")
+for panel in (upper, lower):
+    panel.invert_yaxis()
 
 # %%
 # Answer

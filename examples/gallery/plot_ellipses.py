@@ -32,7 +32,7 @@ fits = {
 # In the plane of the two axes that tell the classes apart best; half of a class lies within the
 # solid ellipse, 95 % within the dashed one. Rows are drawn where they are: only Gaussians move.
 
-figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
+figure, panels = plt.subplots(2, 1, figsize=(5.5, 10.5), layout="constrained")
 for panel, (name, gaussians) in zip(panels, fits.items(), strict=True):
     GaussiansDisplay.from_gaussians(gaussians, z, y, ax=panel)
     panel.set_title(name)
@@ -43,7 +43,7 @@ for panel, (name, gaussians) in zip(panels, fits.items(), strict=True):
 #
 # Similar classes are put next to each other.
 
-figure, panels = plt.subplots(1, 2, figsize=(10, 4.6), layout="compressed")
+figure, panels = plt.subplots(2, 1, figsize=(5.5, 9.4), layout="compressed")
 for panel, (name, gaussians) in zip(panels, fits.items(), strict=True):
     KLDDisplay.from_gaussians(gaussians, ax=panel)
     panel.set_title(name)

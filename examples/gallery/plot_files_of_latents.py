@@ -85,7 +85,7 @@ for name, gaussians in fits.items():
         f"of known and {foreign:.3f} of unknown digits"
     )
 
-figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
+figure, panels = plt.subplots(2, 1, figsize=(5.5, 10.5), layout="constrained")
 for panel, (name, gaussians) in zip(panels, fits.items(), strict=True):
     GaussiansDisplay.from_gaussians(gaussians, z_rest, y_rest, ax=panel)
     panel.set_title(name)

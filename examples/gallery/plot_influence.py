@@ -69,13 +69,13 @@ panel.set(xlabel="predicted change of the KLD, in nats", ylabel="change after de
 # The digits themselves
 # ---------------------
 #
-# Above, those without which the two classes would be farther apart; below, those that keep them
-# apart.
+# In the upper two rows, those without which the two classes would be farther apart; in the lower
+# two, those that keep them apart.
 
-figure, panels = plt.subplots(2, 10, figsize=(9, 2.6), layout="constrained")
+figure, panels = plt.subplots(4, 5, figsize=(5.5, 5.2), layout="constrained")
 for panel, row in zip(panels.flat, [*order[::-1][:10], *order[:10]], strict=True):
     panel.imshow(images[row], cmap="gray_r")
-    panel.set_title(f"{labels[row]}: {predicted[row]:+.2f}", fontsize=8)
+    panel.set_title(f"{labels[row]}: {predicted[row]:+.2f}", fontsize=10)
     panel.axis("off")
 of_pair = np.isin(labels, [first, second])
 share = abs(predicted[of_pair]).sum() / abs(predicted).sum()

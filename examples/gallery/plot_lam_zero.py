@@ -72,7 +72,7 @@ z = PCA(2, random_state=0).fit_transform(StandardScaler().fit_transform(x))
 left, right, low, high = z[:, 0].min() - 1, z[:, 0].max() + 1, z[:, 1].min() - 1, z[:, 1].max() + 1
 grid = np.stack(np.meshgrid(np.linspace(left, right, 240), np.linspace(low, high, 240)), -1)
 rows = grid.reshape(-1, 2)
-figure, panels = plt.subplots(1, 3, figsize=(9, 3.4), sharey=True, layout="constrained")
+figure, panels = plt.subplots(3, 1, figsize=(5.5, 9.5), layout="constrained")
 colors = ["#0072B2", "#E69F00", "#009E73"]
 for panel, (name, (ours, theirs)) in zip(panels, pairs(3).items(), strict=True):
     ground = ours.fit(z, y).predict(rows).reshape(grid.shape[:2])
@@ -80,7 +80,7 @@ for panel, (name, (ours, theirs)) in zip(panels, pairs(3).items(), strict=True):
     levels = [-0.5, 0.5, 1.5, 2.5]
     panel.contourf(*np.moveaxis(grid, -1, 0), ground, levels, colors=colors, alpha=0.3)
     panel.contour(*np.moveaxis(grid, -1, 0), borders, levels[1:-1], colors="black", linewidths=1)
-    panel.scatter(*z.T, c=[colors[k] for k in y], s=9)
+    panel.scatter(*z.T, c=[colors[k] for k in y], s=14)
     panel.set(title=name, xticks=[], yticks=[])
     print(f"{name}: the same class at {np.mean(ground == borders):.3f} of the grid")
 

@@ -74,7 +74,7 @@ print(f"the old means moved by {moved.min():.1f} to {moved.max():.1f} standard d
 
 # %%
 
-figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
+figure, panels = plt.subplots(2, 1, figsize=(5.5, 10.5), layout="constrained")
 for panel, (name, gaussians) in zip(
     panels, {"0 to 4": first, "5 to 9 came later": held}.items(), strict=True
 ):

@@ -73,7 +73,7 @@ for epoch in range(8):
 # %%
 # The latents of held-out digits before and after, with the Gaussians.
 
-figure, panels = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
+figure, panels = plt.subplots(2, 1, figsize=(5.5, 10.5), layout="constrained")
 with torch.no_grad():
     for panel, name, held, z in (
         (panels[0], "untrained", before, z_before),

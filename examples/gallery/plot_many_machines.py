@@ -91,13 +91,14 @@ for way in ways:
         f"variances within 1e-12: {error < 1e-12}, fitted means within 1e-9: {apart < 1e-9}"
     )
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
+figure, (upper, lower) = plt.subplots(2, 1, figsize=(5.5, 4.4), layout="constrained")
 names = [way.__name__.replace("_", " ") for way in ways]
-left.barh(names, errors)
-left.set_xlabel("largest relative difference of a variance")
-right.barh(names, seconds)
-right.set_xlabel("seconds, files included")
-left.invert_yaxis()
+upper.barh(names, errors)
+upper.set_xlabel("largest relative difference of a variance")
+lower.barh(names, seconds)
+lower.set_xlabel("seconds, files included")
+for panel in (upper, lower):
+    panel.invert_yaxis()
 
 # %%
 # Answer

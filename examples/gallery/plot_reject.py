@@ -72,7 +72,7 @@ for name, fit in fits.items():
 gaussians = fits["dense per class"].gaussians
 scores = [open_set_score(gaussians, part) for part in (held_out, test, unknown)]
 threshold = open_set_threshold(scores[0], rate=0.05)
-figure, panel = plt.subplots(figsize=(7, 3.4), layout="constrained")
+figure, panel = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 bins = np.linspace(min(map(min, scores[1:])), np.quantile(scores[2], 0.98), 50)
 panel.hist(scores[1], bins, density=True, alpha=0.6, label="known digits")
 panel.hist(scores[2], bins, density=True, alpha=0.6, label="8 and 9")
@@ -84,12 +84,12 @@ panel.legend()
 
 images = load_digits().images[y >= 8]
 passed = np.flatnonzero(scores[2] <= threshold)[:12]
-figure, panels = plt.subplots(1, 12, figsize=(9, 1.3), layout="constrained")
-for panel in panels:
+figure, panels = plt.subplots(2, 6, figsize=(5.5, 2.4), layout="constrained")
+for panel in panels.flat:
     panel.axis("off")
-for panel, i in zip(panels, passed, strict=False):
+for panel, i in zip(panels.flat, passed, strict=False):
     panel.imshow(images[i], cmap="gray_r")
-    panel.set_title(f"as {gaussians.predict(unknown[i : i + 1])[0]}", fontsize=9)
+    panel.set_title(f"as {gaussians.predict(unknown[i : i + 1])[0]}", fontsize=11)
 
 # %%
 # Answer

@@ -55,7 +55,9 @@ for tied in (False, True):
 
 print(f"lam* = {critical_lam(10):.1f} for covariances per class with pi = 'forward'")
 lams = np.geomspace(1.0, 1e4, 7)
-figure, panels = plt.subplots(2, 2, figsize=(8, 7), sharex=True, sharey=True, layout="constrained")
+figure, panels = plt.subplots(
+    2, 2, figsize=(5.5, 5.5), sharex=True, sharey=True, layout="constrained"
+)
 ended = {}
 for row, tied in zip(panels, (False, True), strict=True):
     for panel, pi in zip(row, ("forward", "initial"), strict=True):
@@ -74,7 +76,7 @@ for row, tied in zip(panels, (False, True), strict=True):
             ended[covariance, tied, pi] = fits
             (line,) = panel.loglog(lams[good], klds[good], "o-", label=covariance)
             panel.loglog(lams[~good], klds[~good], "x", color=line.get_color())
-        panel.set_title(f'{"shared" if tied else "per class"}, pi = "{pi}"')
+        panel.set_title(f'{"shared" if tied else "per class"}, "{pi}"', fontsize="medium")
         panel.set(ylim=(0.5, 2e3))
 panels[0, 0].legend()
 figure.supxlabel("lam")
