@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test test-nfpi lowest reproduce docs lint format bare bench bench-full dist torture torture-quick locks audit clean
+.PHONY: help demo test test-nfpi lowest reproduce docs linkcheck lint format bare bench bench-full dist torture torture-quick locks audit clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -79,11 +79,20 @@ reproduce: .venvs/nfpi/.stamp  ## Run the paper's tables and figures at the smal
 	@rm -rf examples/nfpi/results/tiny
 	@$(call run,nfpi) examples/nfpi/reproduce.py all --scale tiny --workers 2 --strict
 
-docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors, and check its search.
-	@rm -rf docs/generated
-	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q docs docs/_build/html
+# Every page of the gallery runs, unless PAGES names some: "how_far|zuko", or "none".
+docs linkcheck: export OMP_NUM_THREADS := 1
+docs linkcheck: export OPENBLAS_NUM_THREADS := 1
+docs linkcheck: export MPLBACKEND := Agg
+docs: .venvs/docs/.stamp  ## Build the documentation into docs/_build/html, warnings as errors; check gallery, links, search.
+	@rm -rf docs/_build/html docs/generated docs/gallery docs/gallery_flows
+	@$(call run,docs) -m sphinx -b html -E -W --keep-going -n -q $(if $(PAGES),-D sphinx_gallery_conf.filename_pattern='$(PAGES)') docs docs/_build/html
+	@$(if $(PAGES),,$(call run,docs) -m tools.gallery docs)
+	@$(call run,docs) -m tools.check_links docs/_build/html
 	@$(call run,docs) -m tools.check_search docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+linkcheck: .venvs/docs/.stamp  ## Ask every address elsewhere that the documentation links to; needs the network.
+	@$(call run,docs) -m sphinx -b linkcheck -q -D sphinx_gallery_conf.filename_pattern=none docs docs/_build/linkcheck
 
 # mypy and pyright read what is installed with torch, so that they check with the types of torch itself.
 lint: .venvs/lint/.stamp .venvs/nfpi/.stamp  ## Check style, types, imports between layers, and spelling; nothing is changed.
@@ -180,5 +189,5 @@ audit: .venvs/locks/.stamp  ## Ask PyPI for known vulnerabilities of what is loc
 		.venvs/locks/bin/pip-audit --strict --require-hashes --disable-pip -r "$$lock" || exit 1; done
 
 clean:  ## Remove the environments, caches and what was built.
-	rm -rf .venvs .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/generated examples/nfpi/results/tiny
+	rm -rf .venvs .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/gallery docs/gallery_flows docs/generated examples/nfpi/results/tiny
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """Configure Sphinx; `make docs` builds with it, warnings as errors."""
 
 import hashlib
+import logging
 import shutil
 import sys
 from importlib.metadata import files
@@ -14,7 +15,7 @@ import fpigauss_torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the root, where tools/ is
 
-from tools import docs_pages
+from tools import docs_pages, inventory, results_pages
 
 project = "fpigauss"
 author = "fpigauss developers"
@@ -24,8 +25,10 @@ version = release = fpigauss.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
     "myst_parser",
     "notfound.extension",
     "numpydoc",
@@ -40,7 +43,7 @@ default_role = "autolink"  # links a name it knows, and leaves any other as it i
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give types, with shapes
 autodoc_member_order = "bysource"
-numpydoc_xref_param_type = True  # types link to their pages: ours, and no others
+numpydoc_xref_param_type = True  # types link to their pages: ours, and those of links.txt
 numpydoc_xref_ignore = "all"
 numpydoc_xref_aliases = {
     name: f"{package.__name__}.{name}"
@@ -48,11 +51,15 @@ numpydoc_xref_aliases = {
     for name in package.__all__
     if not name.startswith("_")
 }
-# Types of Python and numpy stay words: no inventories are downloaded to link them to.
+# Words such as "array" and "float" stay words: an array may be of any library.
 numpydoc_xref_aliases |= {name: name for name in DEFAULT_LINKS}
+
+LINKS = Path(__file__).with_name("links.txt")
+intersphinx_mapping = inventory.write(LINKS, LINKS.with_name("generated"))
+numpydoc_xref_aliases |= {name: name for name in inventory.names(LINKS)}
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them, once
 
-# Nor have names of other packages a page to link to.
+# Other names of other packages have no page to link to.
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|scipy|torch|enum|collections|typing)\..*"),
     ("py:class", r"[A-Z]\w*(Error|Warning)"),  # the built-in bases of ours
@@ -74,6 +81,22 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 notfound_urls_prefix = "/"  # wherever a host serves the site as a whole
 
+# The gallery: scripts named plot_*.py, whose neighbors are no pages of it.
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples/gallery", "../examples/flows"],
+    "gallery_dirs": ["gallery", "gallery_flows"],
+    "filename_pattern": "/plot_",
+    "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
+    "within_subsection_order": "tools.gallery.InOrder",
+    "doc_module": ("fpigauss", "fpigauss_torch"),
+    "backreferences_dir": "generated/used_by",
+    "capture_repr": (),
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
+logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every device that is missing
+
 # A summary ends with its first sentence, which "Eq. 4" does not end.
 autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Eqs.")
 
@@ -90,5 +113,8 @@ def ship_mathjax(app, exception):
 
 def setup(app):
     """Write the pages that follow from other files, and ship what the site loads."""
-    app.connect("builder-inited", lambda app: docs_pages.write(Path(app.srcdir, "generated")))
+    for pages in (docs_pages, results_pages):
+        app.connect(
+            "builder-inited", lambda app, pages=pages: pages.write(Path(app.srcdir, "generated"))
+        )
     app.connect("build-finished", ship_mathjax)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, TensorDataset
 
-from fpigauss_torch import class_preservation
+from fpigauss_torch import FixedPointSchedule, class_preservation
 
 
 def arguments(doc, name, epochs, noise=None):
@@ -127,3 +127,25 @@ class Digits:
         axis.tick_params(length=0)
         figure.savefig(path, dpi=150)
         print(f"wrote {path}")
+
+
+def train(model, loader, epochs, rate, *, clip=None, lam=None):
+    """Train a flow toward Gaussians that are refitted before epochs 0 and 1; return the losses."""
+    schedule = FixedPointSchedule(lam)
+    optimizer = torch.optim.Adam(model.parameters())
+    rates = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, epochs=epochs, steps_per_epoch=len(loader)
+    )
+    losses = []
+    for epoch in range(epochs):
+        schedule.step(model, loader, epoch)
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = model(x, y).mean()
+            loss.backward()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            rates.step()
+            losses.append(loss.item())
+    return losses

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOWJAX = "flowjax_digits.py"
-ALL = sorted(path.name for path in (ROOT / "examples" / "flows").glob("[!_]*.py"))
+ALL = sorted(path.name for path in (ROOT / "examples" / "flows").glob("[!_]*_digits.py"))
 EXAMPLES = [name for name in ALL if name != FLOWJAX]  # those that share _digits.py
 
 
