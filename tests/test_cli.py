@@ -164,6 +164,14 @@ def test_a_later_class_beside_frozen_ones(run, gaussians):
     np.testing.assert_array_equal(found.means[:3], gaussians.means)
 
 
+def test_labels_without_a_gaussian_are_told(run, gaussians):
+    np.savez("later.npz", z=Z[:6], y=np.where(np.arange(6) < 4, 3, Y[:6]))
+    _, out, err = run("predict g.npz later.npz --out l.csv --json")
+    assert json.loads(out)["accuracy"] <= 1 / 3
+    assert "4 of 6 rows have labels of which there is no Gaussian; they count as wrong" in err
+    assert "no Gaussian" not in run("predict g.npz z.npy y.npy --out all.csv")[2]
+
+
 def test_files_that_a_pattern_names(run, data):
     names = [f"part_{i}.npz" for i in range(3)]
     for name in names:
