@@ -164,6 +164,27 @@ def test_a_later_class_beside_frozen_ones(run, gaussians):
     np.testing.assert_array_equal(found.means[:3], gaussians.means)
 
 
+def test_labels_without_a_gaussian_are_told(run, gaussians):
+    np.savez("later.npz", z=Z[:6], y=np.where(np.arange(6) < 4, 3, Y[:6]))
+    _, out, err = run("predict g.npz later.npz --out l.csv --json")
+    assert json.loads(out)["accuracy"] <= 1 / 3
+    assert "4 of 6 rows have labels of which there is no Gaussian; they count as wrong" in err
+    assert "no Gaussian" not in run("predict g.npz z.npy y.npy --out all.csv")[2]
+
+
+def test_files_that_a_pattern_names(run, data):
+    names = [f"part_{i}.npz" for i in range(3)]
+    for name in names:
+        np.savez(name, z=Z[:60], y=Y[:60])
+    for given, says in (
+        (names, "for several files of latents pass their folder; see fpigauss fit --help"),
+        (names[:2], "labels 'part_1.npz' contains latents too"),
+    ):
+        code, _, err = run("fit", *given, "--lam", 0, "--out", "g.npz")
+        assert code == 2
+        assert says in err
+
+
 def test_a_later_class_beside_all_of_a_file(run, gaussians):
     np.save("z_new.npy", Z[:50] + 9.0)
     np.save("y_new.npy", np.full(50, 3))

@@ -452,6 +452,16 @@ def test_no_such_file(tmp_path):
             open_latents(path)
 
 
+@pytest.mark.parametrize("save", [save_npz, save_parquet, save_csv, save_safetensors])
+def test_another_part_is_not_a_file_of_labels(tmp_path, save):
+    paths = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        paths += save(tmp_path / name, Z, Y)
+    refused(*paths, match=r"labels '.*second.*' contains latents too, .* merge them")
+    refused(*[path.parent for path in paths], match=r"labels '.*second' contains latents too")
+
+
 def test_several_files_are_told_to_be_a_folder(tmp_path):
     np.save(tmp_path / "latents.npy", Z)
     pattern = f"does not exist; for several files pass their folder, {str(tmp_path)!r}"

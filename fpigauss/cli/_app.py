@@ -110,10 +110,18 @@ def run(args: Sequence[str] | None = None) -> int:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        text = " ".join(str(message()).replace("Value error, ", "").split())
+        text = _of_usage(str(message()))
         named = next((name for name in given if not name.startswith("-")), "")
         names = {c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands}
         where = f"fpigauss {named}" if named in names else "fpigauss"
-        say(f"{text.rstrip('.')}; see {where} --help")
+        say(f"{text}; see {where} --help")
         return BAD_INPUT
     return int(code or 0)
+
+
+def _of_usage(message: str) -> str:
+    """Return what typer says of wrong arguments, in one line, with a remedy where it has none."""
+    text = " ".join(message.replace("Value error, ", "").split()).rstrip(".")
+    if "unexpected extra argument" in text:  # what a pattern of a shell becomes
+        text += "; for several files of latents pass their folder"
+    return text

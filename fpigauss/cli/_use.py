@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from fpigauss._array.checks import check_nonnegative, check_positive_integer
+from fpigauss._array.typing import Labels
 from fpigauss.cli._command import ForceFlag, LabelsArgument, LatentsArgument, YName, ZName
 from fpigauss.cli._inputs import background_in, check_out, latents_to_score
 from fpigauss.cli._options import labels_like
@@ -109,7 +110,7 @@ def predict(
         check_out(out, TABLES, force=force, reads=[gaussians, latents, labels])
     found, prior = ClassGaussians.load(gaussians), _prior_of(priors)
     opened, batches = latents_to_score(session, found, latents, labels, z=z, y=y)
-    n_rows = n_right = 0
+    n_rows = n_right = n_foreign = 0
     with opened_table(out, session, array="p" if proba else "label") as table, batches.located():
         for rows, targets in batches:
             predicted = np.asarray(found.predict(rows, priors=prior))
@@ -124,10 +125,16 @@ def predict(
             )
             n_rows += len(predicted)
             if targets is not None:
-                n_right += int(np.sum(_same(predicted, targets)))
+                n_right += int(np.sum(np.equal(*_of_one_kind(predicted, targets))))
+                n_foreign += int(np.sum(~np.isin(*_of_one_kind(targets, found.classes))))
     figures: dict[str, Any] = {"rows": n_rows}
     if opened.has_labels:
         figures["accuracy"] = n_right / n_rows
+    if n_foreign:
+        session.note(
+            f"{n_foreign} of {n_rows} rows have labels of which there is no Gaussian; they count "
+            "as wrong"
+        )
     _finish(session, out, figures)
 
 
@@ -142,11 +149,11 @@ def _predicted(
     return {"label": predicted} | {f"p_{label}": column for label, column in by_class}
 
 
-def _same(predicted: Any, targets: Any) -> Any:
-    """Compare labels; those of another kind are others."""
-    if (predicted.dtype.kind == "U") != (targets.dtype.kind == "U"):
-        return predicted.astype(str) == targets.astype(str)
-    return predicted == targets
+def _of_one_kind(first: Labels, second: Labels) -> tuple[Labels, Labels]:
+    """Return labels as they are, or as strings where only one of them are strings."""
+    if (first.dtype.kind == "U") != (second.dtype.kind == "U"):
+        return first.astype(str), second.astype(str)
+    return first, second
 
 
 def _finish(

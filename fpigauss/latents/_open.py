@@ -11,7 +11,7 @@ from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._faults import checked_path
 from fpigauss.latents._formats import column_of, source_of
-from fpigauss.latents._source import Paired, Source
+from fpigauss.latents._source import Paired, Source, Wanted
 
 __all__ = ["Latents", "open_latents"]
 
@@ -159,6 +159,7 @@ def open_latents(
         if beside.samefile(place):  # the labels are not latents there, whatever their name
             source = source_of(place, z, y)
         else:
+            _check_not_a_part(place, beside, z, y)
             source = Paired(source_of(place, z, None, alone=True), column)
     if source.n_rows == 0 or source.dim == 0:
         what = "rows" if source.n_rows == 0 else "dimensions"
@@ -172,6 +173,24 @@ def open_latents(
         _batch_size(source, wanted, most),
         source,
     )
+
+
+def _check_not_a_part(place: Path, beside: Path, z: Wanted, y: str | None) -> None:
+    """Raise if latents and labels lie in both places under the same names, as in parts of a set.
+
+    The labels of one part are not those of the rows of another, and lengths are often the same.
+    """
+    try:
+        own, other = (source_of(path, z, y) for path in (place, beside))
+    except (InvalidInputError, ImportError):
+        return
+    alike = len(own.names) > 1 and set(own.names) == set(other.names)
+    if alike and own.has_labels and other.has_labels:
+        raise InvalidInputError(
+            f"labels {str(beside)!r} contains latents too, like {str(place)!r}, which has labels "
+            "of its own: these are two parts of a data set; pass the folder of all parts, or "
+            "gather statistics of each and merge them"
+        )
 
 
 def _check_names(z: object, y: object) -> None:
