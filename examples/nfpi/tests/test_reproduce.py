@@ -65,7 +65,7 @@ def test_the_command_says_what_it_does_not_draw(reproduce, tmp_path, capsys):
         assert words in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("scale", ["reject", "neighbors"])
+@pytest.mark.parametrize("scale", ["reject", "neighbors", "neighbors-again"])
 def test_committed_records_give_the_committed_tables(reproduce, scale, tmp_path):
     committed = reproduce.RESULTS / scale
     shutil.copytree(committed, tmp_path / scale, ignore=shutil.ignore_patterns("tables", "work"))
