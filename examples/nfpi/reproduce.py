@@ -10,6 +10,7 @@
     python examples/nfpi/reproduce.py all --scale reject --data fashion_mnist.npz --mnist mnist.npz
     python examples/nfpi/reproduce.py all --scale neighbors --data fashion_mnist.npz \
         --glyphs glyphs.npz
+    python examples/nfpi/reproduce.py all --scale neighbors-again --glyphs glyphs.npz
 
 grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
 repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.
@@ -201,7 +202,7 @@ def _draw(
             plots[name] = partial(plot_methods, table=name)
         elif grid.scale == "reject":
             plots[name] = partial(plot_rows, table=name)
-        elif grid.scale == "neighbors":
+        elif grid.scale in ("neighbors", "neighbors-again"):
             plots[name] = partial(plot_neighbors, matrices=folder / "matrices", table=name)
     for name, plot in plots.items():
         path = figures / f"{name}.png"

@@ -29,7 +29,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         help="images: CIFAR-10 for paper, glyphs for classes, Fashion-MNIST for the others",
     )
     parser.add_argument("--mnist", help="MNIST, for cpu, even and reject")
-    parser.add_argument("--glyphs", help="glyphs, for neighbors")
+    parser.add_argument("--glyphs", help="glyphs, for neighbors and neighbors-again")
     parser.add_argument("--cifar100", help="CIFAR-100, for paper")
     parser.add_argument("--pairs", help="pairs of digits by make_pairs.py, for classes")
 

@@ -14,7 +14,7 @@ from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
 from nfpi.grid.layer import layer_grid, levels_grid
 from nfpi.grid.model import Grid, merged
-from nfpi.grid.neighbors import neighbors_grid
+from nfpi.grid.neighbors import neighbors_again_grid, neighbors_grid
 from nfpi.grid.paper import paper_grid
 from nfpi.grid.reject import reject_grid
 from nfpi.grid.scales import SCALES, Scale
@@ -263,4 +263,5 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "levels": levels_grid,
     "reject": reject_grid,
     "neighbors": neighbors_grid,
+    "neighbors-again": neighbors_again_grid,
 }
