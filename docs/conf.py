@@ -91,6 +91,7 @@ sphinx_gallery_conf = {
     "doc_module": ("fpigauss", "fpigauss_torch"),
     "backreferences_dir": "generated/used_by",
     "capture_repr": (),
+    "inspect_global_variables": False,
     "show_signature": False,
     "write_computation_times": False,
 }
