@@ -98,6 +98,8 @@ def test_results_have_a_page(tmp_path):
     write(tmp_path)
     text = (tmp_path / "results.txt").read_text(encoding="utf-8")
     shown = [path for path in ROOT.glob("examples/nfpi/results/*/*/*") if "tiny" not in path.parts]
+    if not shown:
+        pytest.skip("the results are not here: a source distribution leaves them out")
     titles = {path.read_text("utf-8").partition("\n")[0] for path in shown if path.suffix == ".md"}
     assert all(f"#{title}\n" in text for title in titles - {"# All runs"})
     figures = [path.relative_to(ROOT).as_posix() for path in shown if path.suffix == ".png"]
