@@ -56,7 +56,7 @@ numpydoc_xref_aliases |= {name: name for name in DEFAULT_LINKS}
 
 LINKS = Path(__file__).with_name("links.txt")
 intersphinx_mapping = inventory.write(LINKS, LINKS.with_name("generated"))
-numpydoc_xref_aliases |= {name: name for name in inventory.names(LINKS)}
+numpydoc_xref_aliases |= {name: f":obj:`{name}`" for name in inventory.names(LINKS)}
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them, once
 
 # Other names of other packages have no page to link to.
@@ -91,6 +91,7 @@ sphinx_gallery_conf = {
     "doc_module": ("fpigauss", "fpigauss_torch"),
     "backreferences_dir": "generated/used_by",
     "capture_repr": (),
+    "inspect_global_variables": False,
     "show_signature": False,
     "write_computation_times": False,
 }

@@ -42,6 +42,12 @@ def gray_of(images):
     return (images * digits.scale + digits.mean).numpy()
 
 
+def canvas_of(rows):
+    """Return images as tiles: a row per entry, each with the ten classes."""
+    tiles = np.pad(np.stack(rows).reshape(-1, 10, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    return tiles.transpose(0, 2, 1, 3).reshape(-1, 100)
+
+
 neighbors = KNeighborsClassifier(3).fit(gray_of(x), y.numpy())
 score = neighbors.score(gray_of(digits.x_test), digits.y_test.numpy())
 print(f"nearest neighbors on held-out digits: {score:.3f}")
@@ -68,9 +74,8 @@ for temperature in temperatures:
     varied.append(spread)
 
 figure, (upper, lower) = plt.subplots(2, 1, figsize=(5.5, 5.8), layout="constrained")
-canvas = np.stack(rows).transpose(0, 2, 1, 3).reshape(8 * len(rows), 80)
-upper.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
-upper.set_yticks([8 * i + 3.5 for i in range(len(rows))], labels=temperatures)
+upper.imshow(canvas_of(rows), cmap="gray_r", vmin=0, vmax=17)
+upper.set_yticks([10 * i + 4.5 for i in range(len(rows))], labels=temperatures)
 upper.set(xticks=[], ylabel="temperature")
 lower.plot(varied, agreed, "o-")
 lower.set(xlabel="variation, in gray levels", ylabel="share of the class asked for")
@@ -93,9 +98,8 @@ for strength in strengths:
     moved = np.sqrt(((gray - gray_test) ** 2).mean())
     print(f"strength {strength}: {kept:.3f} of their class, moved by {moved:.2f} levels")
     shown.append(gray[first])
-canvas = np.stack(shown).reshape(-1, 10, 8, 8).transpose(0, 2, 1, 3).reshape(-1, 80)
-panel.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
-panel.set_yticks([8 * i + 3.5 for i in range(len(shown))], labels=["held out", *strengths])
+panel.imshow(canvas_of(shown), cmap="gray_r", vmin=0, vmax=17)
+panel.set_yticks([10 * i + 4.5 for i in range(len(shown))], labels=["held out", *strengths])
 panel.set(xticks=[], ylabel="strength")
 
 # %%

@@ -68,7 +68,8 @@ shown = {
 }
 for panel, (name, images) in zip(panels, shown.items(), strict=True):
     gray = (images * digits.scale + digits.mean).reshape(10, -1, 8, 8)
-    canvas = gray.permute(0, 2, 1, 3).reshape(80, -1).numpy()
+    tiles = torch.nn.functional.pad(gray, (1, 1, 1, 1))
+    canvas = tiles.permute(0, 2, 1, 3).reshape(100, -1).numpy()
     panel.imshow(canvas, cmap="gray_r", vmin=0, vmax=17)
     panel.set_title(name)
     panel.axis("off")
