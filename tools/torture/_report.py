@@ -12,13 +12,16 @@ _BEGIN, _END = "<!-- runs -->", "<!-- end of runs -->"
 def _row(summary: Summary) -> str:
     n_faults = len(summary.faults)
     minutes = f"{summary.seconds / 60:.1f}"
-    return f"| `{summary.machine}` | {summary.what} | {summary.trials} | {n_faults} | {summary.seed} | {minutes} |"
+    first = f"| `{summary.machine}` | {summary.what} | {summary.trials}"
+    return f"{first} | {n_faults} | {summary.seed} | {minutes} |"
 
 
 def gather(folder: Path, report: Path) -> None:
     """Put the summaries of a folder into a report, between its marks."""
     found = [Summary.load(path) for path in sorted(folder.glob("*.json"))]
-    head = "| machine | one trial | trials | open faults | seed | minutes |\n|---|---|---|---|---|---|"
+    head = (
+        "| machine | one trial | trials | open faults | seed | minutes |\n|---|---|---|---|---|---|"
+    )
     rows = "\n".join(map(_row, found))
     machines = "; ".join(sorted({summary.on for summary in found}))
     before, _, rest = report.read_text("utf-8").partition(_BEGIN)

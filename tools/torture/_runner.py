@@ -29,7 +29,7 @@ _LOG_BYTES = 4000
 _ROOT = Path(__file__).parents[2]
 
 
-class Fault(AssertionError):
+class Fault(AssertionError):  # noqa: N818 - the machine has no error, but has found a fault
     """What a machine found, where nothing was raised that would say it."""
 
 

@@ -89,7 +89,10 @@ def lower_minima(outcomes: dict[str, int]) -> str:
             _, *group, least = name.split("|")
             found = groups.setdefault(tuple(group), {})
             found[least] = found.get(least, 0) + n
-    rows = ["| family | pi | d | fits | with a lower minimum | sizes |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| family | pi | d | fits | with a lower minimum | sizes |",
+        "|---|---|---|---|---|---|",
+    ]
     for group, found in sorted(groups.items()):
         n = sum(found.values())
         n_lower = n - found.get("none", 0)

@@ -46,7 +46,7 @@ class StatisticsInAnyOrder(RuleBasedStateMachine):
         seed=st.integers(0, 2**32 - 1),
     )
     def start(
-        self, dim: int, kind: str, words: bool, offset: float, namespace: str, seed: int
+        self, *, dim: int, kind: str, words: bool, offset: float, namespace: str, seed: int
     ) -> None:
         """Gather the first rows."""
         self.dim, self.kind, self.words, self.offset = dim, kind, words, offset
@@ -249,9 +249,7 @@ class GaussiansInAnyOrder(RuleBasedStateMachine):
         from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
         if self.averaged is None:
-            self.averaged = AveragedModel(
-                self.module, avg_fn=get_ema_avg_fn(0.5), use_buffers=True
-            )
+            self.averaged = AveragedModel(self.module, avg_fn=get_ema_avg_fn(0.5), use_buffers=True)
         self.averaged.update_parameters(self.module)
         self.agrees(self.averaged.module)
 
