@@ -168,7 +168,7 @@ def run(
         log = folder / "log"
         if machine.prepare is not None:
             ended = in_child(
-                lambda: machine.prepare(folder) or 0,  # type: ignore[misc, func-returns-value]
+                lambda: machine.prepare(folder) or 0,  # type: ignore[misc]
                 seconds=machine.start_up,
                 memory=2**36,
                 log=log,

@@ -73,7 +73,7 @@ def _prepare(folder: Path) -> None:
     np.savez(folder / "large.npz", z=rng.standard_normal((60_000, 16)) + y[:, None], y=y)
     np.save(folder / "new.npy", rng.standard_normal((5, 2)))
     means = np.arange(6.0).reshape(3, 2)
-    classes = ["ant", "bee", "cat"]
+    classes = np.asarray(["ant", "bee", "cat"])
     full = np.broadcast_to(np.eye(2), (3, 2, 2))
     ClassStatistics([2, 3, 4], means, full, classes).save(folder / "other.npz")
     ClassGaussians(means, np.ones((3, 2)), classes=classes).save(folder / "good.npz")

@@ -142,10 +142,9 @@ def _gradients_against_differences(
 
     x = torch.cat([torch.asarray(made.means), z]).requires_grad_(of == "kld")
     held = torch.asarray(made.means)
+    function: Callable[[Any], Any] = value
     if of != "kld":  # latents alone: the Gaussians of a prior are constants
         function, x = (lambda rows: value(torch.cat([held, rows]))), z.clone().requires_grad_()
-    else:
-        function = value
     (gradient,) = torch.autograd.grad(function(x), x)
     direction = torch.asarray(rng.standard_normal(tuple(x.shape)))
     with torch.no_grad():

@@ -72,7 +72,8 @@ def _options(draw: Any) -> dict[str, Any]:
         "priors": draw(st.sampled_from(["counts", None])),
     }
     options |= draw(st.sampled_from([{}, {"lam": 1.0}, {"lam": 0.0}, {"separation": 5.0}]))
-    return options | draw(st.sampled_from([{}, {"var_smoothing": 0.0}, {"shrinkage": 0.1}]))
+    options |= draw(st.sampled_from([{}, {"var_smoothing": 0.0}, {"shrinkage": 0.1}]))
+    return options
 
 
 def _same(first: Any, second: Any, what: str, near: float = 0.0) -> None:

@@ -215,14 +215,14 @@ def _flow(library: str, layers: list[Layer], dim: int) -> Any:
         for module, options in (layer(dim) for layer in layers):
             flow.append(module, **options)
         return flow
-    from torch.distributions import Independent, Normal
+    from torch.distributions import Independent, Normal, TransformedDistribution
 
     base = Independent(Normal(torch.zeros(dim), torch.ones(dim)), 1)
     transforms = [layer(dim) for layer in layers]
-    if library == "torch":
-        from torch.distributions import TransformedDistribution
-    else:
-        from pyro.distributions import TransformedDistribution
+    if library == "pyro":
+        from pyro.distributions import TransformedDistribution as OfPyro
+
+        return OfPyro(base, transforms)
     return TransformedDistribution(base, transforms)
 
 
@@ -295,7 +295,7 @@ def _tried(draw: random.Random, flow: Any, dim: int) -> None:
     model(x, y) if draw.random() < 0.5 else model.encode(x)  # layers that take their first batch
     _check(model, x, "at first")
     with contextlib.suppress(UnreachableSeparationError):
-        target = draw.choice(({"lam": 0.0}, {"lam": 0.3}, {"separation": 20.0}))
+        target: dict[str, Any] = draw.choice(({"lam": 0.0}, {"lam": 0.3}, {"separation": 20.0}))
         refit_(model, [(x, y), (x, y)], **target)
     _samples(model)
     _trained(model, x, y)

@@ -187,7 +187,7 @@ class GaussiansInAnyOrder(RuleBasedStateMachine):
         how=st.sampled_from([{"lam": 0.0}, {"lam": 1.0}, {"separation": 10.0}]),
         init=st.sampled_from(["data", "identity", "current"]),
     )
-    def fit(self, seed: int, how: dict[str, float], init: Any) -> None:
+    def fit(self, seed: int, how: dict[str, Any], init: Any) -> None:
         """Refit; a fit that is refused leaves the Gaussians as they were."""
         from fpigauss import UnreachableSeparationError
         from fpigauss_torch import RefitRejectedError
@@ -323,7 +323,7 @@ class GaussiansInAnyOrder(RuleBasedStateMachine):
 
         core, (z, y) = module.class_gaussians(), self.latents(1)
         z = z.double()
-        near = {"rtol": 1e-7, "atol": 1e-7}
+        near: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-7}
         torch.testing.assert_close(module.class_log_prob(z), core.class_log_prob(z), **near)
         torch.testing.assert_close(module.log_prob(z, y), core.log_prob(z, y), **near)
         dim = self.args[1]
