@@ -243,5 +243,5 @@ def test_forces_that_overflow_at_the_start_are_refused():
 @pytest.mark.parametrize("options", [{"tied": True}, {"update": "means"}])
 def test_a_separation_at_the_ends_of_the_number_range_of_classes_that_coincide(target, options):
     statistics = ClassStatistics([5, 5], [[1.0], [1.0]], [[1.0], [1.0]], [0, 1])
-    with pytest.raises(InvalidInputError, match="coincide|same"):
+    with pytest.raises(InvalidInputError, match=r"coincide|same"):
         solve_separated(statistics, min_kld=target, **options)

@@ -7,10 +7,12 @@ import pytest
 from problems import gaussian_classes, quiet
 
 from fpigauss import (
+    ClassStatistics,
     UnreachableSeparationError,
     fit_fixed_point,
     fit_separated,
     smallest_kld,
+    solve_separated,
 )
 
 
@@ -154,3 +156,17 @@ def test_very_large_targets_are_met(dtype, target):
         found = fit_separated(z.astype(dtype), y, min_kld=target, covariance=covariance)
         assert target <= smallest_kld(found.gaussians) <= 1.05 * target
         assert found.result.converged
+
+
+def test_a_search_where_divergences_fall_again_goes_on():
+    """Classes that all but coincide, on axes of 1e8: fits at larger lam end closer together."""
+    rng = np.random.default_rng(19)
+    n_classes, dim = int(rng.integers(3, 21)), int(rng.integers(2, 9))
+    means = 1e-12 * rng.standard_normal((n_classes, dim))
+    variances = 10 ** rng.uniform(-4.0, 4.0, (n_classes, dim))
+    counts = np.full(n_classes, 9.0)
+    statistics = ClassStatistics(counts, means, variances, np.arange(n_classes))
+    options = {"covariance": "isotropic", "tied": False, "update": "means", "max_iter": 60}
+    with quiet():
+        found = solve_separated(statistics, min_kld=1000.0, pi=1.0, alpha=10.0, **options)
+    assert 1000.0 <= smallest_kld(found.gaussians) <= 1050.0

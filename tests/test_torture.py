@@ -129,12 +129,18 @@ def test_summaries_are_gathered(tmp_path):
     gather(tmp_path, report)
     text = report.read_text("utf-8")
     assert "| `numbers` | a number | 10 | 0 | 1 | 1.5 |" in text
-    assert text.startswith("before\n<!-- runs -->") and text.endswith("<!-- end of runs -->\nafter\n")
+    assert text.startswith("before\n<!-- runs -->") and text.endswith(
+        "<!-- end of runs -->\nafter\n"
+    )
     assert "On a machine." in text and "old" not in text
 
 
 def test_lower_minima():
-    outcomes = {"lower|dense|frozen|d > 1|none": 3, "lower|dense|frozen|d > 1|1e-4": 1, "max_iter": 7}
+    outcomes = {
+        "lower|dense|frozen|d > 1|none": 3,
+        "lower|dense|frozen|d > 1|1e-4": 1,
+        "max_iter": 7,
+    }
     assert "| dense | frozen | d > 1 | 4 | 1 (25.0%) | 1e-4: 1 |" in lower_minima(outcomes)
 
 

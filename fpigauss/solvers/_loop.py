@@ -1,6 +1,5 @@
 """The iteration, written once for all solvers."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

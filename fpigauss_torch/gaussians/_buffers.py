@@ -224,7 +224,7 @@ class GaussianBuffers(LatentPrior):
     @contextlib.contextmanager
     def _kept_unless_loaded(self, messages: list[str]) -> Iterator[None]:
         """Give the buffers their values back if loading a state raises, or adds a message."""
-        before = {name: (buffer, buffer.clone()) for name, buffer in self._buffers.items()}
+        before = {n: (buffer, buffer.clone()) for n, buffer in self.named_buffers(recurse=False)}
         n_messages, loaded = len(messages), False
         try:
             yield

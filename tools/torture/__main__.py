@@ -22,6 +22,7 @@ NAMES = (
     "files",
     "saves",
     "solver",
+    "exact",
     "states",
     "densities",
     "flows",
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _examples.SHRINK = options.shrink
     sys.path.insert(0, "tests")  # the oracle, and flows of every library
     names = NAMES if options.name == "all" else (options.name,)
-    return int(any([_run(name, options).faults for name in names]))
+    return int(any(summary.faults for summary in [_run(name, options) for name in names]))
 
 
 if __name__ == "__main__":

@@ -43,4 +43,6 @@ def examples(**strategies: SearchStrategy[Any]) -> Callable[[Test], Callable[[in
 
 def run_states(states: type[RuleBasedStateMachine], number: int, n: int, steps: int) -> None:
     """Run a state machine ``n`` times, each for ``steps`` at most."""
-    run_state_machine_as_test(seed(number)(states), settings=_settings(n, stateful_step_count=steps))
+    run_state_machine_as_test(
+        seed(number)(states), settings=_settings(n, stateful_step_count=steps)
+    )

@@ -29,7 +29,7 @@ _LOG_BYTES = 4000
 _ROOT = Path(__file__).parents[2]
 
 
-class Fault(AssertionError):
+class Fault(AssertionError):  # noqa: N818 - the machine has no error, but has found a fault
     """What a machine found, where nothing was raised that would say it."""
 
 
@@ -168,7 +168,7 @@ def run(
         log = folder / "log"
         if machine.prepare is not None:
             ended = in_child(
-                lambda: machine.prepare(folder) or 0,  # type: ignore[misc, func-returns-value]
+                lambda: machine.prepare(folder) or 0,  # type: ignore[misc]
                 seconds=machine.start_up,
                 memory=2**36,
                 log=log,

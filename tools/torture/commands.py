@@ -59,7 +59,8 @@ _STATISTICS = (
 
 
 def _lines(form: str) -> tuple[str, ...]:
-    return {"gaussians": _GAUSSIANS, "statistics": _STATISTICS}.get(form.split(".")[0], _LATENTS)
+    names = {"gaussians": _GAUSSIANS, "statistics": _STATISTICS}
+    return names.get(form.partition(".")[0], _LATENTS)
 
 
 def _prepare(folder: Path) -> None:
@@ -72,7 +73,7 @@ def _prepare(folder: Path) -> None:
     np.savez(folder / "large.npz", z=rng.standard_normal((60_000, 16)) + y[:, None], y=y)
     np.save(folder / "new.npy", rng.standard_normal((5, 2)))
     means = np.arange(6.0).reshape(3, 2)
-    classes = ["ant", "bee", "cat"]
+    classes = np.asarray(["ant", "bee", "cat"])
     full = np.broadcast_to(np.eye(2), (3, 2, 2))
     ClassStatistics([2, 3, 4], means, full, classes).save(folder / "other.npz")
     ClassGaussians(means, np.ones((3, 2)), classes=classes).save(folder / "good.npz")
@@ -132,7 +133,7 @@ def _started(line: str, stdout: int, stderr: int) -> int:
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         os.closerange(3, 64)
-        sys.stdin = Path(os.devnull).open(encoding="utf-8")
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8")
         sys.stderr = os.fdopen(2, "w", encoding="utf-8")
         for number in _ENDED_BY:

@@ -48,6 +48,7 @@ def _gaussians(
     dtype=st.sampled_from(["float32", "float16", "bfloat16"]),
 )
 def _float32_against_float64(
+    *,
     seed: int,
     family: tuple[str, bool],
     n_classes: int,
@@ -90,7 +91,9 @@ def _float32_against_float64(
         core = exact.to(given_z).class_log_prob(given_z).double().numpy()
     wrong = ~(np.abs(found - wanted) <= bound) & (np.abs(wanted) < 1e38)
     if wrong.any():
-        i = np.unravel_index(np.argmax(np.where(wrong, np.abs(found - wanted) / bound, 0)), wrong.shape)
+        i = np.unravel_index(
+            np.argmax(np.where(wrong, np.abs(found - wanted) / bound, 0)), wrong.shape
+        )
         raise Fault(f"log-density {found[i]}, in float64 {wanted[i]}, bound {bound[i]:.1e}")
     if np.isnan(core).any():
         raise Fault("a log-density of the core is NaN")
@@ -114,7 +117,7 @@ def _slope(f: Callable[[Any], Any], x: Any, direction: Any, step: float) -> floa
     of=st.sampled_from(["mixture", "labels", "classes", "kld"]),
 )
 def _gradients_against_differences(
-    seed: int, family: tuple[str, bool], n_classes: int, dim: int, apart: float, of: str
+    *, seed: int, family: tuple[str, bool], n_classes: int, dim: int, apart: float, of: str
 ) -> None:
     import torch
 
@@ -139,10 +142,9 @@ def _gradients_against_differences(
 
     x = torch.cat([torch.asarray(made.means), z]).requires_grad_(of == "kld")
     held = torch.asarray(made.means)
+    function: Callable[[Any], Any] = value
     if of != "kld":  # latents alone: the Gaussians of a prior are constants
         function, x = (lambda rows: value(torch.cat([held, rows]))), z.clone().requires_grad_()
-    else:
-        function = value
     (gradient,) = torch.autograd.grad(function(x), x)
     direction = torch.asarray(rng.standard_normal(tuple(x.shape)))
     with torch.no_grad():
@@ -163,6 +165,7 @@ def _gradients_against_differences(
     lam=st.sampled_from([0.0, 0.3, 1.0, 10.0]),
 )
 def _layer_against_differences(
+    *,
     seed: int,
     family: tuple[str, bool],
     n_classes: int,
@@ -189,12 +192,10 @@ def _layer_against_differences(
     weights: list[Any] = []
 
     def value(fit: Any) -> Any:
+        parts = (fit.means, fit.covariances)
         if not weights:
-            for part in (fit.means, fit.covariances):
-                weights.append(torch.asarray(rng.standard_normal(tuple(part.shape))))
-        return sum(
-            (a * b).sum() for a, b in zip(weights, (fit.means, fit.covariances), strict=True)
-        )
+            weights.extend(torch.asarray(rng.standard_normal(tuple(x.shape))) for x in parts)
+        return sum((a * b).sum() for a, b in zip(weights, parts, strict=True))
 
     try:
         fit = fitted(x)
@@ -203,12 +204,14 @@ def _layer_against_differences(
         return
     direction = torch.asarray(rng.standard_normal(tuple(z.shape)))
     step = 1e-5
-    slopes = []
-    for h in (step, 4.0 * step):
-        near = [fitted(z + k * h * direction) for k in (1, -1)]
-        if not all(one.converged for one in near):
-            return
-        slopes.append(float(value(near[0]) - value(near[1])) / (2.0 * h))
+    steps = (step, 4.0 * step)
+    pairs = [[fitted(z + k * h * direction) for k in (1, -1)] for h in steps]
+    if not all(one.converged for pair in pairs for one in pair):
+        return
+    slopes = [
+        float(value(after) - value(before)) / (2.0 * h)
+        for h, (after, before) in zip(steps, pairs, strict=True)
+    ]
     found = float((gradient * direction).sum())
     size = float((gradient * direction).abs().sum()) + abs(found) + 1e-3
     if abs(slopes[0] - slopes[1]) > 1e-4 * size:

@@ -50,7 +50,9 @@ def _frames(draw: Any, most: int = 40) -> tuple[Any, Any]:
     frame = pd.DataFrame(columns)
     if draw(st.booleans()):
         frame.index = rng.permutation(n) * 7
-    kind = draw(st.sampled_from(["int", "negative", "words", "object", "bool", "category", "float"]))
+    kind = draw(
+        st.sampled_from(["int", "negative", "words", "object", "bool", "category", "float"])
+    )
     labels: Any = {
         "int": codes,
         "negative": codes * 1000 - 10**6,
@@ -70,7 +72,8 @@ def _options(draw: Any) -> dict[str, Any]:
         "priors": draw(st.sampled_from(["counts", None])),
     }
     options |= draw(st.sampled_from([{}, {"lam": 1.0}, {"lam": 0.0}, {"separation": 5.0}]))
-    return options | draw(st.sampled_from([{}, {"var_smoothing": 0.0}, {"shrinkage": 0.1}]))
+    options |= draw(st.sampled_from([{}, {"var_smoothing": 0.0}, {"shrinkage": 0.1}]))
+    return options
 
 
 def _same(first: Any, second: Any, what: str, near: float = 0.0) -> None:
@@ -149,9 +152,10 @@ def _check_classifier(fitted: Any, frame: Any, y: Any, shares: Any) -> None:
     predicted = fitted.predict(frame)
     if not set(np.asarray(predicted).tolist()) <= set(classes.tolist()):
         raise Fault(f"{predicted} are predicted, of {classes}")
-    largest = shares.max(1) - np.take_along_axis(
-        shares, np.searchsorted(classes, predicted)[:, None], 1
-    )[:, 0]
+    largest = (
+        shares.max(1)
+        - np.take_along_axis(shares, np.searchsorted(classes, predicted)[:, None], 1)[:, 0]
+    )
     if largest.max() > 1e-5:
         raise Fault("what is predicted has not the largest share")
 

@@ -70,6 +70,7 @@ _kept_files_of = functools.cache(files_of)
 
 
 def write(files: Files, folder: Path) -> None:
+    """Write files by their relative names."""
     for name, contents in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ samples are finite or said not to be, before ten steps of training and after.
 """
 
 import contextlib
-import itertools
 import random
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,7 +42,7 @@ def _normflows() -> dict[str, Layer]:
         "ActNorm": lambda d: flows.ActNorm((d,)),
         "AffineConstFlow": lambda d: flows.AffineConstFlow((d,)),
         "Permute": lambda d: flows.Permute(d, mode=random.choice(["swap", "shuffle"])),
-        "LULinearPermute": lambda d: flows.LULinearPermute(d),
+        "LULinearPermute": flows.LULinearPermute,
         "InvertibleAffine": lambda d: flows.InvertibleAffine(d, use_lu=False),
         "CoupledSpline": lambda d: flows.CoupledRationalQuadraticSpline(d, 1, _HIDDEN),
         "AutoregressiveSpline": lambda d: flows.AutoregressiveRationalQuadraticSpline(
@@ -118,7 +117,7 @@ def _zuko() -> dict[str, Layer]:
         "Coupling": lambda d: GeneralCouplingTransform(d, **hidden),
         "NSF": lambda d: MaskedAutoregressiveTransform(d, **spline, **hidden),
         "CouplingNSF": lambda d: GeneralCouplingTransform(d, **spline, **hidden),
-        "ElementWise": lambda d: ElementWiseTransform(d),
+        "ElementWise": ElementWiseTransform,
         "Rotation": rotation,
         "Permutation": permutation,
         "Softclip": lambda d: UnconditionalTransform(SoftclipTransform, bound=20.0),
@@ -171,9 +170,9 @@ def _pyro() -> dict[str, Layer]:
         "affine_autoregressive": lambda d: T.affine_autoregressive(d, hidden_dims=[2 * d]),
         "spline": lambda d: T.spline(d, count_bins=4),
         "permute": lambda d: T.permute(d, torch.randperm(d)),
-        "batchnorm": lambda d: T.batchnorm(d),
+        "batchnorm": T.batchnorm,
         "householder": lambda d: T.householder(d, count_transforms=2),
-        "matrix_exponential": lambda d: T.matrix_exponential(d),
+        "matrix_exponential": T.matrix_exponential,
         "leaky_relu": lambda d: T.leaky_relu(),
     }
 
@@ -203,13 +202,11 @@ def _flow(library: str, layers: list[Layer], dim: int) -> Any:
 
         return Flow(CompositeTransform([layer(dim) for layer in layers]), StandardNormal([dim]))
     if library == "zuko":
+        from zuko.distributions import DiagNormal
         from zuko.flows import Flow as ZukoFlow
         from zuko.flows import UnconditionalDistribution
-        from zuko.distributions import DiagNormal
 
-        base = UnconditionalDistribution(
-            DiagNormal, torch.zeros(dim), torch.ones(dim), buffer=True
-        )
+        base = UnconditionalDistribution(DiagNormal, torch.zeros(dim), torch.ones(dim), buffer=True)
         return ZukoFlow([layer(dim) for layer in layers], base)
     if library == "freia":
         from FrEIA.framework import SequenceINN
@@ -218,14 +215,14 @@ def _flow(library: str, layers: list[Layer], dim: int) -> Any:
         for module, options in (layer(dim) for layer in layers):
             flow.append(module, **options)
         return flow
-    from torch.distributions import Independent, Normal
+    from torch.distributions import Independent, Normal, TransformedDistribution
 
     base = Independent(Normal(torch.zeros(dim), torch.ones(dim)), 1)
     transforms = [layer(dim) for layer in layers]
-    if library == "torch":
-        from torch.distributions import TransformedDistribution
-    else:
-        from pyro.distributions import TransformedDistribution
+    if library == "pyro":
+        from pyro.distributions import TransformedDistribution as OfPyro
+
+        return OfPyro(base, transforms)
     return TransformedDistribution(base, transforms)
 
 
@@ -265,12 +262,53 @@ def _samples(model: Any) -> None:
         raise Fault("samples are not finite, and nothing says so")
 
 
-def trial(number: int, _: Path) -> Iterator[str]:
-    """Train a stack of one to four layers."""
+def _trained(model: Any, x: Any, y: Any) -> None:
+    """Train for some steps."""
+    import torch
+
+    parameters = list(model.parameters())
+    model.train()
+    if not parameters:
+        return
+    optimizer = torch.optim.Adam(parameters, 1e-2)
+    for _ in range(_STEPS):
+        optimizer.zero_grad()
+        loss = model(x, y).mean()
+        if not bool(loss.isfinite()):
+            raise Fault(f"the loss is {float(loss)}")
+        loss.backward()
+        optimizer.step()
+
+
+def _tried(draw: random.Random, flow: Any, dim: int) -> None:
+    """Look at a flow before training and after."""
     import torch
 
     from fpigauss import UnreachableSeparationError
     from fpigauss_torch import ClassFlow, LatentGaussians, refit_
+
+    family = draw.choice(("isotropic", "diagonal", "dense")), draw.random() < 0.5
+    model = ClassFlow(flow, LatentGaussians(_CLASSES, dim, *family)).double()
+    y = torch.arange(20 * _CLASSES) % _CLASSES
+    x = torch.randn(len(y), dim) + y[:, None]
+    model.train()
+    model(x, y) if draw.random() < 0.5 else model.encode(x)  # layers that take their first batch
+    _check(model, x, "at first")
+    with contextlib.suppress(UnreachableSeparationError):
+        target: dict[str, Any] = draw.choice(({"lam": 0.0}, {"lam": 0.3}, {"separation": 20.0}))
+        refit_(model, [(x, y), (x, y)], **target)
+    _samples(model)
+    _trained(model, x, y)
+    _check(model, x, "after training")
+    _samples(model)
+    shares = model.predict_proba(x)
+    if not bool(((shares.sum(1) - 1.0).abs() < 1e-6).all()):
+        raise Fault("shares do not sum to one")
+
+
+def trial(number: int, _: Path) -> Iterator[str]:
+    """Train a stack of one to four layers."""
+    import torch
 
     draw = random.Random(number)
     random.seed(number)
@@ -281,33 +319,7 @@ def trial(number: int, _: Path) -> Iterator[str]:
     names = [draw.choice(list(known)) for _ in range(draw.choice((1, 2, 3, 4)))]
     dim = draw.choice((2, 3, 4, 6))
     try:
-        flow = _flow(library, [known[name] for name in names], dim)
-        family = draw.choice(("isotropic", "diagonal", "dense")), draw.random() < 0.5
-        model = ClassFlow(flow, LatentGaussians(_CLASSES, dim, *family)).double()
-        y = torch.arange(20 * _CLASSES) % _CLASSES
-        x = torch.randn(len(y), dim) + y[:, None]
-        model.train()
-        model(x, y) if draw.random() < 0.5 else model.encode(x)
-        _check(model, x, "at first")
-        loader = list(itertools.repeat((x, y), 2))
-        with contextlib.suppress(UnreachableSeparationError):
-            refit_(model, loader, **draw.choice(({"lam": 0.0}, {"lam": 0.3}, {"separation": 20.0})))
-        _samples(model)
-        optimizer = torch.optim.Adam(model.parameters(), 1e-2) if [*model.parameters()] else None
-        model.train()
-        for _step in range(_STEPS if optimizer else 0):
-            assert optimizer is not None
-            optimizer.zero_grad()
-            loss = model(x, y).mean()
-            if not bool(loss.isfinite()):
-                raise Fault(f"the loss is {float(loss)}")
-            loss.backward()
-            optimizer.step()
-        _check(model, x, "after training")
-        _samples(model)
-        shares = model.predict_proba(x)
-        if not bool(((shares.sum(1) - 1.0).abs() < 1e-6).all()):
-            raise Fault("shares do not sum to one")
+        _tried(draw, _flow(library, [known[name] for name in names], dim), dim)
     except Exception as error:
         error.add_note(f"{library}: {', '.join(names)}; d = {dim}")
         raise

@@ -32,7 +32,7 @@ def _saved(value: float, size: int) -> Any:
     means = np.full((2, size), value)
     if size % 2:
         return ClassGaussians(means, np.full((2, size), abs(value) + 1.0))
-    return ClassStatistics([1, 2], means, np.full((2, size), abs(value) + 1.0), [0, 1])
+    return ClassStatistics([1, 2], means, np.full((2, size), abs(value) + 1.0), np.arange(2))
 
 
 def _check(path: Path, size: int, allowed: set[float]) -> float:

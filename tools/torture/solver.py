@@ -89,12 +89,15 @@ def lower_minima(outcomes: dict[str, int]) -> str:
             _, *group, least = name.split("|")
             found = groups.setdefault(tuple(group), {})
             found[least] = found.get(least, 0) + n
-    rows = ["| family | pi | d | fits | with a lower minimum | sizes |", "|---|---|---|---|---|---|"]
-    for group, found in sorted(groups.items()):
+    rows = [
+        "| family | pi | d | fits | with a lower minimum | sizes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for names, found in sorted(groups.items()):
         n = sum(found.values())
         n_lower = n - found.get("none", 0)
         sizes = ", ".join(f"{least}: {k}" for least, k in sorted(found.items()) if least != "none")
-        rows.append(f"| {' | '.join(group)} | {n} | {n_lower} ({n_lower / n:.1%}) | {sizes} |")
+        rows.append(f"| {' | '.join(names)} | {n} | {n_lower} ({n_lower / n:.1%}) | {sizes} |")
     return "\n".join(rows)
 
 

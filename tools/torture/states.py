@@ -46,7 +46,7 @@ class StatisticsInAnyOrder(RuleBasedStateMachine):
         seed=st.integers(0, 2**32 - 1),
     )
     def start(
-        self, dim: int, kind: str, words: bool, offset: float, namespace: str, seed: int
+        self, *, dim: int, kind: str, words: bool, offset: float, namespace: str, seed: int
     ) -> None:
         """Gather the first rows."""
         self.dim, self.kind, self.words, self.offset = dim, kind, words, offset
@@ -187,7 +187,7 @@ class GaussiansInAnyOrder(RuleBasedStateMachine):
         how=st.sampled_from([{"lam": 0.0}, {"lam": 1.0}, {"separation": 10.0}]),
         init=st.sampled_from(["data", "identity", "current"]),
     )
-    def fit(self, seed: int, how: dict[str, float], init: Any) -> None:
+    def fit(self, seed: int, how: dict[str, Any], init: Any) -> None:
         """Refit; a fit that is refused leaves the Gaussians as they were."""
         from fpigauss import UnreachableSeparationError
         from fpigauss_torch import RefitRejectedError
@@ -249,9 +249,7 @@ class GaussiansInAnyOrder(RuleBasedStateMachine):
         from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
         if self.averaged is None:
-            self.averaged = AveragedModel(
-                self.module, avg_fn=get_ema_avg_fn(0.5), use_buffers=True
-            )
+            self.averaged = AveragedModel(self.module, avg_fn=get_ema_avg_fn(0.5), use_buffers=True)
         self.averaged.update_parameters(self.module)
         self.agrees(self.averaged.module)
 
@@ -325,7 +323,7 @@ class GaussiansInAnyOrder(RuleBasedStateMachine):
 
         core, (z, y) = module.class_gaussians(), self.latents(1)
         z = z.double()
-        near = {"rtol": 1e-7, "atol": 1e-7}
+        near: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-7}
         torch.testing.assert_close(module.class_log_prob(z), core.class_log_prob(z), **near)
         torch.testing.assert_close(module.log_prob(z, y), core.log_prob(z, y), **near)
         dim = self.args[1]
