@@ -245,3 +245,17 @@ def test_a_separation_at_the_ends_of_the_number_range_of_classes_that_coincide(t
     statistics = ClassStatistics([5, 5], [[1.0], [1.0]], [[1.0], [1.0]], [0, 1])
     with pytest.raises(InvalidInputError, match=r"coincide|same"):
         solve_separated(statistics, min_kld=target, **options)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_quasi_newton_step_that_overflows_is_passed_over(tied):
+    """From an identity that is 1e200 times the data, products of changes overflow."""
+    rng = np.random.default_rng(0)
+    means = 1e-106 * rng.standard_normal((3, 8))
+    covariances = np.broadcast_to(1e-200 * np.eye(8), (3, 8, 8))
+    statistics = ClassStatistics(np.full(3, 9.0), means, covariances, np.arange(3))
+    with pytest.warns(ConvergenceWarning):
+        result = solve_fixed_point(
+            statistics, 0.0, covariance="dense", tied=tied, init="identity", max_iter=60
+        )
+    assert np.isfinite(result.gaussians.covariances).all()

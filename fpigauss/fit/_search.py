@@ -125,7 +125,9 @@ class _Search:
             # the branch from below ends somewhere past the jump, the one from above before it
             lowest, farthest = (choice(above, key=lambda seen: seen.lam) for choice in (min, max))
             below = self._bracket().below
-            if below.lam >= farthest.lam:  # where KLDs fall again, the last that was seen is far off
+            if (
+                below.lam >= farthest.lam
+            ):  # where KLDs fall again, the last that was seen is far off
                 below = self.zero
             ends = (below, farthest) if policy is _from_below else (self.zero, lowest)
             self.seen = [*ends, *self._failed()]

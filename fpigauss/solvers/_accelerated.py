@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fpigauss._array.checks import check_positive_integer
-from fpigauss._array.linalg import dot
+from fpigauss._array.linalg import broke_down, dot
 from fpigauss._array.namespaces import on_host
 from fpigauss._array.typing import Array
 from fpigauss.equations import Evaluation, Move, Problem, Step, largest
@@ -91,8 +91,8 @@ class Accelerated(Solver):
     ) -> Iterator[tuple[Move, float, _Memory]]:
         """Yield the quasi-Newton step, then the update."""
         if memory.pairs and memory.force is not None:
-            direction = _newton(memory, current, memory.force)
-            if direction.slope < 0.0:
+            direction = _newton_or_none(memory, current, memory.force)
+            if direction is not None and direction.slope < 0.0:
                 yield memory.reach.bounded(direction), 1e-3, memory
         yield memory.reach.bounded(current.update), SHORTEST, replace(memory, pairs=())
 
@@ -115,6 +115,16 @@ class Accelerated(Solver):
         if curvature > 1e-10 * (of_step * of_change) ** 0.5:
             pairs = (*pairs, _Pair(step, change, curvature))[-memory.limit :]
         return replace(memory, reach=memory.reach.after(move), pairs=pairs, force=force)
+
+
+def _newton_or_none(memory: _Memory, current: Evaluation, force: Array) -> Move | None:
+    """Compute the quasi-Newton step; None if it overflows, so that a factorization breaks down."""
+    try:
+        return _newton(memory, current, force)
+    except Exception as error:
+        if broke_down(error):
+            return None
+        raise
 
 
 def _newton(memory: _Memory, current: Evaluation, force: Array) -> Move:

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tools.torture", description=__doc__)
     parser.add_argument("name", nargs="?", choices=[*NAMES, "all"])
     parser.add_argument("--n", type=int, help="trials; by default those of a full run")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="at most, per machine")
+    parser.add_argument("--seconds", type=float, default=7200.0, help="at most, per machine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number of the first trial")
     parser.add_argument("--quick", action="store_true", help="a small run, which leaves no summary")

@@ -121,7 +121,10 @@ class _Batch:
     def collect(self, summary: Summary) -> int:
         """Add what a child noted, and return the trial that it was in last."""
         for line in self.notes.read_text("utf-8").splitlines():
-            note = json.loads(line)
+            try:
+                note = json.loads(line)
+            except ValueError:  # the child was ended while it wrote
+                break
             summary.trials += 1
             summary.outcomes.update(note.get("outcomes", {}))
             if "fault" in note:
@@ -132,7 +135,7 @@ class _Batch:
 
 def _add_fault(summary: Summary, what: str, number: int) -> None:
     summary.outcomes["fault"] += 1
-    kind = what.partition(":")[0] if len(summary.faults) > 20 else what
+    kind = what.partition(": ")[0]
     if summary.faults.setdefault(kind, number % _TRIALS) == number % _TRIALS:
         print(f"  {summary.machine}, trial {number % _TRIALS}: {what}", flush=True)
 

@@ -234,7 +234,7 @@ MACHINE = Machine(
     what="a command reads a changed file, writes to a closed pipe, or gets a signal",
     trial=trial,
     quick=100,
-    full=10_000,
+    full=6000,
     imports=(
         "pyarrow.csv",
         "pyarrow.parquet",

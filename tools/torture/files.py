@@ -105,7 +105,7 @@ MACHINE = Machine(
     what="a changed file of one of 18 formats is read",
     trial=trial,
     quick=_IN_A_ROW * len(FORMATS),
-    full=270_000,
+    full=1_000_800,
     imports=(
         "pyarrow.csv",
         "pyarrow.parquet",

@@ -341,7 +341,7 @@ MACHINE = Machine(
     what=f"{_EXAMPLES} fits at the ends of the number range",
     trial=trial,
     quick=17,
-    full=3000,
+    full=1530,
     imports=(
         "fpigauss",
         "helpers",
