@@ -48,7 +48,7 @@ def test_an_answer_that_is_shown():
         (".. image-sg::", ".. image::", "it draws nothing"),
         (", .87,", ", .89,", ".89 of its answer is not among what it shows"),
         ("12.5", "13", None),
-        ("12.5", "12.6", "12.6 of its answer is not among what it shows"),
+        ("12.5", "12.7", "12.7 of its answer is not among what it shows"),
     ],
 )
 def test_faults_of_a_page(old, new, fault):

@@ -69,6 +69,6 @@ lower.axis("off")
 # ------
 #
 # *The base, and the loss.* Two lines put ten Gaussians where one was, and after 20 epochs the flow
-# classifies .981 of the held-out digits, at 119 nats, and draws each class. Its own ``log_prob``
+# classifies .98 of the held-out digits, at 119 nats, and draws each class. Its own ``log_prob``
 # agrees with that of the model. The other libraries need no more: nflows, FrEIA, pyro and flowjax
 # have a script each in ``examples/flows``, and :doc:`/flows` has what to know about them.

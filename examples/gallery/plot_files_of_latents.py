@@ -109,10 +109,10 @@ temporary.cleanup()
 # ------
 #
 # *One pass over the files, and then they are not needed.* Statistics of the four files are all
-# that a fit takes. On what this encoder wrote, Gaussians without repulsion classify .946 of new
-# digits (the network itself .956), and every latent drawn from them lies nearest to an image of
-# its class. For telling what is foreign this encoder is of little use: of the digits 8 and 9, .130
-# are rejected, and .150 with the classes 50 nats apart. (A convolutional network,
+# that a fit takes. On what this encoder wrote, Gaussians without repulsion classify .95 of new
+# digits (the network itself .96), and the latents drawn from them lie nearest to images of their
+# class. For telling what is foreign this encoder is of little use: of the digits 8 and 9, .13 are
+# rejected, and .15 with the classes 50 nats apart. (A convolutional network,
 # ``examples/encoder_latents.py``, gives more: .37 to .63 at 150 nats.) A thousand classes, labels
 # in a file of their own, and every format: :doc:`/files`; the same without Python:
 # :doc:`/command_line`.

@@ -91,4 +91,5 @@ with torch.no_grad():
 # *Yes.* In two dimensions, the accuracy on held-out digits goes from .32 to .87 in eight epochs.
 # The backward pass solves one linear system at the fixed point, whatever the number of iterations.
 # Whether it pays is another question: beside flows that were trained toward Gaussians fitted once,
-# flows trained through the layer were less accurate at equal likelihood (:doc:`/gradients`).
+# flows trained through the layer were less accurate at equal time and likelihood
+# (:doc:`/gradients`).
