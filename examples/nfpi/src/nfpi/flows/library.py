@@ -29,12 +29,19 @@ class Pixels(normflows.flows.Flow):
 
 
 class SpectralResidual(normflows.flows.Residual):
-    """x + g(x), with Lipschitz bounds updated before every training batch."""
+    """x + g(x), with Lipschitz bounds updated before every training batch.
+
+    ``trains_logdet`` says whether log-determinants are estimated in train mode, or are 0.
+    """
+
+    trains_logdet = True
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map from pixels, in train mode after some power iterations."""
         if self.training:
             normflows.utils.update_lipschitz(self, n_iterations=5)
+            if not self.trains_logdet:
+                return self.iresblock(z), z.new_zeros(len(z))
         x, logdet = super().inverse(z)
         return x, logdet
 
@@ -96,6 +103,7 @@ def make_residual(
     steps: int = 4,
     channels: int = 64,
     lipschitz: float = 0.9,
+    trains_logdet: bool = True,
     preprocessing: str = "scale",
     alpha: float = 0.05,
     extent: float = 0.5,
@@ -113,6 +121,8 @@ def make_residual(
         Levels, residual layers per level, and hidden channels.
     lipschitz : float
         Bound on each convolution, below 1.
+    trains_logdet : bool
+        Estimate log-determinants in train mode too. A loss without likelihood does not need them.
     preprocessing, alpha, extent
         As in ``MatrixExpFlow``.
 
@@ -134,10 +144,9 @@ def make_residual(
                 max_lipschitz_iter=None,
                 lipschitz_tolerance=1e-3,
             )
-            layers += [
-                normflows.flows.ActNorm((n_squeezed, 1, 1)),
-                SpectralResidual(net, reverse=True, reduce_memory=True),
-            ]
+            residual = SpectralResidual(net, reverse=True, reduce_memory=True)
+            residual.trains_logdet = trains_logdet
+            layers += [normflows.flows.ActNorm((n_squeezed, 1, 1)), residual]
     shape = (n_channels * 4**levels, height // 2**levels, width // 2**levels)
     base = normflows.distributions.DiagGaussian(shape, trainable=False)
     return normflows.NormalizingFlow(base, layers[::-1])  # from latents to images

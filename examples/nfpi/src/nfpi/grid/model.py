@@ -11,7 +11,7 @@ from nfpi.grid.claims import Claim
 
 __all__ = ["Column", "Grid", "PlannedRun", "Row", "Table", "merged"]
 
-KINDS = ("flow", "augmentation")
+KINDS = ("flow", "augmentation", "energy")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,11 @@ class PlannedRun:
         The name of the images, whose path is given on the command line; "digits" needs none.
     config : mapping
         Differences from the grid's base, as nested tables of a run config.
-    kind : {"flow", "augmentation"}
-        Train a flow and measure it, or train one and augment a classifier's images with it.
+    kind : {"flow", "augmentation", "energy"}
+        Train a flow and measure it; train one and augment a classifier's images with it; or train
+        an energy model, which has no flow.
     options : mapping
-        Options of the measurements after training.
+        Options of the measurements after training; of the whole training of an energy model.
     tuned_by : tuple of str
         Tuning runs; the ``choice`` of the one with the highest validation NF-Acc is merged into
         this config.
