@@ -15,6 +15,7 @@ _MAIN = {
     "even": "fashion_mnist",
     "layer": "fashion_mnist",
     "levels": "fashion_mnist",
+    "mixing": "fashion_mnist",
     "paper": "cifar10",
     "classes": "glyphs",
 }

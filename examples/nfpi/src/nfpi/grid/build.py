@@ -13,6 +13,7 @@ from nfpi.grid.classes import classes_grid
 from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
 from nfpi.grid.layer import layer_grid, levels_grid
+from nfpi.grid.mixing import mixing_grid
 from nfpi.grid.model import Grid, merged
 from nfpi.grid.paper import paper_grid
 from nfpi.grid.scales import SCALES, Scale
@@ -259,4 +260,5 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "even": even_grid,
     "layer": layer_grid,
     "levels": levels_grid,
+    "mixing": mixing_grid,
 }
