@@ -37,6 +37,7 @@ from torch.nn import functional
 
 from nfpi.config import GaussiansConfig
 from nfpi.epochwise import EpochwiseGaussians
+from nfpi.flows import without_log_determinants
 
 __all__ = [
     "DataFirst",
@@ -217,7 +218,8 @@ def reestimated(
     family = (config.covariance, config.tied) if fitted else ("diagonal", False)
     fresh = LatentGaussians(prior.n_classes, prior.dim, *family)
     again = over(model, fresh.to(next(iter(model.parameters())).device))
-    statistics = gather_statistics(again, batches)
+    with without_log_determinants(model):
+        statistics = gather_statistics(again, batches)
     fresh.solve_(statistics, lam=0.0)
     return again, statistics
 

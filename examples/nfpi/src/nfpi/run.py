@@ -18,7 +18,7 @@ from nfpi.checkpoints import write_atomically
 from nfpi.config import RunConfig
 from nfpi.data import ImageSet
 from nfpi.epochwise import EpochwiseGaussians, gather_sums
-from nfpi.flows import density_dim, latent_dim, make_flow
+from nfpi.flows import density_dim, latent_dim, make_flow, without_log_determinants
 from nfpi.gaussians import Objective, make_prior, make_schedule, start_
 from nfpi.layer import LayerObjective, check_layer
 from nfpi.optimization import WeightAverage, largest_gradient, make_optimizer
@@ -188,7 +188,8 @@ class TrainingRun:
             return made | {"fit_seconds": time.perf_counter() - start}
         if self.schedule is None or not self.schedule.due(epoch):
             return {}
-        result = self.schedule.force(self.model, loader, epoch, device=self.device)
+        with without_log_determinants(self.model):
+            result = self.schedule.force(self.model, loader, epoch, device=self.device)
         return {
             "fit_status": str(result.status),
             "fit_n_iter": result.n_iter,

@@ -16,7 +16,7 @@ from typing import Any
 from fpigauss import InvalidInputError
 from torch import nn
 
-from nfpi.flows.base import ImageCodec, ImageFlow, Shape
+from nfpi.flows.base import ImageCodec, ImageFlow, Shape, without_log_determinants
 from nfpi.flows.coupling import CouplingFlow
 from nfpi.flows.encoded import EncodedFlow, make_autoencoder
 from nfpi.flows.mef import MEF_PRESETS, MatrixExpFlow
@@ -36,6 +36,7 @@ __all__ = [
     "density_dim",
     "latent_dim",
     "make_flow",
+    "without_log_determinants",
 ]
 
 #: Options by the name of a preset, for ``mef`` and ``tarflow``.
