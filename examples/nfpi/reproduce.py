@@ -8,6 +8,7 @@
     python examples/nfpi/reproduce.py all --scale even --data fashion_mnist.npz --mnist mnist.npz
     python examples/nfpi/reproduce.py all --scale layer --data fashion_mnist.npz
     python examples/nfpi/reproduce.py all --scale mixing --data fashion_mnist.npz
+    python examples/nfpi/reproduce.py all --scale cited --data fashion_mnist.npz
 
 grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
 repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.

@@ -16,6 +16,7 @@ _MAIN = {
     "layer": "fashion_mnist",
     "levels": "fashion_mnist",
     "mixing": "fashion_mnist",
+    "cited": "fashion_mnist",
     "paper": "cifar10",
     "classes": "glyphs",
 }

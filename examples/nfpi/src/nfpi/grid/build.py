@@ -9,6 +9,7 @@ from fpigauss import InvalidInputError
 
 from nfpi.grid.build_claims import claims_of
 from nfpi.grid.build_tables import tables_of
+from nfpi.grid.cited import cited_grid
 from nfpi.grid.classes import classes_grid
 from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
@@ -261,4 +262,5 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "layer": layer_grid,
     "levels": levels_grid,
     "mixing": mixing_grid,
+    "cited": cited_grid,
 }
