@@ -250,6 +250,7 @@ def test_normflows_residual_layers_sample_though_they_keep_scalars_in_float64():
     scalars = {p.dtype for p in flow.parameters() if p.ndim == 0}
     assert torch.float64 in scalars  # the trap: the first of the layer's parameters
     model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM)).eval()
+    model.encode(samples(8, DIM))
     drawn = model.sample([0, 1, 2], seed=0)
     assert drawn.dtype == torch.float32
     # rows of Python's numbers take the dtype of the weights too

@@ -91,10 +91,13 @@ def without_log_determinants(flow: nn.Module) -> Iterator[None]:
         they are.
     """
     layers = [layer for layer in flow.modules() if hasattr(layer, "without_logdet")]
-    for layer in layers:
-        layer.without_logdet = True
+    _set(layers, True)
     try:
         yield
     finally:
-        for layer in layers:
-            layer.without_logdet = False
+        _set(layers, False)
+
+
+def _set(layers: Sequence[nn.Module], without_logdet: bool) -> None:
+    for layer in layers:
+        vars(layer)["without_logdet"] = without_logdet

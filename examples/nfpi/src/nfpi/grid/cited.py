@@ -1,5 +1,7 @@
 """Build the grid "cited": kinds of models that Table 4 of the paper cites, at equal time."""
 
+from typing import Any
+
 from nfpi.grid.build_tables import NF_ACC, NLL
 from nfpi.grid.collect import Collector
 from nfpi.grid.model import Column, Grid, Table, merged
@@ -103,7 +105,9 @@ def cited_grid() -> Grid:
     )
     runs = Collector(("cited",), "fashion_mnist", _SEEDS, _TUNING_SEED)
     for setting, (label, changes) in _ROWS.items():
-        options = {"kind": "energy", "options": _ENERGY} if setting == "energy" else {}
+        options: dict[str, Any] = {}
+        if setting == "energy":
+            options = {"kind": "energy", "options": _ENERGY}
         runs.add("cited", label, setting, merged(fixed_point(_LAM, TIED), changes), **options)
     return Grid(
         scale="cited",
