@@ -179,6 +179,35 @@ def test_residual_layers_stay_contractions_under_training():
     assert norm < 1.0
 
 
+def test_residual_layers_stay_contractions_where_neighbors_matter_more():
+    # norms were once measured on images of one pixel, which only see the middle of a kernel
+    model, x = class_flow("residual", trained=False)
+    layers = [layer for layer in model.codec.layers if hasattr(layer, "iresblock")]
+    with torch.no_grad():
+        for layer in layers:
+            for weight in layer.iresblock.nnet.parameters():
+                if weight.ndim == 4 and weight.shape[-1] == 3:
+                    weight.fill_(1.0)
+                    weight[:, :, 1, 1] = 0.0
+    model.train()
+    for _ in range(20):
+        model.encode(x)
+    model.eval()
+    z = model.encode(x)[0].detach()
+    torch.testing.assert_close(model.decode(z), x, rtol=0, atol=2e-2)
+    net = layers[-1].iresblock.nnet
+    jacobian = torch.autograd.functional.jacobian(lambda v: net(v[None])[0], torch.randn(4, 4, 4))
+    assert torch.linalg.matrix_norm(jacobian.reshape(64, 64), 2) < 1.0
+
+
+def test_a_state_makes_an_equal_residual_flow_before_its_first_batch(tmp_path):
+    model, x = class_flow("residual", trained=False)
+    shape, options = TINY["residual"]
+    other = ClassFlow(make_flow("residual", shape, **options), copy.deepcopy(model.gaussians))
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.eval().encode(x)[0], model.encode(x)[0], rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", [name for name in FLOW_NAMES if name not in ("residual", "vae")])
 def test_samples_by_class_and_temperature(name):
     model, x = class_flow(name)

@@ -175,12 +175,25 @@ def make_residual(
                 max_lipschitz_iter=None,
                 lipschitz_tolerance=1e-3,
             )
+            _measure_on(net, height // 2**level, width // 2**level)
             residual = SpectralResidual(net, reverse=True, reduce_memory=True)
             residual.trains_logdet, residual.judged_terms = trains_logdet, judged_terms
             layers += [normflows.flows.ActNorm((n_squeezed, 1, 1)), residual]
     shape = (n_channels * 4**levels, height // 2**levels, width // 2**levels)
     base = normflows.distributions.DiagGaussian(shape, trainable=False)
     return normflows.NormalizingFlow(base, layers[::-1])  # from latents to images
+
+
+def _measure_on(net: nn.Module, height: int, width: int) -> None:
+    """Measure the norms of convolutions on images of this size, and not of one pixel.
+
+    Normflows takes the size from the first batch, unless norms are updated before that. Vectors of
+    the final size let a state be loaded before the first batch.
+    """
+    for layer in net.modules():
+        if isinstance(layer, normflows.nets.lipschitz.InducedNormConv2d):
+            layer.spatial_dims.copy_(torch.tensor([height, width]))
+    normflows.utils.update_lipschitz(net, n_iterations=5)
 
 
 def _preprocessing(name: str, alpha: float, extent: float) -> Preprocessing:
