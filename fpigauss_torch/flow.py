@@ -16,6 +16,7 @@ from fpigauss_torch._support import (
     as_generator,
     as_samples,
     checked_encoding,
+    deciding_parameters,
     evaluating,
     given,
     is_sharded,
@@ -344,8 +345,8 @@ class ClassFlow(nn.Module):
 
     def _dtype(self) -> torch.dtype:
         """Return the dtype that the flow works in."""
-        floating = (p.dtype for p in self.codec.parameters() if p.is_floating_point())
-        return next(floating, torch.get_default_dtype())
+        deciding = (p.dtype for p in deciding_parameters(self.codec))
+        return next(deciding, torch.get_default_dtype())
 
     # -- parameters in shards --------------------------------------------------------------
 

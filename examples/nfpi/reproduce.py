@@ -11,6 +11,8 @@
     python examples/nfpi/reproduce.py all --scale neighbors --data fashion_mnist.npz \
         --glyphs glyphs.npz
     python examples/nfpi/reproduce.py all --scale neighbors-again --glyphs glyphs.npz
+    python examples/nfpi/reproduce.py all --scale mixing --data fashion_mnist.npz
+    python examples/nfpi/reproduce.py all --scale cited --data fashion_mnist.npz
 
 grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
 repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.
@@ -40,6 +42,7 @@ from nfpi.grid.build import make_grid
 from nfpi.grid.tables import claims_table, paper_table, runs_table, tuning_table
 from nfpi.job_plots import plot_neighbors, plot_rows
 from nfpi.layer_figures import plot_methods
+from nfpi.mixing_figures import figure2_of_moves
 from nfpi.paper_figures import PAPER
 from nfpi.records import read_records
 from nfpi.runner import Outcome, finished_records, run_grid
@@ -230,7 +233,8 @@ def _draw_pictures(
             continue
         pictures = images / f"{run.name}.npz"
         if pictures.exists():
-            figure2(path, pictures)
+            draw = figure2_of_moves if "arms" in run.options else figure2
+            draw(path, pictures)
             print(f"wrote {path}")
         elif run.name not in records:
             print(f"fig2 is not drawn: {run.name} has no record yet")

@@ -1,6 +1,6 @@
 """What every room of this package uses: input checks, densities, modes, errors."""
 
-from fpigauss_torch._support.arrays import as_samples, as_tensor, not_encoded
+from fpigauss_torch._support.arrays import as_samples, as_tensor, deciding_parameters, not_encoded
 from fpigauss_torch._support.averaged import warn_of_averaged_integers
 from fpigauss_torch._support.backward import check_outside_backward, checked_at_backward
 from fpigauss_torch._support.blocks import MEMORY_LIMIT, by_blocks
@@ -70,6 +70,7 @@ __all__ = [
     "check_statistics",
     "checked_at_backward",
     "checked_encoding",
+    "deciding_parameters",
     "described",
     "evaluating",
     "finite_rows",

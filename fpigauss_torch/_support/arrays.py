@@ -1,6 +1,6 @@
 """Array-likes as tensors, and samples as a flow can take them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fpigauss import InvalidInputError
 
-__all__ = ["as_samples", "as_tensor", "not_encoded"]
+__all__ = ["as_samples", "as_tensor", "deciding_parameters", "not_encoded"]
 
 
 def as_tensor(value: Any, name: str, remedy: str, dtype: torch.dtype | None = None) -> Tensor:
@@ -27,6 +27,26 @@ def as_tensor(value: Any, name: str, remedy: str, dtype: torch.dtype | None = No
         ) from None
 
 
+def deciding_parameters(codec: nn.Module) -> Iterator[nn.Parameter]:
+    """Iterate over the parameters whose dtype is that of the flow's work.
+
+    Scalars do not decide the dtype of a sum or product, and normflows keeps some in float64. They
+    count only in a flow without other parameters.
+    """
+    scalars = []
+    found = False
+    for parameter in codec.parameters():
+        if not parameter.is_floating_point():
+            continue
+        if parameter.ndim == 0:
+            scalars.append(parameter)
+        else:
+            found = True
+            yield parameter
+    if not found:
+        yield from scalars
+
+
 def as_samples(x: Any, codec: nn.Module, elsewhere: Callable[[], torch.device]) -> Tensor:
     """Return samples on the device and in the floating dtype of the flow's parameters.
 
@@ -34,7 +54,7 @@ def as_samples(x: Any, codec: nn.Module, elsewhere: Callable[[], torch.device]) 
     then go to the device that ``elsewhere`` gives. Integers stay integers: a flow may dequantize
     them itself.
     """
-    floating = (p for p in codec.parameters() if p.is_floating_point())
+    floating = deciding_parameters(codec)
     first = None if torch.compiler.is_compiling() else next(floating, None)
     samples = _tensor(x, elsewhere, torch.get_default_dtype() if first is None else first.dtype)
     if first is None or (samples.dtype == first.dtype and samples.device == first.device):

@@ -240,6 +240,23 @@ def test_nflows_can_be_called():
     ).shape == (8,)
 
 
+def test_normflows_residual_layers_sample_though_they_keep_scalars_in_float64():
+    import normflows as nf
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nf.nets.LipschitzMLP([DIM, 16, DIM], lipschitz_const=0.9)
+    flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(DIM), [nf.flows.Residual(net)])
+    scalars = {p.dtype for p in flow.parameters() if p.ndim == 0}
+    assert torch.float64 in scalars  # the trap: the first of the layer's parameters
+    model = ClassFlow(flow, LatentGaussians(N_CLASSES, DIM)).eval()
+    model.encode(samples(8, DIM))
+    drawn = model.sample([0, 1, 2], seed=0)
+    assert drawn.dtype == torch.float32
+    # rows of Python's numbers take the dtype of the weights too
+    assert model.encode(drawn.tolist())[0].dtype == torch.float32
+
+
 # -- contexts ----------------------------------------------------------------------------------
 
 

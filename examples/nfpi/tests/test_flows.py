@@ -10,7 +10,7 @@ import torch
 from fpigauss import InvalidInputError
 from fpigauss_torch import ClassFlow, FixedPointSchedule, LatentGaussians
 
-from nfpi.flows import FLOW_NAMES, PRESETS, latent_dim, make_flow
+from nfpi.flows import FLOW_NAMES, PRESETS, latent_dim, make_flow, without_log_determinants
 from nfpi.flows.encoded import EncodedFlow, diffusers_vae
 from nfpi.flows.layers import (
     MATRICES,
@@ -140,8 +140,11 @@ def test_low_rank_coupling_has_the_log_determinant_of_its_jacobian(matrix):
     torch.testing.assert_close(logdet[0].detach(), exact, rtol=1e-10, atol=1e-10)
 
 
-def test_residual_flow_inverts_and_estimates_its_log_determinant():
+@pytest.mark.parametrize("judged_terms", [None, 3])
+def test_residual_flow_inverts_and_estimates_its_log_determinant(judged_terms):
     model, x = class_flow("residual", trained=False)
+    for layer in model.codec.layers:
+        layer.judged_terms = judged_terms
     z, _ = model.encode(x)
     # the fixed-point iteration of normflows ends at steps of about 3e-3, contracting by 0.73
     torch.testing.assert_close(model.decode(z).detach(), x, rtol=0, atol=2e-2)
@@ -149,6 +152,16 @@ def test_residual_flow_inverts_and_estimates_its_log_determinant():
     estimates = torch.stack([model.encode(x[:1])[1][0].detach() for _ in range(50)])
     error = (estimates.mean() - exact).abs()
     assert error < 4 * estimates.std() / 50**0.5 + 1e-6
+
+
+def test_latents_alone_cost_no_log_determinants():
+    model, x = class_flow("residual", trained=False)
+    z, logdet = model.encode(x)
+    with without_log_determinants(model):
+        again, none = model.encode(x)
+    torch.testing.assert_close(again, z, rtol=0, atol=1e-12)
+    assert none.std() == 0.0 < logdet.std()  # what is left is that of the pixels
+    assert model.encode(x)[1].std() > 0.0
 
 
 def test_residual_layers_stay_contractions_under_training():
@@ -166,7 +179,36 @@ def test_residual_layers_stay_contractions_under_training():
     assert norm < 1.0
 
 
-@pytest.mark.parametrize("name", [name for name in FLOW_NAMES if name != "residual"])
+def test_residual_layers_stay_contractions_where_neighbors_matter_more():
+    # norms were once measured on images of one pixel, which only see the middle of a kernel
+    model, x = class_flow("residual", trained=False)
+    layers = [layer for layer in model.codec.layers if hasattr(layer, "iresblock")]
+    with torch.no_grad():
+        for layer in layers:
+            for weight in layer.iresblock.nnet.parameters():
+                if weight.ndim == 4 and weight.shape[-1] == 3:
+                    weight.fill_(1.0)
+                    weight[:, :, 1, 1] = 0.0
+    model.train()
+    for _ in range(20):
+        model.encode(x)
+    model.eval()
+    z = model.encode(x)[0].detach()
+    torch.testing.assert_close(model.decode(z), x, rtol=0, atol=2e-2)
+    net = layers[-1].iresblock.nnet
+    jacobian = torch.autograd.functional.jacobian(lambda v: net(v[None])[0], torch.randn(4, 4, 4))
+    assert torch.linalg.matrix_norm(jacobian.reshape(64, 64), 2) < 1.0
+
+
+def test_a_state_makes_an_equal_residual_flow_before_its_first_batch(tmp_path):
+    model, x = class_flow("residual", trained=False)
+    shape, options = TINY["residual"]
+    other = ClassFlow(make_flow("residual", shape, **options), copy.deepcopy(model.gaussians))
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.eval().encode(x)[0], model.encode(x)[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in FLOW_NAMES if name not in ("residual", "vae")])
 def test_samples_by_class_and_temperature(name):
     model, x = class_flow(name)
     at_mean = model.sample([0, 1, 1], temperature=0.0, seed=0)

@@ -28,6 +28,7 @@ from nfpi.seeding import seeded
 
 __all__ = [
     "ClassifierRun",
+    "accuracy_of_generated",
     "check_classifier",
     "cnn_accuracy",
     "judge",
@@ -268,8 +269,51 @@ def cnn_accuracy(
     float
         In [0, 1].
     """
-    judged = make_classifier(classifier, test.n_classes, test.image_shape, seed=seed)
-    judged.to(model.gaussians.density().means.device)
+    generated = generate_images(model, n_generated, temperature, seed=seed, sample=sample)
+    return accuracy_of_generated(
+        generated,
+        test,
+        seed=seed,
+        device=model.gaussians.density().means.device,
+        epochs=epochs,
+        classifier=classifier,
+        batch_size=batch_size,
+        augment=augment,
+        one_cycle=one_cycle,
+        progress=progress,
+    )
+
+
+def accuracy_of_generated(
+    generated: ImageSet,
+    test: ImageSet,
+    *,
+    seed: int,
+    device: torch.device,
+    epochs: int | None = None,
+    classifier: str = "small_cnn",
+    batch_size: int | None = None,
+    augment: Sequence[str] = (),
+    one_cycle: str = "printed",
+    progress: bool = False,
+) -> float:
+    """Measure the accuracy on real images of a classifier trained on given ones.
+
+    Parameters
+    ----------
+    generated, test : ImageSet
+        Images to train on, and real ones.
+    device : torch.device
+        Where to train.
+    seed, epochs, classifier, batch_size, augment, one_cycle, progress
+        As in ``cnn_accuracy``.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    judged = make_classifier(classifier, test.n_classes, test.image_shape, seed=seed).to(device)
     recipe = RECIPES[classifier]
     recipe = replace(
         recipe,
@@ -277,7 +321,6 @@ def cnn_accuracy(
         batch_size=recipe.batch_size if batch_size is None else batch_size,
         **(RELEASED_ONE_CYCLE if one_cycle == "released" else {}),
     )
-    generated = generate_images(model, n_generated, temperature, seed=seed, sample=sample)
     run = train_classifier(
         judged, generated, test, recipe, augment=augment, seed=seed, progress=progress
     )

@@ -102,8 +102,8 @@ class GaussiansConfig(_Section):
     "layer" fits at every step from the first of ``epochs`` on, to the batch and to those before it
     (``decay``; 0 forgets them), and trains through the fit as ``gradient`` says, see
     ``LayerObjective``. ``loss`` is what is trained on, whatever the scheme: the likelihood,
-    IB-INN's loss, or with "layer" the likelihood of the half of a batch that is not fitted to. By
-    default, that of the scheme.
+    IB-INN's loss, the cross-entropy of the class log-densities, or with "layer" the likelihood of
+    the half of a batch that is not fitted to. By default, that of the scheme.
     """
 
     _table: ClassVar[str] = "gaussians"
@@ -139,7 +139,7 @@ class GaussiansConfig(_Section):
     ] = "linear"
     scale: Nonnegative = 1.0
     beta: Nonnegative = 1.0
-    loss: Literal["likelihood", "bottleneck", "held_out"] | None = None
+    loss: Literal["likelihood", "bottleneck", "held_out", "cross_entropy"] | None = None
     gradient: Literal["whole", "batch", "held"] = "whole"
     decay: Annotated[float, Field(ge=0, le=1)] = 0.9
 

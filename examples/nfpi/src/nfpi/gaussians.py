@@ -33,9 +33,11 @@ from fpigauss_torch.priors import (
     information_bottleneck_loss,
 )
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nfpi.config import GaussiansConfig
 from nfpi.epochwise import EpochwiseGaussians
+from nfpi.flows import without_log_determinants
 
 __all__ = [
     "DataFirst",
@@ -44,6 +46,7 @@ __all__ = [
     "make_prior",
     "make_schedule",
     "over",
+    "over_dense",
     "reestimated",
     "start_",
 ]
@@ -215,9 +218,24 @@ def reestimated(
     family = (config.covariance, config.tied) if fitted else ("diagonal", False)
     fresh = LatentGaussians(prior.n_classes, prior.dim, *family)
     again = over(model, fresh.to(next(iter(model.parameters())).device))
-    statistics = gather_statistics(again, batches)
+    with without_log_determinants(model):
+        statistics = gather_statistics(again, batches)
     fresh.solve_(statistics, lam=0.0)
     return again, statistics
+
+
+def over_dense(model: ClassFlow, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassFlow:
+    """Return the same flow over dense Gaussians of its latents, one covariance per class.
+
+    Covariances are shrunk toward multiples of the identity by the share that OAS gives (Chen et
+    al., 2010), since a class has fewer images than latents have dimensions; the principal axes are
+    those of the sample covariance.
+    """
+    prior = model.gaussians
+    fresh = LatentGaussians(prior.n_classes, prior.dim, "dense", tied=False)
+    dense = over(model, fresh.to(next(iter(model.parameters())).device))
+    fresh.solve_(gather_statistics(dense, batches), lam=0.0, shrinkage="oas")
+    return dense
 
 
 @runtime_checkable
@@ -251,7 +269,8 @@ def over(model: ClassFlow, prior: LatentPrior) -> ClassFlow:
 class Objective(nn.Module):
     """The loss of a batch as one module, for DistributedDataParallel to wrap.
 
-    It is the mean negative log-likelihood (IB-INN's loss with ``beta``) plus the prior's penalty.
+    It is the mean negative log-likelihood (IB-INN's loss with ``beta``, or the cross-entropy of the
+    class log-densities) plus the prior's penalty.
 
     Parameters
     ----------
@@ -261,9 +280,17 @@ class Objective(nn.Module):
         The weight of IB-INN's cross-entropy.
     compiled : bool
         Run the likelihood through ``torch.compile``.
+    cross_entropy : bool
+        Train on the cross-entropy, in which log-determinants cancel.
     """
 
-    def __init__(self, model: ClassFlow, beta: float | None = None, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        model: ClassFlow,
+        beta: float | None = None,
+        compiled: bool = False,
+        cross_entropy: bool = False,
+    ) -> None:
         """Choose the likelihood."""
         super().__init__()
         self.model = model
@@ -271,8 +298,13 @@ class Objective(nn.Module):
         likelihood: Callable[[Tensor, Tensor], Tensor] = model.forward
         if beta is not None:
             likelihood = partial(information_bottleneck_loss, model, beta=beta)
+        if cross_entropy:
+            likelihood = self._cross_entropy
         self._likelihood = torch.compile(likelihood) if compiled else likelihood
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss (0-d), in nats."""
         return self._likelihood(x, y).mean() + self.model.gaussians.penalty()
+
+    def _cross_entropy(self, x: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(self.model.class_log_prob(x), y, reduction="none")

@@ -56,7 +56,8 @@ def generate_images(
         )
     check_generation(prior.n_classes, n_images, temperature)
     labels = torch.arange(n_images) % prior.n_classes
-    floating = (p.dtype for p in model.codec.parameters() if p.is_floating_point())
+    # scalars do not decide the dtype of a sum: normflows keeps some in float64
+    floating = (p.dtype for p in model.codec.parameters() if p.is_floating_point() and p.ndim)
     dtype = next(floating, torch.get_default_dtype())
     generator = torch.Generator().manual_seed(seed)
     parts, n_broken = [], 0

@@ -131,6 +131,11 @@ def check_layer(config: GaussiansConfig, n_ranks: int) -> None:
                 "to some rows of a batch and judges the others"
             )
         return
+    if config.loss == "cross_entropy":
+        raise InvalidInputError(
+            'gaussians.loss is "cross_entropy" with scheme "layer", which trains on a likelihood; '
+            'pass "bottleneck" with a large beta'
+        )
     if config.init == "current":
         raise InvalidInputError(
             'gaussians.init is "current" with scheme "layer", whose fits start from those before '

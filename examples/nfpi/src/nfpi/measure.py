@@ -5,28 +5,26 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from fpigauss import InvalidInputError, NotDifferentiableError, NotPositiveDefiniteError
-from fpigauss_torch import LatentAugmentation, LatentPrior, RefitRejectedError
+from fpigauss_torch import LatentPrior, RefitRejectedError
 
-from nfpi.checkpoints import identity, write_atomically
-from nfpi.classifier_training import check_classifier, cnn_accuracy, train_classifier
-from nfpi.classifiers import make_classifier
+from nfpi.arms import augmented_accuracies, standard_of, write_pictures
+from nfpi.checkpoints import identity
+from nfpi.classifier_training import accuracy_of_generated, check_classifier, cnn_accuracy
 from nfpi.config import EvaluationConfig, RunConfig, canonical
 from nfpi.data import ImageSet, load_images
-from nfpi.flow_augmentation import FlowAugmentation
+from nfpi.energy import EnergyOptions, EnergyRun, train_energy
 from nfpi.generation import check_generation
 from nfpi.grid import PlannedRun
 from nfpi.neighbors import neighbor_figures
-from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.records import environment, write_record
 from nfpi.rejection import left_out_classes, rejection_figures, split_classes
+from nfpi.run import chosen_device
 from nfpi.training import NonFiniteLossError, TrainedFlow, train
 
 __all__ = [
@@ -47,9 +45,6 @@ FAILURES = (
     NotPositiveDefiniteError,
     FloatingPointError,
 )
-
-#: Variants of an image in Fig. 2, as in the paper, and images per class.
-VARIANTS, SHOWN = 3, 2
 
 
 @dataclass(frozen=True)
@@ -120,17 +115,23 @@ def perform(task: Task, device: str | None = None) -> None:
         warnings.simplefilter("always")
         training, test = _images(run, config)
         if run.kind == "augmentation":
-            name = run.options["classifier"]
-            check_classifier(name, test, STANDARD_AUGMENTATION[name])
+            check_classifier(run.options["classifier"], test, standard_of(run.options))
         elif config.evaluation.cnn:
             check_evaluation(config.evaluation, test)
         try:
-            trained = train(config, folder=work, data=(training, test), device=device)
-            metrics, history = trained.metrics, trained.history
-            for name, figure in _further(task, trained, training, test, work):
+            if run.kind == "energy":
+                energy = _trained_energy(run, config, (training, test), device)
+                metrics, history = energy.metrics, energy.history
+                further = _energy_accuracies(energy, config, test, device)
+            else:
+                trained = train(config, folder=work, data=(training, test), device=device)
+                metrics, history = trained.metrics, trained.history
+                further = _further(task, trained, (training, test), work)
+            for name, figure in further:
                 metrics[name] = figure
             if run.options.get("pictures"):
-                _write_pictures(task.folder / "images" / f"{run.name}.npz", trained, test)
+                path = task.folder / "images" / f"{run.name}.npz"
+                write_pictures(path, run, config, trained, (training, test))
         except FAILURES as error:
             # records contain no paths of this machine
             failure = f"{type(error).__name__}: {error}".replace(f"{task.folder}{os.sep}", "")
@@ -195,12 +196,13 @@ def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
 
 
 def _further(
-    task: Task, trained: TrainedFlow, training: ImageSet, test: ImageSet, work: Path
+    task: Task, trained: TrainedFlow, data: tuple[ImageSet, ImageSet], work: Path
 ) -> Iterator[tuple[str, float]]:
     """Measure what a run is for beyond the flow's own figures, one figure at a time."""
     run, config = task.run, task.config
+    training, test = data
     if run.kind == "augmentation":
-        yield from _augmented_accuracies(run, trained, training, test, work)
+        yield from augmented_accuracies(run, config, trained, data, work)
     elif run.kind == "rejection":
         yield from rejection_figures(
             trained.judged, trained.reestimated, training, test, _unknown(task, test),
@@ -264,54 +266,24 @@ def generated_accuracies(
             yield f"{name}cnn_acc_{temperature:g}", accuracy
 
 
-def _augmented_accuracies(
-    run: PlannedRun, trained: TrainedFlow, training: ImageSet, test: ImageSet, work: Path
+def _trained_energy(
+    run: PlannedRun, config: RunConfig, data: tuple[ImageSet, ImageSet], device: str | None
+) -> EnergyRun:
+    """Train an energy model by the run's options; unlike a flow, from the start after a kill."""
+    options, where = EnergyOptions(**run.options), chosen_device(device)
+    return train_energy(*data, options, seed=config.training.seed, device=where)
+
+
+def _energy_accuracies(
+    energy: EnergyRun, config: RunConfig, test: ImageSet, device: str | None
 ) -> Iterator[tuple[str, float]]:
-    """Train a classifier on the flow's training images, with each choice of augmentations.
-
-    Accuracies are yielded as by ``generated_accuracies``. All four start from the same weights and
-    see images in the same order.
-    """
-    name, options = run.options["classifier"], run.options
-    recipe = replace(RECIPES[name], epochs=options["epochs"])
-    flow = FlowAugmentation(trained.reestimated, strength=options["strength"])
-    standard = STANDARD_AUGMENTATION[name]
-    arms: Mapping[str, tuple[tuple[str, ...], FlowAugmentation | None]] = {
-        "none": ((), None),
-        "flow": ((), flow),
-        "standard": (standard, None),
-        "both": (standard, flow),
-    }
-    device = next(trained.model.parameters()).device
-    for arm, (augment, mover) in arms.items():
-        classifier = make_classifier(name, test.n_classes, test.image_shape, seed=run.seed)
-        result = train_classifier(
-            classifier.to(device),
-            training,
-            test,
-            recipe,
-            augment=augment,
-            flow=mover,
-            seed=run.seed,
-            checkpoint=work / f"classifier-{arm}.pt",
-        )
-        yield f"accuracy_{arm}", result.accuracy
-
-
-def _write_pictures(path: Path, trained: TrainedFlow, test: ImageSet) -> None:
-    """Write test images and variants of them for Fig. 2, as 8-bit values."""
-    rows = torch.cat([(test.labels == k).nonzero()[:, 0] for k in range(test.n_classes)])
-    labels = test.labels[rows]
-    x = (test.images[rows].float() + 0.5) / 256.0
-    flow = trained.reestimated
-    device = next(flow.parameters()).device
-    # partners come from all test images of the class, few of which are shown
-    augment = LatentAugmentation(flow, method="mix", strength=0.5, seed=0)
-    variants = [augment(x.to(device), labels.to(device))[0].cpu() for _ in range(VARIANTS)]
-    first = torch.cat([(labels == k).nonzero()[:SHOWN, 0] for k in range(test.n_classes)])
-    shown = torch.stack([x, *variants], 1)[first].nan_to_num(0.0)  # (K * SHOWN, 1 + VARIANTS, ...)
-    pictures = (256.0 * shown).floor().clamp(0, 255).to(torch.uint8).numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(
-        path, lambda at: np.savez_compressed(at, images=pictures, labels=labels[first].numpy())
-    )
+    """Measure CNN-Acc of an energy model, which has one temperature, that of its SGLD."""
+    evaluation, seed = config.evaluation, config.training.seed
+    if evaluation.cnn:
+        generated = energy.generate(evaluation.n_generated, seed)
+        yield "cnn_acc_1", accuracy_of_generated(
+            generated, test, seed=seed, device=chosen_device(device),
+            epochs=evaluation.cnn_epochs, classifier=evaluation.cnn_model,
+            batch_size=evaluation.cnn_batch_size, augment=evaluation.cnn_augment,
+            one_cycle=evaluation.one_cycle,
+        )  # fmt: skip

@@ -18,7 +18,7 @@ from nfpi.checkpoints import write_atomically
 from nfpi.config import RunConfig
 from nfpi.data import ImageSet
 from nfpi.epochwise import EpochwiseGaussians, gather_sums
-from nfpi.flows import latent_dim, make_flow
+from nfpi.flows import density_dim, latent_dim, make_flow, without_log_determinants
 from nfpi.gaussians import Objective, make_prior, make_schedule, start_
 from nfpi.layer import LayerObjective, check_layer
 from nfpi.optimization import WeightAverage, largest_gradient, make_optimizer
@@ -51,6 +51,8 @@ class TrainingRun:
         The model in training.
     average : WeightAverage or None
         Its averaged copy, if the config asks for one.
+    density_dim : int
+        Dimension of what the flow's density is of.
     batches : Batches
         Batches of the images; with several processes, this one's part of them.
     """
@@ -71,6 +73,7 @@ class TrainingRun:
         with seeded(device, seed):
             flow = make_flow(config.flow.name, images.image_shape, **config.flow.options)
             dim = latent_dim(images.image_shape, flow)
+            self.density_dim = density_dim(images.image_shape, flow)
             prior = make_prior(config.gaussians, images.n_classes, dim, seed)
             self.model = ClassFlow(flow, prior).to(device)
             # layers initialized from data (ActNorm) must see the same batch in all processes
@@ -101,8 +104,15 @@ class TrainingRun:
         loss = gaussians.loss
         if loss is None and gaussians.scheme in ("ib_inn", "klj"):
             loss = "bottleneck"
+        if loss != "cross_entropy" and not self.config.flow.options.get("trains_logdet", True):
+            raise InvalidInputError(
+                "flow.options.trains_logdet is false, but the loss needs log-determinants; pass "
+                'gaussians.loss = "cross_entropy", or leave it out'
+            )
         beta = gaussians.beta if loss == "bottleneck" else None
-        return Objective(self.model, beta, self.config.training.compile)
+        return Objective(
+            self.model, beta, self.config.training.compile, cross_entropy=loss == "cross_entropy"
+        )
 
     @torch.no_grad()
     def _show(self, x: Tensor) -> None:
@@ -178,7 +188,8 @@ class TrainingRun:
             return made | {"fit_seconds": time.perf_counter() - start}
         if self.schedule is None or not self.schedule.due(epoch):
             return {}
-        result = self.schedule.force(self.model, loader, epoch, device=self.device)
+        with without_log_determinants(self.model):
+            result = self.schedule.force(self.model, loader, epoch, device=self.device)
         return {
             "fit_status": str(result.status),
             "fit_n_iter": result.n_iter,

@@ -17,6 +17,8 @@ _MAIN = {
     "levels": "fashion_mnist",
     "neighbors": "fashion_mnist",
     "reject": "fashion_mnist",
+    "mixing": "fashion_mnist",
+    "cited": "fashion_mnist",
     "paper": "cifar10",
     "classes": "glyphs",
 }

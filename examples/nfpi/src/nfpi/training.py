@@ -169,7 +169,7 @@ def _on_test(run: TrainingRun, model: ClassFlow, test: Batches) -> dict[str, flo
     """Measure accuracy and likelihood on test images."""
     with seeded(run.device, run.config.training.seed):
         scores, labels = class_scores(model, test, run.device)
-    return evaluate(scores, labels, model.gaussians.dim)
+    return evaluate(scores, labels, run.density_dim)
 
 
 def _finished(run: TrainingRun, test: Batches, history: list[dict[str, Any]]) -> TrainedFlow:
@@ -190,7 +190,7 @@ def _finished(run: TrainingRun, test: Batches, history: list[dict[str, Any]]) ->
                 f"no Gaussians can be estimated from the latents after training ({error}); lower "
                 "training.lr, or set training.clip"
             ) from error
-    metrics: dict[str, Any] = evaluate(scores, labels, judged.gaussians.dim)
+    metrics: dict[str, Any] = evaluate(scores, labels, run.density_dim)
     metrics |= calibration(scores, labels)
     others = {"reestimated": again} | ({} if run.average is None else {"live": run.model})
     for name, model in others.items():

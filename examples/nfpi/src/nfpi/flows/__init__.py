@@ -2,9 +2,10 @@
 
 ``mef`` is the matrix-exponential Glow, ``mef16`` to ``mef64`` are its presets; ``tarflow`` is the
 autoregressive transformer flow, ``tarflow16`` its preset; ``coupling`` is a small flow for runs on
-a CPU; ``glow`` and ``residual`` are built from normflows. Each takes images (N, C, H, W) in [0, 1)
-and preprocesses them; its log-determinant includes the preprocessing. With the option
-``autoencoder`` a flow is one of the latents of any encoder, see ``encoded``.
+a CPU; ``glow`` and ``residual`` are built from normflows; ``vae`` is a variational autoencoder,
+which bounds the density. Each takes images (N, C, H, W) in [0, 1) and preprocesses them; its
+log-determinant includes the preprocessing. With the option ``autoencoder`` a flow is one of the
+latents of any encoder, see ``encoded``.
 """
 
 import inspect
@@ -15,11 +16,12 @@ from typing import Any
 from fpigauss import InvalidInputError
 from torch import nn
 
-from nfpi.flows.base import ImageCodec, ImageFlow, Shape
+from nfpi.flows.base import ImageCodec, ImageFlow, Shape, without_log_determinants
 from nfpi.flows.coupling import CouplingFlow
 from nfpi.flows.encoded import EncodedFlow, make_autoencoder
 from nfpi.flows.mef import MEF_PRESETS, MatrixExpFlow
 from nfpi.flows.tarflow import TARFLOW_PRESETS, TarFlow
+from nfpi.flows.variational import VariationalFlow
 
 __all__ = [
     "FLOW_NAMES",
@@ -30,24 +32,34 @@ __all__ = [
     "ImageFlow",
     "MatrixExpFlow",
     "TarFlow",
+    "VariationalFlow",
+    "density_dim",
     "latent_dim",
     "make_flow",
+    "without_log_determinants",
 ]
 
 #: Options by the name of a preset, for ``mef`` and ``tarflow``.
 PRESETS = {**MEF_PRESETS, **TARFLOW_PRESETS}
 
-FLOW_NAMES = ("coupling", "mef", *MEF_PRESETS, "tarflow", *TARFLOW_PRESETS, "glow", "residual")
+FLOW_NAMES = (
+    "coupling", "mef", *MEF_PRESETS, "tarflow", *TARFLOW_PRESETS, "glow", "residual", "vae",
+)  # fmt: skip
 
 
 def latent_dim(image_shape: Shape, flow: nn.Module | None = None) -> int:
     """Return the dimension of a flow's latents.
 
-    It is that of an image (C, H, W), unless the flow is of an encoder's latents.
+    It is that of an image (C, H, W), unless an encoder has fewer latents.
     """
-    if isinstance(flow, EncodedFlow):
+    if isinstance(flow, EncodedFlow | VariationalFlow):
         return sum(math.prod(shape) for shape in flow.latent_shapes)
     return math.prod(image_shape)
+
+
+def density_dim(image_shape: Shape, flow: nn.Module) -> int:
+    """Return the dimension of what a flow's density is of: images, or an encoder's latents."""
+    return latent_dim(image_shape, flow if isinstance(flow, EncodedFlow) else None)
 
 
 def make_flow(name: str, image_shape: Shape, **options: Any) -> nn.Module:
@@ -115,6 +127,8 @@ def _maker(name: str) -> Callable[..., nn.Module]:
         return MatrixExpFlow
     if name == "tarflow" or name in TARFLOW_PRESETS:
         return TarFlow
+    if name == "vae":
+        return VariationalFlow
     if name in ("glow", "residual"):
         from nfpi.flows import library  # only these need normflows, which takes a second to import
 

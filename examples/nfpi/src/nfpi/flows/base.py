@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
 from fpigauss import InvalidInputError
 from fpigauss_torch import Codec, register_codec
 from torch import Tensor, nn
 
-__all__ = ["ImageCodec", "ImageFlow", "Layers"]
+__all__ = ["ImageCodec", "ImageFlow", "Layers", "without_log_determinants"]
 
 Shape = tuple[int, int, int]
 LayerT = TypeVar("LayerT", bound=nn.Module)
@@ -77,3 +78,26 @@ class ImageCodec(Codec):
     def decode(self, z: Tensor) -> Tensor:
         """Decode the concatenated parts."""
         return self.bijection.decode(self.unflattened(z))
+
+
+@contextmanager
+def without_log_determinants(flow: nn.Module) -> Iterator[None]:
+    """Leave out log-determinants that cost more than the latents, where only these are needed.
+
+    Parameters
+    ----------
+    flow : nn.Module
+        Any module. Layers with an attribute ``without_logdet`` return zeros; all others stay as
+        they are.
+    """
+    layers = [layer for layer in flow.modules() if hasattr(layer, "without_logdet")]
+    _set(layers, True)
+    try:
+        yield
+    finally:
+        _set(layers, False)
+
+
+def _set(layers: Sequence[nn.Module], without_logdet: bool) -> None:
+    for layer in layers:
+        vars(layer)["without_logdet"] = without_logdet

@@ -9,10 +9,12 @@ from fpigauss import InvalidInputError
 
 from nfpi.grid.build_claims import claims_of
 from nfpi.grid.build_tables import tables_of
+from nfpi.grid.cited import cited_grid
 from nfpi.grid.classes import classes_grid
 from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
 from nfpi.grid.layer import layer_grid, levels_grid
+from nfpi.grid.mixing import mixing_grid
 from nfpi.grid.model import Grid, merged
 from nfpi.grid.neighbors import neighbors_again_grid, neighbors_grid
 from nfpi.grid.paper import paper_grid
@@ -264,4 +266,6 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "reject": reject_grid,
     "neighbors": neighbors_grid,
     "neighbors-again": neighbors_again_grid,
+    "mixing": mixing_grid,
+    "cited": cited_grid,
 }

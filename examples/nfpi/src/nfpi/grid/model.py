@@ -11,7 +11,7 @@ from nfpi.grid.claims import Claim
 
 __all__ = ["Column", "Grid", "PlannedRun", "Row", "Table", "merged"]
 
-KINDS = ("flow", "augmentation", "rejection", "neighbors")
+KINDS = ("flow", "augmentation", "energy", "rejection", "neighbors")
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class PlannedRun:
         The name of the images, whose path is given on the command line; "digits" needs none.
     config : mapping
         Differences from the grid's base, as nested tables of a run config.
-    kind : {"flow", "augmentation", "rejection", "neighbors"}
+    kind : {"flow", "augmentation", "energy", "rejection", "neighbors"}
         Train a flow and measure it; and then augment a classifier's images with it, or reject
-        images of no known class, or compare where its classes are with a classifier's confusions.
+        images of no known class, or compare where its classes are with a classifier's confusions;
+        or train an energy model, which has no flow.
     options : mapping
-        Options of the measurements after training.
+        Options of the measurements after training; of the whole training of an energy model.
     tuned_by : tuple of str
         Tuning runs; the ``choice`` of the one with the highest validation NF-Acc is merged into
         this config.
