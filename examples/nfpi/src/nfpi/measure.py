@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +20,11 @@ from nfpi.classifier_training import check_classifier, cnn_accuracy, train_class
 from nfpi.classifiers import make_classifier
 from nfpi.config import EvaluationConfig, RunConfig, canonical
 from nfpi.data import ImageSet, load_images
+from nfpi.few_runs import measure_few, measure_uneven
 from nfpi.flow_augmentation import FlowAugmentation
 from nfpi.generation import check_generation
 from nfpi.grid import PlannedRun
+from nfpi.later_runs import measure_later
 from nfpi.neighbors import neighbor_figures
 from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.records import environment, write_record
@@ -47,6 +49,14 @@ FAILURES = (
     NotPositiveDefiniteError,
     FloatingPointError,
 )
+
+#: What runs of other kinds measure, which train several models or none: functions of the run's
+#: options, its config, training and test images and the device.
+JOBS: Mapping[str, Callable[..., Iterator[tuple[str, Any]]]] = {
+    "later": measure_later,
+    "few": measure_few,
+    "uneven": measure_uneven,
+}
 
 #: Variants of an image in Fig. 2, as in the paper, and images per class.
 VARIANTS, SHOWN = 3, 2
@@ -125,12 +135,11 @@ def perform(task: Task, device: str | None = None) -> None:
         elif config.evaluation.cnn:
             check_evaluation(config.evaluation, test)
         try:
-            trained = train(config, folder=work, data=(training, test), device=device)
-            metrics, history = trained.metrics, trained.history
-            for name, figure in _further(task, trained, training, test, work):
-                metrics[name] = figure
-            if run.options.get("pictures"):
-                _write_pictures(task.folder / "images" / f"{run.name}.npz", trained, test)
+            if run.kind in JOBS:
+                figures = JOBS[run.kind](run.options, config, training, test, device)
+            else:
+                figures = _of_flow(task, (training, test), device, history)
+            metrics.update(figures)  # one at a time: a failure leaves those before it
         except FAILURES as error:
             # records contain no paths of this machine
             failure = f"{type(error).__name__}: {error}".replace(f"{task.folder}{os.sep}", "")
@@ -192,6 +201,22 @@ def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
     if config.data.limit is not None:
         training = training.limited(config.data.limit, config.training.seed)
     return training, test
+
+
+def _of_flow(
+    task: Task,
+    images: tuple[ImageSet, ImageSet],
+    device: str | None,
+    history: list[dict[str, Any]],
+) -> Iterator[tuple[str, Any]]:
+    """Train a flow on the images, and measure it; its epochs are added to ``history``."""
+    run, work = task.run, task.folder / "work" / task.run.name
+    trained = train(task.config, folder=work, data=images, device=device)
+    history += trained.history
+    yield from trained.metrics.items()
+    yield from _further(task, trained, *images, work)
+    if run.options.get("pictures"):
+        _write_pictures(task.folder / "images" / f"{run.name}.npz", trained, images[1])
 
 
 def _further(

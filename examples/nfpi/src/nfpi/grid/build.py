@@ -12,6 +12,8 @@ from nfpi.grid.build_tables import tables_of
 from nfpi.grid.classes import classes_grid
 from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
+from nfpi.grid.few import few_grid
+from nfpi.grid.later import later_grid
 from nfpi.grid.layer import layer_grid, levels_grid
 from nfpi.grid.model import Grid, merged
 from nfpi.grid.neighbors import neighbors_grid
@@ -263,4 +265,6 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "levels": levels_grid,
     "reject": reject_grid,
     "neighbors": neighbors_grid,
+    "later": later_grid,
+    "few": few_grid,
 }

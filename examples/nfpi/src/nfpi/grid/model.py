@@ -11,7 +11,7 @@ from nfpi.grid.claims import Claim
 
 __all__ = ["Column", "Grid", "PlannedRun", "Row", "Table", "merged"]
 
-KINDS = ("flow", "augmentation", "rejection", "neighbors")
+KINDS = ("flow", "augmentation", "rejection", "neighbors", "later", "few", "uneven")
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,11 @@ class PlannedRun:
         The name of the images, whose path is given on the command line; "digits" needs none.
     config : mapping
         Differences from the grid's base, as nested tables of a run config.
-    kind : {"flow", "augmentation", "rejection", "neighbors"}
+    kind : {"flow", "augmentation", "rejection", "neighbors", "later", "few", "uneven"}
         Train a flow and measure it; and then augment a classifier's images with it, or reject
         images of no known class, or compare where its classes are with a classifier's confusions.
+        "later" trains on some classes and adds the others, "few" and "uneven" compare what learns
+        from few rows per class, or from uneven ones.
     options : mapping
         Options of the measurements after training.
     tuned_by : tuple of str
