@@ -1,6 +1,8 @@
 """Measure one run of the grid "later": a flow of the first classes, and what learns the others."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -61,31 +63,73 @@ def measure_later(
     trained = train(config, data=arrivals.first, device=device)
     for name in ("nf_acc", "nll", "smallest_kld"):
         yield name, trained.metrics[name]
+    source = _Source(arrivals, trained.judged, seed)
     for arm in options["arms"]:
         if arm == "joint":
             whole = train(config, data=(arrivals.training, arrivals.test), device=device)
             figures = judged_flow(whole.judged, arrivals, arrivals.ends[-1], seed)
         else:
-            figures = _arm(arm, options, arrivals, trained.judged, seed)
+            figures = _arm(arm, options, source)
         for name, value in figures:
             yield f"{arm}_{name}", value
 
 
-def _arm(
-    arm: str, options: Mapping[str, Any], arrivals: Arrivals, model: ClassFlow, seed: int
-) -> Iterator[tuple[str, float]]:
+@dataclass(frozen=True)
+class _Source:
+    """What the arms start from, computed once."""
+
+    arrivals: Arrivals
+    model: ClassFlow
+    seed: int
+
+    @cached_property
+    def latents(self) -> tuple[Tensor, Tensor]:
+        """Return the latents of training and test images."""
+        arrivals = self.arrivals
+        return (
+            encoded(self.model, arrivals.training, self.seed),
+            encoded(self.model, arrivals.test, self.seed),
+        )
+
+    @cached_property
+    def pixels(self) -> tuple[Tensor, Tensor]:
+        """Return the pixels of training and test images."""
+        return pixels(self.arrivals.training), pixels(self.arrivals.test)
+
+    @cached_property
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Return the features of a CNN that is trained on the first classes."""
+        return self.trained_cnn(*self.arrivals.first)[:2]
+
+    def trained_cnn(self, training: ImageSet, test: ImageSet) -> tuple[Tensor, Tensor, nn.Module]:
+        """Train a CNN; return features of all training and test images, and its last layer."""
+        network = make_classifier(
+            "small_cnn", training.n_classes, training.image_shape, seed=self.seed
+        )
+        train_classifier(network, training, test, RECIPES["small_cnn"], seed=self.seed)
+        *layers, last = network.body.children()
+        everything = (self.arrivals.training, self.arrivals.test)
+        found = [_features(network, layers, part) for part in everything]
+        return found[0], found[1], last
+
+
+def _arm(arm: str, options: Mapping[str, Any], source: _Source) -> Iterator[tuple[str, float]]:
     """Measure one arm that starts from the first classes, or from pixels."""
-    if arm.startswith("cnn"):
-        yield from _of_cnn(arm, arrivals, seed)
+    arrivals, model, seed = source.arrivals, source.model, source.seed
+    if arm == "cnn_joint":
+        _, features, last = source.trained_cnn(arrivals.training, arrivals.test)
+        yield from judged(last(features).argmax(1), arrivals.test.labels, arrivals)
+    elif arm.startswith("cnn"):
+        learner = _PLAIN[arm.removeprefix("cnn_")]()
+        yield from accuracies(learner, arrivals, *source.features)
     elif arm.startswith("pixels"):
-        rows = (pixels(arrivals.training), pixels(arrivals.test))
-        yield from accuracies(_PLAIN[arm.removeprefix("pixels_")](), arrivals, *rows)
+        learner = _PLAIN[arm.removeprefix("pixels_")]()
+        yield from accuracies(learner, arrivals, *source.pixels)
     elif arm in ("tuned", "replay", "replay_0"):
         yield from _replay(arm, options, arrivals).accuracies(model, arrivals, seed)
     else:
-        latents = (encoded(model, arrivals.training, seed), encoded(model, arrivals.test, seed))
         learner = _learner(arm, model.gaussians, options["separation"])
-        yield from accuracies(learner, arrivals, *latents)
+        yield from accuracies(learner, arrivals, *source.latents)
 
 
 _PLAIN: Mapping[str, Callable[[], Learner]] = {"ncm": NearestMean, "slda": StreamingLDA}
@@ -109,19 +153,6 @@ def _replay(arm: str, options: Mapping[str, Any], arrivals: Arrivals) -> Replay:
         per_class=0 if arm == "tuned" else per_class,
         **options.get("replay", {}),
     )
-
-
-def _of_cnn(arm: str, arrivals: Arrivals, seed: int) -> Iterator[tuple[str, float]]:
-    """Train a CNN on the first classes, and learn from its features; or train it on all."""
-    images = (arrivals.training, arrivals.test) if arm == "cnn_joint" else arrivals.first
-    network = make_classifier("small_cnn", images[0].n_classes, images[0].image_shape, seed=seed)
-    train_classifier(network, *images, RECIPES["small_cnn"], seed=seed)
-    *layers, last = network.body.children()
-    features = [_features(network, layers, part) for part in (arrivals.training, arrivals.test)]
-    if arm == "cnn_joint":
-        yield from judged(last(features[1]).argmax(1), arrivals.test.labels, arrivals)
-    else:
-        yield from accuracies(_PLAIN[arm.removeprefix("cnn_")](), arrivals, *features)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ _APART = 20.0
 
 _NOTE = (
     "Rows are drawn by the seed; all test images judge. Images are 14x14, digits 8x8. "
-    "Budget: 13 minutes of one core."
+    "Budget: 10 minutes of one core."
 )
 _FEW_NOTE = (
     "Accuracy after so many rows per class. Gaussians have one covariance for all classes, without "

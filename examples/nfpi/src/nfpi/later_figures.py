@@ -1,0 +1,120 @@
+"""Draw accuracies over the number of classes so far, and over the rows per class."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from nfpi.figures import make_figure, save_figure
+from nfpi.grid import Grid, Row
+from nfpi.grid.claims import Side
+from nfpi.grid.results import values_by_seed
+from nfpi.intervals import t_interval
+from nfpi.job_plots import plot_rows
+
+__all__ = ["plot_arrivals", "plot_counts", "plot_few"]
+
+_Records = Mapping[str, Mapping[str, Any]]
+
+#: Titles of the panels, and how the labels of their rows begin.
+_PANELS = {
+    "learned in a frozen flow": ("frozen flow:",),
+    "the flow trained further": ("flow trained further:", "all images at once: flow"),
+    "other latents, features and pixels": (
+        "frozen flow with",
+        "frozen CNN:",
+        "pixels:",
+        "all images at once: CNN",
+    ),
+}
+
+
+def plot_arrivals(path: Path, grid: Grid, records: _Records, table: str) -> bool:
+    """Plot a table of the grid "later": accuracy over classes so far; False if there is none.
+
+    What has all images at once is a point at the end.
+    """
+    rows = grid.tables[table].rows
+    counts = _numbers(rows, records, "acc_")
+    figure = make_figure(12.6, 5.0)
+    axes = figure.subplots(1, len(_PANELS), sharey=True)
+    drawn = [
+        _draw_rows(axis, grid, records, [row for row in rows if row.label.startswith(starts)],
+                   counts)
+        for axis, starts in zip(axes, _PANELS.values(), strict=True)
+    ]  # fmt: skip
+    if not any(drawn):
+        return False
+    # what forgets the first classes would leave no room for the others
+    low = min(value for each in drawn for value in each if value > 0.5 * max(map(max, drawn)))
+    for axis, title in zip(axes, _PANELS, strict=True):
+        axis.set(title=title, xlabel="classes so far", ylim=(low - 0.03, None))
+        _finish(axis)
+    axes[0].set_ylabel("accuracy on all classes so far")
+    save_figure(figure, path)
+    return True
+
+
+def plot_few(path: Path, grid: Grid, records: _Records, table: str) -> bool:
+    """Plot a table of the grid "few": few rows as curves, uneven ones as points."""
+    plot = plot_rows if table.startswith("uneven") else plot_counts
+    return plot(path, grid, records, table)
+
+
+def plot_counts(path: Path, grid: Grid, records: _Records, table: str) -> bool:
+    """Plot accuracy over the rows per class, one curve per row; return False if there is none."""
+    rows = grid.tables[table].rows
+    counts = [int(column.metric.rpartition("_")[2]) for column in grid.tables[table].columns]
+    figure = make_figure(7.4, 6.4)
+    axis = figure.subplots()
+    if not _draw_rows(axis, grid, records, rows, counts):
+        return False
+    axis.set(xscale="log", xlabel="rows per class", ylabel="accuracy")
+    axis.set_xticks(counts, [str(count) for count in counts])
+    axis.set_xticks([], minor=True)
+    _finish(axis)
+    save_figure(figure, path)
+    return True
+
+
+def _draw_rows(
+    axis: Axes, grid: Grid, records: _Records, rows: Sequence[Row], counts: Sequence[int]
+) -> list[float]:
+    """Draw a curve with intervals per row, and return the means."""
+    means = []
+    for i, row in enumerate(rows):
+        found = {
+            count: values_by_seed(grid, records, Side(row.setting, f"{row.metric}_acc_{count}"))
+            for count in counts
+        }
+        intervals = {
+            count: t_interval(list(values.values())) for count, values in found.items() if values
+        }
+        if not intervals:
+            continue
+        y = [each.mean for each in intervals.values()]
+        axis.errorbar(
+            list(intervals), y, [each.half_width if each.n > 1 else 0.0 for each in
+                                 intervals.values()],
+            fmt="*" if len(y) == 1 else ".-", markersize=11 if len(y) == 1 else 6, capsize=2,
+            color=f"C{i % 10}", linestyle="-" if i < 10 else "--", linewidth=1.2,
+            elinewidth=0.7, label=row.label,
+        )  # fmt: skip
+        means += y
+    return means
+
+
+def _numbers(rows: Sequence[Row], records: _Records, prefix: str) -> list[int]:
+    """Return the numbers that end the metrics of rows, in order."""
+    metrics = {name for record in records.values() for name in record.get("metrics", {})}
+    starts = tuple(f"{row.metric}_{prefix}" for row in rows)
+    ends = {name.rpartition("_")[2] for name in metrics if name.startswith(starts)}
+    return sorted(int(end) for end in ends if end.isdigit())
+
+
+def _finish(axis: Axes) -> None:
+    """Add a grid, and the legend under the panel."""
+    axis.grid(alpha=0.3)
+    axis.tick_params(labelsize=8)
+    axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1)
