@@ -89,3 +89,18 @@ def test_samplers_even_classes_out():
         assert x_even[65:].mean() > 2.0
     with pytest.raises(InvalidInputError, match="sampler is 'none'"):
         sampler("none", 0, 30.0, 5)
+
+
+def test_the_script_compares_images_of_ones_own(few_rows, tmp_path, capsys):
+    images, _ = load_images("digits")
+    np.savez(tmp_path / "own.npz", x=images.images[:420, 0].numpy(), y=images.labels[:420].numpy())
+    arguments = [str(tmp_path / "own.npz"), "--folder", str(tmp_path / "out"), "--size", "8"]
+    small = ["--counts", "5", "8", "--steps", "3", "--seeds", "1"]
+    assert few_rows.main([*arguments, *small]) == 0
+    first, *lines = (tmp_path / "out" / "images.md").read_text().splitlines()
+    assert "A flow toward separated Gaussians classifies a few rows" in first
+    assert any("| shrunk LDA of scikit-learn | 1 | 0." in line for line in lines)
+    assert (tmp_path / "out" / "images.png").exists()
+    assert few_rows.main([*arguments, "--counts", "3"]) == 2
+    assert few_rows.main([*arguments, "--counts", "500"]) == 2
+    assert "rows, fewer than the 500 asked for" in capsys.readouterr().err

@@ -86,3 +86,17 @@ def test_every_arm_has_its_figures(images):
         assert {f"{arm}_first", f"{arm}_later", f"{arm}_acc_10"} <= figures.keys()
     assert {f"add_acc_{k}" for k in (7, 9, 10)} <= figures.keys()
     assert "joint_acc_7" not in figures
+
+
+def test_the_script_adds_classes_of_images_of_ones_own(add_classes, tmp_path, capsys):
+    images, _ = load_images("digits")
+    np.savez(tmp_path / "own.npz", x=images.images[:420, 0].numpy(), y=images.labels[:420].numpy())
+    arguments = [str(tmp_path / "own.npz"), "--folder", str(tmp_path / "out"), "--size", "8"]
+    small = ["--first", "8", "--epochs", "2", "--seeds", "1", "--limit", "300", "--further", "1"]
+    assert add_classes.main([*arguments, *small]) == 0
+    first, *lines = (tmp_path / "out" / "images.md").read_text().splitlines()
+    assert "add_class classifies all classes better than streaming LDA" in first
+    assert any("streaming LDA of features of a CNN" in line for line in lines)
+    assert (tmp_path / "out" / "images.png").exists()
+    assert add_classes.main([*arguments, "--first", "10"]) == 2
+    assert "first is 10 of 10 classes" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def _draw_rows(
         axis.errorbar(
             list(intervals), y, [each.half_width if each.n > 1 else 0.0 for each in
                                  intervals.values()],
-            fmt="*" if len(y) == 1 else ".-", markersize=11 if len(y) == 1 else 6, capsize=2,
+            marker="*" if len(y) == 1 else ".", markersize=11 if len(y) == 1 else 6, capsize=2,
             color=f"C{i % 10}", linestyle="-" if i < 10 else "--", linewidth=1.2,
             elinewidth=0.7, label=row.label,
         )  # fmt: skip
