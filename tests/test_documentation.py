@@ -49,7 +49,7 @@ def test_every_page_with_code_is_run():
         "gradients",
     )
     names += ("index", "jax", "lightning", "minima", "quickstart", "scikit_learn", "separation")
-    names += ("theory",)
+    names += ("theory", "jobs_reject")
     assert pages == {f"{name}.rst" for name in names}
 
 
@@ -214,6 +214,22 @@ def test_separation(capsys):
     assert later.classes.tolist() == [0, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(later.means[:5], namespace["separated"].gaussians.means)
     assert namespace["later"].lam > 0.0
+
+
+def test_jobs_reject():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    zuko = pytest.importorskip("zuko", reason="zuko is not installed")
+    torch.manual_seed(0)
+    y = torch.arange(400) % 8
+    x = torch.randn(400, 196) + 3.0 * torch.nn.functional.one_hot(y, 196)
+    namespace = {
+        "flow": zuko.flows.NICE(196, transforms=2, hidden_features=(8,)),
+        "loader": [(x[:100], y[:100]), (x[100:200], y[100:200])],
+        "x_held_out": x[200:],
+        "x_new": 3.0 * torch.randn(50, 196),
+    }
+    names = run("docs/jobs_reject.rst", RST, namespace)
+    assert names["unknown"].all()
 
 
 def test_flows():

@@ -37,10 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _reject(options: argparse.Namespace) -> int:
     images, seeds = load_training(options), first_seeds(options.seeds)
-    left_out = options.left_out or 2
+    left_out: int | list[int] = options.left_out or 2
     n_left_out = len(left_out_classes(left_out, images.n_classes, 0))
     limit = options.limit if options.limit < len(images) // 2 else None
-    named = f"classes {', '.join(map(str, left_out))}" if options.left_out else "two classes"
+    named = "two classes" if isinstance(left_out, int) else f"classes {left_out}"
     grid = reject_grid(
         "images",
         "foreign" if options.foreign else None,

@@ -46,6 +46,16 @@ def fit_gradients() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def reject_unknown() -> ModuleType:
+    return _loaded("reject_unknown")
+
+
+@pytest.fixture(scope="session")
+def class_neighbors() -> ModuleType:
+    return _loaded("class_neighbors")
+
+
+@pytest.fixture(scope="session")
 def make_glyphs() -> ModuleType:
     return _loaded("make_glyphs")
 

@@ -59,9 +59,11 @@ def plot_neighbors(
     }
     height = 0.9 + _LINE * len(rows)
     figure = make_figure(2.2 + _WIDTH * len(columns), height + (2.9 if drawn else 0.0))
-    parts: Sequence[SubFigure] = figure.subfigures(
-        2 if drawn else 1, 1, height_ratios=[2.9, height] if drawn else None, squeeze=False
-    )[:, 0]
+    parts: list[SubFigure] = list(
+        figure.subfigures(
+            2 if drawn else 1, 1, height_ratios=[2.9, height] if drawn else None, squeeze=False
+        )[:, 0]
+    )
     if drawn:
         axes = parts[0].subplots(1, len(drawn), sharex=True, sharey=True, squeeze=False)[0]
         for axis, (label, each) in zip(axes, drawn.items(), strict=True):
@@ -87,7 +89,7 @@ def _draw_pairs(axis: Axes, label: str, path: Path) -> None:
     axis.set(xscale="log", yscale="log")
     axis.set_xlabel("the referee's posterior of the other class", fontsize=8)
     axis.set_title(label, fontsize=9)
-    axis.tick_params(labelsize=7)
+    axis.tick_params(labelsize=7, which="both")
     axis.grid(alpha=0.3)
 
 
@@ -102,6 +104,7 @@ def _draw_rows(
     families = list(dict.fromkeys(_family(row) for row in rows))
     anything = False
     for axis, column in zip(axes, columns, strict=True):
+        shown: list[float] = []
         for line, row in enumerate(rows):
             found = values_by_seed(grid, records, Side(row.setting, row.metric_of(column)))
             if not found:
@@ -109,10 +112,16 @@ def _draw_rows(
             anything = True
             color = f"C{families.index(_family(row)) % 10}"
             values = list(found.values())
+            shown += values
             axis.plot(values, [line] * len(values), ".", color=color, alpha=0.4, markersize=4)
             one = t_interval(values)
             width = one.half_width if one.n > 1 else 0.0
             axis.errorbar(one.mean, line, xerr=width, fmt="o", color=color, capsize=2, markersize=4)
+        if shown:
+            # a few values may have an interval that dwarfs all else
+            low, high, room = min(shown), max(shown), max(max(shown) - min(shown), 1e-3)
+            left, right = axis.get_xlim()
+            axis.set_xlim(max(left, low - 0.5 * room), min(right, high + 0.5 * room))
         axis.set_title(column.heading, fontsize=8)
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
