@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from nfpi.figures import make_figure, save_figure
 from nfpi.grid import Grid, Row
 from nfpi.grid.claims import Side
 from nfpi.grid.results import values_by_seed
-from nfpi.intervals import t_interval
 from nfpi.job_plots import plot_rows
 
 __all__ = ["plot_arrivals", "plot_counts", "plot_few"]
@@ -47,9 +47,11 @@ def plot_arrivals(path: Path, grid: Grid, records: _Records, table: str) -> bool
     if not any(drawn):
         return False
     # what forgets the first classes would leave no room for the others
-    low = min(value for each in drawn for value in each if value > 0.5 * max(map(max, drawn)))
+    high = max(value for each in drawn for value in each)
+    low = min(value for each in drawn for value in each if value > 0.75 * high)
     for axis, title in zip(axes, _PANELS, strict=True):
-        axis.set(title=title, xlabel="classes so far", ylim=(low - 0.03, None))
+        axis.set(title=title, xlabel="classes so far", ylim=(low - 0.02, high + 0.01))
+        axis.set_xticks(counts)
         _finish(axis)
     axes[0].set_ylabel("accuracy on all classes so far")
     save_figure(figure, path)
@@ -81,28 +83,31 @@ def plot_counts(path: Path, grid: Grid, records: _Records, table: str) -> bool:
 def _draw_rows(
     axis: Axes, grid: Grid, records: _Records, rows: Sequence[Row], counts: Sequence[int]
 ) -> list[float]:
-    """Draw a curve with intervals per row, and return the means."""
-    means = []
+    """Draw a curve of means per row, with a dash per seed, and return the values."""
+    shown: list[float] = []
     for i, row in enumerate(rows):
         found = {
-            count: values_by_seed(grid, records, Side(row.setting, f"{row.metric}_acc_{count}"))
+            count: list(values.values())
             for count in counts
+            if (values := values_by_seed(grid, records, Side(row.setting, _metric(row, count))))
         }
-        intervals = {
-            count: t_interval(list(values.values())) for count, values in found.items() if values
-        }
-        if not intervals:
+        if not found:
             continue
-        y = [each.mean for each in intervals.values()]
-        axis.errorbar(
-            list(intervals), y, [each.half_width if each.n > 1 else 0.0 for each in
-                                 intervals.values()],
-            marker="*" if len(y) == 1 else ".", markersize=11 if len(y) == 1 else 6, capsize=2,
-            color=f"C{i % 10}", linestyle="-" if i < 10 else "--", linewidth=1.2,
-            elinewidth=0.7, label=row.label,
+        color, alone = f"C{i % 10}", len(found) == 1
+        axis.plot(
+            list(found), [float(np.mean(values)) for values in found.values()],
+            marker="*" if alone else ".", markersize=12 if alone else 6, color=color,
+            linestyle="-" if i < 10 else "--", linewidth=1.2, label=row.label,
         )  # fmt: skip
-        means += y
-    return means
+        for count, values in found.items():
+            axis.plot([count] * len(values), values, "_", color=color, alpha=0.6, markersize=6)
+            shown += values
+    return shown
+
+
+def _metric(row: Row, count: int) -> str:
+    """Return the metric of a row at a number of classes, or of rows per class."""
+    return f"{row.metric}_acc_{count}"
 
 
 def _numbers(rows: Sequence[Row], records: _Records, prefix: str) -> list[int]:
