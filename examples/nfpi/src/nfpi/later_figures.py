@@ -36,7 +36,9 @@ def plot_arrivals(path: Path, grid: Grid, records: _Records, table: str) -> bool
     What has all images at once is a point at the end.
     """
     rows = grid.tables[table].rows
-    counts = _numbers(rows, records, "acc_")
+    settings = {row.setting for row in rows}
+    own = [record for record in records.values() if record["setting"] in settings]
+    counts = _class_counts(rows, own)
     figure = make_figure(12.6, 5.0)
     axes = figure.subplots(1, len(_PANELS), sharey=True)
     drawn = [
@@ -110,10 +112,10 @@ def _metric(row: Row, count: int) -> str:
     return f"{row.metric}_acc_{count}"
 
 
-def _numbers(rows: Sequence[Row], records: _Records, prefix: str) -> list[int]:
-    """Return the numbers that end the metrics of rows, in order."""
-    metrics = {name for record in records.values() for name in record.get("metrics", {})}
-    starts = tuple(f"{row.metric}_{prefix}" for row in rows)
+def _class_counts(rows: Sequence[Row], records: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the numbers of classes at which rows were judged."""
+    metrics = {name for record in records for name in record["metrics"]}
+    starts = tuple(f"{row.metric}_acc_" for row in rows)
     ends = {name.rpartition("_")[2] for name in metrics if name.startswith(starts)}
     return sorted(int(end) for end in ends if end.isdigit())
 
