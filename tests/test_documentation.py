@@ -49,7 +49,7 @@ def test_every_page_with_code_is_run():
         "gradients",
     )
     names += ("index", "jax", "lightning", "minima", "quickstart", "scikit_learn", "separation")
-    names += ("theory", "jobs_reject")
+    names += ("theory", "jobs_few", "jobs_later", "jobs_reject")
     assert pages == {f"{name}.rst" for name in names}
 
 
@@ -246,6 +246,42 @@ def test_jobs_reject():
     }
     names = run("docs/jobs_reject.rst", RST, namespace)
     assert names["unknown"].all()
+
+
+def test_jobs_later():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    zuko = pytest.importorskip("zuko", reason="zuko is not installed")
+    torch.manual_seed(0)
+    y = torch.arange(400) % 5
+    x = torch.randn(400, 6) + 6.0 * torch.nn.functional.one_hot(y, 6)
+    old = y < 4
+    namespace = {
+        "flow": zuko.flows.NICE(6, transforms=2, hidden_features=(8,)),
+        "n_classes": 4,
+        "dim": 6,
+        "loader": [(x[old], y[old])],
+        "x_new": x[~old],
+        "z_old": x[old],
+        "y_old": y[old],
+        "y_new": y[~old],
+    }
+    names = run("docs/jobs_later.rst", RST, namespace)
+    gaussians, statistics = names["model"].gaussians, names["statistics"]
+    assert gaussians.n_classes == len(statistics.counts) == 5
+    torch.testing.assert_close(statistics.means[4], names["z_new"].double().mean(0))
+    assert fpigauss.smallest_kld(gaussians.class_gaussians()) >= 199.9
+
+
+def test_jobs_few():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    pytest.importorskip("imblearn", reason="imbalanced-learn is not installed")
+    pytest.importorskip("skorch", reason="skorch is not installed")
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [100, 5])
+    X = rng.normal(size=(105, 4)) + 3.0 * y[:, None]
+    names = run("docs/jobs_few.rst", RST, {"X": X, "y": y, "X_new": X[-5:]})
+    assert np.bincount(names["y_even"]).tolist() == [100, 100]
+    assert (names["forest"].predict(X[-5:]) == 1).all()
 
 
 def test_flows():

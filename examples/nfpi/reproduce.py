@@ -13,6 +13,9 @@
     python examples/nfpi/reproduce.py all --scale neighbors-again --glyphs glyphs.npz
     python examples/nfpi/reproduce.py all --scale mixing --data fashion_mnist.npz
     python examples/nfpi/reproduce.py all --scale cited --data fashion_mnist.npz
+    python examples/nfpi/reproduce.py all --scale later --data glyphs.npz --pairs mnist_pairs.npz
+    python examples/nfpi/reproduce.py all --scale few --data fashion_mnist.npz --mnist mnist.npz \
+        --glyphs glyphs.npz
 
 grids/SCALE.json lists the runs of a scale. A run with a record in results/SCALE/records is not
 repeated, so a call resumes where an earlier one ended or was killed, on this machine or another.
@@ -41,6 +44,7 @@ from nfpi.grid.build import GRIDS as SCALES
 from nfpi.grid.build import make_grid
 from nfpi.grid.tables import claims_table, paper_table, runs_table, tuning_table
 from nfpi.job_plots import plot_neighbors, plot_rows
+from nfpi.later_figures import plot_arrivals, plot_few
 from nfpi.layer_figures import plot_methods
 from nfpi.mixing_figures import figure2_of_moves
 from nfpi.paper_figures import PAPER
@@ -197,20 +201,33 @@ def _draw(
         _draw_embedding(figures / "fig1.png", grid, embedding, required=what == "fig1")
     if what in ("all", "fig2"):
         _draw_pictures(figures / "fig2.png", grid, records, folder / "images")
-    plots: dict[str, Callable[..., bool]] = {"table2": plot_levels, "families": plot_trade_off}
-    for name in grid.tables:
-        if grid.scale in ("classes", "even", "levels"):
-            plots[name] = partial(plot_curves, table=name)
-        elif grid.scale == "layer":
-            plots[name] = partial(plot_methods, table=name)
-        elif grid.scale == "reject":
-            plots[name] = partial(plot_rows, table=name)
-        elif grid.scale in ("neighbors", "neighbors-again"):
-            plots[name] = partial(plot_neighbors, matrices=folder / "matrices", table=name)
-    for name, plot in plots.items():
+    for name, plot in _plots(grid, folder).items():
         path = figures / f"{name}.png"
         if what in ("all", name) and name in grid.tables and plot(path, grid, records):
             print(f"wrote {path}")
+
+
+def _plots(grid: Grid, folder: Path) -> dict[str, Callable[..., bool]]:
+    """Return what draws the tables of a grid, by their names."""
+    neighbors = partial(plot_neighbors, matrices=folder / "matrices")
+    plots: dict[str, Callable[..., bool]] = {
+        "classes": plot_curves,
+        "even": plot_curves,
+        "levels": plot_curves,
+        "layer": plot_methods,
+        "reject": plot_rows,
+        "neighbors": neighbors,
+        "neighbors-again": neighbors,
+        "later": plot_arrivals,
+        "few": plot_few,
+    }
+    of_the_paper: dict[str, Callable[..., bool]] = {
+        "table2": plot_levels,
+        "families": plot_trade_off,
+    }
+    if grid.scale not in plots:
+        return of_the_paper
+    return {name: partial(plots[grid.scale], table=name) for name in grid.tables}
 
 
 def _draw_embedding(path: Path, grid: Grid, embedding: Path | None, *, required: bool) -> None:

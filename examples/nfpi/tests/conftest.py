@@ -66,6 +66,16 @@ def make_pairs() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def add_classes() -> ModuleType:
+    return _loaded("add_classes")
+
+
+@pytest.fixture(scope="session")
+def few_rows() -> ModuleType:
+    return _loaded("few_rows")
+
+
+@pytest.fixture(scope="session")
 def reproduce() -> ModuleType:
     return _loaded("reproduce")
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +18,11 @@ from nfpi.checkpoints import identity
 from nfpi.classifier_training import accuracy_of_generated, check_classifier, cnn_accuracy
 from nfpi.config import EvaluationConfig, RunConfig, canonical
 from nfpi.data import ImageSet, load_images
-from nfpi.energy import EnergyOptions, EnergyRun, train_energy
+from nfpi.energy import EnergyOptions, train_energy
+from nfpi.few_runs import measure_few, measure_uneven
 from nfpi.generation import check_generation
 from nfpi.grid import PlannedRun
+from nfpi.later_runs import measure_later
 from nfpi.neighbors import neighbor_figures
 from nfpi.records import environment, write_record
 from nfpi.rejection import left_out_classes, rejection_figures, split_classes
@@ -45,6 +47,15 @@ FAILURES = (
     NotPositiveDefiniteError,
     FloatingPointError,
 )
+
+
+#: What runs of other kinds measure, which train several models or none: functions of the run's
+#: options, its config, training and test images and the device.
+JOBS: Mapping[str, Callable[..., Iterator[tuple[str, Any]]]] = {
+    "later": measure_later,
+    "few": measure_few,
+    "uneven": measure_uneven,
+}
 
 
 @dataclass(frozen=True)
@@ -119,19 +130,12 @@ def perform(task: Task, device: str | None = None) -> None:
         elif config.evaluation.cnn:
             check_evaluation(config.evaluation, test)
         try:
-            if run.kind == "energy":
-                energy = _trained_energy(run, config, (training, test), device)
-                metrics, history = energy.metrics, energy.history
-                further = _energy_accuracies(energy, config, test, device)
+            if run.kind in JOBS:
+                figures = JOBS[run.kind](run.options, config, training, test, device)
             else:
-                trained = train(config, folder=work, data=(training, test), device=device)
-                metrics, history = trained.metrics, trained.history
-                further = _further(task, trained, (training, test), work)
-            for name, figure in further:
-                metrics[name] = figure
-            if run.options.get("pictures"):
-                path = task.folder / "images" / f"{run.name}.npz"
-                write_pictures(path, run, config, trained, (training, test))
+                model = _of_energy if run.kind == "energy" else _of_flow
+                figures = model(task, (training, test), device, history)
+            metrics.update(figures)  # one at a time: a failure leaves those before it
         except FAILURES as error:
             # records contain no paths of this machine
             failure = f"{type(error).__name__}: {error}".replace(f"{task.folder}{os.sep}", "")
@@ -193,6 +197,46 @@ def _images(run: PlannedRun, config: RunConfig) -> tuple[ImageSet, ImageSet]:
     if config.data.limit is not None:
         training = training.limited(config.data.limit, config.training.seed)
     return training, test
+
+
+def _of_flow(
+    task: Task,
+    images: tuple[ImageSet, ImageSet],
+    device: str | None,
+    history: list[dict[str, Any]],
+) -> Iterator[tuple[str, Any]]:
+    """Train a flow on the images, and measure it; its epochs are added to ``history``."""
+    run, work = task.run, task.folder / "work" / task.run.name
+    trained = train(task.config, folder=work, data=images, device=device)
+    history += trained.history
+    yield from trained.metrics.items()
+    yield from _further(task, trained, images, work)
+    if run.options.get("pictures"):
+        write_pictures(
+            task.folder / "images" / f"{run.name}.npz", run, task.config, trained, images
+        )
+
+
+def _of_energy(
+    task: Task,
+    images: tuple[ImageSet, ImageSet],
+    device: str | None,
+    history: list[dict[str, Any]],
+) -> Iterator[tuple[str, Any]]:
+    """Train an energy model by the run's options, and measure it; a kill loses what it learned."""
+    evaluation, seed = task.config.evaluation, task.config.training.seed
+    where = chosen_device(device)
+    energy = train_energy(*images, EnergyOptions(**task.run.options), seed=seed, device=where)
+    history += energy.history
+    yield from energy.metrics.items()
+    if evaluation.cnn:  # at one temperature, that of its SGLD
+        generated = energy.generate(evaluation.n_generated, seed)
+        yield "cnn_acc_1", accuracy_of_generated(
+            generated, images[1], seed=seed, device=where,
+            epochs=evaluation.cnn_epochs, classifier=evaluation.cnn_model,
+            batch_size=evaluation.cnn_batch_size, augment=evaluation.cnn_augment,
+            one_cycle=evaluation.one_cycle,
+        )  # fmt: skip
 
 
 def _further(
@@ -264,26 +308,3 @@ def generated_accuracies(
                 one_cycle=evaluation.one_cycle,
             )
             yield f"{name}cnn_acc_{temperature:g}", accuracy
-
-
-def _trained_energy(
-    run: PlannedRun, config: RunConfig, data: tuple[ImageSet, ImageSet], device: str | None
-) -> EnergyRun:
-    """Train an energy model by the run's options; unlike a flow, from the start after a kill."""
-    options, where = EnergyOptions(**run.options), chosen_device(device)
-    return train_energy(*data, options, seed=config.training.seed, device=where)
-
-
-def _energy_accuracies(
-    energy: EnergyRun, config: RunConfig, test: ImageSet, device: str | None
-) -> Iterator[tuple[str, float]]:
-    """Measure CNN-Acc of an energy model, which has one temperature, that of its SGLD."""
-    evaluation, seed = config.evaluation, config.training.seed
-    if evaluation.cnn:
-        generated = energy.generate(evaluation.n_generated, seed)
-        yield "cnn_acc_1", accuracy_of_generated(
-            generated, test, seed=seed, device=chosen_device(device),
-            epochs=evaluation.cnn_epochs, classifier=evaluation.cnn_model,
-            batch_size=evaluation.cnn_batch_size, augment=evaluation.cnn_augment,
-            one_cycle=evaluation.one_cycle,
-        )  # fmt: skip

@@ -169,7 +169,7 @@ def _run_missing(
         records[name] = json.loads(text)
         outcome.done.append(name)
         record = records[name]
-        found = record["failure"] or f"NF-Acc {record['metrics']['nf_acc']:.4f}"
+        found = record["failure"] or _first_figure(record["metrics"])
         report(f"[{len(outcome.done)}/{total}] {name}: {found} ({record['seconds']:.0f} s)")
 
     if workers == 1:
@@ -178,6 +178,12 @@ def _run_missing(
         in_others(next_task, finish, workers)
     outcome.waiting = {run.name: _why_waiting(run, records, sources) for run in queue}
     return outcome
+
+
+def _first_figure(metrics: Mapping[str, float]) -> str:
+    """Return NF-Acc, or the first figure of a run that trains no flow alone, with its name."""
+    name = "nf_acc" if "nf_acc" in metrics else next(iter(metrics))
+    return f"{'NF-Acc' if name == 'nf_acc' else name} {metrics[name]:.4f}"
 
 
 def _path(name: str, sources: Mapping[str, str]) -> str | None:

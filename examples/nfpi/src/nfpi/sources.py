@@ -15,12 +15,14 @@ _MAIN = {
     "even": "fashion_mnist",
     "layer": "fashion_mnist",
     "levels": "fashion_mnist",
+    "few": "fashion_mnist",
     "neighbors": "fashion_mnist",
     "reject": "fashion_mnist",
     "mixing": "fashion_mnist",
     "cited": "fashion_mnist",
     "paper": "cifar10",
     "classes": "glyphs",
+    "later": "glyphs",
 }
 
 
@@ -28,12 +30,13 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     """Add an option per data set."""
     parser.add_argument(
         "--data",
-        help="images: CIFAR-10 for paper, glyphs for classes, Fashion-MNIST for the others",
+        help="images: CIFAR-10 for paper, glyphs for classes and later, Fashion-MNIST for the "
+        "others",
     )
-    parser.add_argument("--mnist", help="MNIST, for cpu, even and reject")
-    parser.add_argument("--glyphs", help="glyphs, for neighbors and neighbors-again")
+    parser.add_argument("--mnist", help="MNIST, for cpu, even, reject and few")
+    parser.add_argument("--glyphs", help="glyphs, for neighbors, neighbors-again and few")
     parser.add_argument("--cifar100", help="CIFAR-100, for paper")
-    parser.add_argument("--pairs", help="pairs of digits by make_pairs.py, for classes")
+    parser.add_argument("--pairs", help="pairs of digits by make_pairs.py, for classes and later")
 
 
 def given_sources(grid: Grid, options: argparse.Namespace) -> dict[str, str]:

@@ -13,6 +13,8 @@ from nfpi.grid.cited import cited_grid
 from nfpi.grid.classes import classes_grid
 from nfpi.grid.collect import Collector
 from nfpi.grid.even import even_grid
+from nfpi.grid.few import few_grid
+from nfpi.grid.later import later_grid
 from nfpi.grid.layer import layer_grid, levels_grid
 from nfpi.grid.mixing import mixing_grid
 from nfpi.grid.model import Grid, merged
@@ -268,4 +270,6 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "neighbors-again": neighbors_again_grid,
     "mixing": mixing_grid,
     "cited": cited_grid,
+    "later": later_grid,
+    "few": few_grid,
 }

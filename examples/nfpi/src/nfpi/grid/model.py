@@ -11,7 +11,16 @@ from nfpi.grid.claims import Claim
 
 __all__ = ["Column", "Grid", "PlannedRun", "Row", "Table", "merged"]
 
-KINDS = ("flow", "augmentation", "energy", "rejection", "neighbors")
+KINDS = (
+    "flow",
+    "augmentation",
+    "energy",
+    "rejection",
+    "neighbors",
+    "later",
+    "few",
+    "uneven",
+)
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,12 @@ class PlannedRun:
         The name of the images, whose path is given on the command line; "digits" needs none.
     config : mapping
         Differences from the grid's base, as nested tables of a run config.
-    kind : {"flow", "augmentation", "energy", "rejection", "neighbors"}
-        Train a flow and measure it; and then augment a classifier's images with it, or reject
-        images of no known class, or compare where its classes are with a classifier's confusions;
-        or train an energy model, which has no flow.
+    kind : str
+        Train a flow and measure it ("flow"); and then augment a classifier's images with it
+        ("augmentation"), or reject images of no known class ("rejection"), or compare where its
+        classes are with a classifier's confusions ("neighbors"). "energy" trains an energy model,
+        which has no flow, "later" trains on some classes and adds the others, "few" and "uneven"
+        compare what learns from few rows per class, or from uneven ones.
     options : mapping
         Options of the measurements after training; of the whole training of an energy model.
     tuned_by : tuple of str
