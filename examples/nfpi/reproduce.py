@@ -10,6 +10,7 @@
     python examples/nfpi/reproduce.py all --scale reject --data fashion_mnist.npz --mnist mnist.npz
     python examples/nfpi/reproduce.py all --scale neighbors --data fashion_mnist.npz \
         --glyphs glyphs.npz
+    python examples/nfpi/reproduce.py all --scale neighbors-again --glyphs glyphs.npz
     python examples/nfpi/reproduce.py all --scale later --data glyphs.npz --pairs mnist_pairs.npz
     python examples/nfpi/reproduce.py all --scale few --data fashion_mnist.npz --mnist mnist.npz \
         --glyphs glyphs.npz
@@ -212,6 +213,7 @@ def _plots(grid: Grid, folder: Path) -> dict[str, Callable[..., bool]]:
         "layer": plot_methods,
         "reject": plot_rows,
         "neighbors": partial(plot_neighbors, matrices=folder / "matrices"),
+        "neighbors-again": partial(plot_neighbors, matrices=folder / "matrices"),
         "later": plot_arrivals,
         "few": plot_few,
     }

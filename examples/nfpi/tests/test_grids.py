@@ -105,6 +105,12 @@ def test_a_grid_with_a_setting_that_no_run_has_is_refused(small_grid):
         replace(small_grid, runs=tuple(run for run in small_grid.runs if run.setting != "data"))
 
 
+def test_a_table_headed_by_a_claim_that_is_not_there_is_refused(small_grid):
+    tables = {"table1": replace(small_grid.tables["table1"], headlines=("below",))}
+    with pytest.raises(InvalidInputError, match=r"headed by claims that are not there.*'below'"):
+        replace(small_grid, tables=tables)
+
+
 def test_a_missing_or_damaged_grid_is_named(tmp_path):
     path = tmp_path / "grid.json"
     with pytest.raises(InvalidInputError, match=r"grid.json is missing.*--write-grid"):

@@ -1,5 +1,6 @@
 """The command line of reproduce.py."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -62,6 +63,18 @@ def test_the_command_says_what_it_does_not_draw(reproduce, tmp_path, capsys):
         records = {run.name: {"failure": failure}}
         reproduce._draw("fig2", grid, records, tmp_path, None)
         assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("scale", ["reject", "neighbors", "neighbors-again"])
+def test_committed_records_give_the_committed_tables(reproduce, scale, tmp_path):
+    committed = reproduce.RESULTS / scale
+    shutil.copytree(committed, tmp_path / scale, ignore=shutil.ignore_patterns("tables", "work"))
+    arguments = ["all", "--scale", scale, "--no-runs", "--results", str(tmp_path)]
+    assert reproduce.main(arguments) == 0
+    for table in (committed / "tables").iterdir():
+        assert (tmp_path / scale / "tables" / table.name).read_text() == table.read_text()
+    for figure in (committed / "figures").iterdir():
+        assert (tmp_path / scale / "figures" / figure.name).stat().st_size > 10_000
 
 
 def test_the_command_says_where_it_cannot_write(reproduce, tmp_path, capsys):

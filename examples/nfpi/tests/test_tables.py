@@ -56,6 +56,20 @@ def test_tables_are_complete_against_the_grid(scale):
     assert "failed or missing" not in claims
 
 
+def test_a_table_starts_with_the_verdicts_of_its_claims():
+    grid = make_grid("reject")
+    worse = {"exact": 0.4, "data": 0.5, "plain": 0.5}
+
+    def metrics(setting, seed):
+        names = {side.metric for c in grid.claims for pair in c.pairs for side in pair}
+        return dict.fromkeys(names, worse.get(setting, 0.0) + seed / 1000)
+
+    first, _, second, *_ = paper_table("reject", grid, synthetic(grid, metrics)).splitlines()
+    assert first.startswith("# Rows of no class. By its Mahalanobis distance, a flow with")
+    assert first.endswith("every score of a CNN: does not hold.")
+    assert second.endswith("every score of a CNN: does not hold.") and "other data" in second
+
+
 def test_tables_say_what_is_missing_and_what_failed():
     grid = make_grid("tiny")
     records = synthetic(grid, lambda setting, seed: {})

@@ -122,6 +122,7 @@ def _draw_rows(
             low, high, room = min(shown), max(shown), max(max(shown) - min(shown), 1e-3)
             left, right = axis.get_xlim()
             axis.set_xlim(max(left, low - 0.5 * room), min(right, high + 0.5 * room))
+        axis.locator_params(axis="x", nbins=5)
         axis.set_title(column.heading, fontsize=8)
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)

@@ -101,9 +101,9 @@ def _draw_rows(
             marker="*" if alone else ".", markersize=12 if alone else 6, color=color,
             linestyle="-" if i < 10 else "--", linewidth=1.2, label=row.label,
         )  # fmt: skip
-        for count, values in found.items():
-            axis.plot([count] * len(values), values, "_", color=color, alpha=0.6, markersize=6)
-            shown += values
+        for count, of_seeds in found.items():
+            axis.plot([count] * len(of_seeds), of_seeds, "_", color=color, alpha=0.6, markersize=6)
+            shown += of_seeds
     return shown
 
 

@@ -32,7 +32,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         "others",
     )
     parser.add_argument("--mnist", help="MNIST, for cpu, even, reject and few")
-    parser.add_argument("--glyphs", help="glyphs, for neighbors and few")
+    parser.add_argument("--glyphs", help="glyphs, for neighbors, neighbors-again and few")
     parser.add_argument("--cifar100", help="CIFAR-100, for paper")
     parser.add_argument("--pairs", help="pairs of digits by make_pairs.py, for classes and later")
 

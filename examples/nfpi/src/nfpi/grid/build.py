@@ -16,7 +16,7 @@ from nfpi.grid.few import few_grid
 from nfpi.grid.later import later_grid
 from nfpi.grid.layer import layer_grid, levels_grid
 from nfpi.grid.model import Grid, merged
-from nfpi.grid.neighbors import neighbors_grid
+from nfpi.grid.neighbors import neighbors_again_grid, neighbors_grid
 from nfpi.grid.paper import paper_grid
 from nfpi.grid.reject import reject_grid
 from nfpi.grid.scales import SCALES, Scale
@@ -265,6 +265,7 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "levels": levels_grid,
     "reject": reject_grid,
     "neighbors": neighbors_grid,
+    "neighbors-again": neighbors_again_grid,
     "later": later_grid,
     "few": few_grid,
 }
