@@ -96,7 +96,7 @@ def test_the_script_adds_classes_of_images_of_ones_own(add_classes, tmp_path, ca
     assert add_classes.main([*arguments, *small]) == 0
     first, *lines = (tmp_path / "out" / "images.md").read_text().splitlines()
     assert "add_class classifies all classes better than streaming LDA" in first
-    assert any("streaming LDA of features of a CNN" in line for line in lines)
+    assert any("| frozen CNN: streaming LDA of features | 1 | 0." in line for line in lines)
     assert (tmp_path / "out" / "images.png").exists()
     assert add_classes.main([*arguments, "--first", "10"]) == 2
     assert "first is 10 of 10 classes" in capsys.readouterr().err

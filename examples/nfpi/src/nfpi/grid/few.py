@@ -105,8 +105,8 @@ def few_grid() -> Grid:
         "uneven_mnist": _uneven_table("MNIST", "mnist"),
     }  # fmt: skip
     runs = Collector(blank, "", (), _TUNING_SEED)
-    methods: tuple[str, ...] = (*_STATIC, "apart_dense", *_PLAIN)
-    _add_rows(runs, "digits", "digits", methods, seeds=_MORE_SEEDS, size=None)
+    every = (*_STATIC, "apart_dense", *_PLAIN)
+    _add_rows(runs, "digits", "digits", every, seeds=_MORE_SEEDS, size=None)
     _add_rows(runs, "latents", "glyphs", (*_STATIC, *_PLAIN), seeds=_SEEDS, first=50)
     for mark, dataset, methods, steps in (
         ("fashion", "fashion_mnist", (*_STATIC, *_PLAIN, "cnn"), 100),
