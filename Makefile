@@ -189,5 +189,5 @@ audit: .venvs/locks/.stamp  ## Ask PyPI for known vulnerabilities of what is loc
 		.venvs/locks/bin/pip-audit --strict --require-hashes --disable-pip -r "$$lock" || exit 1; done
 
 clean:  ## Remove the environments, caches and what was built.
-	rm -rf .venvs .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/gallery docs/gallery_flows docs/generated examples/nfpi/results/tiny
+	rm -rf .venvs .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache examples/nfpi/.ruff_cache .hypothesis build dist docs/_build docs/gallery docs/gallery_flows docs/generated examples/nfpi/results/tiny
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
