@@ -16,7 +16,7 @@ _SEEDS, _MORE_SEEDS, _TUNING_SEED = (0, 1, 2), (0, 1, 2, 3, 4), 100
 _COUNTS = (5, 10, 20, 50)
 #: Nats between the two closest classes of a flow's Gaussians.
 _SEPARATION = 200.0
-#: The spread of random means, the best of the grid "classes" at 62 classes by NF-Acc.
+#: The spread of random means, the best of three by NF-Acc in a pilot of larger flows, 62 classes.
 _SPREAD = 2.0
 #: Nats between the Gaussians that the over-sampler "apart" draws from.
 _APART = 20.0
