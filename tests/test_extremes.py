@@ -252,7 +252,9 @@ def test_a_quasi_newton_step_that_overflows_is_passed_over(tied):
     """From an identity that is 1e200 times the data, products of changes overflow."""
     rng = np.random.default_rng(0)
     means = 1e-106 * rng.standard_normal((3, 8))
-    covariances = np.broadcast_to(1e-200 * np.eye(8), (3, 8, 8))
+    basis = np.linalg.qr(rng.standard_normal((3, 8, 8)))[0]
+    covariances = 1e-200 * (basis @ np.swapaxes(basis, 1, 2))  # the identity, up to rounding
+    covariances = 0.5 * (covariances + np.swapaxes(covariances, 1, 2))
     statistics = ClassStatistics(np.full(3, 9.0), means, covariances, np.arange(3))
     with pytest.warns(ConvergenceWarning):
         result = solve_fixed_point(
