@@ -96,6 +96,9 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
 }
 
+# A clone may lie in a folder with a space in its name; no page does.
+suppress_warnings = ["sphinx_gallery.space_in_filename"]
+
 logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every device that is missing
 
 # A summary ends with its first sentence, which "Eq. 4" does not end.
