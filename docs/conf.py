@@ -35,7 +35,10 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
-suppress_warnings = ["myst.header"]  # what is included has no title of its own
+suppress_warnings = [
+    "myst.header",  # what is included has no title of its own
+    "sphinx_gallery.space_in_filename",  # the folder of a clone may have one, no page does
+]
 templates_path = ["_templates"]
 smartquotes = False  # the primes of formulas are not quotation marks
 default_role = "autolink"  # links a name it knows, and leaves any other as it is
@@ -95,9 +98,6 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "write_computation_times": False,
 }
-
-# A clone may lie in a folder with a space in its name; no page does.
-suppress_warnings = ["sphinx_gallery.space_in_filename"]
 
 logging.getLogger("jax").setLevel(logging.WARNING)  # it tells of every device that is missing
 
