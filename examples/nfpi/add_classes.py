@@ -16,6 +16,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fpigauss import InvalidInputError
+
 from nfpi.grid.later import ArrivalsOf, later_base, later_grid
 from nfpi.later import Arrivals
 from nfpi.later_figures import plot_arrivals
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
+    if options.further < 1:
+        raise InvalidInputError(f"--further is {options.further}; pass at least 1")
     images = load_training(options)
     Arrivals.of(images, images, options.first, options.per_step, 0)  # refuses before any training
     limit = options.limit if options.limit < len(images) else None

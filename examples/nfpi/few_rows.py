@@ -51,9 +51,11 @@ def _compare(options: argparse.Namespace) -> int:
         raise InvalidInputError(
             f"--counts has {min(options.counts)}; pass at least 5, as cross-validation needs"
         )
+    if options.steps < 1:
+        raise InvalidInputError(f"--steps is {options.steps}; pass at least 1")
     drawn_rows(images.labels.numpy(), [max(options.counts)] * images.n_classes, 0)
     grid = images_grid(
-        options.counts,
+        sorted(set(options.counts)),
         seeds=first_seeds(options.seeds),
         steps=options.steps,
         base=later_base(size=options.size),

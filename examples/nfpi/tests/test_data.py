@@ -104,7 +104,9 @@ X, Y = pictures(6, 1, 4)[..., 0], np.array([0, 1, 0, 1, 0, 1])
         ({"x": X[:0], "y": Y[:0]}, "there are no images"),
         ({"x": X[:2], "y": Y[:2]}, None),
         ({"x": X[:1], "y": Y[:1]}, "too few to be split"),
-        ({"x": X, "y": np.array(["a"] * 6, dtype=object)}, "truncated or damaged"),
+        ({"x": X, "y": np.array(["a"] * 6, dtype=object)}, "contains Python objects"),
+        ({"x": X / 255.0, "y": Y}, r"multiply values in \[0, 1\] by 255"),
+        ({"x": X, "y": np.array(["a"] * 6)}, r"return_inverse=True\)\[1\] numbers words"),
         (
             {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
             r"\(test\): image 1 has label",

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from fpigauss import InvalidInputError
 
 from nfpi import measure
 from nfpi.checkpoints import identity
@@ -68,8 +69,28 @@ def test_a_grid_does_not_go_on_with_other_images(grid, tmp_path, monkeypatch, fr
     monkeypatch.setattr(measure, "load_images", other_digits)
     measure._loaded.cache_clear()
     measure._identities.cache_clear()
-    outcome = run_grid(grid, grid.runs, tmp_path, {})
-    assert outcome.done == []
+    with pytest.raises(InvalidInputError, match="digits: the images are not those of the existing"):
+        run_grid(grid, grid.runs, tmp_path, {})
+    assert not (tmp_path / "work" / "two").exists()
+
+
+def test_a_finished_grid_does_not_pass_for_that_of_other_images(grid, tmp_path, monkeypatch, fresh):
+    assert run_grid(grid, grid.runs, tmp_path, {}).done == ["one", "two"]
+    monkeypatch.setattr(measure, "load_images", other_digits)
+    measure._loaded.cache_clear()
+    measure._identities.cache_clear()
+    with pytest.raises(InvalidInputError, match="digits: the images are not those of the existing"):
+        run_grid(grid, grid.runs, tmp_path, {})
+
+
+def test_images_that_change_during_a_grid_are_refused(grid, tmp_path, monkeypatch, fresh):
+    def change(line):
+        monkeypatch.setattr(measure, "load_images", other_digits)
+        measure._loaded.cache_clear()
+        measure._identities.cache_clear()
+
+    outcome = run_grid(grid, grid.runs, tmp_path, {}, report=change)
+    assert outcome.done == ["one"]
     assert "digits: the images are not those of the existing records" in outcome.lost["two"]
     assert not (tmp_path / "work" / "two").exists()
 

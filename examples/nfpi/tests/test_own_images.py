@@ -39,6 +39,77 @@ def test_neighbors_are_written(class_neighbors, images, tmp_path):
     assert (tmp_path / "images.png").stat().st_size > 10_000
 
 
+REFUSED = {
+    "an epoch too few": (
+        "reject_unknown", "images", ["--epochs", "1"], "none of the run's 1 epochs",
+    ),
+    "no epoch for the Gaussians": (
+        "class_neighbors", "images", ["--epochs", "1"], "none of the run's 1 epochs",
+    ),
+    "fewer images than classes": ("reject_unknown", "images", ["--limit", "1"], "limit of 1"),
+    "images of one pixel": ("reject_unknown", "images", ["--size", "1"], "at least two values"),
+    "colors beside gray": (
+        "reject_unknown", "images", ["--foreign", "colors"], "same size and channels",
+    ),
+    "a single class": ("class_neighbors", "alone", [], "has one class"),
+    "two classes, none for later": ("add_classes", "pair", ["--first", "1"], "at least three are"),
+    "further training without epochs": (
+        "add_classes", "images", ["--first", "2", "--further", "-1"], "--further is -1",
+    ),
+    "no steps": ("few_rows", "images", ["--steps", "0"], "--steps is 0"),
+    "a class without test images": ("class_neighbors", "untested", [], "class 3 has no test image"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_no_run_can_use_is_refused_before_any(case, images, tmp_path, capsys, request):
+    script, name, options, message = REFUSED[case]
+    x, y = (np.load(images)[part] for part in "xy")
+    two_of_last = (y < 3) | (np.cumsum(y == 3) < 3)
+    paths = {
+        "images": (x, y),
+        "colors": (np.repeat(x[..., None], 3, -1), y),
+        "alone": (x[y == 0], y[y == 0]),
+        "pair": (x[y < 2], y[y < 2]),
+        "untested": (x[two_of_last], y[two_of_last]),
+    }
+    for path, (of_x, of_y) in paths.items():
+        np.savez(tmp_path / f"{path}.npz", x=of_x, y=of_y)
+    options = [str(tmp_path / f"{each}.npz") if each in paths else each for each in options]
+    folder = tmp_path / "results"
+    given = [str(tmp_path / f"{name}.npz"), "--size", "8", "--seeds", "1", "--folder", str(folder)]
+    main = request.getfixturevalue(script).main
+    assert main([*given, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_results_of_other_images_are_not_passed_off(reject_unknown, images, tmp_path, capsys):
+    options = [*COMMON[:-1], "1", "--left-out", "3", "--folder", str(tmp_path / "results")]
+    assert reject_unknown.main([str(images), *options]) == 0
+    x, y = (np.load(images)[part] for part in "xy")
+    np.savez(tmp_path / "others.npz", x=x[:, ::-1], y=y)
+    capsys.readouterr()
+    assert reject_unknown.main([str(tmp_path / "others.npz"), *options]) == 2
+    assert "not those of the existing records" in capsys.readouterr().err
+
+
+def test_counts_are_taken_once_and_in_order(few_rows, images, tmp_path):
+    options = [
+        str(images),
+        "--size",
+        "8",
+        "--steps",
+        "2",
+        "--seeds",
+        "1",
+        "--folder",
+        str(tmp_path),
+    ]
+    assert few_rows.main([*options, "--counts", "6", "5", "6"]) == 0
+    assert "| runs | 5 rows | 6 rows |" in (tmp_path / "images.md").read_text()
+
+
 def test_a_class_that_is_not_there_is_refused(reject_unknown, images, tmp_path, capsys):
     arguments = [str(images), "--size", "8", "--left-out", "4", "--folder", str(tmp_path)]
     assert reject_unknown.main(arguments) == 2

@@ -75,6 +75,11 @@ class Arrivals:
             Draws the order.
         """
         n_classes = training.n_classes
+        if n_classes < 3:
+            raise InvalidInputError(
+                f"{training.name} has {n_classes} classes; at least three are needed, two to train "
+                "on first and one that comes later"
+            )
         if not 2 <= first < n_classes:
             raise InvalidInputError(
                 f"first is {first} of {n_classes} classes; pass 2 to {n_classes - 1}, so that "

@@ -20,6 +20,8 @@ from nfpi.config import EvaluationConfig, RunConfig, canonical
 from nfpi.data import ImageSet, load_images
 from nfpi.energy import EnergyOptions, train_energy
 from nfpi.few_runs import measure_few, measure_uneven
+from nfpi.flows import make_flow
+from nfpi.gaussians import make_schedule
 from nfpi.generation import check_generation
 from nfpi.grid import PlannedRun
 from nfpi.later_runs import measure_later
@@ -33,6 +35,8 @@ __all__ = [
     "FAILURES",
     "Task",
     "check_evaluation",
+    "check_images",
+    "check_run",
     "generated_accuracies",
     "perform",
     "record_config",
@@ -115,13 +119,8 @@ def perform(task: Task, device: str | None = None) -> None:
     failure = None
     size = config.data.size
     data = _identities(config.data.source, size)
-    if task.data is not None and data != task.data:
-        raise InvalidInputError(
-            f"{run.dataset}: the images are not those of the existing records "
-            f"(fingerprint {data['training']['fingerprint']} and {data['test']['fingerprint']}, "
-            f"not {task.data['training']['fingerprint']} and "
-            f"{task.data['test']['fingerprint']}); give the same images, or another folder"
-        )
+    if task.data is not None:
+        check_images(run.dataset, config.data.source, size, task.data)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         training, test = _images(run, config)
@@ -129,6 +128,8 @@ def perform(task: Task, device: str | None = None) -> None:
             check_classifier(run.options["classifier"], test, standard_of(run.options))
         elif config.evaluation.cnn:
             check_evaluation(config.evaluation, test)
+        elif run.kind == "rejection":
+            _unknown(run, config, task.foreign, test)
         try:
             if run.kind in JOBS:
                 figures = JOBS[run.kind](run.options, config, training, test, device)
@@ -161,6 +162,37 @@ def perform(task: Task, device: str | None = None) -> None:
     )
     if failure is None:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_images(dataset: str, source: str, size: int | None, data: Mapping[str, Any]) -> None:
+    """Refuse the images at ``source`` if ``data``, their identities in records, are others."""
+    found = _identities(source, size)
+    if any(found[part] != kept for part, kept in data.items()):
+        ours, theirs = (
+            " and ".join(str(images[part]["fingerprint"]) for part in data)
+            for images in (found, data)
+        )
+        raise InvalidInputError(
+            f"{dataset}: the images are not those of the existing records (fingerprint {ours}, not "
+            f"{theirs}); give the same images, or another folder"
+        )
+
+
+def check_run(run: PlannedRun, config: RunConfig, foreign: str | None = None) -> None:
+    """Refuse options and images that a run would stop at, before any run is done.
+
+    Parameters
+    ----------
+    run : PlannedRun
+    config : RunConfig
+    foreign : str, optional
+        The path of other images, all to be rejected.
+    """
+    training, test = _images(run, config)
+    make_flow(config.flow.name, training.image_shape, **config.flow.options)
+    make_schedule(config.gaussians, config.training.epochs)
+    if run.kind == "rejection":
+        _unknown(run, config, foreign, test)
 
 
 def check_evaluation(evaluation: EvaluationConfig, test: ImageSet) -> None:
@@ -249,7 +281,8 @@ def _further(
         yield from augmented_accuracies(run, config, trained, data, work)
     elif run.kind == "rejection":
         yield from rejection_figures(
-            trained.judged, trained.reestimated, training, test, _unknown(task, test),
+            trained.judged, trained.reestimated, training, test,
+            _unknown(run, config, task.foreign, test),
             seed=run.seed, classifier=run.options.get("classifier"),
         )  # fmt: skip
     elif run.kind == "neighbors":
@@ -262,16 +295,18 @@ def _further(
         yield from generated_accuracies(config, trained, test)
 
 
-def _unknown(task: Task, known: ImageSet) -> dict[str, ImageSet]:
+def _unknown(
+    run: PlannedRun, config: RunConfig, foreign: str | None, known: ImageSet
+) -> dict[str, ImageSet]:
     """Return the test images that are of no known class, by the names of their figures."""
-    data, run = task.config.data, task.run
+    data = config.data
     found = {}
     if "left_out" in run.options:
         test = _loaded(data.source, data.size)[1].of_classes(data.classes)
         left_out = left_out_classes(run.options["left_out"], test.n_classes, run.seed)
         found["left_out"] = split_classes(test, left_out)[1]
-    if task.foreign is not None:
-        found["foreign"] = _loaded(task.foreign, data.size)[1]
+    if foreign is not None:
+        found["foreign"] = _loaded(foreign, data.size)[1]
     for images in found.values():
         if images.image_shape != known.image_shape:
             raise InvalidInputError(

@@ -10,7 +10,7 @@ from fpigauss import InvalidInputError
 from nfpi.data import ImageSet, load_images
 from nfpi.grid import Grid
 from nfpi.grid.tables import claims_table, paper_table
-from nfpi.runner import finished_records, run_grid
+from nfpi.runner import check_runs, finished_records, run_grid
 
 __all__ = ["add_options", "first_seeds", "load_training", "run_and_write"]
 
@@ -28,8 +28,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_training(options: argparse.Namespace) -> ImageSet:
-    """Load the training images that the options name, to count classes and images."""
-    return load_images(options.images, size=options.size)[0]
+    """Load the training images that the options name, to count classes and images.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is only one class, or one has no test image.
+    """
+    training, test = load_images(options.images, size=options.size)
+    if training.n_classes < 2:
+        raise InvalidInputError(f"{options.images} has one class; at least two are needed")
+    untested = sorted(set(range(training.n_classes)) - set(test.labels.tolist()))
+    if untested:
+        raise InvalidInputError(
+            f"{test.name}: class {untested[0]} has no test image; give it more images, or leave it "
+            "out; or give the file x_train, y_train, x_test and y_test"
+        )
+    return training
 
 
 def first_seeds(n: int) -> tuple[int, ...]:
@@ -46,6 +61,7 @@ def run_and_write(
     plot: Callable[[Path, str, dict[str, dict[str, object]]], bool],
 ) -> int:
     """Do the missing runs, and write tables, claims and pictures; return the exit status."""
+    check_runs(grid, sources)
     outcome = run_grid(
         grid, grid.runs, folder, sources, report=lambda line: print(line, flush=True)
     )

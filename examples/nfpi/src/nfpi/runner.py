@@ -12,11 +12,11 @@ from fpigauss import InvalidInputError
 from nfpi.config import RunConfig, from_dict
 from nfpi.grid import Grid, PlannedRun, merged
 from nfpi.grid.results import chosen
-from nfpi.measure import Task, record_config
+from nfpi.measure import Task, check_images, check_run, record_config
 from nfpi.records import read_records, write_record
 from nfpi.workers import in_others, in_this_process
 
-__all__ = ["Outcome", "finished_records", "run_grid"]
+__all__ = ["Outcome", "check_runs", "finished_records", "run_grid"]
 
 Records = dict[str, dict[str, Any]]
 
@@ -64,7 +64,9 @@ def finished_records(grid: Grid, folder: Path) -> Records:
     for name, record in records.items():
         path = folder / "records" / f"{name}.json"
         if name not in runs:
-            raise InvalidInputError(f"{path} belongs to no run of the grid; move it elsewhere")
+            raise InvalidInputError(
+                f"{path} belongs to no run of the grid; move it elsewhere, or pass another folder"
+            )
         settled = _settled(runs[name], grid, records, runs[name].dataset)
         if settled is None:
             raise InvalidInputError(
@@ -73,9 +75,29 @@ def finished_records(grid: Grid, folder: Path) -> Records:
         options = _as_json(runs[name].options)
         if from_dict(record["config"]) != settled[0] or record["options"] != options:
             raise InvalidInputError(
-                f"{path} has another config than the grid's; move it elsewhere and run again"
+                f"{path} has another config than the grid's; move it elsewhere and run "
+                "again, or pass another folder"
             )
     return records
+
+
+def check_runs(grid: Grid, sources: Mapping[str, str]) -> None:
+    """Refuse options and images that runs would stop at, before any of them is done.
+
+    Runs that others tune are left out.
+
+    Parameters
+    ----------
+    grid : Grid
+    sources : mapping
+        Paths of data sets by name.
+    """
+    for run in grid.runs:
+        if not run.tuned_by:
+            of, foreign = (*(_path(name, sources) for name in run.datasets), None)[:2]
+            settled = _settled(run, grid, {}, of or run.dataset)
+            assert settled is not None  # nothing decides it but itself
+            check_run(run, settled[0], foreign)
 
 
 def run_grid(
@@ -109,6 +131,11 @@ def run_grid(
     Returns
     -------
     Outcome
+
+    Raises
+    ------
+    InvalidInputError
+        If a record is not one of the grid, or was made from other images than the given ones.
     """
     if workers < 1:
         raise InvalidInputError(f"workers is {workers}; pass at least 1")
@@ -135,6 +162,7 @@ def _run_missing(
 ) -> Outcome:
     """Do the missing runs, holding the lock."""
     records = finished_records(grid, folder)
+    _check_sources(grid, records, sources)
     outcome = Outcome()
     queue = [run for run in runs if run.name not in records]
     total = len(queue)
@@ -178,6 +206,20 @@ def _run_missing(
         in_others(next_task, finish, workers)
     outcome.waiting = {run.name: _why_waiting(run, records, sources) for run in queue}
     return outcome
+
+
+def _check_sources(grid: Grid, records: Records, sources: Mapping[str, str]) -> None:
+    """Refuse images that are not those of the records, which would pass for theirs."""
+    runs = {run.name: run for run in grid.runs}
+    seen: dict[tuple[str, str, int | None], dict[str, Any]] = {}
+    for name, record in records.items():
+        kept = (record.get("data"), {"test": record["foreign"]} if "foreign" in record else None)
+        for dataset, data in zip(runs[name].datasets, kept, strict=False):
+            path = _path(dataset, sources)
+            if data is not None and path is not None:
+                seen.setdefault((dataset, path, record["config"]["data"]["size"]), {}).update(data)
+    for (dataset, path, size), data in sorted(seen.items(), key=str):
+        check_images(dataset, path, size, data)
 
 
 def _first_figure(metrics: Mapping[str, float]) -> str:

@@ -91,6 +91,11 @@ def _arrays(path: Path) -> dict[str, Any]:
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InvalidInputError):
             raise
+        if "Object arrays" in str(error):
+            raise InvalidInputError(
+                f"{path} contains Python objects; save images as uint8 arrays and labels as "
+                "integers"
+            ) from error
         raise InvalidInputError(
             f"{path} cannot be read as npz, it is truncated or damaged: {error}; get it again"
         ) from error
@@ -106,6 +111,7 @@ def _images(array: Any, name: str) -> Tensor:
         raise InvalidInputError(
             f"{name} is {array.dtype} of shape {shape}; uint8 images are expected, 0..255, "
             "of shape (N, H, W), (N, H, W, C) or (N, C, H, W)"
+            + ("; multiply values in [0, 1] by 255 and round" if array.dtype.kind == "f" else "")
         )
     if len(shape) == 3:
         array = array[:, None]
@@ -124,5 +130,10 @@ def _labels(array: Any, name: str) -> Tensor:
         raise InvalidInputError(
             f"{name} is {array.dtype} of shape {array.shape}; integers 0..K-1 are expected, "
             "of shape (N,)"
+            + (
+                "; numpy.unique(y, return_inverse=True)[1] numbers words"
+                if array.dtype.kind == "U"
+                else ""
+            )
         )
     return torch.from_numpy(array.reshape(-1).astype(np.int64))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from einops import rearrange
+from fpigauss import InvalidInputError
 from torch import Tensor, nn
 
 from nfpi.flows.base import ImageFlow, Layers, Shape
@@ -94,6 +95,10 @@ class CouplingFlow(ImageFlow):
     ) -> None:
         """Build the couplings."""
         dim = math.prod(image_shape)
+        if dim < 2:
+            raise InvalidInputError(
+                f"image_shape is {tuple(image_shape)}; couplings need at least two values per image"
+            )
         super().__init__(image_shape, [(dim,)])
         option = {"alpha": alpha} if preprocessing == "logit" else {"extent": extent}
         self.preprocessing = make_preprocessing(preprocessing, **option)

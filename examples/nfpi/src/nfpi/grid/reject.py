@@ -96,16 +96,19 @@ def reject_grid(
     note, command : str
         A description, and what made them, for the tables.
     """
+    # the committed grid's trials were on its own images
+    of = "2,500 images" if note is _NOTE else "2,500 images of Fashion-MNIST"
+    columns_note = _COLUMNS_NOTE.replace("2,500 images", of)
     sets = list(_SETS)[: 1 if foreign is None else 2]
     blank = {
         "reject": Table(
             "Rows of no class",
             _columns(sets),
-            note=_COLUMNS_NOTE,
+            note=columns_note,
             headlines=tuple(f"{name}-{of}" for name in ("above-all", "repulsion") for of in sets),
         ),
         "lams": Table(
-            "Rows of no class: lam of the separated Gaussians", _columns(sets), note=_COLUMNS_NOTE
+            "Rows of no class: lam of the separated Gaussians", _columns(sets), note=columns_note
         ),
     }
     runs = Collector(blank, dataset, seeds, _TUNING_SEED)
