@@ -16,6 +16,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fpigauss import InvalidInputError
+
 from nfpi.grid.neighbors import neighbors_grid
 from nfpi.grid.reject import small_flow
 from nfpi.job_plots import plot_neighbors
@@ -35,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     images = load_training(options)
+    if images.n_classes < 3:
+        raise InvalidInputError(
+            f"{images.name} has two classes; at least three are needed, for some to resemble each "
+            "other more than others"
+        )
     # tuning runs hold a sixth of the images out
     limit = options.limit if options.limit < len(images) // 2 else None
     grid = neighbors_grid(

@@ -41,10 +41,10 @@ def test_neighbors_are_written(class_neighbors, images, tmp_path):
 
 REFUSED = {
     "an epoch too few": (
-        "reject_unknown", "images", ["--epochs", "1"], "none of the run's 1 epochs",
+        "reject_unknown", "images", ["--epochs", "1"], "--epochs is 1",
     ),
     "no epoch for the Gaussians": (
-        "class_neighbors", "images", ["--epochs", "1"], "none of the run's 1 epochs",
+        "class_neighbors", "images", ["--epochs", "1"], "--epochs is 1",
     ),
     "fewer images than classes": ("reject_unknown", "images", ["--limit", "1"], "limit of 1"),
     "images of one pixel": ("reject_unknown", "images", ["--size", "1"], "at least two values"),
@@ -52,6 +52,7 @@ REFUSED = {
         "reject_unknown", "images", ["--foreign", "colors"], "same size and channels",
     ),
     "a single class": ("class_neighbors", "alone", [], "has one class"),
+    "two classes, in no order": ("class_neighbors", "pair", [], "at least three are needed"),
     "two classes, none for later": ("add_classes", "pair", ["--first", "1"], "at least three are"),
     "further training without epochs": (
         "add_classes", "images", ["--first", "2", "--further", "-1"], "--further is -1",
@@ -114,3 +115,13 @@ def test_a_class_that_is_not_there_is_refused(reject_unknown, images, tmp_path, 
     arguments = [str(images), "--size", "8", "--left-out", "4", "--folder", str(tmp_path)]
     assert reject_unknown.main(arguments) == 2
     assert "left_out has class 4; the images have classes 0..3" in capsys.readouterr().err
+
+
+def test_a_panel_whose_runs_all_failed_has_no_legend(add_classes, tmp_path, capsys):
+    y = np.arange(120) % 3
+    np.savez(tmp_path / "flat.npz", x=np.zeros((120, 8, 8), np.uint8), y=y)
+    options = ["--size", "8", "--epochs", "2", "--seeds", "1", "--first", "2", "--further", "1"]
+    given = [str(tmp_path / "flat.npz"), *options, "--folder", str(tmp_path)]
+    assert add_classes.main(given) == 1  # streaming LDA of pixels without variance
+    assert "drop constant columns" in capsys.readouterr().err
+    assert (tmp_path / "images.png").stat().st_size > 10_000

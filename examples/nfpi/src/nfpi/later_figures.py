@@ -50,7 +50,7 @@ def plot_arrivals(path: Path, grid: Grid, records: _Records, table: str) -> bool
         return False
     # what forgets the first classes would leave no room for the others
     high = max(value for each in drawn for value in each)
-    low = min(value for each in drawn for value in each if value > 0.75 * high)
+    low = min(value for each in drawn for value in each if value >= 0.75 * high)
     for axis, title in zip(axes, _PANELS, strict=True):
         axis.set(title=title, xlabel="classes so far", ylim=(low - 0.02, high + 0.01))
         axis.set_xticks(counts)
@@ -124,4 +124,7 @@ def _finish(axis: Axes) -> None:
     """Add a grid, and the legend under the panel."""
     axis.grid(alpha=0.3)
     axis.tick_params(labelsize=8)
-    axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1)
+    if axis.get_legend_handles_labels()[0]:  # none where every run has failed
+        axis.legend(
+            fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1
+        )

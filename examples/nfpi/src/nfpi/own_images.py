@@ -33,8 +33,13 @@ def load_training(options: argparse.Namespace) -> ImageSet:
     Raises
     ------
     InvalidInputError
-        If there is only one class, or one has no test image.
+        If there are too few epochs or classes, or a class has no test image.
     """
+    epochs = getattr(options, "epochs", 2)
+    if epochs < 2:
+        raise InvalidInputError(
+            f"--epochs is {epochs}; pass at least 2, as Gaussians are fitted after the first"
+        )
     training, test = load_images(options.images, size=options.size)
     if training.n_classes < 2:
         raise InvalidInputError(f"{options.images} has one class; at least two are needed")
