@@ -18,6 +18,13 @@ _GRIDS = {
     "levels": "The layer beside what is fitted once, over lam",
     "even": "Fixed point and gradient descent at equal budgets",
     "classes": "More classes",
+    "mixing": "Augmentation along principal axes",
+    "cited": "Models that the paper only cites",
+    "reject": "Rows of no class",
+    "neighbors": "Classes that resemble each other",
+    "neighbors-again": "Classes that resemble each other, five more seeds",
+    "later": "Classes that come later",
+    "few": "Few rows, and uneven ones",
 }
 #: What figures show that have no table of their name.
 _FIGURES = {
@@ -27,6 +34,7 @@ _FIGURES = {
     "them by the flow.",
 }
 _LEFT_OUT = frozenset({"runs"})  # one line per run
+_HEAD_LINES = 2  # of a table without rows
 
 
 def _shown(folder: Path) -> Iterator[str]:
@@ -41,6 +49,8 @@ def _shown(folder: Path) -> Iterator[str]:
         if stem in _LEFT_OUT:
             continue
         heading, _, table = path.read_text(encoding="utf-8").partition("\n")
+        if stem not in figures and table.count("\n|") <= _HEAD_LINES:
+            continue  # nothing was tuned, or claimed
         yield f"##{heading}"
         if stem in figures:
             yield _figure(figures[stem], "")
