@@ -40,6 +40,9 @@ _REFUSALS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 class ClassFlow(nn.Module):
     r"""A normalizing flow over class Gaussians: log p(x|y) = log N_y(f(x)) + log abs(det df/dx).
 
+    Samples may be tensors or arrays of other libraries; they are moved to the device of the flow's
+    parameters, and floating ones to their dtype.
+
     Parameters
     ----------
     flow : object
@@ -51,9 +54,6 @@ class ClassFlow(nn.Module):
     codec : Codec, type of Codec, object, or pair of functions, optional
         How to encode and decode: (x -> (z, logdet), z -> x), or an object with methods of these
         names. By default, chosen by the flow's type.
-
-    Samples may be tensors or arrays of other libraries; they are moved to the device of the flow's
-    parameters, and floating ones to their dtype.
 
     See Also
     --------
