@@ -115,10 +115,16 @@ def ship_mathjax(app, exception):
         shutil.copyfile(source, Path(app.outdir, "_static", mathjax_path))
 
 
+def skip_fields(app, what, name, obj, *args):
+    """Leave out fields of named tuples that only say their number: the docstrings list them."""
+    return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+
+
 def setup(app):
     """Write the pages that follow from other files, and ship what the site loads."""
     for pages in (docs_pages, results_pages):
         app.connect(
             "builder-inited", lambda app, pages=pages: pages.write(Path(app.srcdir, "generated"))
         )
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("build-finished", ship_mathjax)
