@@ -629,3 +629,9 @@ def test_classes_that_cannot_be_labels(classes):
         Classifier().fit(X, np.resize(np.asarray(classes, object), 150))
     with pytest.raises(InvalidInputError, match="labels is "):
         Classifier().fit(X, y).sample(labels=classes)
+
+
+def test_features_that_are_constant_in_every_class_are_smoothed_without_a_warning():
+    X, y = np.array([[0.0], [0.0], [1.0], [1.0]]), np.array([0, 0, 1, 1])
+    fitted = FixedPointGaussianClassifier(covariance="dense", tied=False).fit(X, y)
+    assert fitted.predict(X).tolist() == y.tolist()

@@ -119,6 +119,8 @@ class Recipe:
         if self.var_smoothing == 0.0:  # an error of the fit
             return
         covariances = _of_varying(own.covariances)
+        if not covariances.shape[-1]:  # every feature is constant in every class
+            return
         xp = namespace(covariances)
         none = xp.zeros_like(covariances[:, 0])
         flat = family.first_singular(covariances, none)
