@@ -18,7 +18,8 @@ from pathlib import Path
 
 from fpigauss import InvalidInputError
 
-from nfpi.grid.later import ArrivalsOf, later_base, later_grid
+from nfpi.grid.later import ArrivalsOf, later_grid
+from nfpi.grid.settings import small_flow
 from nfpi.later import Arrivals
 from nfpi.later_figures import plot_arrivals
 from nfpi.own_images import add_options, first_seeds, load_training, run_and_write
@@ -57,7 +58,7 @@ def _add(options: argparse.Namespace) -> int:
     )
     grid = later_grid(
         {"images": of},
-        base=later_base(options.epochs, options.size),
+        base=small_flow(options.epochs, options.size),
         note=f"{images.name}, {options.size}x{options.size}, {options.first} of "
         f"{images.n_classes} classes first; {options.epochs} epochs.",
         command="add_classes.py",

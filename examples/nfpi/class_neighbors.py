@@ -19,7 +19,7 @@ from pathlib import Path
 from fpigauss import InvalidInputError
 
 from nfpi.grid.neighbors import neighbors_grid
-from nfpi.grid.reject import small_flow
+from nfpi.grid.settings import small_flow
 from nfpi.job_plots import plot_neighbors
 from nfpi.own_images import add_options, first_seeds, load_training, run_and_write
 from nfpi.script import exit_status
@@ -47,7 +47,7 @@ def _compare(options: argparse.Namespace) -> int:
     grid = neighbors_grid(
         {"images": ("images", Path(options.images).name, images.n_classes)},
         seeds=first_seeds(options.seeds),
-        base=small_flow(limit, options.epochs, options.size),
+        base=small_flow(options.epochs, options.size, limit=limit),
         note=f"{images.name}, {images.n_classes} classes, {options.size}x{options.size}; "
         f"{options.epochs} epochs.",
         command="class_neighbors.py",

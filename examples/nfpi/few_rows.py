@@ -14,15 +14,14 @@ The committed results are those of `reproduce.py all --scale few`.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fpigauss import InvalidInputError
 
 from nfpi.few import drawn_rows
 from nfpi.grid.few import images_grid
-from nfpi.grid.later import later_base
+from nfpi.grid.settings import small_flow
 from nfpi.later_figures import plot_counts
-from nfpi.own_images import first_seeds, load_training, run_and_write
+from nfpi.own_images import add_options, first_seeds, load_training, run_and_write
 from nfpi.script import exit_status
 
 
@@ -31,16 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("images", help="an npz file, or a folder that load_images can read")
-    parser.add_argument("--folder", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--size", type=int, default=14, help="side of the images (default: 14)")
+    add_options(parser, training=False)
     parser.add_argument(
         "--counts", type=int, nargs="+", default=[5, 10, 20, 50], help="images per class"
     )
     parser.add_argument(
         "--steps", type=int, default=300, help="of flows and CNN, in batches of 64 (default: 300)"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="how many runs of each (default: 3)")
     options = parser.parse_args(arguments)
     return exit_status("few_rows.py", lambda: _compare(options), refused=2)
 
@@ -58,7 +54,7 @@ def _compare(options: argparse.Namespace) -> int:
         sorted(set(options.counts)),
         seeds=first_seeds(options.seeds),
         steps=options.steps,
-        base=later_base(size=options.size),
+        base=small_flow(size=options.size),
         note=f"{images.name}, {images.n_classes} classes, {options.size}x{options.size}.",
         command="few_rows.py",
     )

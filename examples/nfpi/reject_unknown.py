@@ -16,7 +16,8 @@ The committed results are those of `reproduce.py all --scale reject`.
 import argparse
 from collections.abc import Sequence
 
-from nfpi.grid.reject import reject_grid, small_flow
+from nfpi.grid.reject import reject_grid
+from nfpi.grid.settings import small_flow
 from nfpi.job_plots import plot_rows
 from nfpi.own_images import add_options, first_seeds, load_training, run_and_write
 from nfpi.rejection import left_out_classes
@@ -47,7 +48,7 @@ def _reject(options: argparse.Namespace) -> int:
         left_out=left_out,
         n_known=images.n_classes - n_left_out,
         seeds=seeds,
-        base=small_flow(limit, options.epochs, options.size),
+        base=small_flow(options.epochs, options.size, limit=limit),
         note=f"{images.name}, {options.size}x{options.size}, without {named} of "
         f"{images.n_classes}; {options.epochs} epochs.",
         command="reject_unknown.py",

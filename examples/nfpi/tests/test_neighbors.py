@@ -6,7 +6,7 @@ import torch
 
 from nfpi.data import load_images
 from nfpi.grid.neighbors import neighbors_grid
-from nfpi.grid.reject import small_flow
+from nfpi.grid.settings import small_flow
 from nfpi.neighbors import closeness, midpoints, severity, train_referee
 from nfpi.records import read_records
 from nfpi.runner import run_grid
@@ -54,7 +54,7 @@ def test_the_referee_is_trained_once():
 
 def test_runs_measure_the_table_and_keep_their_distances(tmp_path):
     grid = neighbors_grid(
-        {"digits": ("digits", "Digits", 10)}, seeds=(0,), base=small_flow(300, 2, None)
+        {"digits": ("digits", "Digits", 10)}, seeds=(0,), base=small_flow(2, None, limit=300)
     )
     runs = [run for run in grid.runs if run.name == "digits-data-s0"]
     outcome = run_grid(grid, runs, tmp_path, {}, report=lambda _: None)

@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from nfpi.classifiers import make_classifier
 from nfpi.data import load_images
-from nfpi.grid.reject import CLASSIFIER_ROWS, FLOW_ROWS, reject_grid, small_flow
+from nfpi.grid.reject import CLASSIFIER_ROWS, FLOW_ROWS, reject_grid
+from nfpi.grid.settings import small_flow
 from nfpi.records import read_records
 from nfpi.rejection import (
     CLASSIFIER_SCORES,
@@ -76,7 +77,7 @@ def test_outputs_of_a_classifier_fit_each_other(images):
 def rejected(tmp_path_factory):
     """Run two of the grid's runs on digits, with digits again as the foreign images."""
     folder = tmp_path_factory.mktemp("rejected")
-    grid = reject_grid("digits", "digits", seeds=(3,), base=small_flow(300, 2, None))
+    grid = reject_grid("digits", "digits", seeds=(3,), base=small_flow(2, None, limit=300))
     runs = [run for run in grid.runs if run.setting in ("exact", "plain")]
     outcome = run_grid(grid, runs, folder, {}, report=lambda _: None)
     assert not outcome.lost and not outcome.waiting
@@ -104,6 +105,6 @@ def test_runs_are_trained_without_the_classes_left_out(rejected):
 
 
 def test_a_run_waits_for_the_path_of_the_foreign_images(tmp_path):
-    grid = reject_grid("digits", "mnist", seeds=(3,), base=small_flow(300, 1, None))
+    grid = reject_grid("digits", "mnist", seeds=(3,), base=small_flow(1, None, limit=300))
     outcome = run_grid(grid, grid.runs[:1], tmp_path, {}, report=lambda _: None)
     assert "path" in outcome.waiting["exact-s3"]

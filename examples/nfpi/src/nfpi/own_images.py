@@ -15,15 +15,16 @@ from nfpi.runner import check_runs, finished_records, run_grid
 __all__ = ["add_options", "first_seeds", "load_training", "run_and_write"]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what scripts on images of one's own have in common."""
+def add_options(parser: argparse.ArgumentParser, *, training: bool = True) -> None:
+    """Add what scripts on images of one's own have in common; and how long flows are trained."""
     parser.add_argument("images", help="an npz file, or a folder that load_images can read")
     parser.add_argument("--folder", type=Path, required=True, help="folder of the results")
     parser.add_argument("--size", type=int, default=14, help="side of the images (default: 14)")
-    parser.add_argument(
-        "--limit", type=int, default=10_000, help="images to train on (default: 10,000)"
-    )
-    parser.add_argument("--epochs", type=int, default=12, help="(default: 12)")
+    if training:
+        parser.add_argument(
+            "--limit", type=int, default=10_000, help="images to train on (default: 10,000)"
+        )
+        parser.add_argument("--epochs", type=int, default=12, help="(default: 12)")
     parser.add_argument("--seeds", type=int, default=3, help="how many runs of each (default: 3)")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from nfpi.grid.build_tables import NF_ACC, NLL
 from nfpi.grid.collect import Collector
 from nfpi.grid.model import Column, Grid, Table, merged
-from nfpi.grid.settings import TIED, Config, fixed_point
+from nfpi.grid.settings import COUPLINGS, JUDGED, TIED, Config, fixed_point
 
 __all__ = ["cited_grid"]
 
@@ -41,20 +41,15 @@ _COLUMNS = (
     Column("processor_seconds", "training (s of a processor)", 0, median=True),
 )
 
-_BASE: Config = {
-    "data": {"size": 16, "limit": 10_000},
-    "flow": {"name": "coupling"},
-    "gaussians": {"epochs": [1]},
-    "training": {
-        "epochs": 27,
-        "batch_size": 128,
-        "optimiser": "adamax",
-        "lr": 1e-2,
-        "warmup_steps": 200,
-        "ema_decay": 0.9999,
+_BASE: Config = merged(
+    COUPLINGS,
+    JUDGED,
+    {
+        "data": {"size": 16, "limit": 10_000},
+        "gaussians": {"epochs": [1]},
+        "training": {"epochs": 27},
     },
-    "evaluation": {"cnn": True, "n_generated": 5_000, "temperatures": [1.0], "reestimate": True},
-}
+)
 
 _ADAM: Config = {"optimiser": "adam", "lr": 1e-3, "clip": 1.0}
 #: Of the residual flow, which takes few steps.

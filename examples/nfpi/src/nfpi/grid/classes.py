@@ -11,8 +11,10 @@ from nfpi.grid.claims import Claim, Side
 from nfpi.grid.collect import Collector
 from nfpi.grid.model import Grid, Table, merged
 from nfpi.grid.settings import (
+    COUPLINGS,
     DATA,
     DATA_TIED,
+    JUDGED,
     RELEASED,
     TIED,
     Config,
@@ -33,18 +35,7 @@ _NOTE = (
     "whole tables; what is cut decides nothing."
 )
 
-_BASE: Config = {
-    "data": {"size": 14},
-    "flow": {"name": "coupling"},
-    "training": {
-        "batch_size": 128,
-        "optimiser": "adamax",
-        "lr": 1e-2,
-        "warmup_steps": 200,
-        "ema_decay": 0.9999,
-    },
-    "evaluation": {"cnn": True, "n_generated": 5_000, "temperatures": [1.0], "reestimate": True},
-}
+_BASE: Config = merged(COUPLINGS, JUDGED, {"data": {"size": 14}})
 
 
 @dataclass(frozen=True)

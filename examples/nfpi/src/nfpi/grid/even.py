@@ -10,8 +10,10 @@ from nfpi.grid.claims import Claim, Side
 from nfpi.grid.collect import Collector
 from nfpi.grid.model import Grid, Table, merged
 from nfpi.grid.settings import (
+    COUPLINGS,
     DATA,
     DATA_TIED,
+    JUDGED,
     POLICIES,
     RELEASED,
     TIED,
@@ -33,20 +35,15 @@ _NOTE = (
     "grid is cut from its end, by whole tables; what is cut decides nothing."
 )
 
-_BASE: Config = {
-    "data": {"size": 14, "limit": 20_000},
-    "flow": {"name": "coupling"},
-    "gaussians": {"epochs": [1]},
-    "training": {
-        "epochs": 20,
-        "batch_size": 128,
-        "optimiser": "adamax",
-        "lr": 1e-2,
-        "warmup_steps": 200,
-        "ema_decay": 0.9999,
+_BASE: Config = merged(
+    COUPLINGS,
+    JUDGED,
+    {
+        "data": {"size": 14, "limit": 20_000},
+        "gaussians": {"epochs": [1]},
+        "training": {"epochs": 20},
     },
-    "evaluation": {"cnn": True, "n_generated": 5_000, "temperatures": [1.0], "reestimate": True},
-}
+)
 
 #: Names of the data sets, by table.
 _SETS = {"fashion": ("fashion_mnist", "Fashion-MNIST"), "mnist": ("mnist", "MNIST")}

@@ -5,9 +5,8 @@ from typing import Any
 
 from nfpi.grid.claims import Claim, Side
 from nfpi.grid.collect import Collector
-from nfpi.grid.later import later_base
 from nfpi.grid.model import Column, Grid, Table
-from nfpi.grid.settings import DATA_TIED, TIED, Config
+from nfpi.grid.settings import DATA_TIED, TIED, Config, small_flow
 
 __all__ = ["few_grid", "images_grid"]
 
@@ -119,7 +118,7 @@ def few_grid() -> Grid:
     return Grid(
         scale="few",
         note=_NOTE,
-        base=later_base(),
+        base=small_flow(),
         runs=tuple(runs.runs.values()),
         tables=runs.filled(blank),
         claims=(

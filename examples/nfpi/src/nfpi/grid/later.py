@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from nfpi.grid.claims import Claim, Side
 from nfpi.grid.collect import Collector
 from nfpi.grid.model import Column, Grid, Table
-from nfpi.grid.settings import DATA_TIED, TIED, Config
+from nfpi.grid.settings import DATA_TIED, TIED, Config, small_flow
 
-__all__ = ["ArrivalsOf", "later_base", "later_grid"]
+__all__ = ["ArrivalsOf", "later_grid"]
 
 _TUNING_SEED = 100
 
@@ -95,22 +95,6 @@ _SETS = {
 }  # fmt: skip
 
 
-def later_base(epochs: int = 12, size: int | None = 14) -> Config:
-    """Return the config shared by all runs."""
-    return {
-        "data": {"size": size},
-        "flow": {"name": "coupling", "options": {"n_couplings": 6, "hidden": 128}},
-        "gaussians": {"epochs": [1]},
-        "training": {
-            "epochs": epochs,
-            "batch_size": 128,
-            "optimiser": "adamax",
-            "lr": 1e-2,
-            "warmup_steps": 50,
-        },
-    }
-
-
 def later_grid(
     sets: dict[str, ArrivalsOf] | None = None,
     *,
@@ -125,7 +109,7 @@ def later_grid(
     sets : dict of ArrivalsOf, optional
         By the name of the table.
     base : mapping, optional
-        The config shared by all runs; by default that of ``later_base``.
+        The config shared by all runs; by default that of ``small_flow``.
     note, command : str
         A description, and what made them, for the tables.
     """
@@ -148,7 +132,7 @@ def later_grid(
     return Grid(
         scale="later",
         note=note,
-        base=base or later_base(),
+        base=base or small_flow(),
         runs=tuple(runs.runs.values()),
         tables=runs.filled(blank),
         claims=tuple(claim for mark in sets for claim in _claims(mark)),

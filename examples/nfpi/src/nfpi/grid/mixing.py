@@ -6,8 +6,8 @@ from typing import Any
 
 from nfpi.grid.claims import Claim, Side
 from nfpi.grid.collect import Collector
-from nfpi.grid.model import Column, Grid, Table
-from nfpi.grid.settings import TIED, Config, fixed_point
+from nfpi.grid.model import Column, Grid, Table, merged
+from nfpi.grid.settings import COUPLINGS, TIED, Config, fixed_point
 
 __all__ = ["mixing_grid"]
 
@@ -34,20 +34,15 @@ _NOTE_OF_TABLE = (
     "seed 52 by .019."
 )
 
-_BASE: Config = {
-    "data": {"size": 14, "limit": 1_000},
-    "flow": {"name": "coupling"},
-    "gaussians": {"epochs": [20]},
-    "training": {
-        "epochs": 200,
-        "batch_size": 128,
-        "optimiser": "adamax",
-        "lr": 1e-2,
-        "warmup_steps": 200,
-        "ema_decay": 0.9999,
+_BASE: Config = merged(
+    COUPLINGS,
+    {
+        "data": {"size": 14, "limit": 1_000},
+        "gaussians": {"epochs": [20]},
+        "training": {"epochs": 200},
+        "evaluation": {"cnn": False},
     },
-    "evaluation": {"cnn": False},
-}
+)
 
 _LAM = 3e4  # that of Table 5 in the grid cpu
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 from nfpi.grid.claims import Claim, Side
 from nfpi.grid.collect import Collector
 from nfpi.grid.model import Column, Grid, Table, merged
-from nfpi.grid.reject import small_flow
-from nfpi.grid.settings import DATA_TIED, TIED, Config, fixed_point, gradient, short
+from nfpi.grid.settings import DATA_TIED, TIED, Config, fixed_point, gradient, short, small_flow
 
 __all__ = ["neighbors_again_grid", "neighbors_grid"]
 
@@ -115,7 +114,7 @@ def neighbors_grid(
     return Grid(
         scale="neighbors",
         note=note,
-        base=small_flow(epochs=10) if base is None else base,
+        base=small_flow(10, limit=10_000) if base is None else base,
         runs=tuple(runs.runs.values()),
         tables=runs.filled(blank),
         claims=tuple(
@@ -139,7 +138,7 @@ def neighbors_again_grid() -> Grid:
     return Grid(
         scale="neighbors-again",
         note=_NOTE_AGAIN,
-        base=small_flow(epochs=10),
+        base=small_flow(10, limit=10_000),
         runs=tuple(runs.runs.values()),
         tables=runs.filled(blank),
         claims=tuple(_claims(mark, title, ("random", "gd"))),

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from nfpi.grid.claims import Claim, Side
 from nfpi.grid.collect import Collector
 from nfpi.grid.model import Column, Grid, Table
-from nfpi.grid.settings import DATA_TIED, TIED, Config, fixed_point, short
+from nfpi.grid.settings import DATA_TIED, TIED, Config, fixed_point, short, small_flow
 
-__all__ = ["CLASSIFIER_ROWS", "FLOW_ROWS", "reject_grid", "small_flow"]
+__all__ = ["CLASSIFIER_ROWS", "FLOW_ROWS", "reject_grid"]
 
 _SEEDS, _TUNING_SEED = (0, 1, 2, 3, 4), 100
 
@@ -49,22 +49,6 @@ CLASSIFIER_ROWS = {
 #: The score of the claims, chosen by trials: two other seeds, 2,500 images, six epochs.
 _CHOSEN = "mahalanobis"
 _SETS = {"left_out": "the classes left out", "foreign": "images of other data"}
-
-
-def small_flow(limit: int | None = 10_000, epochs: int = 12, size: int | None = 14) -> Config:
-    """Return a base config: a small flow of few images, 10 seconds of a processor per run."""
-    return {
-        "data": {"size": size, "limit": limit},
-        "flow": {"name": "coupling", "options": {"n_couplings": 6, "hidden": 128}},
-        "gaussians": {"epochs": [1]},
-        "training": {
-            "epochs": epochs,
-            "batch_size": 128,
-            "optimiser": "adamax",
-            "lr": 1e-2,
-            "warmup_steps": 50,
-        },
-    }
 
 
 def reject_grid(
@@ -142,7 +126,7 @@ def reject_grid(
     return Grid(
         scale="reject",
         note=note,
-        base=small_flow() if base is None else base,
+        base=small_flow(limit=10_000) if base is None else base,
         runs=tuple(runs.runs.values()),
         tables=runs.filled(blank),
         claims=tuple(claim for of in sets for claim in _claims_of(of)),

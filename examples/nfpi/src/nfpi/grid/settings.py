@@ -8,9 +8,11 @@ __all__ = [
     "ALPHA",
     "ARMS",
     "AS_LONG",
+    "COUPLINGS",
     "DATA",
     "DATA_TIED",
     "IDENTITY",
+    "JUDGED",
     "POLICIES",
     "PRIORS",
     "RELEASED",
@@ -19,9 +21,27 @@ __all__ = [
     "fixed_point",
     "gradient",
     "short",
+    "small_flow",
 ]
 
 Config = dict[str, Any]
+
+#: Fully connected couplings, and the optimizer of the paper at a rate for thousands of steps.
+COUPLINGS: Config = {
+    "flow": {"name": "coupling"},
+    "training": {
+        "batch_size": 128,
+        "optimiser": "adamax",
+        "lr": 1e-2,
+        "warmup_steps": 200,
+        "ema_decay": 0.9999,
+    },
+}
+
+#: Samples at T = 1 are judged, of the prior and of re-estimated Gaussians.
+JUDGED: Config = {
+    "evaluation": {"cnn": True, "n_generated": 5_000, "temperatures": [1.0], "reestimate": True}
+}
 
 #: The arms of Table 5, with the paper's rows.
 ARMS = {
@@ -102,3 +122,19 @@ def family(name: str, lam: float, pi: str = "forward") -> Config:
 def short(number: float) -> str:
     """Format a number as part of a name: 1e6, not 1e+06."""
     return f"{number:g}".replace("e+0", "e").replace("e-0", "e-")
+
+
+def small_flow(epochs: int = 12, size: int | None = 14, **data: Any) -> Config:
+    """Return a base config: a small flow, 10 seconds of a processor for 10,000 images."""
+    return {
+        "data": {"size": size, **data},
+        "flow": {"name": "coupling", "options": {"n_couplings": 6, "hidden": 128}},
+        "gaussians": {"epochs": [1]},
+        "training": {
+            "epochs": epochs,
+            "batch_size": 128,
+            "optimiser": "adamax",
+            "lr": 1e-2,
+            "warmup_steps": 50,
+        },
+    }
