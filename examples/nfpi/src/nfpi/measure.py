@@ -263,12 +263,19 @@ def _of_energy(
     yield from energy.metrics.items()
     if evaluation.cnn:  # at one temperature, that of its SGLD
         generated = energy.generate(evaluation.n_generated, seed)
-        yield "cnn_acc_1", accuracy_of_generated(
-            generated, images[1], seed=seed, device=where,
-            epochs=evaluation.cnn_epochs, classifier=evaluation.cnn_model,
-            batch_size=evaluation.cnn_batch_size, augment=evaluation.cnn_augment,
-            one_cycle=evaluation.one_cycle,
-        )  # fmt: skip
+        how = {"seed": seed, "device": where, **_of_classifier(evaluation)}
+        yield "cnn_acc_1", accuracy_of_generated(generated, images[1], **how)
+
+
+def _of_classifier(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """Return how the classifier of CNN-Acc is trained, as arguments."""
+    return {
+        "epochs": evaluation.cnn_epochs,
+        "classifier": evaluation.cnn_model,
+        "batch_size": evaluation.cnn_batch_size,
+        "augment": evaluation.cnn_augment,
+        "one_cycle": evaluation.one_cycle,
+    }
 
 
 def _further(
@@ -335,11 +342,7 @@ def generated_accuracies(
                 temperature,
                 test,
                 seed=config.training.seed,
-                epochs=evaluation.cnn_epochs,
                 sample=sampler,
-                classifier=evaluation.cnn_model,
-                batch_size=evaluation.cnn_batch_size,
-                augment=evaluation.cnn_augment,
-                one_cycle=evaluation.one_cycle,
+                **_of_classifier(evaluation),
             )
             yield f"{name}cnn_acc_{temperature:g}", accuracy
