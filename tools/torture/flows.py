@@ -172,7 +172,8 @@ def _pyro() -> dict[str, Layer]:
         "permute": lambda d: T.permute(d, torch.randperm(d)),
         "batchnorm": T.batchnorm,
         "householder": lambda d: T.householder(d, count_transforms=2),
-        "matrix_exponential": T.matrix_exponential,
+        # by default eight terms of the power series, which are too few for their own inverse
+        "matrix_exponential": lambda d: T.matrix_exponential(d, iterations=40),
         "leaky_relu": lambda d: T.leaky_relu(),
     }
 
@@ -266,7 +267,7 @@ def _trained(model: Any, x: Any, y: Any) -> None:
     """Train for some steps."""
     import torch
 
-    parameters = list(model.parameters())
+    parameters = [each for each in model.parameters() if each.requires_grad]
     model.train()
     if not parameters:
         return
