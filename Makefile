@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME
 # Paths are relative throughout, so that a folder with spaces in its name works too.
 run = .venvs/$(1)/bin/python
 
-.PHONY: help demo test test-nfpi lowest reproduce docs linkcheck lint format bare bench bench-full dist torture torture-quick locks audit clean
+.PHONY: help demo test coverage test-nfpi lowest reproduce docs linkcheck lint format bare bench bench-full dist torture torture-quick locks audit clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -42,12 +42,19 @@ demo: .venvs/examples/.stamp  ## Run examples/quickstart.py; DATA=path.npz (.npy
 	@$(call run,examples) examples/quickstart.py $${DATA:+"$$DATA"}
 
 # One thread of linear algebra a worker: two workers with two threads each are slower on two cores.
-test: export OMP_NUM_THREADS := 1
-test: export OPENBLAS_NUM_THREADS := 1
-test: export MKL_NUM_THREADS := 1
-test: export MPLBACKEND := Agg
+test coverage: export OMP_NUM_THREADS := 1
+test coverage: export OPENBLAS_NUM_THREADS := 1
+test coverage: export MKL_NUM_THREADS := 1
+test coverage: export MPLBACKEND := Agg
 test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and the like are passed on.
 	@$(call run,test) -m pytest -n 2 $(PYTEST_ARGS)
+
+# Tests that time themselves or bound their memory may fail while lines are counted.
+coverage: .venvs/test/.stamp  ## Run the tests, for half an hour, and print which lines and branches none of them takes.
+	@rm -rf .coverage
+	@$(call run,test) -m coverage run -m pytest -n 2 $(PYTEST_ARGS) || echo "Some tests failed; coverage is of those that ran."
+	@$(call run,test) -m coverage combine --quiet
+	@$(call run,test) -m coverage report
 
 # The experiments are a project of their own, with an environment, tests and settings of their own.
 .venvs/nfpi/.stamp: pyproject.toml examples/nfpi/pyproject.toml $(CONSTRAINTS) $(LOCKS)/nfpi.txt $(LOCKS)/build.txt
@@ -189,5 +196,5 @@ audit: .venvs/locks/.stamp  ## Ask PyPI for known vulnerabilities of what is loc
 		.venvs/locks/bin/pip-audit --strict --require-hashes --disable-pip -r "$$lock" || exit 1; done
 
 clean:  ## Remove the environments, caches and what was built.
-	rm -rf .venvs .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache examples/nfpi/.ruff_cache .hypothesis build dist docs/_build docs/gallery docs/gallery_flows docs/generated examples/nfpi/results/tiny
+	rm -rf .venvs .coverage .mypy_cache .pytest_cache examples/nfpi/.mypy_cache examples/nfpi/.pytest_cache .ruff_cache examples/nfpi/.ruff_cache .hypothesis build dist docs/_build docs/gallery docs/gallery_flows docs/generated examples/nfpi/results/tiny
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
