@@ -1,11 +1,12 @@
-"""Time a few epochs of every kind of run in a grid, and extrapolate to the whole of it.
+"""Time a few epochs of every kind of flow in a grid, and extrapolate to the whole of it.
 
     python examples/nfpi/rehearse.py --scale paper --data CIFAR10_FOLDER --cifar100 CIFAR100_FOLDER
 
 A kind is what costs alike: the same images, flow, training and measurements. Of each, one run is
 made for three epochs, with a single epoch of each classifier; nothing of it is kept. The table has
 the seconds of the last epoch, of a fit, and of the classifiers; hours are of one device, and of the
-runs without a record.
+runs without a record. Runs that train other models than a flow and its classifiers are
+counted, not timed.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nfpi.arms import arms_of
 from nfpi.classifier_training import train_classifier
 from nfpi.classifiers import make_classifier
 from nfpi.config import RunConfig, from_dict
@@ -25,7 +27,7 @@ from nfpi.generation import generate_images
 from nfpi.grid import Grid, PlannedRun, merged, read_grid
 from nfpi.grid.build import GRIDS
 from nfpi.measure import FAILURES
-from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
+from nfpi.recipes import RECIPES
 from nfpi.records import read_records
 from nfpi.run import chosen_device
 from nfpi.script import exit_status
@@ -36,6 +38,8 @@ PROJECT = Path(__file__).resolve().parent
 
 #: Epochs per rehearsal: the first two include fits, and the first one warms up.
 EPOCHS = 3
+#: Kinds of runs whose time is that of one flow and of its classifiers.
+TIMED = ("flow", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,9 @@ def _rehearse(options: argparse.Namespace) -> int:
     print("|---|---|---|---|---|---|---|")
     for runs in kinds.values():
         first, config = runs[0]
-        if first.dataset not in sources:
-            print(f"| {first.name} | {len(runs)} | no path of {first.dataset} | | | | |")
-            unknown += len(runs)
-            continue
-        try:
-            cost = rehearsed(first, config, options.device)
-        except FAILURES as error:
-            print(f"| {first.name} | {len(runs)} | {type(error).__name__} | | | | |")
+        cost = _cost(first, config, first.dataset in sources, options.device)
+        if isinstance(cost, str):
+            print(f"| {first.name} | {len(runs)} | {cost} | | | | |")
             unknown += len(runs)
             continue
         each = cost.of(config) / 3600.0
@@ -116,6 +115,18 @@ def _rehearse(options: argparse.Namespace) -> int:
     if unknown:
         print(f"{unknown} more runs could not be rehearsed")
     return 0
+
+
+def _cost(run: PlannedRun, config: RunConfig, has_images: bool, device: str | None) -> Cost | str:
+    """Rehearse a run, or say why its cost stays unknown."""
+    if not has_images:
+        return f"no path of {run.dataset}"
+    if run.kind not in TIMED:
+        return f"kind {run.kind!r} is not timed"
+    try:
+        return rehearsed(run, config, device)
+    except FAILURES as error:
+        return type(error).__name__
 
 
 def _config(grid: Grid, run: PlannedRun, source: str) -> RunConfig:
@@ -181,10 +192,8 @@ def _classifiers(
     """Yield the seconds of every classifier that a run trains, by one epoch of each kind."""
     if run.kind == "augmentation":
         name, n_epochs = run.options["classifier"], run.options["epochs"]
-        flow = FlowAugmentation(trained.reestimated, strength=run.options["strength"])
-        for augment in ((), STANDARD_AUGMENTATION[name]):
-            for mover in (None, flow):
-                yield n_epochs * _epoch(name, trained, images, test, augment=augment, flow=mover)
+        for _, augment, flow in arms_of(run, config, trained, images):
+            yield n_epochs * _epoch(name, trained, images, test, augment=augment, flow=flow)
     elif config.evaluation.cnn:
         of = config.evaluation
         start = time.perf_counter()

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from nfpi.grid import write_grid
+from nfpi.grid import Grid, PlannedRun, Row, Table, write_grid
 from nfpi.grid.build import make_grid
 from nfpi.records import read_records, write_record
 
@@ -41,6 +41,32 @@ def test_runs_with_a_record_cost_nothing(rehearse, unbroken, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "| data-s0 | 1 |" in text and 0.0 < total(text) < 0.1
     assert rehearse.main([*arguments, "--results", str(folder.parent)]) == 0
+
+
+def test_arms_are_timed_and_other_kinds_are_named(rehearse, tmp_path, capsys):
+    base = {
+        "data": {"limit": 100},
+        "flow": {"options": {"n_couplings": 2, "hidden": 8}},
+        "gaussians": {"lam": 100.0, "epochs": [0]},
+        "training": {"epochs": 1, "batch_size": 50},
+        "evaluation": {"cnn": False},
+    }
+    arms = {"none": {}, "mix-4": {"flow": {"strength": 0.5, "n_axes": 4}}}
+    options = {"classifier": "small_cnn", "epochs": 7, "standard": [], "arms": arms}
+    runs = (
+        PlannedRun("arms", "arms", 0, ("t",), "digits", kind="augmentation", options=options),
+        PlannedRun("energy", "energy", 0, ("t",), "digits", kind="energy"),
+    )
+    table = Table("Table", (), (Row("arms", "arms"), Row("energy", "energy")))
+    write_grid(tmp_path / "grid.json", Grid("small", "", base, runs, {"t": table}, claims=()))
+    given = ["--scale", "tiny", "--grid", str(tmp_path / "grid.json"), "--results", str(tmp_path)]
+    assert rehearse.main(given) == 0
+    text = capsys.readouterr().out
+    assert "| energy | 1 | kind 'energy' is not timed |" in text
+    row = next(line for line in text.splitlines() if line.startswith("| arms "))
+    _, _, _, _, classifiers, each, _ = row.strip("| ").split(" | ")
+    assert 0.0 < float(classifiers) < 3600.0 * float(each)
+    assert "1 more runs could not be rehearsed" in text
 
 
 def test_images_without_a_path_are_named(rehearse, tmp_path, capsys):

@@ -26,7 +26,7 @@ from nfpi.grid import PlannedRun
 from nfpi.recipes import RECIPES, STANDARD_AUGMENTATION
 from nfpi.training import TrainedFlow
 
-__all__ = ["augmented_accuracies", "standard_of", "write_pictures"]
+__all__ = ["arms_of", "augmented_accuracies", "standard_of", "write_pictures"]
 
 #: Variants of an image in Fig. 2, as in the paper, and images per class.
 VARIANTS, SHOWN = 3, 2
@@ -62,24 +62,41 @@ def augmented_accuracies(
     work : Path
         Gets a checkpoint per arm.
     """
-    name, options = run.options["classifier"], run.options
+    name = run.options["classifier"]
     training, test = data
-    recipe = replace(RECIPES[name], epochs=options["epochs"])
-    flows = _Flows(config, trained, training)
+    recipe = replace(RECIPES[name], epochs=run.options["epochs"])
     device = next(trained.model.parameters()).device
-    for arm, described in _arms(options).items():
+    for arm, augment, flow in arms_of(run, config, trained, training):
         classifier = make_classifier(name, test.n_classes, test.image_shape, seed=run.seed)
         result = train_classifier(
             classifier.to(device),
             training,
             test,
             recipe,
-            augment=standard_of(options) if described.get("standard") else (),
-            flow=flows.augmentation(described.get("flow")),
+            augment=augment,
+            flow=flow,
             seed=run.seed,
             checkpoint=work / f"classifier-{arm}.pt",
         )
         yield f"accuracy_{arm}", result.accuracy
+
+
+def arms_of(
+    run: PlannedRun, config: RunConfig, trained: TrainedFlow, images: ImageSet
+) -> Iterator[tuple[str, tuple[str, ...], FlowAugmentation | None]]:
+    """Yield the arms of a run: a name, the standard augmentation, and the moves of latents.
+
+    Parameters
+    ----------
+    run, config, trained
+        As in ``augmented_accuracies``.
+    images : ImageSet
+        The training images.
+    """
+    flows = _Flows(config, trained, images)
+    for arm, described in _arms(run.options).items():
+        augment = standard_of(run.options) if described.get("standard") else ()
+        yield arm, augment, flows.augmentation(described.get("flow"))
 
 
 def write_pictures(
