@@ -540,6 +540,9 @@ def test_files_of_another_kind(fails, gaussians):
         ("--lam 1 --frozen 0", "--init FILE"),
         ("--lam 1 --init g.npz --frozen 7", "--frozen is 7"),
         ("--lam 1 --memory-limit 10", "--memory-limit"),
+        ("--lam 1 --memory-limit=-5", "--memory-limit"),
+        ("--lam 1 --memory-limit much", "512MiB, 2GB"),
+        ("--lam 1 --memory-limit 1e9", "512MiB, 2GB"),
     ],
 )
 def test_options_that_cannot_be_used(fails, gaussians, options, says):
@@ -683,6 +686,24 @@ def test_held_out_rows_at_fault(fails, data):
     np.savez("held_out.npz", z=z, y=Y)
     says = fails("path", "z.npy", "y.npy", "--lams", "0,1", "--validation", "held_out.npz")
     assert "held_out.npz: z contains NaN or infinity in row 70; drop or repair the row" in says
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("4096", 4096),
+        ("512MiB", 2**29),
+        ("2GB", 2 * 10**9),
+        ("1.5 kib", 1536),
+        ("1T", 10**12),
+        ("0.1g", 10**8),
+        ("9007199254740993", 2**53 + 1),
+    ],
+)
+def test_sizes_have_units(text, n_bytes):
+    from fpigauss.cli._command import _bytes
+
+    assert _bytes(text) == n_bytes
 
 
 def test_held_out_rows_must_fit_into_memory(fails, data):

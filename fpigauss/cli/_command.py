@@ -2,7 +2,9 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -60,14 +62,28 @@ YName: TypeAlias = Annotated[
         rich_help_panel="Names in files",
     ),
 ]
+
+
+def _bytes(text: str) -> int:
+    """Convert a size as it is written: "512MiB", "2GB", or a number of bytes."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+) *([kmgt]?)(i?)b?", str(text).strip().lower())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not a size; pass one like 512MiB, 2GB or 1000000")
+    number, prefix, binary = found.groups()
+    # the factor is exact, and so is a whole number of any size
+    factor = (1024 if binary else 1000) ** " kmgt".index(prefix or " ")
+    return int(Fraction(number) * factor)
+
+
 MemoryLimit: TypeAlias = Annotated[
     int | None,
     typer.Option(
         "--memory-limit",
-        metavar="BYTES",
+        metavar="SIZE",
+        parser=_bytes,
         show_default=False,
         help="The most memory for batches of data, and again for the pairwise part and the history "
-        "of a fit (default: 1073741824, 1 GiB).",
+        "of a fit: 512MiB, 2GB, or a number of bytes (default: 1GiB).",
     ),
 ]
 ForceFlag: TypeAlias = Annotated[
