@@ -45,7 +45,7 @@ class Evidence:
     @property
     def log_prob(self) -> Array:
         """The log-densities log N_y(z) (N, K)."""
-        return self.log_normalizers - 0.5 * self.squared
+        return self.log_normalizers[None, :] - 0.5 * self.squared
 
     @property
     def joint(self) -> Array:

@@ -83,7 +83,7 @@ class _Solved(torch.autograd.Function):
             gradient.counts,
             gradient.means,
             gradient.covariances,
-            torch.tensor(gradient.lam, dtype=torch.float64),
+            torch.tensor(gradient.lam, dtype=torch.float64, device="cpu"),
         ]
         if len(ctx.kinds) > len(parts):
             parts += [gradient.init_means, gradient.init_covariances]
@@ -114,9 +114,7 @@ class _Once(torch.autograd.Function):
         )
 
 
-def _once(
-    gradients: Iterable[Tensor | None], *origins: Tensor | None
-) -> tuple[Tensor | None, ...]:
+def _once(gradients: Iterable[Tensor | None], *origins: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return gradients that cannot be differentiated, rather than as constants."""
     if not torch.is_grad_enabled():  # without create_graph=True
         return tuple(gradients)
