@@ -7,8 +7,8 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from fpigauss._array.flags import unflagged
 from fpigauss._array.checks import check_nonnegative
+from fpigauss._array.flags import unflagged
 from fpigauss._array.typing import Array, Labels
 from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
