@@ -9,13 +9,16 @@ the public names covers them too: what moves keeps a deprecated alias for one re
 from fpigauss._array.checks import (
     as_integer,
     check_choice,
+    check_draws,
     check_flag,
     check_nonnegative,
     check_positive,
     check_positive_integer,
+    check_takes_one,
     check_whole,
 )
 from fpigauss._array.labels import as_labels
+from fpigauss._array.namespaces import check_unmasked
 from fpigauss._deprecated import forward_old_addresses, renamed
 from fpigauss._progress import progress_bar
 from fpigauss._warnings import warn_user
@@ -50,6 +53,7 @@ __all__ = [
     "balanced_nll",
     "check_choice",
     "check_differentiable",
+    "check_draws",
     "check_flag",
     "check_method",
     "check_nonnegative",
@@ -57,6 +61,8 @@ __all__ = [
     "check_positive",
     "check_positive_integer",
     "check_sample_weight",
+    "check_takes_one",
+    "check_unmasked",
     "check_whole",
     "checked_names",
     "distinct_name",

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from fpigauss import InvalidInputError
+from fpigauss.interface import check_unmasked
 
 try:
     from imblearn.over_sampling.base import BaseOverSampler
@@ -104,6 +105,12 @@ class FlowOverSampler(BaseOverSampler):
         super().__init__(sampling_strategy=sampling_strategy)
         self.estimator = estimator
         self.random_state = random_state
+
+    def _check_X_y(self, X: Any, y: Any, *args: Any, **options: Any) -> Any:  # noqa: N802
+        """Check the rows as they are given, before scikit-learn forgets what is masked."""
+        for name, given in {"X": X, "y": y}.items():
+            check_unmasked(given, name)
+        return super()._check_X_y(X, y, *args, **options)
 
     def _fit_resample(self, X: Any, y: Floats) -> tuple[Any, Floats]:
         """Fit the estimator and draw what is missing."""

@@ -342,6 +342,27 @@ def test_samples_come_back_as_data(run, gaussians):
     np.testing.assert_allclose(row, gaussians.means[1], rtol=1e-14)
 
 
+@pytest.mark.parametrize("labels", [[10**12, 10**12 + 1], [-(2**63), 2**63 - 1], [False, True]])
+@pytest.mark.parametrize("ending", [".parquet", ".npy"])
+def test_labels_of_samples_are_those_of_the_file(run, labels, ending):
+    ClassGaussians(np.eye(2), np.ones((2, 2)), classes=labels).save("g.npz")
+    args = ["sample", "g.npz", "-n", 3, "--temperature", 0, "--out", f"x{ending}"]
+    assert run(*args, "--label", str(labels[1]))[0] == 0
+    if ending == ".npy":
+        np.testing.assert_array_equal(np.load("x.npy"), np.eye(2)[[1, 1, 1]])
+    else:
+        ((_, y),) = fpigauss.open_latents("x.parquet")
+        assert y.tolist() == 3 * labels[1:]
+        assert y.dtype == np.asarray(labels).dtype
+
+
+def test_more_samples_than_any_memory_has(run, gaussians):
+    for args in (["-n", 10**30], ["-n", 2**62, "--label", 0]):
+        code, _, error = run("sample", "g.npz", *args)
+        assert code == 2
+        assert "-n is" in error and "draw fewer" in error
+
+
 def test_info(run, gaussians):
     ClassStatistics.from_samples(Z, Y).save("s.safetensors")
     for args, contents in (

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError
+from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError, fit_fixed_point
 
 ENDINGS = [".npz", ".safetensors"]
 
@@ -486,3 +486,28 @@ class TestSafetensors:
         for call in (ClassGaussians.load, gaussians().save):
             with pytest.raises(ModuleNotFoundError, match=r"pip install safetensors; or .*\.npz"):
                 call(tmp_path / "g.safetensors")
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">f2", "<f8"])
+def test_files_of_another_order_of_bytes_are_read_again(tmp_path, ending, dtype):
+    needs(f".{ending}")
+    # as astronomers' files and HDF5 give them, which fits keep in their results
+    z = np.random.default_rng(0).normal(size=(40, 3)).astype(dtype)
+    y = np.arange(40, dtype=">i4") % 2
+    for saved in (ClassStatistics.from_samples(z, y), fit_fixed_point(z, y, 0.5).gaussians):
+        path = tmp_path / f"{type(saved).__name__}.{ending}"
+        saved.save(path)
+        found = type(saved).load(path)
+        for name in ("counts", "means", "covariances", "classes"):
+            ours, theirs = getattr(saved, name), getattr(found, name)
+            np.testing.assert_array_equal(theirs, ours)
+            assert theirs.dtype == ours.dtype.newbyteorder("=")
+
+
+@pytest.mark.parametrize("path", ["a\0b.npz", "a\0b.safetensors", b"a\0"])
+def test_a_name_that_no_file_can_have(path):
+    with pytest.raises(InvalidInputError, match=r"^path '.*contains a NUL character"):
+        gaussians().save(path)
+    with pytest.raises(InvalidInputError, match=r"^path '.*contains a NUL character"):
+        ClassGaussians.load(path)

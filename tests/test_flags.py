@@ -17,7 +17,9 @@ from fpigauss import (
     UnboundedObjectiveWarning,
     critical_lam,
     fit_fixed_point,
+    fit_separated,
     geometric_mean,
+    lam_path,
     pairwise_kld,
     solve_fixed_point,
 )
@@ -99,6 +101,31 @@ def test_geometric_mean(scale):
     a, b = np.diag([1.0, 1e-6]), np.array([[2.0, 1.0], [1.0, 2.0]])
     for t in (0.0, 0.5, 1.0):
         assert_same(lambda t=t: [geometric_mean(scale * a, scale * b, t)])
+
+
+@pytest.mark.parametrize("spread", [1.0, 60.0])
+@pytest.mark.parametrize("lams", [None, [0.0, 1.0, 1e3, 1e300]])
+def test_paths(lams, spread):
+    z, y = blobs(n_classes=3, dim=2, n_samples=20, spread=spread)
+
+    def found():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            path = lam_path(z, y, lams, tied=True, validation=(z, y), max_iter=50)
+        return [column for name, column in path.columns().items() if name != "status"]
+
+    assert_same(found)
+
+
+@pytest.mark.parametrize("target", [{"min_kld": 1e4}, {"max_overlap": 1e-300}, {"per_dim": 10.0}])
+def test_separations(target):
+    z, y = blobs(n_classes=3, dim=2, n_samples=20, spread=1.0)
+
+    def found():
+        separated = fit_separated(z, y, **target)
+        return [separated.lam, separated.value, separated.gaussians.means]
+
+    assert_same(found)
 
 
 def test_scalars():

@@ -19,6 +19,7 @@ from fpigauss import (
     geometric_mean,
     open_set_score,
     pairwise_kld,
+    pairwise_overlap,
     smallest_kld,
     solve_fixed_point,
 )
@@ -264,6 +265,26 @@ def test_rows_one_by_one(jnp):
     slope = jax.vmap(jax.grad(lambda row: gaussians.log_prob(row[None, :])[0]))(z)
     at_once = jax.grad(lambda z: gaussians.log_prob(z).sum())(z)
     np.testing.assert_allclose(slope, at_once, rtol=1e-4, atol=1e-5)
+
+
+def test_ranks_that_are_not_promoted(jnp):
+    import jax
+
+    z, y = blobs(n_classes=3)
+    with jax.numpy_rank_promotion("raise"):
+        for covariance, tied in FAMILIES:
+            if covariance == "dense" and jax.config.jax_enable_x64:
+                continue  # its factors are those of jax then, whose sums promote ranks
+            gaussians = fit_fixed_point(
+                jnp.asarray(z), jnp.asarray(y), 1.0, covariance=covariance, tied=tied
+            ).gaussians
+            rows = jnp.asarray(z)
+            assert gaussians.predict_proba(rows, priors="counts").shape == (len(z), 3)
+            assert gaussians.log_prob(rows).shape == gaussians.log_prob(rows, y).shape == (len(z),)
+            for method in ("likelihood", "mahalanobis", "typicality", "entropy"):
+                assert open_set_score(gaussians, rows, method=method).shape == (len(z),)
+            assert pairwise_kld(gaussians).shape == pairwise_overlap(gaussians).shape == (3, 3)
+            assert jax.jit(gaussians.class_log_prob)(rows).shape == (len(z), 3)
 
 
 def test_labels_without_values(jnp):

@@ -1,10 +1,15 @@
 """Labels reach the classes as they are, or are refused: none is taken for another."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError, critical_lam
 from fpigauss import fit_fixed_point as fit
+from fpigauss.interface import as_labels
 
 Z = np.random.default_rng(0).normal(size=(6, 2))
 
@@ -182,6 +187,35 @@ class TestShape:
         message = refused(np.eye(2)[[0, 1] * 3], "(6, 2)", "argmax")
         assert "ravel" not in message
 
+    # numpy's matrices warn of themselves
+    @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+    @pytest.mark.parametrize("convert", [np.asarray, np.ndarray.tolist, np.asmatrix, "pandas"])
+    @pytest.mark.parametrize("shape", ["column", "row", "one-hot"])
+    def test_what_the_message_says_can_be_done(self, convert, shape):
+        codes = np.array([0, 1] * 3)
+        y = {"column": codes[:, None], "row": codes[None, :], "one-hot": np.eye(2)[codes]}[shape]
+        if convert == "pandas":
+            convert = pytest.importorskip("pandas", reason="no pandas").DataFrame
+        y = convert(y)
+        message = refused(y, "one label per sample")
+        remedy = message.split("1-D array: ")[1].split(", if")[0]
+        found = eval(remedy, {"numpy": np, "y": y})
+        np.testing.assert_array_equal(as_labels(found), codes)
+
+    @pytest.mark.parametrize(
+        ("y", "shown"),
+        [
+            ({0, 1}, "{0, 1}"),
+            ({0: 1, 1: 0}.keys(), "dict_keys([0, 1])"),
+            ((i for i in (0, 1)), "<generator"),
+            (dict.fromkeys(range(10_000)), "{0: None, "),
+        ],
+    )
+    def test_what_is_not_a_sequence(self, y, shown):
+        message = refused(y, f"y is {shown}", "sequence of labels")
+        assert "if there is one" not in message  # it is not a label either
+        assert len(message) < 150
+
 
 class TestWeights:
     """Weights count relative to each other, however small or large they are."""
@@ -292,6 +326,28 @@ class TestFrames:
         plain = ClassStatistics.from_samples(np.stack([self.A, self.A > 0], axis=1), self.Y)
         found = ClassStatistics.from_samples(frame, pd.Series(self.Y, dtype="Int64"))
         assert np.array_equal(found.means, plain.means)
+
+    @given(st.lists(st.fractions(-10, 10), min_size=4, max_size=12, unique=True))
+    def test_exact_numbers_are_numbers(self, column):
+        y = np.arange(len(column)) % 2
+        exact = [Decimal(int(x * 10**6)) / 10**6 for x in column]
+        z = np.array([[float(x), float(e)] for x, e in zip(column, exact, strict=True)])
+        plain = ClassStatistics.from_samples(z, y)
+        for rows in (Frame(a=column, b=exact), list(zip(column, exact, strict=True))):
+            found = ClassStatistics.from_samples(rows, y)
+            assert np.array_equal(found.means, plain.means)
+            assert np.array_equal(found.covariances, plain.covariances)
+
+    @pytest.mark.parametrize(
+        "z", [None, dict.fromkeys(range(10_000)), (row for row in np.eye(2)), {1.0}]
+    )
+    def test_what_is_not_an_array(self, z):
+        with pytest.raises(InvalidInputError, match=r"z is .{4,100}; pass an array of numbers$"):
+            ClassStatistics.from_samples(z, [0, 1])
+
+    def test_places_are_plain_numbers(self):
+        with pytest.raises(InvalidInputError, match="in row 1, column 0,"):
+            ClassStatistics.from_samples([[1.0, 2.0], [None, 2.0]], [0, 1])
 
     def test_an_object_array_says_how(self):
         with pytest.raises(InvalidInputError, match=r"z\.astype\(float\)"):

@@ -320,8 +320,26 @@ def test_csv_of_pandas(tmp_path):
         np.testing.assert_array_equal(y, NAMES)
     frame.set_index("file").to_parquet(tmp_path / "a.parquet")
     frame.set_index(np.arange(N) * 2).to_parquet(tmp_path / "b.parquet")
-    for name in ("a.parquet", "b.parquet"):
-        np.testing.assert_array_equal(joined(open_latents(tmp_path / name))[0], Z)
+    frame.set_index(pd.RangeIndex(3, 2 * N + 3, 2, name="id")).to_parquet(tmp_path / "c.parquet")
+    numbers = pd.Index(np.arange(N) * 7, name="number of the row")
+    frame.set_index(numbers).to_parquet(tmp_path / "d.parquet")
+    two = pd.MultiIndex.from_arrays([np.arange(N), NAMES], names=["id", None])
+    frame.set_index(two).to_parquet(tmp_path / "e.parquet")
+    frame.set_index("label").to_parquet(tmp_path / "f.parquet")
+    for name in "abcdef":
+        latents = open_latents(tmp_path / f"{name}.parquet")
+        z, y = joined(latents)
+        np.testing.assert_array_equal(z, Z)
+        np.testing.assert_array_equal(y, NAMES)
+    # a column that is asked for is data, whatever wrote it
+    assert open_latents(tmp_path / "d.parquet", z=["number of the row"]).dim == 1
+
+
+@pytest.mark.parametrize("metadata", [b"", b"{", b"[]", b'{"index_columns": 3}', b"\xff"])
+def test_metadata_of_pandas_that_are_not_what_pandas_writes(tmp_path, metadata):
+    table = pa.table(columns(Z) | {"label": NAMES}).replace_schema_metadata({"pandas": metadata})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert open_latents(tmp_path / "a.parquet").dim == D
 
 
 @pytest.mark.parametrize("text", [str, lambda row: str(np.array(row))])

@@ -5,6 +5,8 @@ import pickle
 import warnings
 from copy import deepcopy
 from dataclasses import FrozenInstanceError, asdict, dataclass, fields, replace
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -247,7 +249,12 @@ def test_without_lam_it_is_kept_but_not_run():
         ({"n_init": 2, "equations": "printed"}, "n_init is 2, but fixed points of the printed"),
         ({"n_init": 2, "equations": "released"}, "n_init is 2, but fixed points of the released"),
         ({"memory_limit": 0}, "memory_limit is 0"),
+        ({"max_iter": "5"}, "max_iter is '5', not a number; pass an integer >= 0"),
+        ({"n_init": True}, "n_init is True, not a number; pass an integer >= 1"),
         ({"callback": 3}, "callback is 3"),
+        ({"callback": lambda: None}, "callback cannot be called with one argument"),
+        ({"callback": lambda a, b: None}, "callback cannot be called with one argument .*'b'"),
+        ({"callback": lambda **options: None}, "callback cannot be called with one argument"),
     ],
 )
 def test_an_option_is_refused_by_all_alike(options, message):
@@ -523,3 +530,13 @@ def test_names_may_be_strings_of_numpy():
     plain = FixedPoint(1.0, **names)
     assert FixedPoint(1.0, **{option: np.str_(name) for option, name in names.items()}) == plain
     assert FixedPoint(1.0, shrinkage=np.str_("oas")).shrinkage == "oas"
+
+
+@pytest.mark.parametrize("callback", [print, type, lambda *found: None, lambda found, n=0: None])
+def test_a_callback_of_any_kind_that_takes_one_argument(callback, capsys):
+    FixedPoint(lam=1.0, callback=callback).fit(*blobs())
+
+
+@pytest.mark.parametrize("exact", [Fraction(1, 4), Decimal("0.25")])
+def test_exact_numbers_are_numbers(exact):
+    assert FixedPoint(lam=exact, alpha=exact, pi=exact) == FixedPoint(0.25, alpha=0.25, pi=0.25)

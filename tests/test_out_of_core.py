@@ -27,6 +27,7 @@ from fpigauss import (
     UnknownOptionError,
     UnreachableSeparationError,
     fit_fixed_point,
+    lam_path,
     solve_fixed_point,
 )
 from fpigauss.errors import __all__ as all_errors
@@ -648,3 +649,17 @@ class TestACluster:
         assert len(before - after) == 1  # one process was lost
         assert_same(statistics, expected)  # in the same order, so to the bit
         assert_close(statistics, ClassStatistics.from_samples(z, y, covariance="dense"), z, 17)
+
+
+@pytest.mark.parametrize("batches", [None, 3, 2.5])
+def test_what_is_not_a_stream(batches):
+    with pytest.raises(InvalidInputError, match=rf"batches is {batches}; pass an iterable"):
+        ClassStatistics.from_batches(batches)
+
+
+def test_a_program_without_a_console_has_no_bars(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    z, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    statistics = ClassStatistics.from_batches([(z, y)], progress=True)
+    assert solve_fixed_point(statistics, 0.5, progress=True).converged
+    assert lam_path(z, y, [0.0, 0.5], progress=True).status.tolist() == ["converged"] * 2

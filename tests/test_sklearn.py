@@ -635,3 +635,54 @@ def test_features_that_are_constant_in_every_class_are_smoothed_without_a_warnin
     X, y = np.array([[0.0], [0.0], [1.0], [1.0]]), np.array([0, 0, 1, 1])
     fitted = FixedPointGaussianClassifier(covariance="dense", tied=False).fit(X, y)
     assert fitted.predict(X).tolist() == y.tolist()
+
+
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_what_a_mask_hides_is_not_taken_for_data(method, name):
+    X, y = load_iris(return_X_y=True)
+    given = {"X": X, "y": y, "sample_weight": np.ones(len(y))}
+    given[name] = np.ma.masked_array(given[name], mask=given[name] == given[name].flat[3])
+    options = {"classes": [0, 1, 2]} if method == "partial_fit" else {}
+    with pytest.raises(InvalidInputError, match=f"{name} is a masked array"):
+        getattr(FixedPointGaussianClassifier(), method)(**given, **options)
+
+
+def test_what_a_mask_hides_is_not_predicted():
+    X, y = load_iris(return_X_y=True)
+    classifier = FixedPointGaussianClassifier().fit(X, y)
+    for method in ("predict", "predict_proba", "decision_function", "score_samples", "transform"):
+        with pytest.raises(InvalidInputError, match="X is a masked array"):
+            getattr(classifier, method)(np.ma.masked_greater(X, 7.0))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"separation": 50.0},
+        {"lam": 1.0, "covariance": "dense", "features": "discriminant"},
+        {"priors": [0.0, 0.5, 0.5], "tied": True},
+    ],
+)
+def test_numbers_do_not_depend_on_the_flags_of_numpy(options):
+    X, y = load_iris(return_X_y=True)
+
+    def found():
+        parts = FixedPointGaussianClassifier(**options)
+        for rows in (slice(0, None, 2), slice(1, None, 2)):
+            parts.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+        classifier = FixedPointGaussianClassifier(**options).fit(X, y)
+        names = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+        names += ("score_samples", "transform")
+        far = np.concatenate([X, 1e5 * X, 1e150 * X])
+        return [
+            *(getattr(one, name)(far) for one in (classifier, parts) for name in names),
+            classifier.sample(3)[0].shape,
+        ]
+
+    with np.errstate(all="ignore"):
+        expected = found()
+    with np.errstate(all="raise"):
+        for ours, theirs in zip(found(), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)

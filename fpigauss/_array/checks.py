@@ -1,8 +1,11 @@
 """Input checks: each raises InvalidInputError before any work, or returns the value."""
 
+import inspect
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -20,6 +23,7 @@ __all__ = [
     "as_number",
     "check_choice",
     "check_classes",
+    "check_draws",
     "check_finite",
     "check_finite_rows",
     "check_flag",
@@ -31,6 +35,7 @@ __all__ = [
     "check_range",
     "check_seed",
     "check_strategy",
+    "check_takes_one",
     "check_whole",
     "check_width",
 ]
@@ -56,25 +61,25 @@ def as_integer(value: Any) -> int | None:
         return None
 
 
-def as_number(value: object, name: str) -> float:
-    """Convert a real number, infinity included, to a float."""
+def as_number(value: object, name: str, wanted: str = "a real number") -> float:
+    """Convert a real number, infinity included, to a float; ``wanted`` ends the message if not."""
     if isinstance(value, np.timedelta64):  # which numpy takes for an integer
-        raise InvalidInputError(f"{name} is {value!r}, not a number; pass a real number")
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise InvalidInputError(f"{name} is {value!r}, not a number; pass {wanted}")
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real | Decimal):
         scalar = getattr(value, "item", None)
         if scalar is None or getattr(value, "ndim", None) != 0:
             raise InvalidInputError(
-                f"{name} is of type {type(value).__name__}, not a number; pass a real number"
+                f"{name} is of type {type(value).__name__}, not a number; pass {wanted}"
                 if getattr(value, "ndim", 0)
-                else f"{name} is {value!r}, not a number; pass a real number"
+                else f"{name} is {value!r}, not a number; pass {wanted}"
             )
-        return as_number(scalar(), name)
+        return as_number(scalar(), name, wanted)
     try:
         number = float(value)
     except OverflowError:
         raise InvalidInputError(f"{name} is too large for a float; pass a smaller one") from None
     if math.isnan(number):
-        raise InvalidInputError(f"{name} is NaN; pass a real number")
+        raise InvalidInputError(f"{name} is NaN; pass {wanted}")
     return number
 
 
@@ -104,18 +109,28 @@ def check_positive(value: object, name: str) -> float:
 
 def check_whole(value: object, name: str) -> int:
     """Check that ``value`` is an integer >= 0."""
-    number = as_number(value, name)
-    if number < 0 or not number.is_integer():
-        raise InvalidInputError(f"{name} is {number:g}; pass an integer >= 0")
-    return int(number)
+    return _integer_from(0, value, name)
 
 
 def check_positive_integer(value: object, name: str) -> int:
     """Check that ``value`` is an integer >= 1."""
-    number = as_number(value, name)
-    if number < 1 or not number.is_integer():
-        raise InvalidInputError(f"{name} is {number:g}; pass an integer >= 1")
+    return _integer_from(1, value, name)
+
+
+def _integer_from(least: int, value: object, name: str) -> int:
+    wanted = f"an integer >= {least}"
+    number = as_number(value, name, wanted)
+    if number < least or not number.is_integer():
+        raise InvalidInputError(f"{name} is {number:g}; pass {wanted}")
     return int(number)
+
+
+def check_draws(count: int, dim: int, name: str) -> None:
+    """Check that ``count`` draws of ``dim`` numbers each can be in the memory of any machine."""
+    if count * dim * np.dtype(np.float64).itemsize > sys.maxsize:
+        raise InvalidInputError(
+            f"{name} is {count:g}: that many draws are in no memory; draw fewer at a time"
+        )
 
 
 # -- names, flags, seeds -------------------------------------------------------------------
@@ -159,6 +174,20 @@ def check_flag(value: object, name: str) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InvalidInputError(f"{name} is {value!r}; pass True or False")
     return bool(value)
+
+
+def check_takes_one(function: Callable[..., Any], name: str, remedy: str) -> None:
+    """Check that a function can be called with one argument, as far as it says."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some that are written in C do not say
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise InvalidInputError(
+            f"{name} cannot be called with one argument ({error}); {remedy}"
+        ) from None
 
 
 def check_seed(seed: object) -> np.random.Generator:

@@ -91,11 +91,14 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def _checked_path(path: Any) -> str:
     """Return a path as a string; refuse streams, which cannot be replaced atomically."""
     try:
-        return os.fsdecode(path)
+        name = os.fsdecode(path)
     except TypeError:
         raise InvalidInputError(
             f"path is a {type(path).__name__}; pass a string or a pathlib.Path"
         ) from None
+    if "\0" in name:
+        raise InvalidInputError(f"path {name!r} contains a NUL character; pass another")
+    return name
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """Class labels: on the host, as integers or strings, and as codes 0..K-1."""
 
 import math
+import reprlib
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from fpigauss._array.namespaces import check_dense, is_array, to_numpy
+from fpigauss._array.traced import check_concrete
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 
@@ -42,6 +44,7 @@ def as_labels(y: object, name: str = "y") -> Labels:
 def _read(y: object, name: str) -> Labels:
     """Read ``y`` as an array (N,) of whatever it contains."""
     check_dense(y, name)
+    check_concrete(y, name)
     if isinstance(y, np.ma.MaskedArray):
         raise InvalidInputError(
             f"{name} is a masked array; drop the rows without a label: "
@@ -60,19 +63,31 @@ def _read(y: object, name: str) -> Labels:
         ) from None
     if y is None:
         raise InvalidInputError(f"{name} is None; pass the labels, one per sample")
+    if labels.ndim == 0 and not isinstance(labels.item(), (str, bytes, *_NUMBERS)):
+        raise InvalidInputError(
+            f"{name} is {reprlib.repr(labels.item())}; pass a sequence of labels, one per sample"
+        )
     if labels.ndim == 0:
         raise InvalidInputError(
             f"{name} is {labels.item()!r}; pass a sequence of labels, one per sample, "
             f"[{labels.item()!r}] if there is one"
         )
     if labels.ndim != 1:
-        column = labels.shape[1:] == (1,)
-        remedy = f"{name}.ravel()" if column else f"{name}.argmax(1), if its rows are one-hot"
+        column = labels.size == max(labels.shape)  # or a row, which numpy makes of a matrix
+        remedy = _called("ravel", y, name) if column else _called("argmax", y, name, "1")
+        remedy += "" if column else ", if its rows are one-hot"
         raise InvalidInputError(
             f"{name} has shape {labels.shape}, one label per sample is needed; "
             f"pass a 1-D array: {remedy}"
         )
     return labels
+
+
+def _called(method: str, x: object, name: str, *arguments: str) -> str:
+    """Write out the call of a method of arrays, which ``x`` may have to become first."""
+    if not hasattr(x, method) or isinstance(x, np.matrix):  # whose results are matrices again
+        name = f"numpy.asarray({name})"
+    return f"{name}.{method}({', '.join(arguments)})"
 
 
 def _decoded(labels: Labels) -> Labels:

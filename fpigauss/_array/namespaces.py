@@ -1,11 +1,14 @@
 """Arrays of any namespace: conversion, dtypes and devices."""
 
+import reprlib
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
-from fpigauss._array.traced import check_concrete, is_traced
+from fpigauss._array.traced import check_concrete, check_valued, is_traced
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError
 
@@ -13,6 +16,7 @@ __all__ = [
     "as_floating",
     "cast_like",
     "check_dense",
+    "check_unmasked",
     "detached",
     "device_of",
     "first_true",
@@ -29,6 +33,10 @@ __all__ = [
     "working_dtype",
 ]
 
+
+#: What an array of objects may contain: databases hand out exact decimals, and numpy's flags are
+#: not real numbers to Python.
+_NUMBERS = (Real, Decimal, np.bool_)
 
 #: Namespaces by type of array: looking one up took an eighth of a small evaluation.
 _NAMESPACES: dict[type, Any] = {}
@@ -196,14 +204,20 @@ def check_dense(x: object, name: str) -> None:
     )
 
 
+def check_unmasked(x: object, name: str) -> None:
+    """Refuse masked arrays: without the mask, what it hides would be taken for data."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise InvalidInputError(f"{name} is a masked array; fill it, or drop the masked rows")
+
+
 def as_floating(x: object, name: str) -> Array:
     """Convert ``x`` to real floating point: arrays keep their namespace, others become numpy.
 
     Integers and booleans become floating point; complex and object input is refused.
     """
     check_dense(x, name)
-    if isinstance(x, np.ma.MaskedArray):
-        raise InvalidInputError(f"{name} is a masked array; fill it, or drop the masked rows")
+    check_unmasked(x, name)
+    check_valued(x, name)
     columns = getattr(x, "columns", None)
     if not is_array(x):
         try:
@@ -234,21 +248,22 @@ def as_floating(x: object, name: str) -> Array:
 
 def _numbers(x: np.ndarray[Any, Any], name: str, columns: Any) -> np.ndarray[Any, Any]:
     """Convert objects that are real numbers to float64; name the place of any other object."""
-    numbers = (bool, int, float, np.bool_, np.integer, np.floating)
-    faulty = [not isinstance(value, numbers) for value in x.ravel()]
+    faulty = [not isinstance(value, _NUMBERS) for value in x.ravel()]
+    if x.ndim == 0 and any(faulty):
+        raise InvalidInputError(f"{name} is {reprlib.repr(x.item())}; pass an array of numbers")
     if any(faulty):
-        place = np.unravel_index(faulty.index(True), x.shape)
-        where = f"in row {place[0]}" if place else "alone"
+        place = [int(i) for i in np.unravel_index(faulty.index(True), x.shape)]
+        where = f"in row {place[0]}"
         if len(place) > 1:
-            where += f", column {place[1] if columns is None else columns[int(place[1])]!r}"
+            where += f", column {place[1] if columns is None else columns[place[1]]!r}"
         raise InvalidInputError(
-            f"{name} is {x[place]!r} {where}, not a number; "
+            f"{name} is {x[tuple(place)]!r} {where}, not a number; "
             "drop or encode the column, or drop or fill the row"
         )
     try:
         return x.astype(np.float64)
     except OverflowError:
-        raise InvalidInputError(f"{name} contains an integer too large for a float") from None
+        raise InvalidInputError(f"{name} contains a number too large for a float") from None
 
 
 def cast_like(x: Array, like: Array) -> Array:

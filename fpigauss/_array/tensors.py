@@ -50,7 +50,9 @@ def tensor_bytes(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> bytes:
                 "float64, or save to a path that ends in .npz"
             )
         else:
-            tensors[name] = np.ascontiguousarray(array).reshape(array.shape)
+            # in the order of bytes that the file has, of which the checksum is
+            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            tensors[name] = np.ascontiguousarray(little).reshape(array.shape)
     values[_CHECK] = _checksum(tensors, values)
     saved: bytes = _library().numpy.save(tensors, metadata={_KEY: json.dumps(values)})
     return saved

@@ -10,7 +10,7 @@ from typing import Any
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["as_traceable", "check_concrete", "is_traced", "mended", "positions_of"]
+__all__ = ["as_traceable", "check_concrete", "check_valued", "is_traced", "mended", "positions_of"]
 
 
 def is_traced(*arrays: Any) -> bool:
@@ -25,8 +25,17 @@ def _is_tracer(kind: type) -> bool:
     return tracer is not None and issubclass(kind, tracer)
 
 
+def check_valued(x: object, name: str) -> None:
+    """Refuse an array that will never have values, as those of torch's meta device."""
+    if getattr(x, "is_meta", False):
+        raise InvalidInputError(
+            f"{name} is on the meta device, without values; pass one with values"
+        )
+
+
 def check_concrete(x: object, name: str) -> None:
-    """Refuse an array that has no values yet, where they are needed."""
+    """Refuse an array that has no values, or none yet, where they are needed."""
+    check_valued(x, name)
     if is_traced(x):
         raise InvalidInputError(
             f"{name} is an array inside a transformation of jax (jit, grad, vmap), which has no "

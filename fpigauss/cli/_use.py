@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-from fpigauss._array.checks import check_nonnegative, check_positive_integer
+from fpigauss._array.checks import check_draws, check_nonnegative, check_positive_integer
 from fpigauss._array.typing import Labels
 from fpigauss.cli._command import ForceFlag, LabelsArgument, LatentsArgument, YName, ZName
 from fpigauss.cli._inputs import background_in, check_out, latents_to_score
@@ -327,10 +327,11 @@ def sample(
     check_positive_integer(n, "-n")
     check_nonnegative(temperature, "--temperature")
     found = ClassGaussians.load(gaussians)
+    check_draws(n * len(labels or [None]), found.dim, "-n")
     source = np.random.default_rng(seed)
     if labels:
         chosen = labels_like(labels, found.classes, "--label")
-        drawn = np.repeat(np.asarray(chosen, dtype=found.classes.dtype.kind), n)
+        drawn = np.repeat(np.asarray(chosen, dtype=found.classes.dtype), n)
     else:
         drawn = found.classes[source.integers(found.n_classes, size=n)]
     step = max(1, _BLOCK_BYTES // (8 * found.dim))

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from fpigauss._array.checks import check_nonnegative
+from fpigauss._array.flags import unflagged
 from fpigauss._array.typing import Array, Labels
 from fpigauss._progress import fit_bar
 from fpigauss._warnings import warn_user
@@ -199,6 +200,7 @@ def _fits(continuation: Continuation, grid: Sequence[float] | None) -> list[Fit]
     return fits
 
 
+@unflagged
 def _default_lams(options: Options, zero: Fit, dim: int) -> list[float]:
     """Choose a grid from what the fit at lam = 0 has: the number of classes, and pi."""
     if zero.result is None:

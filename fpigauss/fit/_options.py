@@ -15,6 +15,7 @@ from fpigauss._array.checks import (
     check_nonnegative,
     check_positive,
     check_positive_integer,
+    check_takes_one,
     check_whole,
 )
 from fpigauss._array.labels import as_classes, listed
@@ -104,6 +105,8 @@ def _check_progress(value: object, name: str) -> bool:
 def _check_callback(value: object, name: str) -> object:
     if value is not None and not callable(value):
         raise InvalidInputError(f"{name} is {value!r}; pass a function of one argument")
+    if value is not None:
+        check_takes_one(value, name, "pass a function of one argument, the result so far")
     return value
 
 

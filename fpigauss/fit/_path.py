@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from fpigauss._array.flags import unflagged
 from fpigauss._array.namespaces import detached, to_numpy
 from fpigauss.divergence import smallest_kld, terms_of
 from fpigauss.equations import sum_over_pairs
@@ -202,6 +203,7 @@ def _repulsion_part(result: FixedPointResult, lam: float, lineup: Lineup) -> flo
     return float(sums.potential)
 
 
+@unflagged
 def path_of(
     fits: Sequence[Fit], continuation: Continuation, validation: Validation | None
 ) -> LamPath:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fpigauss._array.checks import (
     as_integer,
+    check_draws,
     check_nonnegative,
     check_range,
     check_seed,
@@ -170,6 +171,7 @@ class ClassGaussians(Densities):
             codes = self._codes(labels)
         else:
             n_draws = check_whole(n_draws, "labels")
+            check_draws(n_draws, self.dim, "labels")
             codes = source.integers(self.n_classes, size=n_draws)
         means, factor = self.working()
         noise = source.standard_normal((codes.shape[0], self.dim))

@@ -56,7 +56,7 @@ class Density:
 
     def by_class(self, z: Array) -> Array:
         """Compute log N_y(z) (N, K)."""
-        return self.log_normalizers - 0.5 * self._distances(self._centered(z))
+        return self.log_normalizers[None, :] - 0.5 * self._distances(self._centered(z))
 
     def squared_distances(self, z: Array) -> Array:
         """Compute squared Mahalanobis distances (N, K), from differences near the means.

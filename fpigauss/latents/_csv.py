@@ -38,6 +38,8 @@ class CsvTable:
     path: Path
     #: Types as latents: numbers are float64, since later rows may have fractions.
     types: dict[str, Any] = field(repr=False)
+    #: None: the row names of a data frame are a column without a name, which is left out.
+    index: frozenset[str] = field(default=frozenset(), init=False, repr=False)
     #: What the first entries are, if they are labels: numbers, booleans or strings.
     label_types: dict[str, Any] = field(repr=False)
     #: Bytes of a row, about.

@@ -1,6 +1,7 @@
 """Parquet files, read page by page, whatever the size of their row groups."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class ParquetTable:
     path: Path
     n_rows: int
     types: dict[str, Any] = field(repr=False)
+    #: Columns that are the index of a data frame.
+    index: frozenset[str] = field(repr=False)
     #: Bytes of the largest row group, decompressed, of those that are looked at.
     group_bytes: int
 
@@ -64,4 +67,14 @@ def parquet_table(path: Path) -> ParquetTable:
         # of row groups only: pyarrow ends the process where the metadata of a column are damaged
         groups = range(min(metadata.num_row_groups, _LOOK_GROUPS))
         sizes = [metadata.row_group(i).total_byte_size for i in groups]
-        return ParquetTable(path, metadata.num_rows, types, max([0, *sizes]))
+        index = _index_of(schema.metadata or {})
+        return ParquetTable(path, metadata.num_rows, types, index, max([0, *sizes]))
+
+
+def _index_of(metadata: Mapping[bytes, bytes]) -> frozenset[str]:
+    """Return the columns that pandas has written for an index with names, which may be any."""
+    try:
+        found = json.loads(metadata.get(b"pandas", b"{}"))["index_columns"]
+        return frozenset(name for name in found if isinstance(name, str))
+    except (ValueError, KeyError, TypeError):  # of another program, or damaged
+        return frozenset()

@@ -18,7 +18,7 @@ __all__ = ["Table", "TableColumn", "TableSource", "column_of_table", "source_of_
 _LATENTS, _LABELS = "embedding", "label"
 #: Bytes of a label, about those of a short string.
 _LABEL_BYTES = 64
-#: Columns that pandas writes for the index of a data frame.
+#: Columns that pandas writes for an index without a name, and other programs keep.
 _INDEX = "__index_level_"
 
 
@@ -36,6 +36,10 @@ class Table(Protocol):
     @property
     def types(self) -> dict[str, Any]:
         """The columns and their types."""
+
+    @property
+    def index(self) -> frozenset[str]:
+        """The columns that are the index of a data frame, no data."""
 
     def memory_of(self, columns: tuple[str, ...]) -> Memory:
         """Return the memory that reading some columns takes, beside that of their arrays."""
@@ -187,7 +191,9 @@ def _columns(table: Table, z: Wanted, labels: str) -> tuple[str, ...]:
     types = table.types
     if z is None and _LATENTS not in types:
         numbers = tuple(
-            c for c, kind in types.items() if is_number(kind) and c != labels and _INDEX not in c
+            name
+            for name, kind in types.items()
+            if is_number(kind) and name not in {labels, *table.index} and _INDEX not in name
         )
         if numbers:
             return numbers

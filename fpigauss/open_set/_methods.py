@@ -45,7 +45,7 @@ class Evidence:
     @property
     def log_prob(self) -> Array:
         """The log-densities log N_y(z) (N, K)."""
-        return self.log_normalizers - 0.5 * self.squared
+        return self.log_normalizers[None, :] - 0.5 * self.squared
 
     @property
     def joint(self) -> Array:
@@ -95,7 +95,7 @@ def _typicality(evidence: Evidence) -> Array:
     codes = xp.argmax(evidence.joint, axis=-1)
     classes = xp.arange(evidence.squared.shape[-1], dtype=codes.dtype, device=device_of(codes))
     zero = xp.zeros_like(evidence.squared)
-    own = xp.sum(xp.where(codes[:, None] == classes, evidence.squared, zero), axis=-1)
+    own = xp.sum(xp.where(codes[:, None] == classes[None, :], evidence.squared, zero), axis=-1)
     spread = 2.0 / (9.0 * evidence.dim)
     return xp.abs((own / evidence.dim) ** (1.0 / 3.0) - 1.0 + spread) / math.sqrt(spread)
 

@@ -18,7 +18,7 @@ from fpigauss._array.checks import (
     check_positive_integer,
 )
 from fpigauss._array.labels import as_labels
-from fpigauss._array.namespaces import to_numpy
+from fpigauss._array.namespaces import check_unmasked, to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit import EstimatorOptions, FixedPoint
@@ -308,6 +308,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, GaussianEstimates):
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[Array, Labels, Array | None]:
         """Check the rows as scikit-learn does, and bring the labels to the host."""
+        for name, given in {"X": X, "y": y, "sample_weight": sample_weight}.items():
+            check_unmasked(given, name)  # scikit-learn forgets the mask
         rows, y = validate_data(self, X, y, reset=reset, dtype="numeric")
         X = numbers_of(rows, X)
         check_classification_targets(y)

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fpigauss._array.flags import unflagged
 from fpigauss._array.labels import as_labels
-from fpigauss._array.namespaces import as_floating, device_of, namespace
+from fpigauss._array.namespaces import as_floating, check_unmasked, device_of, namespace
 from fpigauss._array.typing import Array, HostArray, NumpyArray, TensorT
 from fpigauss.errors import (
     InvalidInputError,
@@ -116,6 +116,7 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
     @overload
     def score_samples(self, X: Any) -> Any: ...
 
+    @unflagged
     def score_samples(self, X: Any) -> Any:
         """Compute log p(x), the log-density of the mixture of all classes, in nats.
 
@@ -131,7 +132,7 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
         (N,) array
         """
         log_prob = self._log_prob(X, "score_samples")
-        return unflagged(mixture)(log_prob, self._fitted().log_priors)
+        return mixture(log_prob, self._fitted().log_priors)
 
     @overload
     def transform(self, X: HostArray) -> NumpyArray: ...
@@ -142,6 +143,7 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
     @overload
     def transform(self, X: Any) -> Any: ...
 
+    @unflagged
     def transform(self, X: Any) -> Any:
         """Compute the log-density of every class, or discriminant coordinates (see ``features``).
 
@@ -208,6 +210,7 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
     def _latents(self, X: Any, method: str) -> Array:
         """Check new rows as scikit-learn does, and take them to the precision of the Gaussians."""
         check_is_fitted(self, "statistics_")
+        check_unmasked(X, "X")
         z = as_floating(numbers_of(validate_data(self, X, reset=False, dtype="numeric"), X), "X")
         means = self._fitted().result.gaussians.means
         if namespace(z) is not namespace(means) or device_of(z) != device_of(means):

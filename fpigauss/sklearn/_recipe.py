@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import eye_like
 from fpigauss._array.namespaces import device_of, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
@@ -59,6 +60,7 @@ class Recipe:
     priors: Any
     var_smoothing: float
 
+    @unflagged
     def gathered(
         self,
         X: Array,
@@ -81,6 +83,7 @@ class Recipe:
             X, y, covariance=covariance, classes=classes, sample_weight=sample_weight
         )
 
+    @unflagged
     def fitted(self, statistics: ClassStatistics, source: str = "X") -> Fitted:
         """Fit the classes that have rows."""
         priors = log_priors(

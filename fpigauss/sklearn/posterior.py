@@ -9,7 +9,8 @@ from typing import Any, overload
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fpigauss._array.checks import check_positive_integer
+from fpigauss._array.checks import check_draws, check_positive_integer
+from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import log_sum_exp, softmax
 from fpigauss._array.namespaces import device_of, namespace, to_numpy
 from fpigauss._array.typing import Array, HostArray, Labels, NumpyArray, TensorT
@@ -24,6 +25,7 @@ class PosteriorMixin:
     """
 
     classes_: Labels
+    n_features_in_: int
     #: The prior probabilities (K,) of the classes.
     priors_: Any
 
@@ -48,6 +50,7 @@ class PosteriorMixin:
     @overload
     def predict(self, X: Any) -> Any: ...
 
+    @unflagged
     def predict(self, X: Any) -> Any:
         """Predict the labels with the highest posterior probabilities.
 
@@ -76,6 +79,7 @@ class PosteriorMixin:
     @overload
     def predict_log_proba(self, X: Any) -> Any: ...
 
+    @unflagged
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithms of the posterior probabilities.
 
@@ -100,6 +104,7 @@ class PosteriorMixin:
     @overload
     def predict_proba(self, X: Any) -> Any: ...
 
+    @unflagged
     def predict_proba(self, X: Any) -> Any:
         """Compute the posterior probabilities of the classes.
 
@@ -124,6 +129,7 @@ class PosteriorMixin:
     @overload
     def decision_function(self, X: Any) -> Any: ...
 
+    @unflagged
     def decision_function(self, X: Any) -> Any:
         """Compute log p(y|x) up to a constant; for two classes, how much higher the second's is.
 
@@ -161,5 +167,6 @@ class PosteriorMixin:
         source = check_random_state(random_state)
         if labels is None:
             n_samples = check_positive_integer(n_samples, "n_samples")
+            check_draws(n_samples, self.n_features_in_, "n_samples")
             labels = source.choice(self.classes_, size=n_samples, p=to_numpy(self.priors_))
         return self._drawn(labels, int(source.randint(2**31 - 1)))

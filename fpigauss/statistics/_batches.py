@@ -1,5 +1,6 @@
 """A fold over a stream of batches; a fault on the way keeps what was gathered before it."""
 
+import reprlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -22,6 +23,11 @@ def folded(
     Any exception on the way, from a batch, the iterator or the user's interrupt, carries the total
     so far as its attribute ``statistics``.
     """
+    if not isinstance(batches, Iterable):
+        raise InvalidInputError(
+            f"batches is {reprlib.repr(batches)}; pass an iterable of (z, y) or (z, y, "
+            "sample_weight), such as a list or a generator"
+        )
     total: S | None = None
     n_batches = 0
     dtype = ""

@@ -20,7 +20,8 @@ def as_tensor(value: Any, name: str, remedy: str, dtype: torch.dtype | None = No
         if hasattr(value, "__array__"):  # a copy: torch takes no foreign byte order, nor views
             array = np.array(value, order="C")
             value = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return torch.as_tensor(value, dtype=dtype)
+        # wherever tensors of this process are made by default: callers move them
+        return torch.as_tensor(value, dtype=dtype, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInputError(
             f"{name} cannot be converted to a tensor ({error}); {remedy}"

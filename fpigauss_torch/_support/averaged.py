@@ -19,7 +19,8 @@ def warn_of_averaged_integers(averaged: AveragedModel, flow: nn.Module) -> None:
     integers = {name: buffer for name, buffer in flow.named_buffers() if _are_integers(buffer)}
     if not integers:
         return
-    if _keeps(averaged, torch.arange(1 + max(int(x.max()) for x in integers.values()))):
+    most = max(int(x.max()) for x in integers.values())
+    if _keeps(averaged, torch.arange(most + 1, device="cpu")):
         return
     names = list(integers)
     listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

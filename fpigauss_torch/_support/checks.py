@@ -82,7 +82,7 @@ def as_generator(seed: Any) -> torch.Generator | None:
         raise InvalidInputError(
             f"seed is {seed!r}; pass an int from 0 to 2**63 - 1, a torch.Generator or None"
         )
-    return torch.Generator().manual_seed(number)
+    return torch.Generator("cpu").manual_seed(number)
 
 
 def check_statistics(
@@ -99,7 +99,7 @@ def check_statistics(
             f"the Gaussians {n_classes} in {dim}; gather them with classes=range(n_classes) "
             "from latents of this width"
         )
-    without = (torch.as_tensor(statistics.counts) <= 0.0).nonzero()[:, 0].tolist()
+    without = (torch.as_tensor(statistics.counts, device="cpu") <= 0.0).nonzero()[:, 0].tolist()
     empty = [k for k in without if statistics.classes[k].item() not in frozen]
     if empty:
         named = ", ".join(map(str, empty[:6])) + (", ..." if len(empty) > 6 else "")

@@ -118,11 +118,11 @@ class ClassDensity:
     def _prepared(self, z: Tensor) -> SquaredDistances:
         """Return what distances need of the Gaussians, kept until one of their tensors changes."""
         parts, dtype = (self.means, self.inverse), working_dtype(z)
-        few = self.inverse.ndim == 2 and z.numel() * self.means.shape[0] <= _FEW
-        if torch.compiler.is_compiling() or any(is_wrapped(part) for part in parts):
+        compiling = torch.compiler.is_compiling()  # one graph for all sizes, which it does not ask
+        few = not compiling and self.inverse.ndim == 2 and len(self.means) * z.numel() <= _FEW
+        if compiling or any(is_wrapped(part) for part in parts):
             if dtype == torch.float64 and not self._own_matrices:
                 return Differences(*halves(self.means, dtype), self.inverse.to(dtype))
-            few = few and not torch.compiler.is_compiling()  # one graph for all sizes
             return _prepare(*parts, dtype, few=few, may_look=False)
         if any(part.requires_grad or part.is_inference() for part in parts):
             # they change with every step, and to look at them would wait for the device; float64

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import InvalidInputError
+from fpigauss.interface import check_draws
 from fpigauss_torch._support.arrays import as_tensor
 from fpigauss_torch._support.checks import ON_META, as_integer
 from fpigauss_torch._support.functional import is_mapped
@@ -109,6 +110,7 @@ def labels_to_draw(labels: Any, means: Tensor, generator: torch.Generator | None
     if count is not None:
         if count < 0:
             raise InvalidInputError(f"labels is {count}; pass labels, or the number of draws")
+        check_draws(count, means.shape[1], "labels")
         where = device if generator is None else generator.device
         labels = torch.randint(n_classes, (count,), generator=generator, device=where)
     return hard_labels(labels, n_classes, device=device, rows=None, unlabeled=False)[0]

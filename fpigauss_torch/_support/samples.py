@@ -20,7 +20,7 @@ def warn_of_log_determinants(z: Tensor, logdet: Tensor) -> None:
 
     Latents that are not finite have no density, whatever the log-determinant, and are told of.
     """
-    if torch.compiler.is_compiling() or is_wrapped(logdet) or is_wrapped(z):
+    if torch.compiler.is_compiling() or is_wrapped(logdet) or is_wrapped(z) or z.is_meta:
         return  # a compiled graph does not look at values
     if bool(logdet.sum().isfinite()):
         return
@@ -39,7 +39,7 @@ def warn_of_log_determinants(z: Tensor, logdet: Tensor) -> None:
 
 def warn_of_samples_not_finite(x: Tensor, labels: Tensor) -> None:
     """Warn once if samples ``x`` (N, ...) of classes ``labels`` (N,) are not finite."""
-    if torch.compiler.is_compiling() or is_wrapped(x):
+    if torch.compiler.is_compiling() or is_wrapped(x) or x.is_meta:
         return  # a compiled graph does not look at values
     if bool(x.sum().isfinite()):
         return  # a sum of finite numbers may overflow, any other is not finite: one quick pass

@@ -215,7 +215,7 @@ class LatentAugmentation:
             self._worker_seed = worker.seed
             entropy = np.random.SeedSequence([self.seed, worker.seed])
             own_seed = int(entropy.generate_state(1, np.uint64)[0]) >> 1
-            self._generator = torch.Generator().manual_seed(own_seed)
+            self._generator = torch.Generator("cpu").manual_seed(own_seed)
         return self._generator
 
     def __getstate__(self) -> dict[str, Any]:

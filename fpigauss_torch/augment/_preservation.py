@@ -70,7 +70,10 @@ def class_preservation(model: Any, x: Tensor, augmented: Tensor, y: Any) -> floa
         model = class_flow_of(model)
     judge = model if isinstance(model, nn.Module) else nn.Module()
     with evaluating(judge):
-        before, after = (torch.as_tensor(model.predict(samples)) for samples in (x, augmented))
+        before, after = (
+            as_tensor(model.predict(samples), "predict", "return integers, one per row")
+            for samples in (x, augmented)
+        )
     right = (before == truth.to(before.device)) & (truth >= 0).to(before.device)
     if not bool(right.any()):
         raise InvalidInputError(

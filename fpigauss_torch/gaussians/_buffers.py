@@ -67,7 +67,9 @@ class GaussianBuffers(LatentPrior):
 
     def _warn_unless_fitted(self) -> None:
         """Warn if the Gaussians are all the same, as they are at first."""
-        if torch.compiler.is_compiling() or is_wrapped(self.means) or self.fit_expected:
+        if torch.compiler.is_compiling() or is_wrapped(self.means) or self.means.is_meta:
+            return  # there is no value to look at
+        if self.fit_expected:
             return
         if self.n_classes > 1 and self._are_alike():
             warn_user(

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Self, Unpack
 
@@ -354,9 +355,11 @@ class LatentGaussians(GaussianBuffers):
             raise InvalidInputError(
                 f"gaussians is a {type(gaussians).__name__}; pass a fpigauss.ClassGaussians"
             )
-        module = cls(gaussians.n_classes, gaussians.dim, gaussians.family, gaussians.family.tied)
-        if isinstance(gaussians.means, Tensor):
-            module.to(gaussians.means.device)
+        means = gaussians.means
+        with torch.device(means.device) if isinstance(means, Tensor) else nullcontext():
+            module = cls(
+                gaussians.n_classes, gaussians.dim, gaussians.family, gaussians.family.tied
+            )
         return module.assign_(gaussians)
 
     def reset_parameters(self) -> None:

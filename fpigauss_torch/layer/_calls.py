@@ -251,7 +251,7 @@ def _beside(memory: RunningStatistics, z: Tensor) -> RunningStatistics:
     dtype = wide_dtype(z)
 
     def moved(x: Any) -> Any:
-        x = x if isinstance(x, Tensor) else torch.tensor(np.asarray(x))
+        x = x if isinstance(x, Tensor) else torch.tensor(np.asarray(x), device="cpu")
         return x.to(device=z.device, dtype=dtype)
 
     counts, means, covariances = map(moved, (before.counts, before.means, before.covariances))
@@ -265,7 +265,8 @@ def _pulled(weights: Any, z: Tensor) -> Tensor:
         return z.new_ones(len(z))
     if isinstance(weights, Tensor):
         return _savable(weights)
-    return torch.tensor(np.asarray(weights, dtype=np.float64)).to(z.device, wide_dtype(z))
+    values = torch.tensor(np.asarray(weights, dtype=np.float64), device="cpu")
+    return values.to(z.device, wide_dtype(z))
 
 
 def _savable(x: Tensor) -> Tensor:
@@ -292,7 +293,11 @@ def _finished(
     memory: RunningStatistics | None = None,
 ) -> DifferentiableFit:
     """Put the fitted Gaussians into the graph, in the dtype of ``like``."""
-    strength = lam if isinstance(lam, Tensor) else torch.tensor(float(lam), dtype=torch.float64)
+    strength = (
+        lam
+        if isinstance(lam, Tensor)
+        else torch.tensor(float(lam), dtype=torch.float64, device="cpu")
+    )
     means, covariances = solved(fixed_point, result, statistics, strength)
     fitted = result.gaussians
     gaussians = ClassGaussians(

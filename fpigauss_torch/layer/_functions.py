@@ -1,7 +1,7 @@
 """The two steps of the layer for autograd; the core computes both gradients."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -43,7 +43,8 @@ class Gathered(torch.autograd.Function):
             of_z, of_weights = moments_vjp(
                 z.to(like.dtype), ctx.codes, weights.to(like.dtype), ctx.statistics, cotangents
             )
-        return None, None, *_once(of_z.to(z.dtype), of_weights.to(weights.dtype))
+        gradients = of_z.to(z.dtype), of_weights.to(weights.dtype)
+        return None, None, *_once(gradients, z, weights, *cotangents)
 
 
 class _Solved(torch.autograd.Function):
@@ -61,10 +62,14 @@ class _Solved(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.result = result
         ctx.kinds = [(x.dtype, x.device, x.shape) for x in inputs]
+        ctx.save_for_backward(*(x if x.requires_grad else None for x in inputs))
         return result.gaussians.means.clone(), result.gaussians.covariances.clone()
 
     @staticmethod
     def backward(ctx: Any, of_means: Tensor, of_covariances: Tensor) -> tuple[Tensor | None, ...]:
+        # of use to a second derivative alone, so that those who ask for none may change them
+        inputs = ctx.saved_tensors if torch.is_grad_enabled() else ()
+        origins = (*inputs, of_means, of_covariances)
         if is_batched(of_means) or is_batched(of_covariances):
             raise InvalidInputError(
                 "the gradient of a fixed point cannot be taken for many cotangents at once "
@@ -72,31 +77,34 @@ class _Solved(torch.autograd.Function):
             )
         if not all(bool(torch.isfinite(x).all()) for x in (of_means, of_covariances)):
             # as other operations do: a GradScaler skips a step by what arrives at parameters
-            return None, *_once(*_unknown(ctx))
+            return None, *_once(_unknown(ctx), *origins)
         gradient = ctx.result.vjp(of_means, of_covariances)
         parts = [
             gradient.counts,
             gradient.means,
             gradient.covariances,
-            torch.tensor(gradient.lam, dtype=torch.float64),
+            torch.tensor(gradient.lam, dtype=torch.float64, device="cpu"),
         ]
         if len(ctx.kinds) > len(parts):
             parts += [gradient.init_means, gradient.init_covariances]
         pairs = zip(parts, ctx.kinds, ctx.needs_input_grad[1:], strict=True)
-        return None, *_once(
-            *(
-                x.to(dtype=kind[0], device=kind[1]).reshape(kind[2]) if needed else None
-                for x, kind, needed in pairs
-            )
+        gradients = (
+            x.to(dtype=kind[0], device=kind[1]).reshape(kind[2]) if needed else None
+            for x, kind, needed in pairs
         )
+        return None, *_once(gradients, *origins)
 
 
 class _Once(torch.autograd.Function):
-    """The identity; its backward pass says that there are no second derivatives."""
+    """The identity in a gradient; its backward pass says that there are no second derivatives.
+
+    The gradient has to be in the graph of what it is computed from: autograd does not visit what
+    leads to none of the tensors that it differentiates in, and would take it for a constant.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
+    def forward(ctx: Any, gradient: Tensor, *origins: Tensor | None) -> Tensor:
+        return gradient.view_as(gradient)
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> Tensor:
@@ -106,11 +114,11 @@ class _Once(torch.autograd.Function):
         )
 
 
-def _once(*gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+def _once(gradients: Iterable[Tensor | None], *origins: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return gradients that cannot be differentiated, rather than as constants."""
     if not torch.is_grad_enabled():  # without create_graph=True
-        return gradients
-    return tuple(None if x is None else _Once.apply(x.detach().requires_grad_()) for x in gradients)
+        return tuple(gradients)
+    return tuple(None if x is None else _Once.apply(x.detach(), *origins) for x in gradients)
 
 
 def _unknown(ctx: Any) -> Iterator[Tensor | None]:

@@ -16,6 +16,7 @@ from fpigauss_torch.lightning._bases import bases
 from fpigauss_torch.lightning._batches import Converted, Prepared, apart
 from fpigauss_torch.lightning._watch import InputWatch
 from fpigauss_torch.refit import FixedPointSchedule
+from fpigauss_torch.refit._checks import check_prepare
 
 __all__ = ["FixedPointCallback"]
 
@@ -110,10 +111,7 @@ class FixedPointCallback(*bases()):  # type: ignore[misc]
             raise InvalidInputError(
                 f'copies is {copies!r}; pass "averaged", modules, or a function that returns them'
             )
-        if not (prepare is None or callable(prepare)):
-            raise InvalidInputError(
-                f"prepare is a {type(prepare).__name__}; pass a function batch -> (x, y)"
-            )
+        check_prepare(prepare)
         self.schedule = schedule
         self.loader = loader
         self.copies = copies

@@ -89,7 +89,7 @@ def calibrate_temperature(class_log_prob: Any, labels: Any, *, priors: Any = Non
     values = values - values.amax(1, keepdim=True)
     own = values.gather(1, codes[:, None])[:, 0]
 
-    logs = torch.zeros(()) if priors is None else _positive(priors, values)
+    logs = values.new_zeros(()) if priors is None else _positive(priors, values)
 
     def slope(inverse: float) -> float:
         """Compute the derivative of NLL with respect to 1/T."""

@@ -147,8 +147,8 @@ def add_class(
         )
         _check_spread(gaussians, own, refit.fit.shrinkage)
         merged = replace(statistics, closed=False).merge(own)
-        extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
-        extended.to(gaussians.means.device)
+        with torch.device(gaussians.means.device):
+            extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
         extended.n_swaps = gaussians.n_swaps
         held = replace(refit.fit, init=gaussians.class_gaussians(), frozen=range(n_classes))
         weight, fit = lam_apart(None, held)

@@ -109,11 +109,11 @@ class TrainedPrior(MeansPrior):
         """
         check_outside_backward("starting from statistics")
         check_statistics(statistics, self.n_classes, self.dim)
-        variances = torch.as_tensor(statistics.covariances)
+        variances = torch.as_tensor(statistics.covariances, device=self.means.device)
         if variances.ndim == 3:
             variances = variances.diagonal(dim1=-2, dim2=-1)
         with torch.no_grad():
-            self._start(torch.as_tensor(statistics.means), variances)
+            self._start(torch.as_tensor(statistics.means, device=self.means.device), variances)
         return self
 
     def _start(self, means: Tensor, variances: Tensor) -> None:

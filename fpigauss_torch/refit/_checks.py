@@ -12,7 +12,12 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from fpigauss import FixedPoint, InvalidInputError, UnknownOptionError
-from fpigauss.interface import check_option_names, check_positive_integer, warn_user
+from fpigauss.interface import (
+    check_option_names,
+    check_positive_integer,
+    check_takes_one,
+    warn_user,
+)
 from fpigauss_torch.flow import ClassFlow, class_flow_of
 from fpigauss_torch.gaussians import LatentGaussians
 
@@ -26,6 +31,7 @@ __all__ = [
     "fitted_of",
     "flow_of",
     "limited",
+    "place_for",
 ]
 
 #: Data sets that were warned about, by their id: not all of them can be hashed.
@@ -109,6 +115,29 @@ def check_prepare(prepare: Any) -> None:
         raise InvalidInputError(
             f"prepare is a {type(prepare).__name__}; pass a function batch -> (x, y)"
         )
+    if prepare is not None:
+        check_takes_one(prepare, "prepare", "pass a function batch -> (x, y)")
+
+
+def place_for(flow: ClassFlow, device: torch.device | str | None) -> torch.device:
+    """Return the device to move batches to, by default that of the Gaussians."""
+    own: torch.device = fitted_of(flow).means.device
+    if device is None:
+        return own
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InvalidInputError(
+            f"device is {device!r}, which torch cannot use here ({str(error).splitlines()[0]}); "
+            f"pass None for that of the Gaussians, {own}"
+        ) from None
+    if place.type == "meta":
+        raise InvalidInputError(
+            f"device is {device!r}, where tensors have no values; pass None for that of the "
+            f"Gaussians, {own}"
+        )
+    return place
 
 
 def limited(loader: Iterable[Any], max_batches: int | None) -> Iterable[Any]:

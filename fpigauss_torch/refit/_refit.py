@@ -35,6 +35,7 @@ from fpigauss_torch.refit._checks import (
     fitted_of,
     flow_of,
     limited,
+    place_for,
 )
 from fpigauss_torch.refit._distributed import (
     check_alike,
@@ -300,7 +301,7 @@ def gather_statistics(
         check_loader(loader, n_passes=1)
         check_prepare(prepare)
         batches = limited(loader, max_batches)
-        place = fitted_of(flow).means.device if device is None else torch.device(device)
+        place = place_for(flow, device)
         own = own_statistics(flow, batches, place, progress and is_first(), prepare)
     statistics = combined(own)
     if not bool(statistics.counts.any()):

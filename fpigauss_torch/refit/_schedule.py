@@ -34,6 +34,7 @@ from fpigauss_torch.refit._checks import (
     check_prepare,
     fitted_of,
     flow_of,
+    place_for,
 )
 from fpigauss_torch.refit._distributed import raised_together, take_over_first
 from fpigauss_torch.refit._encoding import unlike_training, unpacked
@@ -334,7 +335,7 @@ def _warm_up(
     """Encode batches in train mode; parts that are in eval mode within a training model stay so."""
     check_loader(loader, n_passes=2)
     check_prepare(prepare)
-    place = fitted_of(flow).means.device if device is None else device
+    place = place_for(flow, device)
     with unlike_training(), modes_restored(flow):
         if not flow.training:
             flow.train()

@@ -10,7 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fpigauss import ClassGaussians, InvalidInputError, open_set_threshold
-from fpigauss.interface import as_labels, check_positive, joint
+from fpigauss.interface import as_labels, check_positive, check_unmasked, joint
 from fpigauss.sklearn.posterior import PosteriorMixin
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
@@ -50,6 +50,7 @@ class FlowEstimates(PosteriorMixin, BaseEstimator):
             In nats, columns in the order of ``classes_``.
         """
         check_is_fitted(self)
+        check_unmasked(X, "X")
         return self._class_log_prob(validate_data(self, X, reset=False, dtype=np.float64))
 
     def score_samples(self, X: Any, y: Any = None) -> Any:
@@ -130,8 +131,9 @@ class FlowEstimates(PosteriorMixin, BaseEstimator):
         (N, d) float64 tensor
         """
         check_is_fitted(self)
+        check_unmasked(X, "X")
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        return torch.as_tensor(self._columns(X))
+        return torch.as_tensor(self._columns(X), device="cpu")
 
     # -- within --------------------------------------------------------------------------------
 
@@ -159,7 +161,7 @@ class FlowEstimates(PosteriorMixin, BaseEstimator):
 
     def _drawn(self, labels: Any, seed: int) -> tuple[Any, Any]:
         codes = self._codes(labels, "labels")
-        rows = self.model_.sample(torch.tensor(codes), seed=seed)
+        rows = self.model_.sample(torch.tensor(codes, device="cpu"), seed=seed)
         return self._columns.undo(rows.numpy()), self.classes_[codes]
 
     def _codes(self, labels: Any, name: str) -> Floats:

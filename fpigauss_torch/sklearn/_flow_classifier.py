@@ -18,6 +18,7 @@ from fpigauss.interface import (
     check_positive,
     check_positive_integer,
     check_sample_weight,
+    check_unmasked,
     log_priors,
     progress_bar,
 )
@@ -193,6 +194,8 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
             is wrong with ``X`` or ``y`` alone is told by scikit-learn's own ValueError.
         """
         self._check_parameters()
+        for name, given in {"X": X, "y": y, "sample_weight": sample_weight}.items():
+            check_unmasked(given, name)  # scikit-learn forgets the mask
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         as_labels(y)  # those that Gaussians cannot have are refused before any work
@@ -274,16 +277,24 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
             generator=generator,
         )
         n_classes = int(rows.codes.max()) + 1
-        model = ClassFlow(flow, LatentGaussians(n_classes, dim, "isotropic", tied=True))
-        with progress_bar(range(max_epochs), self.progress, "epochs") as epochs:
+        with torch.device("cpu"):  # whatever the default: skorch moves the model and its batches
+            model = ClassFlow(flow, LatentGaussians(n_classes, dim, "isotropic", tied=True))
+        with (
+            torch.device("cpu"),
+            progress_bar(range(max_epochs), self.progress, "epochs") as epochs,
+        ):
             steps = iter(epochs)
             history = training.run(model, rows, held_out, lambda: next(steps, None))
         return model.cpu().double().eval(), history
 
     def _flow(self, dim: int, seed: int) -> tuple[torch.nn.Module, torch.Generator]:
         """Make an untrained flow, in float32, and a generator that goes on from its weights."""
-        generator = torch.Generator()
-        with _DRAWING, torch.random.fork_rng():  # weights can only be drawn by the global one
+        generator = torch.Generator("cpu")
+        with (
+            _DRAWING,
+            torch.random.fork_rng(),
+            torch.device("cpu"),
+        ):  # weights can only be drawn by the global one
             torch.manual_seed(seed)
             flow = zuko.flows.NSF(
                 dim,

@@ -149,7 +149,10 @@ class Training:
         gaussians = objective.model.gaussians
         assert isinstance(gaussians, LatentGaussians)
         gaussians.fit_(
-            z, torch.as_tensor(rows.codes), separation=self.separation, sample_weight=rows.weights
+            z,
+            torch.as_tensor(rows.codes, device="cpu"),
+            separation=self.separation,
+            sample_weight=rows.weights,
         )
 
 
@@ -157,7 +160,7 @@ class Training:
 def encoded(model: ClassFlow, x: Floats | Tensor) -> tuple[Tensor, Tensor]:
     """Encode rows in blocks, in evaluation mode: latents (N, d) and log-determinants (N,)."""
     with evaluating(model):
-        parts = [model.encode(block) for block in torch.as_tensor(x).split(_BLOCK)]
+        parts = [model.encode(block) for block in torch.as_tensor(x, device="cpu").split(_BLOCK)]
     return torch.cat([z for z, _ in parts]), torch.cat([log_det for _, log_det in parts])
 
 
@@ -173,7 +176,7 @@ class _Objective(nn.Module):
         self.model = model
         self.noise = noise
         self.generator = generator
-        self.register_buffer("steps", torch.tensor(steps, dtype=torch.float32))
+        self.register_buffer("steps", torch.tensor(steps, dtype=torch.float32, device="cpu"))
 
     def forward(self, x: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
         x = self.noisy(x) if self.training else x
@@ -197,8 +200,11 @@ class _Shuffled(Sampler[int]):
         return self.n_rows
 
     def __iter__(self) -> Iterator[int]:
-        seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator))
-        order = torch.randperm(self.n_rows, generator=torch.Generator().manual_seed(seed))
+        seed = int(
+            torch.empty((), dtype=torch.int64, device="cpu").random_(generator=self.generator)
+        )
+        own = torch.Generator("cpu").manual_seed(seed)
+        order = torch.randperm(self.n_rows, generator=own, device="cpu")
         return iter(order.tolist())
 
 

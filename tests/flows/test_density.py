@@ -252,3 +252,23 @@ def test_the_gradient_by_a_weight_of_zero_is_its_limit():
     apart = torch.tensor([[-1e4, 0.0, 0.0]], dtype=torch.float64).expand(5, 3)
     (found,) = torch.autograd.grad(weighted(apart, weights).sum(), weights)
     assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("shape", ["diagonal", "tied diagonal", "isotropic", "tied dense"])
+def test_an_exported_program_takes_any_number_of_rows(shape):
+    class Densities(torch.nn.Module):
+        def __init__(self, gaussians):
+            super().__init__()
+            self.gaussians = gaussians
+
+        def forward(self, z):
+            return self.gaussians.class_log_prob(z)
+
+    tied, name = shape.startswith("tied"), shape.split()[-1]
+    module = Densities(LatentGaussians(3, 2, name, tied))
+    module.gaussians.means[:] = torch.arange(6).reshape(3, 2)
+    z = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
+    rows = torch.export.Dim("rows")
+    exported = torch.export.export(module, (z[:8],), dynamic_shapes=({0: rows},)).module()
+    for n in (1, 8, 100, 20_000):  # few rows are computed otherwise, where it is not exported
+        torch.testing.assert_close(exported(z[:n]), module(z[:n]))

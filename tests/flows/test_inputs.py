@@ -495,3 +495,11 @@ def test_latents_of_another_shape(dim, shape, remedy):
 def test_a_missing_size_is_told_under_the_name_of_the_prior(kind):
     with pytest.raises(TypeError, match=rf"^{kind.__name__}\.__init__\(\) missing .*'dim'"):
         kind(10)
+
+
+@pytest.mark.parametrize("count", [2**62, 10**30])
+def test_more_draws_than_any_memory_has(count):
+    model = fitted()
+    for call in (model.sample, model.gaussians.sample):
+        with pytest.raises(InvalidInputError, match=r"labels is .* in no memory; draw fewer"):
+            call(count)

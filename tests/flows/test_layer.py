@@ -234,6 +234,36 @@ def test_second_derivatives_are_an_error():
         (first**2).sum().backward()
 
 
+@pytest.mark.parametrize("of", ["latents", "weights", "lam", "statistics"])
+def test_autograd_does_not_take_a_gradient_for_a_constant(of):
+    # autograd.grad visits only what leads to the tensors asked for
+    z, y = data()
+    inputs = {
+        "latents": z,
+        "weights": torch.ones(len(y), dtype=torch.float64, requires_grad=True),
+        "lam": torch.tensor(LAM, dtype=torch.float64, requires_grad=True),
+    }
+    if of == "statistics":
+        statistics = ClassStatistics.from_samples(z.detach(), y)
+        inputs[of] = statistics.means.requires_grad_()
+        covariances = statistics.covariances
+        fit = fixed_point_layer_of(statistics.counts, inputs[of], covariances, LAM)
+    else:
+        weights = inputs["weights"] if of == "weights" else None
+        lam = inputs["lam"] if of == "lam" else LAM
+        fit = fixed_point_layer(z, y, lam, sample_weight=weights)
+    x = inputs[of]
+    (first,) = torch.autograd.grad(scalar(fit), x, create_graph=True)
+    with pytest.raises(NotDifferentiableError, match="no second derivatives"):
+        torch.autograd.grad((first**2).sum() + (x**3).sum(), x)
+
+
+def test_there_is_no_hessian_of_zeros():
+    z, y = data()
+    with pytest.raises(NotDifferentiableError, match="no second derivatives"):
+        torch.autograd.functional.hessian(lambda z: scalar(fixed_point_layer(z, y, LAM)), z)
+
+
 # torch.compile looks at .grad of what the layer returns
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_what_surrounds_it_is_compiled():

@@ -121,3 +121,12 @@ def test_pipeline(imbalanced):
 def test_an_estimator_that_draws_nothing_is_refused(imbalanced):
     with pytest.raises(InvalidInputError, match="no method sample"):
         FlowOverSampler(estimator=LogisticRegression()).fit_resample(*imbalanced)
+
+
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_what_a_mask_hides_is_not_taken_for_data(imbalanced, name):
+    X, y = imbalanced
+    given = {"X": X.to_numpy(), "y": y}
+    given[name] = np.ma.masked_array(given[name], mask=given[name] == given[name].flat[0])
+    with pytest.raises(InvalidInputError, match=f"{name} is a masked array"):
+        FlowOverSampler(random_state=0).fit_resample(**given)

@@ -147,6 +147,8 @@ def test_what_is_prepared_must_be_a_pair():
     for call in (gather_statistics, partial(refit_, lam=1.0)):
         with pytest.raises(InvalidInputError, match=r"^prepare is a str; pass a function batch"):
             call(model, batches(*data()), prepare="scale")
+        with pytest.raises(InvalidInputError, match=r"^prepare cannot be called with one argument"):
+            call(model, batches(*data()), prepare=lambda x, y: (x, y))
 
 
 class Endless(IterableDataset):
@@ -160,6 +162,22 @@ class Endless(IterableDataset):
     def __iter__(self):
         rows = list(zip(*data(), strict=True))
         return iter(rows) if self.ends else itertools.cycle(rows)
+
+
+@pytest.mark.parametrize("device", ["bogus", "meta", 10**9, 1.5, "cpu:x"])
+def test_a_device_that_cannot_be_used(device):
+    model = coupling_model()
+    before = model.gaussians.means.clone()
+    for call in (
+        lambda: refit_(model, batches(*data()), 1.0, device=device),
+        lambda: gather_statistics(model, batches(*data()), device=device),
+        lambda: FixedPointSchedule(1.0, warm_up=1).step(model, batches(*data()), 0, device=device),
+    ):
+        with pytest.raises(
+            InvalidInputError, match=f"^device is {device!r}.* of the Gaussians, cpu"
+        ):
+            call()
+    assert torch.equal(model.gaussians.means, before)
 
 
 def test_reads_no_more_batches_than_asked_for():

@@ -401,3 +401,20 @@ def test_labels_are_refused(iris, fitted):
         fitted.sample(labels=[0, 7])
     with pytest.raises(InvalidInputError, match="3 labels for 150 rows"):
         fitted.score_samples(X, [0, 1, 2])
+
+
+def test_what_a_mask_hides_is_not_taken_for_data(iris, fitted):
+    X, y = iris
+    masked = np.ma.masked_greater(X, 7.0)
+    with pytest.raises(InvalidInputError, match="X is a masked array"):
+        FlowClassifier().fit(masked, y)
+    with pytest.raises(InvalidInputError, match="sample_weight is a masked array"):
+        FlowClassifier().fit(X, y, np.ma.masked_equal(np.ones(len(y)), 0.0))
+    for call in (fitted.predict, fitted.class_log_prob, fitted.map_columns):
+        with pytest.raises(InvalidInputError, match="X is a masked array"):
+            call(masked)
+
+
+def test_more_draws_than_any_memory_has(fitted):
+    with pytest.raises(InvalidInputError, match=r"n_samples is .*; draw fewer"):
+        fitted.sample(10**30)
