@@ -273,8 +273,6 @@ def test_ranks_that_are_not_promoted(jnp):
     z, y = blobs(n_classes=3)
     with jax.numpy_rank_promotion("raise"):
         for covariance, tied in FAMILIES:
-            if covariance == "dense" and jax.config.jax_enable_x64:
-                continue  # its factors are those of jax then, whose sums promote ranks
             gaussians = fit_fixed_point(
                 jnp.asarray(z), jnp.asarray(y), 1.0, covariance=covariance, tied=tied
             ).gaussians

@@ -122,7 +122,7 @@ class Dense(CovarianceFamily):
 
     def factor(self, values: Array) -> Factor:
         root = namespace(values).linalg.cholesky(values)
-        identity = namespace(values).zeros_like(values) + eye_like(values.shape[-1], values)
+        identity = namespace(values).zeros_like(values) + self.unit(values.shape[-1], values)
         return Factor(root, solve_lower(root, identity))
 
     def values(self, factor: Factor) -> Array:
