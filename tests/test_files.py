@@ -368,6 +368,15 @@ def test_errors_name_the_file_that_was_asked_for():
         gaussians().save("/proc/g.npz")
 
 
+def test_a_folder_is_not_replaced(tmp_path):
+    (tmp_path / "g.npz").mkdir()
+    (tmp_path / "link.npz").symlink_to(tmp_path / "g.npz")
+    for name in ("g.npz", "link.npz"):
+        with pytest.raises(IsADirectoryError, match=f"{name}' is a folder"):
+            gaussians().save(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.npz", "link.npz"]
+
+
 def test_errors_of_the_system_stay(tmp_path):
     with pytest.raises(FileNotFoundError):
         ClassGaussians.load(tmp_path / "missing.npz")

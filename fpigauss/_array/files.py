@@ -84,6 +84,10 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise FileNotFoundError(
             f"path {os.fspath(path)!r}: the folder {target.parent} does not exist"
         )
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"path {os.fspath(path)!r} is a folder; pass the name of a file in it"
+        )
     with _replacement(target) as file:
         yield file
 
