@@ -42,11 +42,54 @@ def mutations(tmp_path, source):
         ),
         ("log(x)\n__all__ = [1]", {("log(x)", "pass"), ("log", "log1p")}),
         ("y = f(a, copy=False)", set()),
+        ("for a in zip(b, c, strict=True): pass", set()),
+        ("assert a is not None", set()),
+        ("_PIECE_BYTES = 2**19", set()),
+        ("if TYPE_CHECKING:\n    import a", set()),
         ("y = 1 if a else True", {("1", "2"), ("1", "0"), ("a", "not (a)"), ("True", "False")}),
     ],
 )
 def test_mutations(tmp_path, source, expected):
     assert mutations(tmp_path, source) == expected
+
+
+def test_mutants_have_names_that_stay(tmp_path):
+    def names(source):
+        path = tmp_path / "program.py"
+        path.write_text(source, "utf-8")
+        return [mutant.name for mutant in _mutations.mutants_of(path)]
+
+    found = names("y = a + b\nx = -a\ny = a + b\n")
+    assert len(set(found)) == len(found) == 3
+    assert names('"""Words."""\n\ny = a + b\nx = - a\ny = a + b\n')[::2] == found[::2]
+
+
+def test_a_verdict_holds_until_its_tests_change(tmp_path, monkeypatch):
+    program, one, two = (tmp_path / f"{name}.py" for name in ("program", "one", "two"))
+    program.write_text("y = a + b", "utf-8")
+    one.touch()
+    two.touch()
+    monkeypatch.setattr(mutants, "sources", lambda: [program])
+    monkeypatch.setattr(mutants, "suite", lambda: [one, two])
+    (mutant,) = _mutations.mutants_of(program)
+    killed = mutants.Verdict("test", f"{one}::test_a", 3, 0.5)
+    survived = mutants.Verdict("survived", "", 3, 0.5)
+
+    def record():
+        return mutants.Record(tmp_path / "record")
+
+    def after_change(path):
+        path.write_text(path.read_text("utf-8") + "#", "utf-8")
+        return record().find(mutant)
+
+    assert record().find(mutant) is None
+    record().add(mutant, killed)
+    assert after_change(two) == killed
+    assert after_change(one) is None
+    assert record().noticed(mutant) == killed.test
+    record().add(mutant, survived)
+    assert record().find(mutant) == survived
+    assert after_change(two) is None
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
