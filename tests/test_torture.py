@@ -80,15 +80,16 @@ def test_a_verdict_holds_until_its_tests_change(tmp_path, monkeypatch):
 
     def after_change(path):
         path.write_text(path.read_text("utf-8") + "#", "utf-8")
-        return record().find(mutant)
+        return record().find(mutant, 3)
 
-    assert record().find(mutant) is None
+    assert record().find(mutant, 3) is None
     record().add(mutant, killed)
     assert after_change(two) == killed
     assert after_change(one) is None
     assert record().noticed(mutant) == killed.test
     record().add(mutant, survived)
-    assert record().find(mutant) == survived
+    assert record().find(mutant, 3) == survived
+    assert record().find(mutant, 4) is None
     assert after_change(two) is None
 
 

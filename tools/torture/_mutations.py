@@ -206,7 +206,7 @@ def _is_unrun(node: ast.stmt) -> bool:
 
 
 def _is_unseen(target: ast.expr) -> bool:
-    """Say whether a name is one that says how many bytes are worked on at a time, or ``__all__``."""
+    """Say whether a name says how many bytes are worked on at a time, or is ``__all__``."""
     return isinstance(target, ast.Name) and (target.id.startswith("__") or "_BYTES" in target.id)
 
 

@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -123,17 +124,27 @@ class Verdict:
     seconds: float
 
 
-def tried(mutant: Mutant, cover: Cover, first: str = "") -> Verdict:
+def _chosen(mutant: Mutant, cover: Cover, seconds: float) -> dict[str, float]:
+    """Return the tests to try, the fastest first, and how long each takes else."""
+    found = cover.of(mutant.path, range(mutant.line, mutant.last + 1))
+    found = found or sorted(range(len(cover.tests)), key=lambda i: cover.seconds[i])
+    spent = accumulate(cover.seconds[i] for i in found)
+    return {
+        cover.tests[i]: cover.seconds[i]
+        for i, total in zip(found, spent, strict=True)
+        if total <= seconds
+    }
+
+
+def tried(mutant: Mutant, chosen: dict[str, float], first: str = "") -> Verdict:
     """Run the tests on a mutant until one fails, beginning with ``first`` if it is one of them."""
     start = time.monotonic()
-    chosen = cover.of(mutant.path, range(mutant.line, mutant.last + 1))
-    chosen = chosen or sorted(range(len(cover.tests)), key=lambda i: cover.seconds[i])
-    chosen.sort(key=lambda i: cover.tests[i] != first)
-    bounds = {cover.tests[i]: _SECONDS + _TIMES * cover.seconds[i] for i in chosen}
+    names = sorted(chosen, key=lambda name: name != first)
+    bounds = {name: _SECONDS + _TIMES * chosen[name] for name in names}
     _LATEST.write_text("", "utf-8")
     ended = in_child(
         lambda: _run(mutant, bounds),
-        seconds=_IMPORTS + _TIMES * sum(cover.seconds),
+        seconds=_IMPORTS + _TIMES * sum(chosen.values()),
         memory=MEMORY,
         log=CACHE / "mutants.log",
     )
@@ -174,13 +185,14 @@ class Record:
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         self.found = {entry["mutant"]: entry for entry in map(json.loads, lines)}
 
-    def find(self, mutant: Mutant) -> Verdict | None:
-        """Return the verdict on a mutant, if what it rests on is as it was."""
+    def find(self, mutant: Mutant, n_tests: int) -> Verdict | None:
+        """Return the verdict on a mutant, if what it rests on is as it was, and as many tests."""
         entry = self.found.get(mutant.name)
         if entry is None:
             return None
         verdict = Verdict(**entry["verdict"])
-        return verdict if self._digest(verdict) == entry["digest"] else None
+        enough = verdict.why != "survived" or verdict.n_tests >= n_tests
+        return verdict if enough and self._digest(verdict) == entry["digest"] else None
 
     def noticed(self, mutant: Mutant) -> str:
         """Return the test that noticed a mutant before, if one did."""
@@ -222,6 +234,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, default=300, help="how many mutants are drawn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-least", type=float, default=0.0, help="the share to be killed")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="of tests per mutant, the fastest first"
+    )
     parser.add_argument("--only", default="", help="files whose path contains this")
     parser.add_argument("--refresh", action="store_true", help="measure anew what tests cover")
     options = parser.parse_args(arguments)
@@ -235,9 +250,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawn = _drawn(population, options.seed)[: options.sample]
     verdicts = []
     for i, mutant in enumerate(drawn):
-        verdict = record.find(mutant)
+        chosen = _chosen(mutant, cover, options.seconds)
+        verdict = record.find(mutant, len(chosen))
         if verdict is None:
-            verdict = tried(mutant, cover, record.noticed(mutant))
+            verdict = tried(mutant, chosen, record.noticed(mutant))
             record.add(mutant, verdict)
         verdicts.append(verdict)
         line = f"{i + 1}/{len(drawn)} {verdict.why:8} {mutant.path}:{mutant.line}"
