@@ -183,7 +183,7 @@ def _dropped(node: ast.stmt, place: _Places) -> Iterator[Change]:
 
 def _parts(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the expressions of a statement, without types, messages and docstrings."""
-    if isinstance(node, ast.Raise | ast.JoinedStr):
+    if isinstance(node, ast.Raise | ast.JoinedStr) or _is_alias(node):
         return
     if isinstance(node, ast.keyword) and node.arg in _SAME_NUMBERS:
         return
@@ -203,6 +203,12 @@ def _is_unrun(node: ast.stmt) -> bool:
     """Say whether a statement is a branch for the type checker alone."""
     test = node.test if isinstance(node, ast.If) else None
     return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
+def _is_alias(node: ast.AST) -> bool:
+    """Say whether a statement names a type."""
+    annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
+    return isinstance(annotation, ast.Name) and annotation.id == "TypeAlias"
 
 
 def _is_unseen(target: ast.expr) -> bool:

@@ -22,8 +22,10 @@ _SUITE = (
     "test_aliases",
     "test_bad_input",
     "test_class_priors",
+    "test_covariance",
     "test_custom_family",
     "test_divergence",
+    "test_equations",
     "test_equivariance",
     "test_extremes",
     "test_finite_statistics",
@@ -45,6 +47,7 @@ _SUITE = (
     "test_outcome",
     "test_running_statistics",
     "test_singular_data",
+    "test_solvers",
     "test_sparse_input",
     "test_starts",
     "test_statistics",
@@ -78,52 +81,66 @@ def digest_of(paths: Iterable[Path]) -> str:
     return hashlib.blake2b(contents + _DESELECTED.encode()).hexdigest()[:16]
 
 
-def run_tests(what: Sequence[str], plugin: object) -> int:
+def run_tests(what: Sequence[str], plugin: object, *more: str) -> int:
     """Run tests with a plugin, until one fails, and return the exit status of pytest."""
     import pytest
 
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "-r", "f"]
     # what has been imported before is without introspection of its assertions
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-k", _DESELECTED]
-    return int(pytest.main([*options, *what], [plugin]))
+    return int(pytest.main([*options, *more, *what], [plugin]))
 
 
 @dataclass(frozen=True)
 class Cover:
-    """The tests of the suite without mutants, and which of them run which lines."""
+    """The tests of some files without mutants, and which of them run which lines."""
 
-    tests: list[str]
     #: Seconds of processor of each.
-    seconds: list[float]
-    #: Numbers of tests by file and by line, as text.
-    lines: dict[str, dict[str, list[int]]]
+    seconds: dict[str, float]
+    #: Tests by file and by line, as text.
+    lines: dict[str, dict[str, list[str]]]
     #: What tests import that is neither ours nor of the standard library.
     imports: list[str]
 
     @classmethod
     def measured(cls, refresh: bool = False) -> Self:
-        """Measure them, once for the same files."""
-        path = CACHE / f"cover-{digest_of([*sources(), *suite()])}.json"
-        if refresh or not path.exists():
-            CACHE.mkdir(exist_ok=True)
+        """Measure those of the suite, each file once for the same package."""
+        CACHE.mkdir(exist_ok=True)
+        paths = {file: _kept(file) for file in suite()}
+        missing = [file for file, path in paths.items() if refresh or not path.exists()]
+        if missing:
             log = CACHE / "cover.log"
             log.unlink(missing_ok=True)
-            ended = in_child(lambda: _measure(path), seconds=1800.0, memory=MEMORY, log=log)
+            ended = in_child(lambda: _measure(missing), seconds=1800.0, memory=MEMORY, log=log)
             if ended.status != 0:
                 raise SystemExit(f"the suite fails without mutants ({ended.why}); see {log}")
-        return cls(**json.loads(path.read_text("utf-8")))
+        total = cls({}, {}, [])
+        for path in paths.values():
+            part = cls(**json.loads(path.read_text("utf-8")))
+            total.seconds.update(part.seconds)
+            total.imports.extend(part.imports)
+            for file, tests in part.lines.items():
+                lines = total.lines.setdefault(file, {})
+                for line, names in tests.items():
+                    lines.setdefault(line, []).extend(names)
+        return total
 
-    def of(self, path: Path, lines: range) -> list[int]:
-        """Return the tests that run any of the lines, the fastest first."""
+    def of(self, path: Path, lines: range) -> list[str]:
+        """Return the tests that run any of the lines, the fastest first; all where none does."""
         at = self.lines.get(str(path), {})
-        found = {i for line in lines for i in at.get(str(line), ())}
-        return sorted(found, key=lambda i: self.seconds[i])
+        found = {name for line in lines for name in at.get(str(line), ())}
+        return sorted(found or self.seconds, key=self.seconds.__getitem__)
 
     def import_others(self) -> None:
         """Import what mutants do not change, once: children have it at once."""
-        for name in self.imports:
+        for name in sorted(set(self.imports)):
             with suppress(Exception):  # modules that are not to be imported by themselves
                 importlib.import_module(name)
+
+
+def _kept(file: Path) -> Path:
+    """Return where the cover by a file of tests is kept, for the package as it is."""
+    return CACHE / f"cover-{digest_of([*sources(), file])}.json"
 
 
 class _Contexts:
@@ -153,31 +170,31 @@ class _Contexts:
         self.measured.switch_context(item.nodeid)
 
 
-def _measure(path: Path) -> int:
+def _measure(files: Sequence[Path]) -> int:
     import coverage
 
     measured = coverage.Coverage(data_file=None, source=["fpigauss"], config_file=False)
     plugin = _Contexts(measured)
     measured.start()
     importlib.import_module("fpigauss")
-    status = run_tests([str(file) for file in suite()], plugin)
+    status = run_tests([str(file) for file in files], plugin)
     measured.stop()
     data = measured.get_data()
-    names = list(plugin.seconds)
-    numbers: dict[str, set[int]] = {}  # by test, and by file
-    for i, name in enumerate(names):
-        numbers[name] = {i}
-        numbers.setdefault(name.partition("::")[0], set()).add(i)
-    lines = {
-        os.path.relpath(file): {
-            str(line): sorted(set().union(*(numbers.get(c, set()) for c in contexts)))
-            for line, contexts in data.contexts_by_lineno(file).items()
-        }
-        for file in data.measured_files()
+    by_line = {
+        os.path.relpath(file): data.contexts_by_lineno(file) for file in data.measured_files()
     }
-    if status == 0:
-        cover = Cover(names, list(plugin.seconds.values()), lines, _others())
-        path.write_text(json.dumps(vars(cover)), "utf-8")
+    for file in files if status == 0 else ():
+        seconds = {n: s for n, s in plugin.seconds.items() if n.partition("::")[0] == str(file)}
+        tests = {str(file): list(seconds)} | {name: [name] for name in seconds}
+        lines = {
+            path: {
+                str(line): sorted({name for c in contexts for name in tests.get(c, ())})
+                for line, contexts in found.items()
+            }
+            for path, found in by_line.items()
+        }
+        cover = Cover(seconds, lines, _others())
+        _kept(file).write_text(json.dumps(vars(cover)), "utf-8")
     return status
 
 

@@ -1,11 +1,11 @@
 """Change the mathematics a little, and see whether a test notices.
 
 ``python -m tools.torture mutants --sample 300`` draws mutants of the equations, the families, the
-repulsion, the solvers and the statistics. Each runs in a process of its own, where the changed
-module is imported in place of the one on disk, against the tests of the core suite that run its
-lines, the fastest first, until one fails; no other test could. Where no test does, as for defaults
-and constants, all of them run. A mutant that runs into the bound on its time or memory counts as
-noticed, and is listed. What survives is printed with its place and its difference.
+repulsion, the solvers and the statistics. Each runs in a process of its own, against the tests of
+the core suite that run its lines, the fastest first, until one fails; no other test could. Where no
+test does, as for defaults and constants, all of them run. A mutant that runs into the bound on its
+time or memory counts as noticed, and is listed. What survives is printed with its place and its
+difference.
 
 Verdicts are kept, and hold until the package or the tests that they rest on change: a run that was
 broken off goes on, and after a new test only the survivors are tried again.
@@ -14,35 +14,23 @@ broken off goes on, and after a new test only the survivors are tried again.
 import argparse
 import difflib
 import hashlib
-import importlib.machinery
 import json
 import math
-import os
-import resource
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import CodeType
-from typing import Any
 
-from tools.torture._children import Ended, in_child
 from tools.torture._mutations import Mutant, mutants_of
 from tools.torture._runner import CACHE, Summary, described_machine
-from tools.torture._suite import MEMORY, Cover, digest_of, run_tests, sources, suite
+from tools.torture._suite import Cover, digest_of, run_tests, sources, suite
+from tools.torture._tried import Collected, Verdict, function_of, tried, tried_in_place
 
-__all__ = ["Record", "Verdict", "main", "wilson"]
+__all__ = ["Record", "main", "wilson"]
 
 #: Rooms of the core whose mutants are drawn.
 ROOMS = ("equations", "covariance", "repulsion", "solvers", "statistics")
-#: Seconds of processor that a test of a mutant may take, beyond a multiple of what it takes else;
-#: and how many times more on the clock, since a test may wait, for threads say.
-_SECONDS, _TIMES, _CLOCK = 5.0, 5.0, 20.0
-#: Seconds of processor for imports and for the collection of the tests.
-_IMPORTS = 60.0
 
 
 def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
@@ -74,100 +62,31 @@ def _drawn(population: Iterable[Mutant], seed: int) -> list[Mutant]:
     return sorted(population, key=place)
 
 
-# -- one mutant --------------------------------------------------------------------------------
-
-#: Where a child says which test it runs.
-_LATEST = CACHE / "mutants.test"
-
-
-class _Ordered:
-    """A plugin of pytest that runs some tests only, in an order, each within a bound."""
-
-    def __init__(self, bounds: dict[str, float]) -> None:
-        self.bounds = bounds
-        self.place = {name: i for i, name in enumerate(bounds)}
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = [item for item in items if item.nodeid in self.place]
-        items.sort(key=lambda item: self.place[item.nodeid])
-
-    def pytest_runtest_setup(self, item: Any) -> None:
-        _LATEST.write_text(item.nodeid, "utf-8")
-        bound = self.bounds[item.nodeid]
-        limit = math.ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) + bound)
-        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        resource.setrlimit(resource.RLIMIT_CPU, (min(limit, hard), hard))
-        signal.setitimer(signal.ITIMER_REAL, _CLOCK * bound)  # which ends the process
-
-
-def _replace(mutant: Mutant) -> None:
-    """Import the mutant in place of its module, which nothing has imported yet."""
-    target, source = os.path.abspath(mutant.path), mutant.source()  # noqa: PTH100
-    usual = importlib.machinery.SourceFileLoader.get_code
-
-    def get_code(self: importlib.machinery.SourceFileLoader, name: str) -> CodeType | None:
-        if os.path.abspath(self.path) == target:  # noqa: PTH100
-            return compile(source, target, "exec", dont_inherit=True)
-        return usual(self, name)
-
-    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a mutant; ``why`` is "survived", "test", "hang", "memory" or "signal"."""
-
-    why: str
-    #: The test that noticed, or nothing where an import failed.
-    test: str
-    n_tests: int
-    seconds: float
-
-
-def _chosen(mutant: Mutant, cover: Cover, seconds: float) -> dict[str, float]:
-    """Return the tests to try, the fastest first, and how long each takes else."""
+def _chosen(mutant: Mutant, cover: Cover, seconds: float, first: str) -> dict[str, float]:
+    """Return the tests to try, and how long each takes else: ``first``, then the fastest first."""
     found = cover.of(mutant.path, range(mutant.line, mutant.last + 1))
-    found = found or sorted(range(len(cover.tests)), key=lambda i: cover.seconds[i])
-    spent = accumulate(cover.seconds[i] for i in found)
+    found.sort(key=lambda name: name != first)
+    spent = accumulate(cover.seconds[name] for name in found)
     return {
-        cover.tests[i]: cover.seconds[i]
-        for i, total in zip(found, spent, strict=True)
+        name: cover.seconds[name]
+        for name, total in zip(found, spent, strict=True)
         if total <= seconds
     }
 
 
-def tried(mutant: Mutant, chosen: dict[str, float], first: str = "") -> Verdict:
-    """Run the tests on a mutant until one fails, beginning with ``first`` if it is one of them."""
-    start = time.monotonic()
-    names = sorted(chosen, key=lambda name: name != first)
-    bounds = {name: _SECONDS + _TIMES * chosen[name] for name in names}
-    _LATEST.write_text("", "utf-8")
-    ended = in_child(
-        lambda: _run(mutant, bounds),
-        seconds=_IMPORTS + _TIMES * sum(chosen.values()),
-        memory=MEMORY,
-        log=CACHE / "mutants.log",
-    )
-    why = _verdict(ended)
-    test = "" if why == "survived" else _LATEST.read_text("utf-8")
-    return Verdict(why, test, len(chosen), round(time.monotonic() - start, 1))
+def _try(todo: dict[Mutant, dict[str, float]], tell: Callable[[Mutant, Verdict], None]) -> None:
+    """Try mutants, those first that change what is run at import: later it has been."""
+    inside = {mutant: seconds for mutant, seconds in todo.items() if function_of(mutant)}
+    for mutant, seconds in todo.items():
+        if mutant not in inside:
+            tell(mutant, tried(mutant, seconds))
 
+    def try_inside(collected: Collected) -> None:
+        for mutant, seconds in inside.items():
+            tell(mutant, tried_in_place(mutant, seconds, collected))
 
-def _run(mutant: Mutant, bounds: dict[str, float]) -> int:
-    _replace(mutant)
-    return run_tests(sorted({name.partition("::")[0] for name in bounds}), _Ordered(bounds))
-
-
-#: Of the exit statuses of pytest, those that say what a test, or the import of one, did.
-_SAID = {0: "survived", 1: "test", 2: "test"}
-
-
-def _verdict(ended: Ended) -> str:
-    if ended.status is None or ended.why == "memory":
-        return ended.why
-    if ended.status not in _SAID:
-        raise SystemExit(f"pytest ended with {ended.status}; see {CACHE / 'mutants.log'}")
-    return _SAID[ended.status]
+    if inside and run_tests([str(path) for path in suite()], Collected(try_inside), "-s") != 0:
+        raise SystemExit("the tests of the suite cannot be collected")
 
 
 def difference(mutant: Mutant) -> str:
@@ -218,7 +137,7 @@ class Record:
 
 
 def _said(verdicts: Sequence[Verdict], seed: int, n_all: int) -> str:
-    counts = Counter(verdict.why for verdict in verdicts)
+    counts = Counter(verdict.why for verdict in verdicts.values())
     n_killed = len(verdicts) - counts["survived"]
     low, high = wilson(n_killed, len(verdicts))
     parts = ", ".join(f"{why} {n}" for why, n in sorted(counts.items()))
@@ -243,31 +162,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     cover = Cover.measured(options.refresh)
     cover.import_others()
-    print(f"{len(cover.tests)} tests in {sum(cover.seconds):.0f} s", flush=True)
+    print(f"{len(cover.seconds)} tests in {sum(cover.seconds.values()):.0f} s", flush=True)
     (CACHE / "mutants.log").unlink(missing_ok=True)
     record = Record(CACHE / "mutants.jsonl")
     population = _population(options.only)
-    drawn = _drawn(population, options.seed)[: options.sample]
-    verdicts = []
-    for i, mutant in enumerate(drawn):
-        chosen = _chosen(mutant, cover, options.seconds)
-        verdict = record.find(mutant, len(chosen))
-        if verdict is None:
-            verdict = tried(mutant, chosen, record.noticed(mutant))
-            record.add(mutant, verdict)
-        verdicts.append(verdict)
-        line = f"{i + 1}/{len(drawn)} {verdict.why:8} {mutant.path}:{mutant.line}"
-        print(f"{line} ({verdict.n_tests} tests, {verdict.seconds:.0f} s)", flush=True)
+    verdicts: dict[Mutant, Verdict] = {}
+    todo = {}
+    for mutant in _drawn(population, options.seed)[: options.sample]:
+        chosen = _chosen(mutant, cover, options.seconds, record.noticed(mutant))
+        known = record.find(mutant, len(chosen))
+        if known is None:
+            todo[mutant] = chosen
+        else:
+            verdicts[mutant] = known
+
+    def tell(mutant: Mutant, verdict: Verdict) -> None:
+        record.add(mutant, verdict)
+        verdicts[mutant] = verdict
+        place = f"{verdict.why:8} {mutant.path}:{mutant.line}"
+        took = f"{verdict.n_tests} tests, {verdict.seconds:.0f} s"
+        print(f"{len(verdicts)} {place} ({took}) {verdict.test}", flush=True)
+
+    _try(todo, tell)
+    for mutant, verdict in verdicts.items():
         if verdict.why != "test":
-            print(difference(mutant), flush=True)
-    said = _said(verdicts, options.seed, len(population))
+            print(f"{verdict.why}: {mutant.path}\n{difference(mutant)}")
+    said = _said(list(verdicts.values()), options.seed, len(population))
     print(said)
     if not options.only:
         what = f"the mathematics is changed at one place: {said.partition(';')[0]}"
         summary = Summary("mutants", what, options.seed, 0, trials=len(verdicts))
-        summary.outcomes.update(verdict.why for verdict in verdicts)
+        summary.outcomes.update(verdict.why for verdict in verdicts.values())
         summary.seconds = round(time.monotonic() - begun, 1)
         summary.on = described_machine()
         summary.save(CACHE)
-    n_killed = sum(verdict.why != "survived" for verdict in verdicts)
+    n_killed = sum(verdict.why != "survived" for verdict in verdicts.values())
     return int(n_killed < options.at_least * len(verdicts))
