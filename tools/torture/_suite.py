@@ -45,6 +45,7 @@ _SUITE = (
     "test_oracle",
     "test_out_of_core",
     "test_outcome",
+    "test_repulsion",
     "test_running_statistics",
     "test_singular_data",
     "test_solvers",
