@@ -80,7 +80,7 @@ def test_a_function_of_its_own_cannot_change_the_divergences():
 
     before = DIVERGENCES.copy()
     pi = CallableRepulsion(emptied).measured(iter([DIVERGENCES]), K, DIVERGENCES)
-    assert (DIVERGENCES == before).all() and (pi == 1.0).all()
+    assert (before == DIVERGENCES).all() and (pi == 1.0).all()
 
 
 @pytest.mark.parametrize("faulty", [0.0, -1.0, np.nan, np.inf])
