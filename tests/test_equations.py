@@ -9,11 +9,13 @@ from helpers import FAMILIES, FAMILY_IDS
 from fpigauss.covariance import resolve_family
 from fpigauss.equations import (
     Held,
+    Move,
     Point,
     Problem,
     StationaryEquations,
     Step,
     curvature_at,
+    largest,
     mean_kld_gradient,
 )
 from fpigauss.repulsion import resolve_repulsion
@@ -284,3 +286,123 @@ def test_forces_that_do_not_cancel_are_measured(covariance, tied, pi):
     # and with twice the covariances, half of the pull of the data is not: n / 4 of n + n / 4
     wide = Point(point.means, family.factor(2.0 * values))
     assert equations.imbalance(alone, equations.evaluate(alone, wide)) == pytest.approx(0.2)
+
+
+# ------------------------------------------------------------------ steps, moves, and what is rounding
+
+
+def test_steps_are_vectors():
+    u, s = rng_of(1).normal(size=(K, D)), rng_of(2).normal(size=(K, D))
+    for parts in ((u, s), (u, None), (None, s)):
+        step = Step(*parts)
+        numbers = np.concatenate([part.ravel() for part in parts if part is not None])
+        np.testing.assert_array_equal(step.flat(), numbers)
+        for part, again in zip(parts, step.shaped(2.0 * numbers), strict=True):
+            assert (part is None) == (again is None)
+            assert part is None or (again == 2.0 * part).all()
+        assert float(step.dot(step.scaled(3.0))) == pytest.approx(3.0 * numbers @ numbers)
+        assert step.scaled(1.0) is step
+    assert float(Step(u, None).dot(Step(u, s))) == pytest.approx((u * u).sum())
+
+
+def test_moves_have_lengths():
+    step = Step(np.ones((K, D)), None)
+    move = Move.of(step, -2.0, 9.0, 1.5)
+    assert (move.slope, move.of_means, move.of_covariances, move.length) == (-2.0, 3.0, 1.5, 3.0)
+    half = move.scaled(0.5)
+    assert (half.slope, half.of_means, half.of_covariances) == (-1.0, 1.5, 0.75)
+    assert (half.step.means == 0.5).all()
+    assert Move.of(step, 0.0, 1.0, 4.0).length == 4.0
+    assert Move.of(step, 0.0, 0.0, 0.0).length == 0.0
+    for unknown in ((np.nan, 1.0), (1.0, np.nan)):
+        found = Move.of(step, 0.0, *unknown)
+        assert np.isnan(found.of_means) and np.isnan(found.of_covariances)
+    assert largest(np.array([1.0, 3.0, 2.0])) == 3.0 and largest(None) == 0.0
+
+
+@family
+def test_the_sizes_of_a_step(covariance, tied):
+    problem, _ = problem_of(covariance, tied, "forward")
+    step = direction(problem, 0)
+    of_means, of_covariances = problem.sizes(step)
+    np.testing.assert_allclose(of_means, (step.means**2).sum(axis=1))
+    np.testing.assert_allclose(of_covariances, problem.family.step_sizes(step.covariances))
+    assert problem.sizes(Step(None, None)) == (None, None)
+    assert problem.sizes(step._replace(means=None))[0] is None
+
+
+@pytest.mark.parametrize("field", ["objective", "judged", "smallest_kld", "residual"])
+def test_an_evaluation_is_finite_or_not(field):
+    problem, point = problem_of("diagonal", False, "forward")
+    found = StationaryEquations().evaluate(problem, point)
+    assert found.finite
+    assert not replace(found, **{field: np.nan}).finite
+    # a residual beyond all numbers is that of an update that is still to be made
+    assert replace(found, **{field: np.inf}).finite == (field == "residual")
+
+
+@pytest.mark.parametrize("exponent", [0, 2, 4])
+def test_what_is_rounding_grows_with_the_condition_of_the_data(exponent):
+    problem, _ = problem_of("diagonal", False, "forward")
+    scatter = np.ones((K, D))
+    scatter[1, 0] = 10.0**-exponent
+    eps = np.finfo(float).eps
+    at = replace(problem, scatter=scatter)
+    assert at.rounding == pytest.approx(8.0 * D * eps * 10.0**exponent)
+    assert replace(at, updates_covariances=False).rounding == pytest.approx(8.0 * D * eps)
+    # a class that is held has no part in it
+    held = Held(np.arange(K) != 1, np.arange(K) != 1, np.arange(K))
+    assert replace(at, held=held).rounding == pytest.approx(8.0 * D * eps)
+    scatter[1, 0] = 1e-200
+    assert replace(problem, scatter=scatter).rounding == 1e-2
+
+
+def test_blocks_of_classes_cover_all_of_them():
+    many = 5000
+    for covariance, tied in FAMILIES:
+        problem, _ = problem_of(covariance, tied, "forward")
+        shape = (1 if tied else many, *problem.scatter.shape[1:])
+        large = replace(problem, means=np.zeros((many, D)), scatter=np.ones(shape))
+        taken = [np.arange(many)[rows] for rows in large.class_blocks()]
+        np.testing.assert_array_equal(np.concatenate(taken), np.arange(many))
+        row_bytes = 8 * max(D, int(np.prod(shape[1:])))
+        assert (len(taken) == 1) == (tied or many * row_bytes <= 2**18)
+
+
+@family
+def test_objectives_where_pi_moves_are_judged_at_the_pi_before(covariance, tied):
+    problem, point = problem_of(covariance, tied, "number")
+    moves = replace(problem, repulsion=resolve_repulsion("mean", LAM))
+    equations = StationaryEquations()
+    found = equations.evaluate(moves, point)
+    assert found.pi == pytest.approx(divergences(problem, point).sum() / (K * (K - 1)))
+    assert found.objective == found.judged
+    assert found.objective == pytest.approx(objective(problem, point, found.pi), rel=1e-12)
+    ahead = moves.retracted(point, direction(problem, 0).scaled(0.1))
+    after = equations.evaluate(moves, ahead, found)
+    assert after.objective == pytest.approx(objective(problem, ahead, after.pi), rel=1e-12)
+    assert after.judged == pytest.approx(objective(problem, ahead, found.pi), rel=1e-12)
+    assert after.judged != after.objective
+
+
+def test_a_matrix_pi_weighs_each_pair_by_its_own():
+    numbers = rng_of(9).uniform(0.5, 3.0, size=(K, K))
+    equations = StationaryEquations()
+    for covariance, tied in FAMILIES:
+        problem, point = problem_of(covariance, tied, "number")
+        by_pair = replace(problem, repulsion=resolve_repulsion(lambda d: numbers, LAM))
+        found = equations.evaluate(by_pair, point)
+        pairs = counted(problem)
+        expected = objective(replace(problem, lam=0.0), point)
+        expected += problem.c * repulsion(
+            problem, divergences(problem, point)[pairs], numbers[pairs]
+        )
+        assert found.objective == pytest.approx(expected, rel=1e-12)
+        step = direction(problem, 0)
+
+        def along(t, problem=problem, point=point, step=step):
+            there = moved(problem, point, step, t)
+            phi = repulsion(problem, divergences(problem, there)[pairs], numbers[pairs])
+            return objective(replace(problem, lam=0.0), there) + problem.c * phi
+
+        assert float(found.force.dot(step)) == pytest.approx(-slope_of(along), rel=1e-8, abs=1e-8)

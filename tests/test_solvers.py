@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 
 from fpigauss import Accelerated, Guarded, Picard
-from fpigauss.covariance import Diagonal, Factor
-from fpigauss.equations import Descent, Evaluation, Move, Point, Problem, Step
+from fpigauss.covariance import Dense, Diagonal, Factor, Isotropic
+from fpigauss.equations import (
+    Descent,
+    Evaluation,
+    Move,
+    Point,
+    Problem,
+    StationaryEquations,
+    Step,
+)
 from fpigauss.repulsion import resolve_repulsion
-from fpigauss.solvers import Runaway, _accelerated, _loop
+from fpigauss.solvers import Runaway, _accelerated, _loop, _walk
 from fpigauss.solvers._guarded import Reach, descends
 
 K, D = 2, 3
@@ -278,3 +286,98 @@ def test_how_many_pairs_there_may_be():
     assert Accelerated().start(large).limit == 10
     assert Accelerated().start(replace(large, updates_covariances=False)).limit == 30
     assert _accelerated._size(problem_of()) == numbers
+
+
+# ------------------------------------------------------------------ a walk in lam
+
+
+@pytest.mark.parametrize("family", [Diagonal(), Dense(), Dense(tied=True)], ids=repr)
+def test_the_way_on_repeats_the_last_step(family):
+    rng = np.random.default_rng(5)
+    n = 1 if family.tied else K
+    drawn = rng.normal(size=(n, D, 2 * D))
+    grown = drawn @ np.swapaxes(drawn, 1, 2)
+    if not family.needs_dense:
+        grown = np.diagonal(grown, axis1=1, axis2=2)
+    one = family.average(family.unit(D, np.zeros((1, D))), D) + 0.0 * grown
+    means = rng.normal(size=(K, D))
+
+    def solution(values, smallest_kld):
+        point = Point(means, family.factor(values))
+        return replace(evaluation_of(), point=point, smallest_kld=smallest_kld)
+
+    problem = problem_of(family=family)
+    ahead = _walk._extrapolated(problem, solution(2.0 * one, 3.0), solution(2.0 * grown, 12.0))
+    squared = grown @ grown if family.needs_dense else grown * grown
+    np.testing.assert_allclose(family.values(ahead.factor), 2.0 * squared, rtol=1e-10)
+    # whitened means grow as the square root of the divergences
+    white = family.whiten(family.factor(2.0 * grown), means)
+    np.testing.assert_allclose(family.whiten(ahead.factor, ahead.means), 2.0 * white, rtol=1e-10)
+
+
+def tied_start(lam, pi="forward"):
+    """Classes on a line that share a variance, which grows with lam; and their start."""
+    means = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 2.0, 1.0]])
+    problem = problem_of(
+        family=Isotropic(tied=True),
+        means=means,
+        scatter=np.full((1, 1), 9.0),
+        counts=np.full(3, 10.0),
+        classes=np.arange(3),
+        lam=lam,
+        repulsion=resolve_repulsion(pi, lam),
+    )
+    start = StationaryEquations().evaluate(problem, Point(means, Factor(*np.ones((2, 1, 1)))))
+    return problem, start
+
+
+def walk(problem, start, lams, solver=None, max_iter=1000):
+    spent = []
+    found = _walk.walked(
+        problem,
+        StationaryEquations(),
+        Accelerated() if solver is None else solver,
+        start,
+        lams,
+        admissible=lambda point: True,
+        max_iter=max_iter,
+        tol=1e-6,
+        advance=spent.append,
+    )
+    assert len(spent) == found.n_iter <= max_iter
+    return found
+
+
+def test_a_walk_is_one_step_that_leads_down():
+    problem, start = tied_start(1e5)
+    found = walk(problem, start, [1e2, 1e3, 1e4])
+    assert found.status == "running"
+    assert found.evaluation.objective < start.objective
+    assert found.history["step"].tolist() == [0.0, 1.0]
+    np.testing.assert_array_equal(
+        found.history["objective"], [start.objective, found.evaluation.objective]
+    )
+    # where it has led, a few steps are left
+    _, there = tied_start(1e5)
+    assert found.evaluation.residual < 0.1 * there.residual
+
+
+@pytest.mark.parametrize("max_iter", range(12))
+def test_a_walk_spends_no_more_than_there_is(max_iter):
+    problem, start = tied_start(1e5)
+    found = walk(problem, start, [1e2, 1e3, 1e4], max_iter=max_iter)
+    assert (found.n_iter == 0) == (max_iter < 5)
+    if max_iter < 5:
+        assert found.evaluation is start
+
+
+def test_where_there_is_no_walk():
+    problem, start = tied_start(1e5)
+    assert walk(problem, start, [1e2], Picard()).n_iter == 0
+    assert walk(problem, start, []).n_iter == 0
+    alone, settled = tied_start(0.0)
+    values = np.full((1, 1), np.sqrt(alone.scatter[0, 0] / 9.0))
+    settled = StationaryEquations().evaluate(
+        alone, Point(alone.means, Factor(values, 1.0 / values))
+    )
+    assert walk(alone, settled, [1e2]).n_iter == 0  # it has converged
