@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from fpigauss.covariance import Dense, Diagonal, Factor, Isotropic, resolve_family, shrunk
+from fpigauss.covariance import (
+    Dense,
+    Diagonal,
+    Factor,
+    Isotropic,
+    resolve_family,
+    shrunk,
+    shrunk_vjp,
+)
 
 K, D = 3, 4
 SHAPES = {"diagonal": Diagonal, "dense": Dense, "isotropic": Isotropic}
@@ -386,3 +394,42 @@ def test_factors_are_sliced():
     factor = Factor(np.arange(3.0)[:, None], -np.arange(3.0)[:, None])
     sliced = factor.of(slice(1, 3))
     assert sliced.root.tolist() == [[1.0], [2.0]] and sliced.inverse.tolist() == [[-1.0], [-2.0]]
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, "oas"])
+@pytest.mark.parametrize("kind", ["matrices", "variances"])
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_gradients_of_shrinkage(rho, kind, scale):
+    covariances, counts = positive(K, 0), scale * np.array([5.0, 12.0, 30.0])
+    direction = symmetric(K, 1)
+    if kind == "variances":
+        covariances, direction = (
+            np.diagonal(x, axis1=1, axis2=2) for x in (covariances, direction)
+        )
+    cotangents = rng_of(12).normal(size=covariances.shape)
+    if kind == "matrices":
+        cotangents = 0.5 * (cotangents + transposed(cotangents))
+    of_covariances, of_counts = shrunk_vjp(covariances, counts, rho, cotangents)
+
+    def along(t, s=0.0):
+        return np.sum(cotangents * shrunk(covariances + t * direction, counts + s, rho))
+
+    h = 1e-4
+    slope = (along(h) - along(-h)) / (2.0 * h)
+    assert np.sum(of_covariances * direction) == pytest.approx(slope, rel=1e-6)
+    step = 1e-3 * scale
+    slope = (along(0.0, step) - along(0.0, -step)) / (2.0 * step)
+    assert of_counts.sum() == pytest.approx(slope, rel=1e-4, abs=1e-12)
+    assert of_counts.shape == (K,)
+
+
+def test_oas_is_that_of_scikit_learn():
+    covariance = pytest.importorskip("sklearn.covariance")
+    x = rng_of(13).normal(size=(9, D)) * np.arange(1.0, D + 1)
+    expected = covariance.OAS().fit(x).covariance_
+    sample = np.cov(x.T, bias=True)[None]
+    close(shrunk(sample, np.array([9.0]), "oas")[0], expected)
+    # for classes that are spheres already, and for few rows, the whole identity
+    sphere = 2.0 * np.eye(D)[None]
+    close(shrunk(sphere, np.array([9.0]), "oas"), sphere)
+    close(shrunk(sample, np.array([0.5]), "oas")[0], np.trace(sample[0]) / D * np.eye(D))

@@ -288,7 +288,7 @@ def test_forces_that_do_not_cancel_are_measured(covariance, tied, pi):
     assert equations.imbalance(alone, equations.evaluate(alone, wide)) == pytest.approx(0.2)
 
 
-# ------------------------------------------------------------------ steps, moves, and what is rounding
+# ------------------------------------------------------------------ steps, moves, rounding
 
 
 def test_steps_are_vectors():
@@ -385,24 +385,19 @@ def test_objectives_where_pi_moves_are_judged_at_the_pi_before(covariance, tied)
     assert after.judged != after.objective
 
 
-def test_a_matrix_pi_weighs_each_pair_by_its_own():
+@family
+def test_a_matrix_pi_weighs_each_pair_by_its_own(covariance, tied):
     numbers = rng_of(9).uniform(0.5, 3.0, size=(K, K))
-    equations = StationaryEquations()
-    for covariance, tied in FAMILIES:
-        problem, point = problem_of(covariance, tied, "number")
-        by_pair = replace(problem, repulsion=resolve_repulsion(lambda d: numbers, LAM))
-        found = equations.evaluate(by_pair, point)
-        pairs = counted(problem)
-        expected = objective(replace(problem, lam=0.0), point)
-        expected += problem.c * repulsion(
-            problem, divergences(problem, point)[pairs], numbers[pairs]
-        )
-        assert found.objective == pytest.approx(expected, rel=1e-12)
-        step = direction(problem, 0)
+    problem, point = problem_of(covariance, tied, "number")
+    by_pair = replace(problem, repulsion=resolve_repulsion(lambda d: numbers, LAM))
+    found = StationaryEquations().evaluate(by_pair, point)
+    pairs, alone = counted(problem), replace(problem, lam=0.0)
 
-        def along(t, problem=problem, point=point, step=step):
-            there = moved(problem, point, step, t)
-            phi = repulsion(problem, divergences(problem, there)[pairs], numbers[pairs])
-            return objective(replace(problem, lam=0.0), there) + problem.c * phi
+    def expected(there):
+        phi = repulsion(problem, divergences(problem, there)[pairs], numbers[pairs])
+        return objective(alone, there) + problem.c * phi
 
-        assert float(found.force.dot(step)) == pytest.approx(-slope_of(along), rel=1e-8, abs=1e-8)
+    assert found.objective == pytest.approx(expected(point), rel=1e-12)
+    step = direction(problem, 0)
+    slope = slope_of(lambda t: expected(moved(problem, point, step, t)))
+    assert float(found.force.dot(step)) == pytest.approx(-slope, rel=1e-8, abs=1e-8)
