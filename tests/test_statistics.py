@@ -457,3 +457,12 @@ def test_weights_in_long_double():
     expected = ClassStatistics.from_samples(z, y, sample_weight=weights)
     found = ClassStatistics.from_samples(z, y, sample_weight=weights.astype(np.longdouble))
     np.testing.assert_array_equal(found.means, expected.means)
+
+
+def test_given_classes_stay_given_in_a_merge():
+    z, y = blobs(n_classes=2, seed=40)
+    given, seen = (ClassStatistics.from_samples(z, y, classes=c) for c in ([0, 1], None))
+    for one, other in [(given, seen), (seen, given), (given, given)]:
+        with pytest.raises(InvalidInputError):
+            one.merge(other).update(z, y + 1)
+    assert seen.merge(seen).update(z, y + 1).n_classes == 3

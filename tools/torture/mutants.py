@@ -137,7 +137,7 @@ class Record:
 
 
 def _said(verdicts: Sequence[Verdict], seed: int, n_all: int) -> str:
-    counts = Counter(verdict.why for verdict in verdicts.values())
+    counts = Counter(verdict.why for verdict in verdicts)
     n_killed = len(verdicts) - counts["survived"]
     low, high = wilson(n_killed, len(verdicts))
     parts = ", ".join(f"{why} {n}" for why, n in sorted(counts.items()))
