@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 from helpers import FAMILIES, FAMILY_IDS
 
-from fpigauss.covariance import resolve_family
+from fpigauss.covariance import Factor, resolve_family
 from fpigauss.equations import (
     Held,
     Move,
     Point,
+    PrintedEquations,
     Problem,
+    ReleasedEquations,
     StationaryEquations,
     Step,
     curvature_at,
     largest,
     mean_kld_gradient,
 )
+from fpigauss.errors import InvalidInputError, NotPositiveDefiniteError
 from fpigauss.repulsion import resolve_repulsion
 
 K, D, LAM, ALPHA = 4, 3, 5.0, 0.7
@@ -401,3 +404,133 @@ def test_a_matrix_pi_weighs_each_pair_by_its_own(covariance, tied):
     step = direction(problem, 0)
     slope = slope_of(lambda t: expected(moved(problem, point, step, t)))
     assert float(found.force.dot(step)) == pytest.approx(-slope, rel=1e-8, abs=1e-8)
+
+
+# ------------------------------------------------------------------ the other readings
+
+
+def kernel(problem, point):
+    """c W of pi = D (K, K), zero where pairs are left out."""
+    d = divergences(problem, point)
+    weights = problem.c * np.exp(-1.0 / ALPHA) / ALPHA / np.where(counted(problem), d, 1.0)
+    return np.where(counted(problem), weights, 0.0)
+
+
+def updated(equations, problem, point):
+    """Means and covariances after the update, and the evaluation."""
+    found = equations.evaluate(problem, point)
+    return *whole(problem, problem.retracted(point, found.update.step)), found
+
+
+@pytest.mark.parametrize("isotropic_mean", [False, True])
+@pytest.mark.parametrize("summed_square", [False, True])
+@pytest.mark.parametrize("held", [None, HELD], ids=["all", "held"])
+def test_the_released_equations_pair_by_pair(isotropic_mean, summed_square, held):
+    problem, point = problem_of("diagonal", False, "forward", held)
+    problem = replace(problem, lam=0.8, counts=np.array([3.0, 5.0, 9.0, 17.0]))
+    equations = ReleasedEquations(isotropic_mean, summed_square)
+    w, mu, v = kernel(problem, point), point.means, problem.family.values(point.factor)
+    apart = mu[:, None] - mu
+    p, vbar = 1.0 / v, v
+    if isotropic_mean:
+        p, vbar = (np.repeat(x.mean(axis=1, keepdims=True), D, axis=1) for x in (p, v))
+    pushes = w[:, :, None] * p + w.T[:, :, None] * p[:, None]
+    expected_means = problem.means + vbar * np.sum(pushes * apart, axis=1)
+    q = apart**2
+    if summed_square:
+        q = np.broadcast_to(np.sum(apart**2, axis=1), (K, K, D))
+    s2 = problem.scatter * (problem.counts / (problem.counts - 1.0))[:, None]
+    b = s2 + v**2 * np.sum(w[:, :, None] / v, axis=1)
+    a = (1.0 + w.sum(axis=1) - w.sum(axis=0))[:, None] * v
+    a = a + np.sum(w.T[:, :, None] * (q + v), axis=1)
+    means, covariances, found = updated(equations, problem, point)
+    free = np.ones(K, dtype=bool) if held is None else held.free
+    variances = np.diagonal(covariances, axis1=1, axis2=2)
+    np.testing.assert_allclose(means[free], expected_means[free], rtol=1e-10)
+    np.testing.assert_allclose(variances[free], np.sqrt(b / a)[free], rtol=1e-10)
+    np.testing.assert_array_equal(found.update.step.means[~free], 0.0)
+    np.testing.assert_array_equal(found.update.step.covariances[~free], 0.0)
+    assert found.objective == pytest.approx(objective(problem, point), rel=1e-12)
+    assert found.residual == np.inf  # of the last iteration, and there was none
+    ahead = problem.retracted(point, found.update.step)
+    moved_by = [np.linalg.norm(ahead.means - mu, axis=1)]
+    moved_by += [np.linalg.norm(problem.family.values(ahead.factor) - v, axis=1)]
+    after = equations.evaluate(problem, ahead, found)
+    assert after.residual == pytest.approx(np.max(moved_by))
+    for part, by in zip(("means", "covariances"), moved_by, strict=True):
+        alone = replace(problem, updates_means=False, updates_covariances=False)
+        alone = replace(alone, **{f"updates_{part}": True})
+        step = equations.evaluate(alone, point).update.step
+        assert [x is None for x in step] == [part != "means", part != "covariances"]
+        assert equations.evaluate(alone, ahead, found).residual == pytest.approx(by.max())
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
+@pytest.mark.parametrize("held", [None, HELD], ids=["all", "held"])
+def test_the_printed_equations_pair_by_pair(covariance, held):
+    problem, point = problem_of(covariance, False, "forward", held)
+    problem = replace(problem, lam=0.8)
+    w, (mu, sigma) = kernel(problem, point), whole(problem, point)
+    precisions = np.linalg.inv(sigma)
+    scatter = problem.family.average(problem.scatter_about(mu), D)
+    means, covariances, found = updated(PrintedEquations(), problem, point)
+    family = problem.family
+    for y in range(K) if held is None else np.flatnonzero(held.free):
+        push, between, spread = np.zeros(D), np.zeros((D, D)), np.zeros((D, D))
+        for other in range(K):
+            away = mu[y] - mu[other]
+            push += (w[y, other] * precisions[other] + w[other, y] * precisions[y]) @ away
+            between += w[other, y] * (np.outer(away, away) + sigma[other])
+            spread += w[y, other] * sigma[y] @ precisions[other] @ sigma[y]
+        np.testing.assert_allclose(means[y], problem.means[y] + push, rtol=1e-10)
+        first = 1.0 + w[y].sum() - w[:, y].sum()
+        a = first * precisions[y] + precisions[y] @ between @ precisions[y]
+        a = family.projections(a[None])
+        b = family.projections(spread[None]) + family.values_projections(scatter[y : y + 1], D)
+        x = covariances[y]
+        found_b = family.projections((x @ whole_of(family, a) @ x)[None])
+        np.testing.assert_allclose(found_b, b, rtol=1e-9, atol=1e-12)
+    assert found.objective == pytest.approx(objective(problem, point), rel=1e-12)
+    assert found.residual == found.update.length
+    if held is not None:
+        np.testing.assert_array_equal(found.update.step.means[0], 0.0)
+        np.testing.assert_array_equal(found.update.step.covariances[0], 0.0)
+
+
+def whole_of(family, projections):
+    """The matrix of a family with these projections."""
+    values = family.average(projections, D)[0]
+    return values if values.ndim == 2 else np.eye(D) * values
+
+
+@pytest.mark.parametrize("equations", [PrintedEquations(), ReleasedEquations()], ids=repr)
+def test_where_a_is_not_positive_definite_the_class_is_named(equations):
+    problem, point = problem_of("diagonal", False, "forward")
+    # a wide class is pushed on by narrow ones, whose own terms are small beside its variances
+    wide = np.array([1.0, 1.0, 20.0, 1.0])[:, None]
+    root, inverse = point.factor
+    point = Point(problem.means, Factor(wide * root, inverse / wide))
+    strong = replace(problem, lam=100.0, classes=np.array(list("abcd")))
+    found = equations.evaluate(strong, point)
+    with pytest.raises(NotPositiveDefiniteError, match="class 'c'"):
+        found.check_step()
+    assert np.isfinite(found.objective) and found.update.step.covariances is None
+    assert found.residual == np.inf
+    equations.evaluate(replace(problem, lam=0.01), point).check_step()  # a step, and no error
+
+
+def test_which_equations_hold_for_what():
+    tied, single = resolve_family("diagonal", True), resolve_family("diagonal", False)
+    dense = resolve_family("dense", False)
+    assert StationaryEquations().holds_for(tied) and StationaryEquations().holds_for(dense)
+    assert PrintedEquations().holds_for(dense) and not PrintedEquations().holds_for(tied)
+    assert ReleasedEquations().holds_for(single)
+    assert not ReleasedEquations().holds_for(tied) and not ReleasedEquations().holds_for(dense)
+    ReleasedEquations().check_repulsion(resolve_repulsion("forward"), "forward")
+    with pytest.raises(InvalidInputError, match="only pi="):
+        ReleasedEquations().check_repulsion(resolve_repulsion("mean"), "mean")
+    for other in (PrintedEquations(), StationaryEquations()):
+        other.check_repulsion(resolve_repulsion("mean"), "mean")
+        problem, point = problem_of("diagonal", False, "forward")
+        evaluation = other.evaluate(problem, point)
+        assert (other.imbalance(problem, evaluation) > 0.0) == other.exact
