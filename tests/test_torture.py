@@ -46,6 +46,8 @@ def mutations(tmp_path, source):
         ("y = f(a, copy=False)", set()),
         ("for a in zip(b, c, strict=True): pass", set()),
         ("assert a is not None", set()),
+        ("y = a.shape[-1]", {("1", "0"), ("1", "2")}),
+        ("y = a[-1]", {("-", ""), ("1", "0"), ("1", "2")}),
         ("A: TypeAlias = B | C", set()),
         ("_PIECE_BYTES = 2**19", set()),
         ("if TYPE_CHECKING:\n    import a", set()),

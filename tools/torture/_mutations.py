@@ -187,6 +187,11 @@ def _parts(node: ast.AST) -> Iterator[ast.expr]:
         return
     if isinstance(node, ast.keyword) and node.arg in _SAME_NUMBERS:
         return
+    if isinstance(node, ast.Subscript) and ast.unparse(node).endswith(".shape[-1]"):
+        # arrays are (n, d) or (n, d, d), whose axis 1 is as long as the last: the minus stays
+        yield from _parts(node.value)
+        yield from (part for part in ast.walk(node.slice) if isinstance(part, ast.Constant))
+        return
     if isinstance(node, ast.Assign) and any(_is_unseen(target) for target in node.targets):
         return
     if isinstance(node, ast.expr):
