@@ -2,9 +2,9 @@
 
 ``python -m tools.torture mutants --sample 300`` draws mutants of the equations, the families, the
 repulsion, the solvers and the statistics. Each runs in a process of its own, against the tests of
-the core suite that run its lines, the fastest first, until one fails; no other test could. Where no
-test does, as for defaults and constants, all of them run. A mutant that runs into the bound on its
-time or memory counts as noticed, and is listed. What survives is printed with its place and its
+the core suite that run its lines, the fast ones first, until one fails; no other test could. Where
+no test does, as for defaults and constants, all of them run. A mutant that runs into the bound on
+its time or memory counts as noticed, and is listed. What survives is printed with its place and its
 difference.
 
 Verdicts are kept, and hold until the package or the tests that they rest on change: a run that was
@@ -62,10 +62,18 @@ def _drawn(population: Iterable[Mutant], seed: int) -> list[Mutant]:
     return sorted(population, key=place)
 
 
-def _chosen(mutant: Mutant, cover: Cover, seconds: float, first: str) -> dict[str, float]:
-    """Return the tests to try, and how long each takes else: ``first``, then the fastest first."""
-    found = cover.of(mutant.path, range(mutant.line, mutant.last + 1))
-    found.sort(key=lambda name: name != first)
+def _chosen(mutant: Mutant, cover: Cover, seconds: float, record: "Record") -> dict[str, float]:
+    """Return the tests to try, and how long each takes else.
+
+    The one that noticed the mutant before comes first, then those that are fast, or have noticed
+    many others.
+    """
+    noticed = record.noticed(mutant)
+
+    def place(name: str) -> tuple[bool, float]:
+        return name != noticed, cover.seconds[name] / (1 + record.n_noticed[name]) ** 2
+
+    found = sorted(cover.of(mutant.path, range(mutant.line, mutant.last + 1)), key=place)
     spent = accumulate(cover.seconds[name] for name in found)
     return {
         name: cover.seconds[name]
@@ -103,6 +111,7 @@ class Record:
         self.path = path
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         self.found = {entry["mutant"]: entry for entry in map(json.loads, lines)}
+        self.n_noticed = Counter(entry["verdict"]["test"] for entry in self.found.values())
 
     def find(self, mutant: Mutant, n_tests: int) -> Verdict | None:
         """Return the verdict on a mutant, if what it rests on is as it was, and as many tests."""
@@ -153,9 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, default=300, help="how many mutants are drawn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-least", type=float, default=0.0, help="the share to be killed")
-    parser.add_argument(
-        "--seconds", type=float, default=math.inf, help="of tests per mutant, the fastest first"
-    )
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of tests per mutant")
     parser.add_argument("--only", default="", help="files whose path contains this")
     parser.add_argument("--refresh", action="store_true", help="measure anew what tests cover")
     options = parser.parse_args(arguments)
@@ -169,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verdicts: dict[Mutant, Verdict] = {}
     todo = {}
     for mutant in _drawn(population, options.seed)[: options.sample]:
-        chosen = _chosen(mutant, cover, options.seconds, record.noticed(mutant))
+        chosen = _chosen(mutant, cover, options.seconds, record)
         known = record.find(mutant, len(chosen))
         if known is None:
             todo[mutant] = chosen
