@@ -331,6 +331,14 @@ def test_the_first_class_that_is_singular_to_rounding(family):
     assert family.first_singular(values, np.array([[0.0], [1e9], [0.0]]) + 0.0 * noise) == 1
 
 
+@pytest.mark.parametrize("family", [Diagonal(), Isotropic(), Diagonal(True), Isotropic(True)])
+def test_a_variance_is_compared_with_the_noise_of_its_axes(family):
+    values = values_of(family, positive(length(family), 0))
+    variances = np.broadcast_to(values, (length(family), D))
+    assert family.first_singular(values, 0.9 * variances) is None
+    assert family.first_singular(values, 1.1 * variances) == 0
+
+
 def test_collinear_classes_are_singular():
     direction = np.arange(1.0, D + 1)
     collinear = np.stack([np.eye(D), np.outer(direction, direction), np.eye(D)])

@@ -233,3 +233,10 @@ def test_weights_that_torch_has_not_written_out_yet():
         ClassStatistics.from_samples(z, y, sample_weight=w) for w in (weights, weights.tolist())
     )
     assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(("count", "n_cores"), [(None, 1), (3, 3)])
+def test_cores_where_the_system_does_not_say_which(count, n_cores, monkeypatch):
+    monkeypatch.delattr(moments.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(moments.os, "cpu_count", lambda: count)
+    assert moments._n_cores() == n_cores

@@ -14,6 +14,7 @@ from fpigauss.repulsion import (
     InitialRepulsion,
     MeanRepulsion,
     NoRepulsion,
+    Repulsion,
     resolve_repulsion,
 )
 
@@ -117,8 +118,8 @@ def test_what_stays_as_it_is():
         assert repulsion.bounded == (name in {"initial", "number"})
         assert repulsion.has_potential == (name != "mean")
         assert repulsion.pushing is repulsion
-    started = InitialRepulsion().at_start(2.5)
-    assert started == FrozenRepulsion(2.5)
+    for pi in (0.5, 2.5):
+        assert InitialRepulsion().at_start(pi) == FrozenRepulsion(pi)
     assert isinstance(InitialRepulsion().at_start(0.0), InitialRepulsion)
 
 
@@ -192,3 +193,33 @@ def test_a_kernel_of_its_own_needs_a_slope_of_its_own():
     for slope in (Own().slope, Own().slope_in_pi):
         with pytest.raises(InvalidInputError, match=r"define Own\.slope"):
             slope(D, PI, ALPHA)
+
+
+class OfTheLast(Repulsion):
+    """A pi of a user's own: what it is given, of the last block that it reads."""
+
+    def __init__(self, result, n_blocks=2):
+        self.result, self.n_blocks = result, n_blocks
+
+    def measure(self, blocks, n_classes):
+        for _ in range(self.n_blocks):
+            next(blocks)[:] = 7.0  # what it writes to are copies
+        return self.result
+
+
+def test_a_repulsion_of_ones_own_is_checked():
+    def measured(divergences, **given):
+        repulsion = OfTheLast(**given)
+        return repulsion.measured(iter([divergences[:2], divergences[2:]]), K, divergences)
+
+    assert measured(DIVERGENCES, result=3) == 3.0
+    assert measured(DIVERGENCES, result=None) is None
+    assert DIVERGENCES[2, 0] == 7.0 and DIVERGENCES[0, 1] == 1.0
+    for n_blocks in (0, 1, 2):
+        with pytest.raises(InvalidInputError, match="not positive and finite"):
+            measured(DIVERGENCES, result=np.nan, n_blocks=n_blocks)
+    # divergences that have vanished, or overflowed, are not its fault
+    for blamed in (np.zeros((K, K)), np.full((K, K), np.inf)):
+        assert math.isnan(measured(blamed, result=np.nan))
+        with pytest.raises(InvalidInputError):  # but if it has not read them
+            measured(blamed, result=np.nan, n_blocks=0)

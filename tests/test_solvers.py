@@ -331,7 +331,7 @@ def tied_start(lam, pi="forward"):
     return problem, start
 
 
-def walk(problem, start, lams, solver=None, max_iter=1000):
+def walk(problem, start, lams, solver=None, max_iter=1000, n_without=0):
     spent = []
     found = _walk.walked(
         problem,
@@ -344,7 +344,8 @@ def walk(problem, start, lams, solver=None, max_iter=1000):
         tol=1e-6,
         advance=spent.append,
     )
-    assert len(spent) == found.n_iter <= max_iter
+    # a trial counts even where there is nothing to evaluate
+    assert len(spent) + n_without == found.n_iter <= max_iter
     return found
 
 
@@ -367,6 +368,7 @@ def test_a_walk_spends_no_more_than_there_is(max_iter):
     problem, start = tied_start(1e5)
     found = walk(problem, start, [1e2, 1e3, 1e4], max_iter=max_iter)
     assert (found.n_iter == 0) == (max_iter < 5)
+    assert max_iter < 5 or found.n_iter >= max_iter - 1  # nor much less, where it needs more
     if max_iter < 5:
         assert found.evaluation is start
 
@@ -381,3 +383,28 @@ def test_where_there_is_no_walk():
         alone, Point(alone.means, Factor(values, 1.0 / values))
     )
     assert walk(alone, settled, [1e2]).n_iter == 0  # it has converged
+
+
+def test_the_way_on_is_taken_if_it_is_lower(monkeypatch):
+    problem, start = tied_start(1e6)
+    lams = [1e2, 1e3, 1e4, 1e5]
+    with_it = walk(problem, start, lams)
+    monkeypatch.setattr(_walk, "_extrapolated", lambda problem, before, after: None)
+    without = walk(problem, start, lams, n_without=len(lams) - 1)
+    assert with_it.evaluation.objective < without.evaluation.objective
+    # one that is not lower is not taken: here, the start
+    monkeypatch.setattr(_walk, "_extrapolated", lambda problem, before, after: start.point)
+    unhelpful = walk(problem, start, lams)
+    assert unhelpful.evaluation.objective == without.evaluation.objective
+
+
+def test_where_there_is_no_way_on():
+    family = Dense()
+    ones = np.broadcast_to(np.eye(D), (K, D, D))
+    at = replace(evaluation_of(), point=Point(np.zeros((K, D)), Factor(ones, ones)))
+    broken = replace(at, point=Point(np.zeros((K, D)), Factor(np.nan * ones, ones)))
+    problem = problem_of(family=family)
+    with np.errstate(all="ignore"):
+        assert _walk._extrapolated(problem, broken, at) is None
+    with pytest.raises(AttributeError):  # any other error is one
+        _walk._extrapolated(problem, replace(at, point=None), at)

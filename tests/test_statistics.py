@@ -466,3 +466,14 @@ def test_given_classes_stay_given_in_a_merge():
         with pytest.raises(InvalidInputError):
             one.merge(other).update(z, y + 1)
     assert seen.merge(seen).update(z, y + 1).n_classes == 3
+
+
+def test_a_part_may_give_a_class_no_weight():
+    z, y = blobs(n_classes=2, seed=41)
+    whole = ClassStatistics.from_samples(z, y)
+    weights = np.where(y == 0, 0.0, 1.0)
+    with pytest.raises(InvalidInputError, match="sums to zero in class 0"):
+        ClassStatistics.from_samples(z, y, sample_weight=weights)
+    updated = whole.update(z, y, sample_weight=weights)
+    np.testing.assert_array_equal(to_numpy(updated.counts), [40.0, 80.0])
+    np.testing.assert_allclose(updated.means, whole.means, rtol=1e-13)
