@@ -119,9 +119,10 @@ def test_a_function_is_changed_where_it_is(tmp_path, monkeypatch):
     by_text = {(m.line, m.text): m for m in _mutations.mutants_of(path)}
     assert _tried.function_of(by_text[7, "2"]) is None  # a default is run at import
     assert (program.A().a, program.A().a_of((1, 2))) == (5, [2, 4])
-    _tried._change(by_text[5, "-"])
+    functions = _tried.live_functions(tmp_path)
+    _tried._change(by_text[5, "-"], functions)
     assert (program.A().a, program.A().a_of((1, 3))) == (-1, [2, 6])
-    _tried._change(by_text[8, "/"])
+    _tried._change(by_text[8, "/"], functions)
     assert program.A().a_of((1, 4)) == [2.0, 0.5]
 
 

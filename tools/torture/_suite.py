@@ -17,15 +17,25 @@ from tools.torture._runner import CACHE
 
 __all__ = ["MEMORY", "Cover", "digest_of", "run_tests", "sources", "suite"]
 
-#: Files of the core suite, of about two minutes of one processor.
-_SUITE = (
+#: Files of tests of the mathematics, part by part: they come first.
+_MIRRORS = (
+    "test_covariance",
+    "test_equations",
+    "test_minres",
+    "test_moments",
+    "test_repulsion",
+    "test_running_statistics",
+    "test_solvers",
+    "test_statistics",
+)
+#: And those of whole fits. Both take about two minutes of one processor.
+_WHOLE = (
     "test_aliases",
     "test_bad_input",
     "test_class_priors",
-    "test_covariance",
     "test_custom_family",
+    "test_deprecated",
     "test_divergence",
-    "test_equations",
     "test_equivariance",
     "test_extremes",
     "test_finite_statistics",
@@ -38,20 +48,14 @@ _SUITE = (
     "test_inflated_class",
     "test_labels",
     "test_likelihood",
-    "test_minres",
-    "test_moments",
     "test_namespaces",
     "test_options_together",
     "test_oracle",
     "test_out_of_core",
     "test_outcome",
-    "test_repulsion",
-    "test_running_statistics",
     "test_singular_data",
-    "test_solvers",
     "test_sparse_input",
     "test_starts",
-    "test_statistics",
     "test_transfers",
     "test_trust_solver",
     "test_twenty_problems",
@@ -68,7 +72,7 @@ MEMORY = 8 * 2**30
 
 def suite() -> list[Path]:
     """Return the files of the core suite."""
-    return [Path("tests", f"{name}.py") for name in _SUITE]
+    return [Path("tests", f"{name}.py") for name in (*_MIRRORS, *_WHOLE)]
 
 
 def sources() -> list[Path]:
@@ -127,10 +131,17 @@ class Cover:
         return total
 
     def of(self, path: Path, lines: range) -> list[str]:
-        """Return the tests that run any of the lines, the fastest first; all where none does."""
+        """Return the tests that run any of the lines; all where none does.
+
+        Those of parts come first, and of these and of the others the fastest.
+        """
         at = self.lines.get(str(path), {})
         found = {name for line in lines for name in at.get(str(line), ())}
-        return sorted(found or self.seconds, key=self.seconds.__getitem__)
+
+        def place(name: str) -> tuple[bool, float]:
+            return Path(name.partition("::")[0]).stem not in _MIRRORS, self.seconds[name]
+
+        return sorted(found or self.seconds, key=place)
 
     def import_others(self) -> None:
         """Import what mutants do not change, once: children have it at once."""

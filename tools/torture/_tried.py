@@ -9,8 +9,9 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -19,7 +20,7 @@ from tools.torture._mutations import Mutant
 from tools.torture._runner import CACHE
 from tools.torture._suite import MEMORY, run_tests
 
-__all__ = ["Collected", "Verdict", "function_of", "tried", "tried_in_place"]
+__all__ = ["Collected", "Verdict", "function_of", "live_functions", "tried", "tried_in_place"]
 
 #: Where a child says which test it runs.
 _LATEST = CACHE / "mutants.test"
@@ -49,11 +50,14 @@ class Collected:
     def __init__(self, use: Callable[["Collected"], object]) -> None:
         self.use = use
         self.session: Any = None
+        self.functions: list[FunctionType] = []
 
     def pytest_runtestloop(self, session: Any) -> bool:
         if session.testsfailed:
             raise session.Interrupted("a file of tests cannot be imported")
         self.session = session
+        self.functions = live_functions(Path("fpigauss"))
+        gc.freeze()  # no child looks through, and so copies, what all of them share
         self.use(self)
         return True
 
@@ -127,22 +131,28 @@ def tried_in_place(mutant: Mutant, seconds: dict[str, float], collected: Collect
     """Run collected tests with the mutant's code in the one function that it changes."""
 
     def task() -> int:
-        _change(mutant)
+        _change(mutant, collected.functions)
         return collected.run(seconds)
 
     return _judged(task, seconds)
 
 
-def _change(mutant: Mutant) -> None:
+def live_functions(folder: Path) -> list[FunctionType]:
+    """Return all functions that have been made from the files of a folder."""
+    start = os.path.abspath(folder)  # noqa: PTH100
+    found = [x for x in gc.get_objects() if type(x) is FunctionType]
+    return [function for function in found if function.__code__.co_filename.startswith(start)]
+
+
+def _change(mutant: Mutant, functions: Iterable[FunctionType]) -> None:
     _replace(mutant)  # for a module that is imported later
     place = function_of(mutant)
     path = os.path.abspath(mutant.path)  # noqa: PTH100
     changed = _code_at(place, compile(mutant.source(), path, "exec", dont_inherit=True))
-    for function in gc.get_objects():
-        if type(function) is FunctionType and function.__code__.co_filename == path:
-            code = function.__code__
-            if (code.co_name, code.co_firstlineno) == place:
-                function.__code__ = changed
+    for function in functions:
+        code = function.__code__
+        if code.co_filename == path and (code.co_name, code.co_firstlineno) == place:
+            function.__code__ = changed
 
 
 def _code_at(place: tuple[str, int] | None, code: CodeType) -> CodeType:

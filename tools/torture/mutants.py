@@ -62,18 +62,10 @@ def _drawn(population: Iterable[Mutant], seed: int) -> list[Mutant]:
     return sorted(population, key=place)
 
 
-def _chosen(mutant: Mutant, cover: Cover, seconds: float, record: "Record") -> dict[str, float]:
-    """Return the tests to try, and how long each takes else.
-
-    The one that noticed the mutant before comes first, then those that are fast, or have noticed
-    many others.
-    """
-    noticed = record.noticed(mutant)
-
-    def place(name: str) -> tuple[bool, float]:
-        return name != noticed, cover.seconds[name] / (1 + record.n_noticed[name]) ** 2
-
-    found = sorted(cover.of(mutant.path, range(mutant.line, mutant.last + 1)), key=place)
+def _chosen(mutant: Mutant, cover: Cover, seconds: float, first: str) -> dict[str, float]:
+    """Return the tests to try, and how long each takes else; ``first`` if it is one of them."""
+    found = cover.of(mutant.path, range(mutant.line, mutant.last + 1))
+    found.sort(key=lambda name: name != first)
     spent = accumulate(cover.seconds[name] for name in found)
     return {
         name: cover.seconds[name]
@@ -111,7 +103,6 @@ class Record:
         self.path = path
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         self.found = {entry["mutant"]: entry for entry in map(json.loads, lines)}
-        self.n_noticed = Counter(entry["verdict"]["test"] for entry in self.found.values())
 
     def find(self, mutant: Mutant, n_tests: int) -> Verdict | None:
         """Return the verdict on a mutant, if what it rests on is as it was, and as many tests."""
@@ -176,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verdicts: dict[Mutant, Verdict] = {}
     todo = {}
     for mutant in _drawn(population, options.seed)[: options.sample]:
-        chosen = _chosen(mutant, cover, options.seconds, record)
+        chosen = _chosen(mutant, cover, options.seconds, record.noticed(mutant))
         known = record.find(mutant, len(chosen))
         if known is None:
             todo[mutant] = chosen
