@@ -115,7 +115,7 @@ def test_where_the_objective_is_rounding_its_slopes_decide():
     assert descends(current, trial, move_of(1.0, slope=-1.0))  # the slope is 0.1 there: -0.45
     uphill = evaluation_of(1e6 - 5e-8, move=move_of(-1.2))
     assert not descends(current, uphill, move_of(1.0, slope=-1.0))  # 1.2 there: 0.1
-    assert current.rounding == pytest.approx(1e-7)
+    assert current.rounding == pytest.approx(1e-7, rel=1e-12, abs=0.0)
     assert evaluation_of(1e-3).rounding == 1e-13
 
 
