@@ -170,7 +170,8 @@ def test_tensors_of_the_host_are_read_where_they_are():
     """No copy of z is made, neither by torch nor for numpy."""
     torch = pytest.importorskip("torch")
     z = torch.ones(20_000, 64)
-    assert np.shares_memory(gather.seen_by_numpy(z), z.numpy())
+    seen = gather.seen_by_numpy(z)
+    assert isinstance(seen, np.ndarray) and np.shares_memory(seen, z.numpy())
     half = z.to(torch.bfloat16)  # numpy has no such type
     assert gather.seen_by_numpy(half) is half
 
