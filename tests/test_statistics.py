@@ -477,3 +477,10 @@ def test_a_part_may_give_a_class_no_weight():
     updated = whole.update(z, y, sample_weight=weights)
     np.testing.assert_array_equal(to_numpy(updated.counts), [40.0, 80.0])
     np.testing.assert_allclose(updated.means, whole.means, rtol=1e-13)
+
+
+def test_a_wrong_kind_is_refused_before_a_batch_is_taken():
+    batches = iter([blobs(seed=42)])
+    with pytest.raises(InvalidInputError, match=r"^covariance is 'full'"):
+        ClassStatistics.from_batches(batches, covariance="full")
+    assert len(list(batches)) == 1
