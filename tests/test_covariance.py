@@ -5,6 +5,7 @@ import pytest
 from scipy.linalg import expm
 
 from fpigauss.covariance import (
+    CovarianceFamily,
     Dense,
     Diagonal,
     Factor,
@@ -441,3 +442,30 @@ def test_oas_is_that_of_scikit_learn():
     sphere = 2.0 * np.eye(D)[None]
     close(shrunk(sphere, np.array([9.0]), "oas"), sphere)
     close(shrunk(sample, np.array([0.5]), "oas")[0], np.trace(sample[0]) / D * np.eye(D))
+
+
+@family
+def test_what_a_family_of_ones_own_inherits(family):
+    # forms for any family, of which these have some of their own
+    n = length(family)
+    sizes = np.array([1e-8, 1.0, 1e3])[:n, None, None]
+    values = values_of(family, sizes * symmetric(n, 2))
+    whole, other = (
+        matrices_of(family, values),
+        matrices_of(family, values_of(family, positive(n, 3))),
+    )
+    of_other, general = projected(family, other), CovarianceFamily
+    both = projected(family, whole @ other + other @ whole)
+    close(general.anticommutator(family, values, of_other, D), both)
+    factor, root, inverse = factors(family)
+    congruent = values_of(family, root @ whole @ transposed(root))
+    close(general.congruent(family, factor.root, values, D), congruent)
+    weights = rng_of(8).uniform(0.5, 2.0, K)
+    added = of_other + projected(family, weights[:, None, None] * np.eye(D))
+    close(general.plus_identity(family, of_other, weights, vectors()), added)
+    for found, expected in zip(
+        general.as_matrices(family, factor, D), (root, inverse), strict=True
+    ):
+        close(found, expected)
+    solved = general.preconditioner(family, of_other)(projected(family, whole))
+    close(solved, family.precondition(of_other, projected(family, whole)))
