@@ -469,3 +469,27 @@ def test_what_a_family_of_ones_own_inherits(family):
         close(found, expected)
     solved = general.preconditioner(family, of_other)(projected(family, whole))
     close(solved, family.precondition(of_other, projected(family, whole)))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_shrinkage_follows_the_scale_of_the_data(scale):
+    covariances, counts = positive(K, 0), np.full(K, 9.0)
+    for rho in (0.3, "oas"):
+        found = shrunk(scale * covariances, counts, rho)
+        close(found, scale * shrunk(covariances, counts, rho))
+        assert not np.allclose(found, scale * covariances, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "arguments"),
+    [
+        ("moments", "projections", ()),
+        ("spread", "per_axis", ()),
+        ("values_moments", "values_projections", (D,)),
+    ],
+)
+def test_former_names_of_methods_warn_when_they_are_called(old, new, arguments):
+    values = values_of(Diagonal(), positive(K, 0))
+    with pytest.warns(DeprecationWarning, match=f"Diagonal.{old} is now {new}"):
+        found = getattr(Diagonal(), old)(values, *arguments)
+    close(found, getattr(Diagonal(), new)(values, *arguments))

@@ -534,3 +534,12 @@ def test_which_equations_hold_for_what():
         problem, point = problem_of("diagonal", False, "forward")
         evaluation = other.evaluate(problem, point)
         assert (other.imbalance(problem, evaluation) > 0.0) == other.exact
+
+
+@pytest.mark.parametrize("name", ["isotropic_mean", "summed_square"])
+def test_flags_of_the_released_equations(name):
+    for flag in (True, False):
+        assert getattr(ReleasedEquations(**{name: flag}), name) is flag
+    for other in (1, None, "yes"):
+        with pytest.raises(InvalidInputError, match=f"{name} is .*; pass True or False"):
+            ReleasedEquations(**{name: other})
