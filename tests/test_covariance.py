@@ -49,11 +49,7 @@ def projected(family, matrices):
     if isinstance(family, Dense):
         return matrices
     diagonals = np.diagonal(matrices, axis1=1, axis2=2)
-    return (
-        diagonals
-        if isinstance(family, Diagonal) and not isinstance(family, Isotropic)
-        else (np.sum(diagonals, axis=1, keepdims=True))
-    )
+    return diagonals.sum(axis=1, keepdims=True) if isinstance(family, Isotropic) else diagonals
 
 
 def matrices_of(family, values):
@@ -73,14 +69,16 @@ def transposed(x):
     return np.swapaxes(x, 1, 2)
 
 
+def wholes(family, factor):
+    """F and F^-1 as matrices (n, d, d)."""
+    parts = family.as_matrices(factor, D)
+    return [x if x.ndim == 3 else matrices_of(Diagonal(), x) for x in parts]
+
+
 def factors(family, seed=0):
     """Factors of a family, and F and F^-1 as whole matrices."""
     factor = family.factor(values_of(family, positive(length(family), seed)))
-    roots = (
-        x if x.ndim == 3 else np.broadcast_to(x, (len(x), D))[:, :, None] * np.eye(D)
-        for x in family.as_matrices(factor, D)
-    )
-    return factor, *roots
+    return factor, *wholes(family, factor)
 
 
 def close(actual, expected, rtol=1e-12):
@@ -160,20 +158,15 @@ def test_factors(family):
     low, high = family.spectrum(factor)
     close(low, eigenvalues[:, 0])
     close(high, eigenvalues[:, -1])
-    close(
-        family.adjoint_root(factor) if factor.root.ndim == 3 else transposed(root), transposed(root)
-    )
+    adjoint = family.adjoint_root(factor)
+    close(adjoint, transposed(root) if adjoint.ndim == 3 else factor.root)
 
 
 @family
 def test_factors_are_composed(family):
     outer, root_outer, _ = factors(family, 0)
     inner, root_inner, _ = factors(family, 1)
-    composed = family.as_matrices(family.composed(outer, inner), D)
-    root, inverse = (
-        x if x.ndim == 3 else np.broadcast_to(x, (len(x), D))[:, :, None] * np.eye(D)
-        for x in composed
-    )
+    root, inverse = wholes(family, family.composed(outer, inner))
     close(root, root_outer @ root_inner)
     close(inverse @ root_outer @ root_inner, np.broadcast_to(np.eye(D), root.shape))
 
@@ -257,12 +250,9 @@ def test_steps_go_along_geodesics(family):
     sizes = np.abs(np.linalg.eigvalsh(whole)).max(axis=1)
     close(family.step_sizes(step), sizes)
     close(family.step_sizes(-step), sizes)
-    inverse = family.retract(factor, step).inverse
-    close(inverse, family.factor(family.values(family.retract(factor, step))).inverse) if (
-        inverse.ndim == 2
-    ) else close(
-        inverse @ family.retract(factor, step).root, np.broadcast_to(np.eye(D), inverse.shape)
-    )
+    ahead = family.retract(factor, step)
+    product = ahead.inverse @ ahead.root if ahead.root.ndim == 3 else ahead.inverse * ahead.root
+    close(product, np.eye(D) + 0.0 * product if product.ndim == 3 else np.ones_like(product))
 
 
 # ------------------------------------------------------------------ pairs
