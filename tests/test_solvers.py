@@ -131,10 +131,11 @@ def test_plain_iteration_takes_every_update_whole():
 
 
 @pytest.mark.parametrize("best", [0.15, 0.3, 0.45])
-def test_a_step_is_shortened_to_the_minimum_of_the_parabola(best):
-    # L(t) = -t + t^2 / (2 best), which is lowest at t = best
-    current, trial = evaluation_of(7.0), evaluation_of(7.0 - 1.0 + 0.5 / best)
-    assert _loop._shortening(current, trial, -1.0) == pytest.approx(best)
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_a_step_is_shortened_to_the_minimum_of_the_parabola(best, size):
+    # L(t) = size (-t + t^2 / (2 best)), which is lowest at t = best
+    current, trial = evaluation_of(7.0), evaluation_of(7.0 + size * (0.5 / best - 1.0))
+    assert _loop._shortening(current, trial, -size) == pytest.approx(best)
 
 
 def test_a_step_is_shortened_by_no_more_and_no_less_than_helps():

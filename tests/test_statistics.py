@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError, solve_fixed_point
+from fpigauss.statistics._checks import check_finite_totals
 
 EPS = 2.0**-52
 SHAPES = ["diagonal", "dense"]
@@ -484,3 +485,12 @@ def test_a_wrong_kind_is_refused_before_a_batch_is_taken():
     with pytest.raises(InvalidInputError, match=r"^covariance is 'full'"):
         ClassStatistics.from_batches(batches, covariance="full")
     assert len(list(batches)) == 1
+
+
+@pytest.mark.parametrize("faulty", [np.inf, np.nan])
+def test_the_class_whose_sums_overflow_is_named(faulty):
+    counts, squares = np.ones(3), np.ones((3, 4))
+    squares[1, 3] = faulty
+    with pytest.raises(InvalidInputError, match="the sums of class 'b' overflow"):
+        check_finite_totals(counts, squares, classes=np.array(list("abc")))
+    check_finite_totals(counts, np.ones((3, 4, 4)), classes=np.array(list("abc")))
