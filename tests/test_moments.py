@@ -170,7 +170,8 @@ def test_tensors_of_the_host_are_read_where_they_are():
     """No copy of z is made, neither by torch nor for numpy."""
     torch = pytest.importorskip("torch")
     z = torch.ones(20_000, 64)
-    assert np.shares_memory(gather.seen_by_numpy(z), z.numpy())
+    seen = gather.seen_by_numpy(z)
+    assert isinstance(seen, np.ndarray) and np.shares_memory(seen, z.numpy())
     half = z.to(torch.bfloat16)  # numpy has no such type
     assert gather.seen_by_numpy(half) is half
 
@@ -233,3 +234,10 @@ def test_weights_that_torch_has_not_written_out_yet():
         ClassStatistics.from_samples(z, y, sample_weight=w) for w in (weights, weights.tolist())
     )
     assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(("count", "n_cores"), [(None, 1), (3, 3)])
+def test_cores_where_the_system_does_not_say_which(count, n_cores, monkeypatch):
+    monkeypatch.delattr(moments.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(moments.os, "cpu_count", lambda: count)
+    assert moments._n_cores() == n_cores

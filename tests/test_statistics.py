@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fpigauss import ClassGaussians, ClassStatistics, InvalidInputError, solve_fixed_point
+from fpigauss.statistics._checks import check_finite_totals
 
 EPS = 2.0**-52
 SHAPES = ["diagonal", "dense"]
@@ -457,3 +458,39 @@ def test_weights_in_long_double():
     expected = ClassStatistics.from_samples(z, y, sample_weight=weights)
     found = ClassStatistics.from_samples(z, y, sample_weight=weights.astype(np.longdouble))
     np.testing.assert_array_equal(found.means, expected.means)
+
+
+def test_given_classes_stay_given_in_a_merge():
+    z, y = blobs(n_classes=2, seed=40)
+    given, seen = (ClassStatistics.from_samples(z, y, classes=c) for c in ([0, 1], None))
+    for one, other in [(given, seen), (seen, given), (given, given)]:
+        with pytest.raises(InvalidInputError):
+            one.merge(other).update(z, y + 1)
+    assert seen.merge(seen).update(z, y + 1).n_classes == 3
+
+
+def test_a_part_may_give_a_class_no_weight():
+    z, y = blobs(n_classes=2, seed=41)
+    whole = ClassStatistics.from_samples(z, y)
+    weights = np.where(y == 0, 0.0, 1.0)
+    with pytest.raises(InvalidInputError, match="sums to zero in class 0"):
+        ClassStatistics.from_samples(z, y, sample_weight=weights)
+    updated = whole.update(z, y, sample_weight=weights)
+    np.testing.assert_array_equal(to_numpy(updated.counts), [40.0, 80.0])
+    np.testing.assert_allclose(updated.means, whole.means, rtol=1e-13)
+
+
+def test_a_wrong_kind_is_refused_before_a_batch_is_taken():
+    batches = iter([blobs(seed=42)])
+    with pytest.raises(InvalidInputError, match=r"^covariance is 'full'"):
+        ClassStatistics.from_batches(batches, covariance="full")
+    assert len(list(batches)) == 1
+
+
+@pytest.mark.parametrize("faulty", [np.inf, np.nan])
+def test_the_class_whose_sums_overflow_is_named(faulty):
+    counts, squares = np.ones(3), np.ones((3, 4))
+    squares[1, 3] = faulty
+    with pytest.raises(InvalidInputError, match="the sums of class 'b' overflow"):
+        check_finite_totals(counts, squares, classes=np.array(list("abc")))
+    check_finite_totals(counts, np.ones((3, 4, 4)), classes=np.array(list("abc")))

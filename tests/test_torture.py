@@ -1,8 +1,10 @@
 """The machines that look for faults: they find those that are put before them."""
 
 import ast
+import importlib.machinery
 import os
 import signal
+import sys
 import time
 from collections import Counter
 
@@ -10,7 +12,7 @@ import pytest
 
 pytest.importorskip("resource", reason="bounds on processes are those of POSIX")
 
-from tools.torture import _mutations, files, mutants
+from tools.torture import _mutations, _tried, files, mutants
 from tools.torture.__main__ import NAMES, machine_of
 from tools.torture._children import in_child
 from tools.torture._report import gather
@@ -42,11 +44,86 @@ def mutations(tmp_path, source):
         ),
         ("log(x)\n__all__ = [1]", {("log(x)", "pass"), ("log", "log1p")}),
         ("y = f(a, copy=False)", set()),
+        ("for a in zip(b, c, strict=True): pass", set()),
+        ("assert a is not None", set()),
+        ("y = a.shape[-1]", {("1", "0"), ("1", "2")}),
+        ("y = a[-1]", {("-", ""), ("1", "0"), ("1", "2")}),
+        ("A: TypeAlias = B | C", set()),
+        ("_PIECE_BYTES = 2**19", set()),
+        ("if TYPE_CHECKING:\n    import a", set()),
         ("y = 1 if a else True", {("1", "2"), ("1", "0"), ("a", "not (a)"), ("True", "False")}),
     ],
 )
 def test_mutations(tmp_path, source, expected):
     assert mutations(tmp_path, source) == expected
+
+
+def test_mutants_have_names_that_stay(tmp_path):
+    def names(source):
+        path = tmp_path / "program.py"
+        path.write_text(source, "utf-8")
+        return [mutant.name for mutant in _mutations.mutants_of(path)]
+
+    found = names("y = a + b\nx = -a\ny = a + b\n")
+    assert len(set(found)) == len(found) == 3
+    assert names('"""Words."""\n\ny = a + b\nx = - a\ny = a + b\n')[::2] == found[::2]
+
+
+def test_a_verdict_holds_until_its_tests_change(tmp_path, monkeypatch):
+    program, one, two = (tmp_path / f"{name}.py" for name in ("program", "one", "two"))
+    program.write_text("y = a + b", "utf-8")
+    one.touch()
+    two.touch()
+    monkeypatch.setattr(mutants, "sources", lambda: [program])
+    monkeypatch.setattr(mutants, "suite", lambda: [one, two])
+    (mutant,) = _mutations.mutants_of(program)
+    killed = _tried.Verdict("test", f"{one}::test_a", 3, 0.5)
+    survived = _tried.Verdict("survived", "", 3, 0.5)
+
+    def record():
+        return mutants.Record(tmp_path / "record")
+
+    def after_change(path):
+        path.write_text(path.read_text("utf-8") + "#", "utf-8")
+        return record().find(mutant, 3)
+
+    assert record().find(mutant, 3) is None
+    record().add(mutant, killed)
+    assert after_change(two) == killed
+    assert after_change(one) is None
+    assert record().noticed(mutant) == killed.test
+    record().add(mutant, survived)
+    assert record().find(mutant, 3) == survived
+    assert record().find(mutant, 4) is None
+    assert after_change(two) is None
+
+
+def test_a_function_is_changed_where_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "changed_program.py"
+    path.write_text(
+        "import functools\n"
+        "class A:\n"
+        "    @property\n"
+        "    def a(self):\n"
+        "        return 2 + 3\n"
+        "    @functools.lru_cache\n"
+        "    def a_of(self, x=1):\n"
+        "        return [2 * y for y in x]\n",
+        "utf-8",
+    )
+    loader = importlib.machinery.SourceFileLoader
+    monkeypatch.setattr(loader, "get_code", loader.get_code)
+    monkeypatch.syspath_prepend(tmp_path)
+    program = importlib.import_module("changed_program")
+    monkeypatch.delitem(sys.modules, "changed_program")
+    by_text = {(m.line, m.text): m for m in _mutations.mutants_of(path)}
+    assert _tried.function_of(by_text[7, "2"]) is None  # a default is run at import
+    assert (program.A().a, program.A().a_of((1, 2))) == (5, [2, 4])
+    functions = _tried.live_functions(tmp_path)
+    _tried._change(by_text[5, "-"], functions)
+    assert (program.A().a, program.A().a_of((1, 3))) == (-1, [2, 6])
+    _tried._change(by_text[8, "/"], functions)
+    assert program.A().a_of((1, 4)) == [2.0, 0.5]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,11 @@ _PAIRS = [
 ]
 #: A name and what takes its place.
 _NAMES = dict(_PAIRS) | {after: before for before, after in _PAIRS if before != "sum"}
-#: Nodes that no test is to notice: types, and the words of messages.
-_LEFT_ALONE = (ast.JoinedStr, ast.Import, ast.ImportFrom, ast.Global)
+#: Statements that no test is to notice: an assertion holds, and is there for the type checker.
+_LEFT_ALONE = (ast.ClassDef, ast.Import, ast.ImportFrom, ast.Global, ast.Assert)
+#: Arguments that make no difference to numbers: whether an array is shared, and whether iterables
+#: are checked to be of one length, which they are.
+_SAME_NUMBERS = {"copy", "strict"}
 
 
 @dataclass(frozen=True, order=True)
@@ -61,6 +65,8 @@ class Mutant:
     start: int
     stop: int
     text: str
+    #: The file, the lines, the place in them and the change, which stay while others are edited.
+    name: str
 
     def source(self) -> str:
         """Return the program."""
@@ -73,12 +79,19 @@ def mutants_of(path: Path) -> list[Mutant]:
     source = path.read_text("utf-8")
     tree = ast.parse(source)
     place = _Places(source)
-    found = {
-        Mutant(path, *lines, *span, text)
+    changes = {
+        (*lines, *span, text)
         for lines, node in _statements(tree)
         for span, text in _changes(node, place, source)
     }
-    return sorted(m for m in found if _differs(m, source, ast.dump(tree)))
+    found, times = [], Counter[str]()
+    for line, last, start, stop, text in sorted(changes):
+        name = f"{path}: {place.told(line, last, start, stop)} -> {text}"
+        times[name] += 1
+        mutant = Mutant(path, line, last, start, stop, text, f"{name} ({times[name]})")
+        if _differs(mutant, source, ast.dump(tree)):
+            found.append(mutant)
+    return found
 
 
 def _differs(mutant: Mutant, source: str, dumped: str) -> bool:
@@ -93,6 +106,7 @@ class _Places:
     """Offsets of nodes in a source; the ends of ast are in bytes of UTF-8."""
 
     def __init__(self, source: str) -> None:
+        self.source = source
         self.lines = source.splitlines(keepends=True)
         self.starts = [0]
         for line in self.lines:
@@ -101,6 +115,12 @@ class _Places:
     def _at(self, line: int, column: int) -> int:
         text = self.lines[line - 1].encode()[:column].decode()
         return self.starts[line - 1] + len(text)
+
+    def told(self, line: int, last: int, start: int, stop: int) -> str:
+        """Return the lines, with what is between two offsets in brackets."""
+        before = self.source[self.starts[line - 1] : start]
+        after = self.source[stop : self.starts[last]]
+        return f"{before}[[{self.source[start:stop]}]]{after}".strip()
 
     def start(self, node: ast.expr | ast.stmt) -> int:
         """Return where a node begins."""
@@ -114,7 +134,7 @@ class _Places:
 def _statements(tree: ast.Module) -> Iterator[tuple[tuple[int, int], ast.AST]]:
     """Yield what is mutable, with the lines of its statement: statements, and parts of headers."""
     for node in ast.walk(tree):
-        if not isinstance(node, ast.stmt) or isinstance(node, (*_LEFT_ALONE, ast.ClassDef)):
+        if not isinstance(node, ast.stmt) or isinstance(node, _LEFT_ALONE) or _is_unrun(node):
             continue
         if isinstance(node, ast.FunctionDef):
             for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
@@ -163,11 +183,16 @@ def _dropped(node: ast.stmt, place: _Places) -> Iterator[Change]:
 
 def _parts(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the expressions of a statement, without types, messages and docstrings."""
-    if isinstance(node, ast.Raise | ast.JoinedStr):
+    if isinstance(node, ast.Raise | ast.JoinedStr) or _is_alias(node):
         return
-    if isinstance(node, ast.keyword) and node.arg == "copy":  # the same numbers
+    if isinstance(node, ast.keyword) and node.arg in _SAME_NUMBERS:
         return
-    if isinstance(node, ast.Assign) and any(_is_dunder(target) for target in node.targets):
+    if isinstance(node, ast.Subscript) and ast.unparse(node).endswith(".shape[-1]"):
+        # arrays are (n, d) or (n, d, d), whose axis 1 is as long as the last: the minus stays
+        yield from _parts(node.value)
+        yield from (part for part in ast.walk(node.slice) if isinstance(part, ast.Constant))
+        return
+    if isinstance(node, ast.Assign) and any(_is_unseen(target) for target in node.targets):
         return
     if isinstance(node, ast.expr):
         yield node
@@ -179,8 +204,21 @@ def _parts(node: ast.AST) -> Iterator[ast.expr]:
                 yield from _parts(child)
 
 
-def _is_dunder(target: ast.expr) -> bool:
-    return isinstance(target, ast.Name) and target.id.startswith("__")
+def _is_unrun(node: ast.stmt) -> bool:
+    """Say whether a statement is a branch for the type checker alone."""
+    test = node.test if isinstance(node, ast.If) else None
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
+def _is_alias(node: ast.AST) -> bool:
+    """Say whether a statement names a type."""
+    annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
+    return isinstance(annotation, ast.Name) and annotation.id == "TypeAlias"
+
+
+def _is_unseen(target: ast.expr) -> bool:
+    """Say whether a name says how many bytes are worked on at a time, or is ``__all__``."""
+    return isinstance(target, ast.Name) and (target.id.startswith("__") or "_BYTES" in target.id)
 
 
 def _changes_of(node: ast.expr, place: _Places, source: str) -> Iterator[Change]:
