@@ -49,10 +49,11 @@ test coverage: export MPLBACKEND := Agg
 test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and the like are passed on.
 	@$(call run,test) -m pytest -n 2 $(PYTEST_ARGS)
 
-# Tests that time themselves or bound their memory may fail while lines are counted.
-coverage: .venvs/test/.stamp  ## Run the tests, for half an hour, and print which lines and branches none of them takes.
-	@rm -rf .coverage
-	@$(call run,test) -m coverage run -m pytest -n 2 $(PYTEST_ARGS) || echo "Some tests failed; coverage is of those that ran."
+# In one process: a worker is killed if it takes longer than some seconds to write what it has counted.
+# Tests that time themselves, bound their memory or fill a disk may fail while lines are counted.
+coverage: .venvs/test/.stamp  ## Run the tests, for an hour, and print which lines and branches none of them takes.
+	@rm -rf .coverage && mkdir .coverage
+	@$(call run,test) -m coverage run -m pytest -p no:xdist $(PYTEST_ARGS) || echo "Some tests failed; coverage is of those that ran."
 	@$(call run,test) -m coverage combine --quiet
 	@$(call run,test) -m coverage report
 
