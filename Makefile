@@ -54,7 +54,7 @@ test: .venvs/test/.stamp  ## Run the tests; PYTEST_ARGS="-k covariance -x" and t
 coverage: .venvs/test/.stamp  ## Run the tests, for an hour, and print which lines and branches none of them takes.
 	@rm -rf .coverage && mkdir .coverage
 	@$(call run,test) -m coverage run -m pytest -p no:xdist $(PYTEST_ARGS) || echo "Some tests failed; coverage is of those that ran."
-	@$(call run,test) -m coverage combine --quiet
+	@$(call run,test) -m coverage combine --append --quiet || echo "Files of processes that tests have killed are left out."
 	@$(call run,test) -m coverage report
 
 # The experiments are a project of their own, with an environment, tests and settings of their own.
