@@ -108,8 +108,7 @@ class FlowOverSampler(BaseOverSampler):
 
     def _check_X_y(self, X: Any, y: Any, *args: Any, **options: Any) -> Any:  # noqa: N802
         """Check the rows as they are given, before scikit-learn forgets what is masked."""
-        for name, given in {"X": X, "y": y}.items():
-            check_unmasked(given, name)
+        check_unmasked(X=X, y=y)
         return super()._check_X_y(X, y, *args, **options)
 
     def _fit_resample(self, X: Any, y: Floats) -> tuple[Any, Floats]:

@@ -204,10 +204,11 @@ def check_dense(x: object, name: str) -> None:
     )
 
 
-def check_unmasked(x: object, name: str) -> None:
-    """Refuse masked arrays: without the mask, what it hides would be taken for data."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise InvalidInputError(f"{name} is a masked array; fill it, or drop the masked rows")
+def check_unmasked(**arrays: object) -> None:
+    """Refuse masked arrays, by name: without the mask, what it hides would be taken for data."""
+    for name, x in arrays.items():
+        if isinstance(x, np.ma.MaskedArray):
+            raise InvalidInputError(f"{name} is a masked array; fill it, or drop the masked rows")
 
 
 def as_floating(x: object, name: str) -> Array:
@@ -216,7 +217,7 @@ def as_floating(x: object, name: str) -> Array:
     Integers and booleans become floating point; complex and object input is refused.
     """
     check_dense(x, name)
-    check_unmasked(x, name)
+    check_unmasked(**{name: x})
     check_valued(x, name)
     columns = getattr(x, "columns", None)
     if not is_array(x):

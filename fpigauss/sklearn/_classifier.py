@@ -308,8 +308,8 @@ class FixedPointGaussianClassifier(ClassifierMixin, GaussianEstimates):
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[Array, Labels, Array | None]:
         """Check the rows as scikit-learn does, and bring the labels to the host."""
-        for name, given in {"X": X, "y": y, "sample_weight": sample_weight}.items():
-            check_unmasked(given, name)  # scikit-learn forgets the mask
+        # scikit-learn forgets the mask
+        check_unmasked(X=X, y=y, sample_weight=sample_weight)
         rows, y = validate_data(self, X, y, reset=reset, dtype="numeric")
         X = numbers_of(rows, X)
         check_classification_targets(y)

@@ -210,7 +210,7 @@ class GaussianEstimates(PosteriorMixin, TransformerMixin, BaseEstimator):
     def _latents(self, X: Any, method: str) -> Array:
         """Check new rows as scikit-learn does, and take them to the precision of the Gaussians."""
         check_is_fitted(self, "statistics_")
-        check_unmasked(X, "X")
+        check_unmasked(X=X)
         z = as_floating(numbers_of(validate_data(self, X, reset=False, dtype="numeric"), X), "X")
         means = self._fitted().result.gaussians.means
         if namespace(z) is not namespace(means) or device_of(z) != device_of(means):

@@ -50,7 +50,7 @@ class FlowEstimates(PosteriorMixin, BaseEstimator):
             In nats, columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        check_unmasked(X, "X")
+        check_unmasked(X=X)
         return self._class_log_prob(validate_data(self, X, reset=False, dtype=np.float64))
 
     def score_samples(self, X: Any, y: Any = None) -> Any:
@@ -131,7 +131,7 @@ class FlowEstimates(PosteriorMixin, BaseEstimator):
         (N, d) float64 tensor
         """
         check_is_fitted(self)
-        check_unmasked(X, "X")
+        check_unmasked(X=X)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return torch.as_tensor(self._columns(X), device="cpu")
 

@@ -194,8 +194,8 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
             is wrong with ``X`` or ``y`` alone is told by scikit-learn's own ValueError.
         """
         self._check_parameters()
-        for name, given in {"X": X, "y": y, "sample_weight": sample_weight}.items():
-            check_unmasked(given, name)  # scikit-learn forgets the mask
+        # scikit-learn forgets the mask
+        check_unmasked(X=X, y=y, sample_weight=sample_weight)
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         as_labels(y)  # those that Gaussians cannot have are refused before any work
