@@ -19,6 +19,7 @@ from fpigauss._array.checks import (
 )
 from fpigauss._array.labels import as_labels
 from fpigauss._array.namespaces import check_unmasked
+from fpigauss._array.rounding import torch_rounds_products
 from fpigauss._deprecated import forward_old_addresses, renamed
 from fpigauss._progress import progress_bar
 from fpigauss._warnings import warn_user
@@ -79,6 +80,7 @@ __all__ = [
     "separated",
     "separation_of",
     "shrunk",
+    "torch_rounds_products",
     "warn_user",
     "with_options",
 ]

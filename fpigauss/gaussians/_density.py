@@ -11,7 +11,8 @@ from fpigauss._array.blocks import mend
 from fpigauss._array.checks import check_range
 from fpigauss._array.labels import grouped
 from fpigauss._array.linalg import squared_norms
-from fpigauss._array.namespaces import cast_like, detached, device_of, namespace
+from fpigauss._array.namespaces import cast_like, detached, device_of, namespace, working_dtype
+from fpigauss._array.rounding import rounds_products
 from fpigauss._array.typing import Array
 from fpigauss.covariance import CovarianceFamily, Factor
 
@@ -24,8 +25,12 @@ _NEAR = 0.1
 
 @dataclass(frozen=True)
 class Density:
-    """Class densities in the dtype of the latents, about a center that is exact in it."""
+    """Class densities in the dtype of the latents, about a center that is exact in it.
 
+    Where products of float32 matrices may be rounded to fewer digits, they are computed in float64.
+    """
+
+    dtype: Any  # of the results
     family: CovarianceFamily
     center: Array  # (1, d)
     means: Array  # (K, d), centered
@@ -37,13 +42,16 @@ class Density:
         """Prepare the densities of the Gaussians N(means, F F') for latents like ``z``."""
         xp = namespace(z)
         dtype = z.dtype if xp.finfo(z.dtype).bits >= 32 else xp.float32
-        like = xp.zeros((1,), dtype=dtype, device=device_of(z))
+        widened = dtype == xp.float32 and rounds_products(z)
+        computed = working_dtype(z) if widened else dtype
+        like = xp.zeros((1,), dtype=computed, device=device_of(z))
         for part in factor:
             check_range(detached(part), like, "inverse covariances", positive=False)
         center = family.center(means, factor)
         center = _rounded(center if family.tied else _nearest(means, center), like)
         log_det = family.log_det(factor, means.shape[1])
         return cls(
+            dtype,
             family,
             cast_like(center, like),
             cast_like(means - center, like),
@@ -54,9 +62,13 @@ class Density:
     def _centered(self, z: Array) -> Array:
         return namespace(z).astype(z, self.center.dtype, copy=False) - self.center
 
+    def _narrowed(self, x: Array) -> Array:
+        return namespace(x).astype(x, self.dtype, copy=False)
+
     def by_class(self, z: Array) -> Array:
         """Compute log N_y(z) (N, K)."""
-        return self.log_normalizers[None, :] - 0.5 * self._distances(self._centered(z))
+        squared = self._distances(self._centered(z))
+        return self._narrowed(self.log_normalizers[None, :] - 0.5 * squared)
 
     def squared_distances(self, z: Array) -> Array:
         """Compute squared Mahalanobis distances (N, K), from differences near the means.
@@ -73,7 +85,8 @@ class Density:
 
         raw = self._distances(x)
         numbers = 1 if self.family.tied else math.prod(self.factor.inverse.shape[1:])
-        return mend(raw, raw < _NEAR * dim, exact, row_bytes=8 * (4 * dim + 2 * numbers))
+        row_bytes = 8 * (4 * dim + 2 * numbers)
+        return self._narrowed(mend(raw, raw < _NEAR * dim, exact, row_bytes=row_bytes))
 
     def _distances(self, x: Array) -> Array:
         xp = namespace(x)
@@ -92,7 +105,7 @@ class Density:
         normalizers = self.log_normalizers
         if not self.family.tied:
             normalizers = xp.take(normalizers, codes, axis=0)
-        return normalizers - 0.5 * squared_norms(white)
+        return self._narrowed(normalizers - 0.5 * squared_norms(white))
 
 
 def _nearest(means: Array, x: Array) -> Array:

@@ -24,6 +24,7 @@ from fpigauss_torch._support.labels import (
     labels_to_draw,
     soft_labels,
 )
+from fpigauss_torch._support.matmul import matmul
 from fpigauss_torch._support.modes import evaluating, modes_restored
 from fpigauss_torch._support.options import (
     ACCEPTED,
@@ -86,6 +87,7 @@ __all__ = [
     "labels_to_draw",
     "lam_apart",
     "log_priors_of",
+    "matmul",
     "mixture",
     "modes_restored",
     "not_compiled",

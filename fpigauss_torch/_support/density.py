@@ -21,6 +21,7 @@ from fpigauss_torch._support.distances import (
     squared_by_class,
 )
 from fpigauss_torch._support.functional import is_wrapped
+from fpigauss_torch._support.matmul import matmul
 from fpigauss_torch._support.nearby import relative
 from fpigauss_torch._support.products import expanded
 
@@ -105,7 +106,7 @@ class ClassDensity:
                 # the difference is taken in the wider dtype: no digits are lost far from the origin
                 difference = (z - self.means[labels]).to(dtype)
                 if self._dense:
-                    white = difference @ self.inverse[0].T.to(dtype)
+                    white = matmul(difference, self.inverse[0].T.to(dtype))
                 else:
                     white = difference * self.inverse[own].to(dtype)
                 squared = white.square().sum(-1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fpigauss_torch._support.functional import is_mapped, is_wrapped
+from fpigauss_torch._support.matmul import matmul
 
 __all__ = [
     "ACCURACY",
@@ -97,7 +98,7 @@ class Differences(SquaredDistances):
         means = self.means - center if self.rest is None else self.means - center + self.rest
         root = self.inverse[0].T
         one = root.new_ones(1, 1)
-        return Differences(means @ root, None, one).squared((z - center) @ root)
+        return Differences(matmul(means, root), None, one).squared(matmul(z - center, root))
 
     def _of_pairs(self, z: Tensor, rows: Tensor, classes: Tensor) -> Tensor:
         u = z.index_select(0, rows) - self.means.index_select(0, classes)
@@ -107,7 +108,7 @@ class Differences(SquaredDistances):
         return self._norms(u, self.inverse if one else self.inverse.index_select(0, classes))
 
     def _norms(self, u: Tensor, inverse: Tensor) -> Tensor:
-        white = u @ inverse[0].T if inverse.ndim == 3 else product(u, inverse)
+        white = matmul(u, inverse[0].T) if inverse.ndim == 3 else product(u, inverse)
         return squared_norms(white)
 
 
@@ -151,7 +152,7 @@ class Whitened(SquaredDistances):
             u = x - means[block, None, :]  # (classes, N, d)
             if rest is not None:
                 u = u - rest[block, None, :] if is_kept(u) else u.sub_(rest[block, None, :])
-            columns.append((u @ self.inverse[block].to(x.dtype).mT).square().sum(-1))
+            columns.append(matmul(u, self.inverse[block].to(x.dtype).mT).square().sum(-1))
         squared = torch.cat(columns).T
         smallest, own = squared.detach().min(1)
         if in_one_graph(own) or not self._lost(means[own] - x, smallest, own):

@@ -17,6 +17,7 @@ from fpigauss_torch._support.distances import (
     wide_dtype,
 )
 from fpigauss_torch._support.functional import is_wrapped
+from fpigauss_torch._support.matmul import addmm, matmul
 from fpigauss_torch._support.products import Products, center_of, metric_of, whitened_by
 
 __all__ = ["relative"]
@@ -89,13 +90,13 @@ class _Relative(Products):
         """Compute squared distances (N, K), and the nearest classes (N,)."""
         x = z - self.center
         with torch.no_grad():
-            sketched = (x @ self.sketch).to(self.sketched.dtype)
+            sketched = matmul(x, self.sketch).to(self.sketched.dtype)
             own = torch.addmm(self.norms, sketched, self.sketched, alpha=-2.0).argmin(1)
         between = self.between.index_select(0, own)
         u = self.references.index_select(0, own).sub_(x)
         if self.precisions is None:
             white = self._whitened(u)
-            products = white @ self.scaled
+            products = matmul(white, self.scaled)
             to_own = squared_norms(white)
             apart = to_own - 2.0 * products.gather(1, own[:, None])[:, 0]
             squared = torch.add(between, products, alpha=2.0) + apart[:, None]
@@ -103,8 +104,8 @@ class _Relative(Products):
                 return self._with_smallest(squared, x, own, to_own), own
         else:
             squares = product(torch.add(u, x, alpha=2.0), u)
-            squared = torch.addmm(between, squares, self.precisions, alpha=-1.0)
-            squared = torch.addmm(squared, u, self.scaled, alpha=2.0)
+            squared = addmm(between, squares, self.precisions, alpha=-1.0)
+            squared = addmm(squared, u, self.scaled, alpha=2.0)
         # the smallest distances are computed from their own means, whichever mean was found near
         if self.contenders == 1:
             own = squared.detach().argmin(1)
@@ -122,7 +123,8 @@ class _Relative(Products):
         x = z - self.center
         nearest = by_squared.gather(1, own[:, None])
         others = by_squared.scatter(1, own[:, None], 0.0)
-        gradient = product(others @ self.precisions.T, x) - others @ self.scaled.T
+        by_squares, by_products = (matmul(others, y.T) for y in (self.precisions, self.scaled))
+        gradient = product(by_squares, x) - by_products
         u = self._difference(x if self.rest is None else z, own)
         white = product(u, self.inverse.index_select(0, own).square())
         return 2.0 * (gradient - nearest * white)
@@ -131,7 +133,7 @@ class _Relative(Products):
         """Compute the derivative (N, K) of squared distances in a direction of latents (N, d)."""
         assert self.precisions is not None
         x = z - self.center
-        return 2.0 * ((x * direction) @ self.precisions - direction @ self.scaled)
+        return 2.0 * (matmul(x * direction, self.precisions) - matmul(direction, self.scaled))
 
     def _with_smallest(self, squared: Tensor, x: Tensor, own: Tensor, to_own: Tensor) -> Tensor:
         """Put distances that are from differences in: to the means ``own``, and the smallest."""
@@ -272,6 +274,8 @@ def _may_select(x: Tensor) -> bool:
 
 def _signs(dim: int, device: torch.device) -> Tensor:
     """Return fixed random signs (d, t): products with them about keep the order of distances."""
-    bits = torch.arange(1, dim * _SKETCH + 1, device=device) * 0x9E3779B1 & 0xFFFFFFFF
+    numbers = torch.arange(dim * _SKETCH, device=device)
+    # Triton multiplies a range in 32 bits, and refuses larger factors: the XOR makes it 64
+    bits = (numbers ^ 0x5BD1E995) * 0x9E3779B1 & 0xFFFFFFFF
     bits = (bits ^ (bits >> 15)) * 0x85EBCA6B & 0xFFFFFFFF
     return (2 * ((bits ^ (bits >> 13)) >> 7 & 1) - 1).reshape(dim, _SKETCH)

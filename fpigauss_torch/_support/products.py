@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fpigauss_torch._support.distances import SquaredDistances
+from fpigauss_torch._support.matmul import addmm, matmul
 
 __all__ = ["Products", "center_of", "expanded", "metric_of", "whitened_by"]
 
@@ -68,12 +69,10 @@ class _Expanded(Products):
     def _in_own_metric(self, z: Tensor) -> Tensor:
         x = z - self.center
         if self.precisions is not None:
-            far = torch.addmm(self.norms, x.square(), self.precisions)
-            return torch.addmm(far, x, self.scaled, alpha=-2.0)
+            far = addmm(self.norms, x.square(), self.precisions)
+            return addmm(far, x, self.scaled, alpha=-2.0)
         white = self._whitened(x)
-        return torch.addmm(
-            white.square().sum(-1)[:, None] + self.norms, white, self.scaled, alpha=-2.0
-        )
+        return addmm(white.square().sum(-1)[:, None] + self.norms, white, self.scaled, alpha=-2.0)
 
 
 def expanded(means: Tensor, inverse: Tensor, dtype: torch.dtype) -> SquaredDistances | None:
@@ -120,4 +119,4 @@ def center_of(means: Tensor, precisions: Tensor | None, dtype: torch.dtype) -> T
 
 def whitened_by(inverse: Tensor, x: Tensor) -> Tensor:
     """Whiten rows (N, d) by the one F^-1 that all classes share."""
-    return x @ inverse[0].T if inverse.ndim == 3 else x * inverse
+    return matmul(x, inverse[0].T) if inverse.ndim == 3 else x * inverse

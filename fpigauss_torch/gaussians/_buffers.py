@@ -10,7 +10,14 @@ from torch import Tensor
 
 from fpigauss import ClassGaussians, CovarianceFamily, InvalidInputError
 from fpigauss.interface import distinct_name, resolve_family, warn_user
-from fpigauss_torch._support import ON_META, ClassDensity, is_wrapped, state_said, state_tensor
+from fpigauss_torch._support import (
+    ON_META,
+    ClassDensity,
+    is_wrapped,
+    matmul,
+    state_said,
+    state_tensor,
+)
 from fpigauss_torch.prior import LatentPrior
 
 __all__ = ["GaussianBuffers"]
@@ -96,7 +103,7 @@ class GaussianBuffers(LatentPrior):
         colored = noise.clone()
         for code in own.unique().tolist():  # one (d, d) matrix per row would be far larger
             rows = own == code
-            colored[rows] = noise[rows] @ root[code].T
+            colored[rows] = matmul(noise[rows], root[code].T)
         return colored
 
     def _swap(self, gaussians: ClassGaussians) -> None:

@@ -1,7 +1,8 @@
 """Nothing depends on where the process makes tensors by default.
 
 The default is the meta device here, whose tensors have no values: whoever makes one without saying
-where, as code for one device would, cannot go on with it. Tensors of the user lie on the CPU.
+where, as code for one device would, cannot go on with it. Tensors of the user lie on the CPU. Where
+there is a GPU, it is another default.
 """
 
 import numpy as np
@@ -57,6 +58,23 @@ ARRAYS = fit_fixed_point(X.double().numpy(), Y.numpy(), 1.0).gaussians
 TENSORS = fit_fixed_point(X.double(), Y, 1.0).gaussians
 
 
+@pytest.fixture(
+    params=[
+        "meta",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.cuda,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+            ],
+        ),
+    ]
+)
+def default(request):
+    """The device that tensors are made on by default."""
+    return request.param
+
+
 @pytest.fixture
 def model():
     model = coupling_model(K, D, covariance="isotropic", tied=True)
@@ -103,8 +121,8 @@ def scalar(fit):
 
 
 @pytest.mark.parametrize("call", CORE.values(), ids=CORE)
-def test_the_core(call):
-    with torch.device("meta"):
+def test_the_core(call, default):
+    with torch.device(default):
         call()
 
 
@@ -141,23 +159,23 @@ FLOWS = {
 
 
 @pytest.mark.parametrize("call", FLOWS.values(), ids=FLOWS)
-def test_flows(model, call):
-    with torch.device("meta"):
+def test_flows(model, call, default):
+    with torch.device(default):
         call(model)
 
 
 @pytest.mark.parametrize("kind", [LearnedMeans, RandomMeans, DataGaussians])
-def test_priors(kind):
-    _start(kind(K, D))
+def test_priors(kind, default):
+    _start(kind(K, D), default)
 
 
 @pytest.mark.parametrize(("kind", "lam"), [(GradientGaussians, 1.0), (SymmetricKLMeans, 0.1)])
-def test_priors_that_repel(kind, lam):
-    _start(kind(K, D, lam))
+def test_priors_that_repel(kind, lam, default):
+    _start(kind(K, D, lam), default)
 
 
-def _start(prior):
-    with torch.device("meta"):
+def _start(prior, default):
+    with torch.device(default):
         for name, given in {"init_": (X.numpy(), Y.tolist()), "init_from_": (STATISTICS,)}.items():
             getattr(prior, name, lambda *_: None)(*given)
         getattr(prior, "penalty", lambda: None)()
@@ -166,11 +184,11 @@ def _start(prior):
         assert prior.class_gaussians().dim == D
 
 
-def test_an_estimator():
+def test_an_estimator(default):
     pytest.importorskip("skorch", reason="skorch is not installed: pip install fpigauss[skorch]")
     from fpigauss_torch.sklearn import FlowClassifier
 
-    with torch.device("meta"):
+    with torch.device(default):
         flow = FlowClassifier(max_epochs=2, hidden_features=(8,), transforms=1, random_state=0)
         shares = flow.fit(X.numpy(), Y.numpy()).predict_proba(X.numpy())
     expected = flow.fit(X.numpy(), Y.numpy()).predict_proba(X.numpy())
