@@ -1,6 +1,7 @@
 """Fixtures and settings of the whole suite."""
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from types import ModuleType
@@ -60,13 +61,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: is_parity_of_jax(item) or "jax" in item.path.name)
 
 
-@pytest.fixture(scope="module", params=["numpy", "torch", "array_api_strict", "jax.numpy"])
-def xp(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """The array namespaces that the library is proved on; jax with its float64.
+#: The namespaces that the library is proved on; cupy where it is installed, since it needs a GPU.
+NAMESPACES = ["numpy", "torch", "array_api_strict", "jax.numpy"]
+NAMESPACES += ["cupy"] * (importlib.util.find_spec("cupy") is not None)
 
-    What jax does without it is in test_jax.py.
-    """
+
+@pytest.fixture(scope="module", params=NAMESPACES)
+def xp(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The array namespaces; jax with its float64. What jax does without it is in test_jax.py."""
     found = import_namespace(request.param)
+    if request.param == "cupy" and not found.cuda.is_available():
+        pytest.skip("cupy finds no GPU")
     if request.param != "jax.numpy":
         yield found
         return

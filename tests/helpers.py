@@ -26,6 +26,8 @@ def to_numpy(array: Any) -> np.ndarray:
     """``array``, of any namespace, as a numpy array without gradients."""
     if hasattr(array, "detach"):
         array = array.detach().cpu().numpy()
+    elif hasattr(array, "get"):  # cupy
+        array = array.get()
     return np.asarray(array)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import FAMILIES, FAMILY_IDS, blobs
+from helpers import FAMILIES, FAMILY_IDS, blobs, to_numpy
 from problems import CASES, quiet
 from problems import TOL as PROBLEMS_TOL
 
@@ -324,7 +324,7 @@ def test_in_every_namespace(xp, covariance, tied):
     of_z, of_w = gradient.of_samples(rows, y)
     assert type(gradient.means) is type(rows) and type(of_z) is type(rows)
     for found, known in zip((of_z, of_w), expected.vjp(*pulled).of_samples(z, y), strict=True):
-        np.testing.assert_allclose(np.asarray(found), known, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(to_numpy(found), known, rtol=1e-7, atol=1e-9)
 
 
 def test_on_the_twenty_problems_it_takes_less_than_a_solve():

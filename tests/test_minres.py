@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import asarray_in
+from helpers import asarray_in, to_numpy
 
 from fpigauss.solvers import solve_symmetric
 
@@ -59,7 +59,7 @@ def test_in_every_namespace(xp):
     a, scale, b = (asarray_in(xp, x) for x in (a, scale, b))
     solved = solve_symmetric(lambda x: a @ x, b, lambda g: g / scale, rtol=1e-9, max_products=500)
     assert type(solved.x) is type(b)
-    np.testing.assert_allclose(np.asarray(a @ solved.x), np.asarray(b), atol=1e-6)
+    np.testing.assert_allclose(to_numpy(a @ solved.x), to_numpy(b), atol=1e-6)
 
 
 def counted(a):

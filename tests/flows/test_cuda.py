@@ -14,6 +14,8 @@ from fpigauss_torch import LatentGaussians, fixed_point_layer, mix_within_class,
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    # torch's own, as it imports what compiles
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
 ]
 
 K, D = 5, 4

@@ -103,6 +103,7 @@ def test_float32_is_left_alone_where_nothing_is_rounded():
     assert products.dtypes == {torch.float32}
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_graph_is_compiled_anew_where_the_setting_changes():
     torch._dynamo.reset()
     density = ClassDensity(torch.randn(K, D), torch.ones(1, D), torch.zeros(1))
