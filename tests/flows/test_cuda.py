@@ -14,8 +14,9 @@ from fpigauss_torch import LatentGaussians, fixed_point_layer, mix_within_class,
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-    # torch's own, as it imports what compiles
+    # torch's own, as it imports what compiles, and where products could be faster
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:TensorFloat32:UserWarning"),
 ]
 
 K, D = 5, 4
