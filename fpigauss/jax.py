@@ -162,7 +162,8 @@ class _Base(AbstractDistribution):
 
     @property
     def _density(self) -> Density:
-        return Density(self.family, self.center, self.means, self.factor, self.log_normalizers)
+        parts = self.family, self.center, self.means, self.factor, self.log_normalizers
+        return Density(*parts, dtype=self.means.dtype)
 
     def _log_prob(self, x: Array, condition: Array | None = None) -> Array:
         if self.cond_shape is None:

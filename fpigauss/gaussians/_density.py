@@ -30,12 +30,12 @@ class Density:
     Where products of float32 matrices may be rounded to fewer digits, they are computed in float64.
     """
 
-    dtype: Any  # of the results
     family: CovarianceFamily
     center: Array  # (1, d)
     means: Array  # (K, d), centered
     factor: Factor
     log_normalizers: Array  # (n,)
+    dtype: Any  # of the results
 
     @classmethod
     def of(cls, family: CovarianceFamily, means: Array, factor: Factor, z: Array) -> "Density":
@@ -51,12 +51,12 @@ class Density:
         center = _rounded(center if family.tied else _nearest(means, center), like)
         log_det = family.log_det(factor, means.shape[1])
         return cls(
-            dtype,
             family,
             cast_like(center, like),
             cast_like(means - center, like),
             Factor(*(cast_like(x, like) for x in factor)),
             cast_like(-0.5 * (log_det + means.shape[1] * math.log(2.0 * math.pi)), like),
+            dtype,
         )
 
     def _centered(self, z: Array) -> Array:

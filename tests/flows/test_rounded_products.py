@@ -3,6 +3,9 @@
 Users allow it for their layers: in TF32 on a GPU, in bfloat16 on processors that have it.
 """
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +136,7 @@ def test_the_newer_setting_of_each_device_is_read(device, precision, rounded, mo
 def test_only_accelerators_round_products_of_jax_and_numpy_never_does(monkeypatch):
     assert not rounds_products(np.zeros((2, 2), dtype=np.float32))
     monkeypatch.setattr(rounding.array_api_compat, "is_jax_array", lambda x: True)
-    assert not rounds_products(np.zeros((2, 2), dtype=np.float32))
-    monkeypatch.setattr(rounding, "is_on_host", lambda x: False)
-    assert rounds_products(np.zeros((2, 2), dtype=np.float32))
+    for backend, rounded in (("cpu", False), ("gpu", True), ("tpu", True)):
+        jax = SimpleNamespace(default_backend=lambda backend=backend: backend)
+        monkeypatch.setitem(sys.modules, "jax", jax)
+        assert rounds_products(np.zeros((2, 2), dtype=np.float32)) is rounded
