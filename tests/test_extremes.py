@@ -1,5 +1,6 @@
 """The ends of the number range, of sizes and of gradients: an answer or an error, never a NaN."""
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -315,6 +316,15 @@ def test_the_way_to_the_largest_lam(options):
     with pytest.warns(ConvergenceWarning):
         result = fit_fixed_point(Z, Y, 1.7e308, tied=True, max_iter=20, **options)
     assert np.isfinite(result.gaussians.means).all()
+
+
+@pytest.mark.parametrize("lam", [1e20, 1e300])
+def test_a_repulsion_that_leaves_nothing_of_the_data_is_blamed(lam):
+    """In the three dimensions that three classes leave, only the data hold a shared covariance."""
+    z = np.random.default_rng(0).normal(size=(90, 5)) + Y[:, None]
+    match = rf"^lam: .*lam={re.escape(f'{lam:g}')}.*below rounding.*pass a smaller lam"
+    with pytest.raises(InvalidInputError, match=match):
+        fit_fixed_point(z, Y, lam, covariance="dense", tied=True)
 
 
 def test_forces_that_overflow_at_the_start_are_refused():
