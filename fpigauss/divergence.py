@@ -20,7 +20,7 @@ from fpigauss._array.blocks import (
     MEMORY_LIMIT,
     PAIR_BYTES,
     blocks,
-    lost_below,
+    is_lost,
     mend,
     row_distances,
 )
@@ -29,6 +29,7 @@ from fpigauss._array.linalg import flattened, inner_products, squared_norms, tra
 from fpigauss._array.namespaces import cast_like, detached, device_of, namespace, to_numpy
 from fpigauss._array.traced import check_concrete
 from fpigauss._array.typing import Array
+from fpigauss._array.units import unit_near
 from fpigauss.covariance import CovarianceFamily, Factor
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians, check_gaussians
@@ -181,7 +182,7 @@ class PairTerms:
         entry = int(self.precisions.shape[-1]) * (dim if self.family.needs_dense else 1)
         return mend(
             raw,
-            (raw < lost_below(raw) * terms) & ~own,
+            is_lost(raw, terms) & ~own,
             exact,
             row_bytes=8 * (6 * entry + 4 * dim),
             memory_limit=self.memory_limit,
@@ -226,10 +227,9 @@ def pairwise_kld(gaussians: ClassGaussians) -> Array:
            [2., 0.]])
     """
     check_gaussians(gaussians)
-    means, factor = gaussians.working()
-    terms = PairTerms.at(gaussians.family, means, factor)
+    terms = PairTerms.at(gaussians.family, *_in_units(*gaussians.working()))
     divergences = [terms.divergences(block) for block in terms.blocks()]
-    return cast_like(namespace(means).concat(divergences), gaussians.means)
+    return cast_like(namespace(terms.means).concat(divergences), gaussians.means)
 
 
 @unflagged
@@ -287,7 +287,19 @@ def terms_of(gaussians: ClassGaussians) -> PairTerms:
     check_concrete(gaussians.covariances, "gaussians.covariances")
     means, factor = gaussians.working()
     factor = Factor(detached(factor.root), detached(factor.inverse))
-    return PairTerms.at(gaussians.family, detached(means), factor)
+    return PairTerms.at(gaussians.family, *_in_units(detached(means), factor))
+
+
+def _in_units(means: Array, factor: Factor) -> tuple[Array, Factor]:
+    """Divide means and F by one power of two, which no divergence depends on.
+
+    Squares of means, variances and precisions are in range then wherever divergences are. The unit
+    is half way, by its logarithm, from the smallest standard deviation to the largest number.
+    """
+    xp = namespace(means)
+    sizes = [xp.max(xp.abs(detached(x))) for x in (means, *factor)]
+    unit = unit_near(xp.sqrt(xp.maximum(*sizes[:2])) / xp.sqrt(sizes[2]))
+    return means / unit, Factor(factor.root / unit, factor.inverse * unit)
 
 
 def _checked_held(held: Any, n_classes: int) -> Any:

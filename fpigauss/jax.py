@@ -145,6 +145,7 @@ class _Base(AbstractDistribution):
     log_normalizers: Array
     labels: Array  # integers, which are not trained
     family: CovarianceFamily = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True)
     shape: tuple[int, ...] = eqx.field(static=True)
     cond_shape: tuple[int, ...] | None = eqx.field(static=True)
 
@@ -157,13 +158,14 @@ class _Base(AbstractDistribution):
         self.log_normalizers = non_trainable(density.log_normalizers)
         self.labels = jnp.asarray(labels, dtype=jnp.int32)
         self.family = density.family
+        self.dtype = density.dtype
         self.shape = (gaussians.dim,)
         self.cond_shape = () if conditional else None
 
     @property
     def _density(self) -> Density:
         parts = self.family, self.center, self.means, self.factor, self.log_normalizers
-        return Density(*parts, dtype=self.means.dtype)
+        return Density(*parts, dtype=self.dtype)
 
     def _log_prob(self, x: Array, condition: Array | None = None) -> Array:
         if self.cond_shape is None:

@@ -537,6 +537,12 @@ add(
     "elm",
 )
 add(
+    "statistics-covariances-indefinite",
+    lambda: built(covariances=changed(changed(EYES, (1, 0, 1), 2.0), (1, 1, 0), 2.0)),
+    "covariances has a negative eigenvalue",
+    "elm",
+)
+add(
     "statistics-covariances-nan",
     lambda: built(covariances=changed(EYES, (1, 0, 0), np.nan)),
     "covariances",

@@ -733,6 +733,24 @@ def test_held_out_rows_must_fit_into_memory(fails, data):
     assert "--memory-limit" in line and "z.npy" in line
 
 
+def test_labels_that_look_as_if_they_were_missing(run, data):
+    """In a csv of ours they are in quotes, and only they."""
+    np.save("y.npy", np.array(["NA", "null", "nan"])[Y])
+    assert run("fit z.npy y.npy --separation 40 --out g.npz")[0] == 0
+    expected = ClassGaussians.load("g.npz").predict(Z)
+    assert run("predict g.npz z.npy --out p.csv")[0] == 0
+    lines = Path("p.csv").read_text().splitlines()
+    assert lines[0].startswith("label") and lines[1].startswith(f'"{expected[0]}"')
+    assert run("statistics z.npy p.csv --out s.npz")[0] == 0
+    statistics = ClassStatistics.load("s.npz")
+    assert statistics.classes.tolist() == ["NA", "nan", "null"]
+    assert statistics.counts.tolist() == [(expected == c).sum() for c in statistics.classes]
+    np.save("y.npy", np.array(["NA", "bee", "cat"])[Y])
+    assert run("fit z.npy y.npy --separation 40 --out h.npz")[0] == 0
+    out = run("sample h.npz --label bee --label NA --quiet")[1]
+    assert [line.rpartition(",")[2] for line in out.splitlines()[1:]] == ["bee", '"NA"']
+
+
 def test_labels_that_are_strings(run, data):
     np.save("y.npy", np.array(["ant", "bee", "a longer name"])[Y])
     assert run("fit z.npy y.npy --separation 40 --out g.safetensors")[0] == 0

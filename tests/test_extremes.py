@@ -1,10 +1,11 @@
 """The ends of the number range, of sizes and of gradients: an answer or an error, never a NaN."""
 
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import asarray_in, to_numpy
+from helpers import asarray_in, random_covariances, to_numpy
 
 from fpigauss import (
     ClassGaussians,
@@ -16,6 +17,9 @@ from fpigauss import (
     Status,
     fit_fixed_point,
     geometric_mean,
+    pairwise_kld,
+    pairwise_overlap,
+    smallest_kld,
     solve_fixed_point,
     solve_separated,
 )
@@ -47,6 +51,88 @@ def test_scales_that_fit_change_nothing(covariance, tied, scale):
     # two fits to a residual of 1e-9; distances of 500 times the residual were seen
     np.testing.assert_allclose(far.means / scale, near.means, rtol=1e-6)
     np.testing.assert_allclose(far.covariances / scale / scale, near.covariances, rtol=1e-6)
+
+
+def in_units(xp, covariance, tied, unit, *, dtype=None):
+    """Gaussians 1e5 standard deviations apart, and rows that are as far from them."""
+    rng = np.random.default_rng(0)
+    means = 1e5 * rng.standard_normal((4, 3))
+    covariances = random_covariances(rng, 4, 3, covariance, tied) * unit * unit
+    gaussians = ClassGaussians(
+        asarray_in(xp, means * unit), asarray_in(xp, covariances), covariance=covariance, tied=tied
+    )
+    return gaussians, asarray_in(xp, 1.5 * means[::-1] * unit, dtype)
+
+
+def of_all_pairs(gaussians, z):
+    pairs = pairwise_kld(gaussians), smallest_kld(gaussians), pairwise_overlap(gaussians, log=True)
+    return [to_numpy(x) for x in (*pairs, gaussians.mahalanobis(z))]
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+@pytest.mark.parametrize("power", [-506, -60, 60, 508])
+def test_squares_of_numbers_may_be_out_of_range(xp, covariance, tied, power):
+    """The square of a mean is beyond 1e308, or of a precision, but no divergence or distance."""
+    unit = 2.0**power
+    gaussians, z = in_units(xp, covariance, tied, unit)
+    near = in_units(xp, covariance, tied, 1.0)
+    # powers of two round nothing, so that ordinary numbers stay, bit for bit; far off, logarithms
+    # round anew what they are added to, up to some hundred times the divergence
+    rtol = 0.0 if abs(power) < 100 else 1e-13
+    for result, expected in zip(of_all_pairs(gaussians, z), of_all_pairs(*near), strict=True):
+        np.testing.assert_allclose(result, expected, rtol=rtol, atol=0.0)
+    expected = to_numpy(near[0].class_log_prob(near[1])) - 3 * np.log(unit)
+    np.testing.assert_allclose(to_numpy(gaussians.class_log_prob(z)), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        to_numpy(gaussians.predict_proba(z)), to_numpy(near[0].predict_proba(near[1])), rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+@pytest.mark.parametrize("power", [-70, 45])
+def test_latents_in_float32_of_any_unit(xp, covariance, tied, power):
+    """Inverse variances of 1e42 are not in float32, log-densities are."""
+    gaussians, z = in_units(xp, covariance, tied, 2.0**power, dtype="float32")
+    near, rows = in_units(xp, covariance, tied, 1.0, dtype="float32")
+    expected = to_numpy(near.class_log_prob(rows)) - 3 * power * np.log(2.0)
+    # the same, but for the rounding of both logarithms
+    np.testing.assert_allclose(to_numpy(gaussians.class_log_prob(z)), expected, rtol=2.0**-22)
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+def test_classes_that_are_near_each_other_and_very_far_from_a_third(xp, covariance, tied):
+    """Squares about the center are infinite, and cancel."""
+    apart, far = 2.0**490, 2.0**530
+    means = asarray_in(xp, np.array([[0.0, 0.0], [far, far], [far + apart, far]]))
+    one = random_covariances(np.random.default_rng(0), 1, 2, covariance, True)
+    gaussians = ClassGaussians(
+        means,
+        asarray_in(xp, one if tied else np.stack([one] * 3)),
+        covariance=covariance,
+        tied=tied,
+    )
+    distance = to_numpy(gaussians.mahalanobis(means[1:, :]))
+    precision = np.linalg.inv(one)[0, 0] if covariance == "dense" else 1.0 / np.ravel(one)[0]
+    expected = apart * apart * precision
+    assert np.isinf(distance[:, 0]).all()
+    np.testing.assert_allclose(distance[:, 1:], [[0.0, expected], [expected, 0.0]], rtol=1e-14)
+    kld = to_numpy(pairwise_kld(gaussians))
+    np.testing.assert_allclose(2.0 * kld[1:, 1:], distance[:, 1:], rtol=1e-14)
+    assert np.isinf(kld[0, 1:]).all() and np.isinf(kld[1:, 0]).all() and kld[0, 0] == 0.0
+
+
+@pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
+def test_gradients_where_squares_are_out_of_range(covariance, tied):
+    torch = pytest.importorskip("torch")
+    gradients = []
+    for unit in (1.0, 2.0**508):
+        gaussians, z = in_units(torch, covariance, tied, unit)
+        parts = [x.requires_grad_() for x in (gaussians.means, gaussians.covariances, z)]
+        (pairwise_kld(gaussians).sum() + gaussians.class_log_prob(z).sum()).backward()
+        units = (unit, unit * unit, unit)
+        gradients.append([u * x.grad.numpy() for u, x in zip(units, parts, strict=True)])
+    for far, near in zip(*reversed(gradients), strict=True):
+        np.testing.assert_allclose(far, near, rtol=1e-12, atol=1e-12 * np.abs(near).max())
 
 
 @pytest.mark.parametrize(("covariance", "tied"), FAMILIES)
@@ -230,6 +316,15 @@ def test_the_way_to_the_largest_lam(options):
     with pytest.warns(ConvergenceWarning):
         result = fit_fixed_point(Z, Y, 1.7e308, tied=True, max_iter=20, **options)
     assert np.isfinite(result.gaussians.means).all()
+
+
+@pytest.mark.parametrize("lam", [1e20, 1e300])
+def test_a_repulsion_that_leaves_nothing_of_the_data_is_blamed(lam):
+    """In the three dimensions that three classes leave, only the data hold a shared covariance."""
+    z = np.random.default_rng(0).normal(size=(90, 5)) + Y[:, None]
+    match = rf"^lam: .*lam={re.escape(f'{lam:g}')}.*below rounding.*pass a smaller lam"
+    with pytest.raises(InvalidInputError, match=match):
+        fit_fixed_point(z, Y, lam, covariance="dense", tied=True)
 
 
 def test_forces_that_overflow_at_the_start_are_refused():

@@ -95,3 +95,44 @@ class TestWhatExistsCanBeLoaded:
     def test_given_classes_without_samples(self, covariance, tmp_path):
         statistics = of(np.eye(4), covariance=covariance, classes=["ash", "elm", "fir"])
         self.assert_comes_back(statistics, tmp_path / "s.npz")
+
+
+class TestCovariancesThatAreGiven:
+    """Semidefinite ones are statistics, of few samples say, and indefinite ones are not."""
+
+    @staticmethod
+    def given(xp, means, covariances, dtype):
+        return ClassStatistics(
+            counts=asarray_in(xp, np.ones(2)),
+            means=asarray_in(xp, means, dtype),
+            covariances=asarray_in(xp, covariances, dtype),
+            classes=NAMES,
+        )
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("n_rows", [1, 2, 5, 40])
+    @pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+    def test_of_few_samples_computed_elsewhere(self, xp, n_rows, scale, dtype):
+        rng = np.random.default_rng(n_rows)
+        z = rng.normal(size=(2, n_rows, 30)) * scale * 10.0 ** rng.integers(-3, 4, 30)
+        z[:, :, 1], z[:, :, 2] = 2.0 * z[:, :, 0], z[:, :1, 2]  # collinear, and constant
+        z = z.astype("float32")  # whichever dtype they are passed in
+        covariances = [np.cov(rows.T, bias=True, dtype="float32") for rows in z]
+        statistics = self.given(xp, z.mean(axis=1), covariances, dtype)
+        assert statistics.covariance == "dense"
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+    @pytest.mark.parametrize(
+        "indefinite",
+        [
+            [[1.0, 1.01, 0.0], [1.01, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [[0.0, 1e-2, 0.0], [1e-2, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [[1.0, 0.9, -0.9], [0.9, 1.0, 0.9], [-0.9, 0.9, 1.0]],  # of rows with gaps
+        ],
+    )
+    def test_indefinite(self, xp, indefinite, scale, dtype):
+        units = scale * np.array([1.0, 1e-3, 1e3])
+        indefinite = np.array(indefinite) * units[:, None] * units
+        with pytest.raises(InvalidInputError, match="negative eigenvalue in class 'elm'"):
+            self.given(xp, np.zeros((2, 3)), [np.diag(units**2), indefinite], dtype)

@@ -104,7 +104,7 @@ def test_geometric_mean(scale):
 
 
 @pytest.mark.parametrize("spread", [1.0, 60.0])
-@pytest.mark.parametrize("lams", [None, [0.0, 1.0, 1e3, 1e300]])
+@pytest.mark.parametrize("lams", [None, [0.0, 1.0, 1e3, 1e300], [1e-320, 2.3e-308, 1e-300]])
 def test_paths(lams, spread):
     z, y = blobs(n_classes=3, dim=2, n_samples=20, spread=spread)
 

@@ -20,6 +20,7 @@ import zarr
 from safetensors.torch import save_file
 
 from fpigauss import ClassStatistics, InvalidInputError, Latents, open_latents
+from fpigauss.latents._csv_labels import MISSING
 
 N, D = 500, 6
 RNG = np.random.default_rng(0)
@@ -973,8 +974,26 @@ def test_gaps_among_numbers(tmp_path, row):
     refused(path, match=f"column 'y' has a missing entry in row {row}")
 
 
+def test_labels_in_quotes_are_labels(tmp_path):
+    names = ["NA", "null", "nan", "cat", "N/A", "NaN"]
+    path = text_file(tmp_path, "x,label", *[f'{i}.5,"{name}"' for i, name in enumerate(names)])
+    z, y = joined(open_latents(path))
+    assert z[:, 0].tolist() == [i + 0.5 for i in range(len(names))]
+    assert y.tolist() == names
+    path = text_file(tmp_path, "x,label", '0.5,"1"', '0.5,"2"')  # all of a file may be in quotes
+    assert joined(open_latents(path))[1].tolist() == [1, 2]
+    path = text_file(tmp_path, "x,label", *["0.5,1"] * 300_000, '0.5,"NA"')
+    refused(path, match=r"column 'label' has 'NA' in row 300000 \(line 300002\)")
+    path = text_file(tmp_path, "x,label", '"0.5",1', '"NA",2', '"1.5",3')
+    refused(path, match="column 'x' has 'NA' in row 1")
+
+
+def test_what_is_missing_is_what_pyarrow_takes_for_it():
+    assert set(pc.ConvertOptions().null_values) == MISSING
+
+
 def test_gaps_among_labels(tmp_path):
-    for gap in ("", "NA", "nan"):
+    for gap in ("", "NA", "nan", '""'):
         path = text_file(tmp_path, "x,label", "0.5,cat", f"0.5,{gap}", "0.5,dog")
         refused(path, match="column 'label' has a missing entry in row 1")
 

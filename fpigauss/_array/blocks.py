@@ -8,7 +8,16 @@ from fpigauss._array.namespaces import device_of, namespace
 from fpigauss._array.traced import is_traced, mended
 from fpigauss._array.typing import Array
 
-__all__ = ["MEMORY_LIMIT", "PAIR_BYTES", "blocks", "joined", "lost_below", "mend", "row_distances"]
+__all__ = [
+    "MEMORY_LIMIT",
+    "PAIR_BYTES",
+    "blocks",
+    "is_lost",
+    "joined",
+    "lost_below",
+    "mend",
+    "row_distances",
+]
 
 #: Bytes that a block may take where the caller sets no limit.
 MEMORY_LIMIT = 2**30
@@ -44,6 +53,16 @@ def lost_below(like: Array) -> float:
     1e-5 in float32.
     """
     return max(1e-3, 1e5 * float(namespace(like).finfo(like.dtype).eps))
+
+
+def is_lost(raw: Array, terms: Array, tolerated: float = 0.0) -> Array:
+    """Mark differences of products that have lost too many digits, or all where terms overflow.
+
+    ``tolerated`` is the size of what they will be added to.
+    """
+    xp = namespace(raw)
+    cancelled = xp.isnan(raw) & xp.isinf(terms)
+    return (raw + tolerated < lost_below(raw) * terms) | cancelled
 
 
 def mend(
@@ -91,7 +110,7 @@ def row_distances(
     """
     far = squared_norms(x)[:, None] + squared_norms(y)[None, :]
     raw = far - 2.0 * (x @ transposed(y))  # BLAS computes half of it where y is x
-    lost = raw + tolerated < lost_below(raw) * far
+    lost = is_lost(raw, far, tolerated)
     if known is not None:
         lost = lost & ~known
     return mend(raw, lost, exact, row_bytes=24 * x.shape[-1], memory_limit=memory_limit)

@@ -16,6 +16,7 @@ import numpy as np
 from fpigauss._array.files import replaced
 from fpigauss.cli._session import Session, plain
 from fpigauss.errors import InvalidInputError
+from fpigauss.latents._csv_labels import MISSING
 
 __all__ = ["TABLES", "Columns", "Table", "opened_table", "writing"]
 
@@ -93,18 +94,30 @@ def _split(columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
 
 
 class _Csv:
-    """Lines of comma-separated values, after a header."""
+    """Lines of comma-separated values, after a header.
+
+    Labels such as "NA" are in quotes, without which they are missing to those who read them.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._writer: Any = None
+        self._quoting = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
 
     def write(self, columns: Columns) -> None:
         parts = _split(columns)
         if self._writer is None:
             self._writer = csv.writer(self._stream, lineterminator="\n")
             self._writer.writerow(parts)
-        self._writer.writerows(zip(*(part.tolist() for part in parts.values()), strict=True))
+        rows = zip(*(part.tolist() for part in parts.values()), strict=True)
+        texts = [part for part in parts.values() if part.dtype.kind == "U"]
+        missing = sorted(MISSING)
+        if not any(np.isin(part, missing).any() for part in texts):
+            self._writer.writerows(rows)
+            return
+        for row in rows:
+            writer = self._writer if MISSING.isdisjoint(row) else self._quoting
+            writer.writerow(row)
 
     def close(self) -> None:
         self._stream.flush()

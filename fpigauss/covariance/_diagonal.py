@@ -6,11 +6,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fpigauss._array.blocks import lost_below, mend
+from fpigauss._array.blocks import is_lost, mend
 from fpigauss._array.checks import check_range
 from fpigauss._array.linalg import squared_norms, transposed, x_minus_log1p
-from fpigauss._array.namespaces import as_floating, cast_like, first_true, namespace, to_numpy
+from fpigauss._array.namespaces import (
+    as_floating,
+    cast_like,
+    detached,
+    first_true,
+    namespace,
+    to_numpy,
+)
+from fpigauss._array.traced import is_traced
 from fpigauss._array.typing import Array
+from fpigauss._array.units import unit_near
 from fpigauss.covariance._base import CovarianceFamily, Factor
 
 __all__ = ["Diagonal"]
@@ -174,6 +183,10 @@ class Diagonal(CovarianceFamily):
 
     def distances_by_class(self, x: Array, means: Array, factor: Factor) -> Array:
         xp = namespace(x, means)
+        unit = _unit(factor)
+        if is_traced(unit) or not bool(xp.all(unit == 1.0)):
+            factor = Factor(factor.root / unit, factor.inverse * unit)
+            x, means = x / self.per_axis(unit), means / self.per_axis(unit)
         precisions = self.precisions(factor)
         scaled = self.apply(precisions, means)  # (K, d)
         far = self.fold(x * x) @ transposed(precisions) + xp.sum(means * scaled, axis=-1)[None, :]
@@ -184,9 +197,8 @@ class Diagonal(CovarianceFamily):
             return squared_norms(self.whiten(self.rows(factor, classes), difference))
 
         # the products' error, eps * far, must stay small compared with the terms of log p
-        return mend(
-            raw, raw + x.shape[-1] < lost_below(raw) * far, exact, row_bytes=32 * x.shape[-1]
-        )
+        lost = is_lost(raw, far, tolerated=x.shape[-1])
+        return mend(raw, lost, exact, row_bytes=32 * x.shape[-1])
 
     def paired_divergence(self, difference: Array, first: Factor, second: Factor) -> Array:
         xp = namespace(difference)
@@ -196,6 +208,16 @@ class Diagonal(CovarianceFamily):
         excess = x_minus_log1p(growth, 2.0 * xp.log(first.root * second.inverse))
         shape = xp.sum(self._times(excess, dim), axis=-1)
         return 0.5 * (xp.sum(self.fold(difference * difference) * precision, axis=-1) + shape)
+
+
+def _unit(factor: Factor) -> Array:
+    """Return units (1, groups) in which squares of latents, and of their inverses, stay in range.
+
+    They are half way, by the logarithm, from the smallest standard deviation to the largest.
+    """
+    xp = namespace(factor.inverse)
+    least, most = (f(detached(factor.root), axis=0, keepdims=True) for f in (xp.min, xp.max))
+    return unit_near(xp.sqrt(least) * xp.sqrt(most))
 
 
 @lru_cache

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fpigauss._array.flags import unflagged
 from fpigauss._array.linalg import broke_down, per_class
 from fpigauss._array.namespaces import cast_like, device_of, namespace, to_numpy
 from fpigauss._array.typing import Array, Mask
@@ -48,6 +49,7 @@ class Predictor:
     _places: dict[float, Array] = field(default_factory=dict, repr=False)
     _ahead: Array | None = field(default=None, repr=False)
 
+    @unflagged
     def add(self, result: FixedPointResult) -> None:
         """Add the solution of the next lam; the oldest one is dropped."""
         assert result.lam is not None  # a fit knows it
@@ -66,6 +68,7 @@ class Predictor:
         self._places[self._coordinate(result.lam)] = place
         self._places = dict(list(self._places.items())[-_MOST:])
 
+    @unflagged
     def at(self, lam: float) -> ClassGaussians | None:
         """Predict the solution for ``lam``: the latest one, if nothing more is known."""
         if self._latest is None:

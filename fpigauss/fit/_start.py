@@ -141,7 +141,7 @@ def prepare(
         on_the_way = lams_to_walk(problem, start.point, options, starts_anew=lineup.starts_anew)
     except Exception as error:
         if broke_down(error):
-            raise _not_factored(options, values, statistics, source) from None
+            raise _not_factored(lineup, (means, values), source) from None
         raise
     return Setup(
         options=options,
@@ -201,19 +201,21 @@ def _framed(
     return frame, *_started(problem, point, noise, equations, source)
 
 
-def _not_factored(
-    options: Options, values: Array, statistics: ClassStatistics, source: str
-) -> InvalidInputError:
+def _not_factored(lineup: Lineup, initial: tuple[Array, Array], source: str) -> InvalidInputError:
     """Return the error for covariances that are positive definite, but not to rounding."""
+    options, statistics, values = lineup.options, lineup.statistics, initial[1]
     family = options.strategies.family
     zero = namespace(statistics.means).zeros_like(statistics.means)
     singular = family.first_singular(values, zero[:1, :] if family.tied else zero)
+    if singular is None and _is_due_to_lam(lineup, initial, source):
+        return OutOfRangeError(
+            f"lam: beside a repulsion of lam={options.lam:g}, what the data say of the covariances "
+            "is below rounding, so that they would be singular; pass a smaller lam"
+        )
     if singular is None:
-        weaker = f", or pass a smaller lam than {options.lam:g}" if options.lam else ""
         return OutOfRangeError(
             f"{source}: the covariances of the classes differ too much in scale to be computed "
             "with together; rescale the latents, or drop the classes that have almost no variance"
-            f"{weaker}"
         )
     label = statistics.classes[singular].item()
     whose = "" if family.tied else f" of class {label!r}"
@@ -225,6 +227,18 @@ def _not_factored(
         f"{'init' if given else source}: the covariance{whose} is singular up to rounding; "
         f"pass better conditioned Gaussians{remedy}"
     )
+
+
+def _is_due_to_lam(lineup: Lineup, initial: tuple[Array, Array], source: str) -> bool:
+    """Say whether the initial covariances can be computed with where nothing repels."""
+    without = replace(lineup, options=replace(lineup.options, lam=0.0))
+    try:
+        _framed(without, initial, source)
+    except Exception as error:
+        if broke_down(error) or isinstance(error, InvalidInputError):
+            return False
+        raise
+    return True
 
 
 def _started(

@@ -9,7 +9,14 @@ import numpy as np
 
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrow import is_number
-from fpigauss.latents._csv_labels import LabelReader, are_told_apart, misfit_error, replaced
+from fpigauss.latents._csv_labels import (
+    MISSING,
+    LabelReader,
+    are_told_apart,
+    misfit_error,
+    present,
+    replaced,
+)
 from fpigauss.latents._faults import imported, listed_names, reading
 from fpigauss.latents._source import Memory
 
@@ -81,7 +88,7 @@ class CsvTable:
         if kind == string or self.n_rows == 0:
             return string
         with _opened(self.path, _LOOK_BYTES, {name: string}) as stream:
-            texts = next(batch for batch in stream if batch.num_rows).column(name)
+            texts = present(next(batch for batch in stream if batch.num_rows).column(name))
         return kind if are_told_apart(texts, kind) else string
 
     def _block(self, step: int) -> int:
@@ -181,9 +188,14 @@ def _opened(path: Path, block: int, types: dict[str, Any]) -> Any:
         path,
         read_options=csv.ReadOptions(block_size=block, use_threads=False),
         parse_options=csv.ParseOptions(delimiter=_mark_of(path), newlines_in_values=True),
-        # an empty label is missing, and so are NA, nan and null, as among numbers
+        # an empty label is missing, and so are NA, nan and null, as among numbers; in quotes they
+        # are labels, as our own tables have them
         convert_options=csv.ConvertOptions(
-            column_types=types, include_columns=list(types), strings_can_be_null=True
+            column_types=types,
+            include_columns=list(types),
+            null_values=sorted(MISSING),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
         ),
     )
 

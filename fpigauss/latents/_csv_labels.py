@@ -7,7 +7,13 @@ from typing import Any
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._faults import imported
 
-__all__ = ["LabelReader", "are_told_apart", "misfit_error", "replaced"]
+__all__ = ["MISSING", "LabelReader", "are_told_apart", "misfit_error", "present", "replaced"]
+
+#: What stands for a missing entry, unless it is in quotes: the spellings that pyarrow knows.
+MISSING = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"}
+    | {"N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"}
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class LabelReader:
     def read(self, batch: Any, first: int) -> Any:
         """Return the labels of a batch, whose row 0 is row ``first`` of the file."""
         pa = imported("pyarrow", "csv")
-        texts = batch.column(self.name)
+        texts = present(batch.column(self.name))
         if self.kind == pa.string():
             return texts
         trimmed = _trimmed(texts)
@@ -39,6 +45,12 @@ class LabelReader:
                 row = coded.indices.index(code).as_py()
                 raise misfit_error(self.path, self.name, first + row, texts[row].as_py())
         return pa.array(labels, self.kind).take(coded.indices)
+
+
+def present(texts: Any) -> Any:
+    """Return texts of which the empty ones are missing, in quotes or not."""
+    pa, compute = imported("pyarrow", "csv"), imported("pyarrow.compute", "csv")
+    return compute.if_else(compute.equal(texts, ""), pa.scalar(None, texts.type), texts)
 
 
 def are_told_apart(texts: Any, kind: Any) -> bool:

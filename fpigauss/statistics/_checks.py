@@ -3,7 +3,7 @@
 import numpy as np
 
 from fpigauss._array.checks import check_choice, check_finite, check_finite_rows, check_matrix
-from fpigauss._array.linalg import first_asymmetric
+from fpigauss._array.linalg import eye_like, first_asymmetric, first_not_positive_definite
 from fpigauss._array.namespaces import as_floating, first_true, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
@@ -18,6 +18,11 @@ __all__ = [
     "check_statistics_kind",
     "check_statistics_values",
 ]
+
+#: What entries of a matrix may be off by, in roundings,
+_FEW = 8.0
+#: of numbers of single precision.
+_SINGLE_PRECISION = 2.0**-23
 
 
 def check_statistics_kind(covariance: object) -> None:
@@ -92,9 +97,12 @@ def check_class_weights(weights: Array, labels: Labels) -> None:
 
 
 def check_statistics_values(
-    counts: Array, means: Array, covariances: Array, classes: Labels
+    counts: Array, means: Array, covariances: Array, classes: Labels, *, eps: float
 ) -> None:
-    """Check the fields of ClassStatistics against each other."""
+    """Check the fields of ClassStatistics against each other.
+
+    ``eps`` is the rounding of the dtype that the covariances were given in.
+    """
     check_matrix(means, "means")
     n_classes, dim = means.shape
     for name, shape, allowed in [
@@ -125,4 +133,33 @@ def check_statistics_values(
         raise InvalidInputError(
             f"covariances is not symmetric in class {classes[asymmetric].item()!r}; "
             "pass (C + C') / 2"
+        )
+    if covariances.ndim == 3:
+        _check_semidefinite(means, covariances, classes, eps)
+
+
+def _check_semidefinite(means: Array, covariances: Array, classes: Labels, eps: float) -> None:
+    """Check that no covariance matrix (K, d, d) has an eigenvalue below zero, but for rounding.
+
+    Covariances of few samples are singular. In units of its standard deviations, entries of a
+    matrix are good to a few roundings, those of single precision at least, where they may have been
+    computed; and what the means are rounded by leaves variance of its own.
+    """
+    xp = namespace(covariances)
+    dim = means.shape[1]
+    rounding = max(eps, _SINGLE_PRECISION)
+    deviations = xp.sqrt(xp.linalg.diagonal(covariances))  # (K, d)
+    noise = _FEW * eps * xp.abs(means)
+    # an axis without variance must not covary with others by more than their rounding
+    units = xp.maximum(deviations, rounding * xp.max(deviations, axis=1, keepdims=True)) + noise
+    units = xp.where(units > 0.0, units, xp.ones_like(units))
+    tolerated = (noise / units) ** 2 + _FEW * dim * rounding
+    scaled = covariances / units[:, :, None] / units[:, None, :]
+    index = first_not_positive_definite(scaled + tolerated[:, :, None] * eye_like(dim, means))
+    if index is not None:
+        least = float(xp.min(xp.linalg.eigvalsh(scaled[index, ...])))
+        raise InvalidInputError(
+            f"covariances has a negative eigenvalue in class {classes[index].item()!r} "
+            f"({least:.2g} in units of standard deviations), more than rounding leaves; pass the "
+            "covariance matrix of rows without gaps, or the nearest one that is semidefinite"
         )

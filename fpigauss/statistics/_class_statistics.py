@@ -64,8 +64,9 @@ class ClassStatistics:
     Raises
     ------
     InvalidInputError
-        If shapes disagree, a value is not finite, a count or a variance is negative, or
-        ``classes`` are not distinct and ascending.
+        If shapes disagree, a value is not finite, a count or a variance is negative, a covariance
+        matrix has a negative eigenvalue beyond rounding, or ``classes`` are not distinct and
+        ascending.
 
     See Also
     --------
@@ -103,11 +104,13 @@ class ClassStatistics:
         xp = namespace(means)
         means = xp.astype(means, working_dtype(means), copy=True)  # frozen: shared with nobody
         counts = cast_like(detached(as_floating(self.counts, "counts")), means)
-        covariances = cast_like(detached(as_floating(self.covariances, "covariances")), means)
+        given = detached(as_floating(self.covariances, "covariances"))
+        covariances = cast_like(given, means)
         counts, covariances = (xp.astype(x, x.dtype, copy=True) for x in (counts, covariances))
         classes = as_labels(self.classes, "classes").copy()
         check_classes(classes)
-        check_statistics_values(counts, means, covariances, classes)
+        eps = float(namespace(given).finfo(given.dtype).eps)
+        check_statistics_values(counts, means, covariances, classes, eps=eps)
         for name, value in [
             ("counts", counts),
             ("means", means),

@@ -38,6 +38,9 @@ _TOGETHER_BYTES = 2**17
 _SHARES = 8
 #: Sums about a point lose no more digits than those of this many variances.
 _FARTHEST = 1e4
+#: How often they are summed again at most: a mean that is taken about a far outlier is off by its
+#: rounding.
+_REPEATS = 2
 #: Samples lie around the origin if that many of them, spread over all, are closer than this.
 _SAMPLED = 32
 _NEAR = 1e2
@@ -146,14 +149,18 @@ def _moments(
     """Compute the moments of a few classes, summed about ``shifts``, or about the origin."""
     xp = namespace(workspace.z)
     moments = _moments_about(shifts, workspace, members, weights, dense=dense)
-    variances = xp.linalg.diagonal(moments.covariance) if dense else moments.covariance
-    offsets = moments.mean if shifts is None else moments.mean - shifts
-    # squares about a far point lose the digits of its squared distance: sum about the mean instead
-    far = xp.any(offsets * offsets > _FARTHEST * variances, axis=1)
-    if not bool(xp.any(far)):
-        return moments
-    nearer = _moments_about(moments.mean, workspace, members, weights, dense=dense)
-    return ClassMoments(*(_chosen(far, *pair) for pair in zip(nearer, moments, strict=True)))
+    for _ in range(_REPEATS):
+        variances = xp.linalg.diagonal(moments.covariance) if dense else moments.covariance
+        offsets = moments.mean if shifts is None else moments.mean - shifts
+        # squares about a far point lose the digits of its squared distance: sum about the mean
+        far = xp.any(offsets * offsets > _FARTHEST * variances, axis=1)
+        if not bool(xp.any(far)):
+            break
+        shifts = moments.mean
+        nearer = _moments_about(shifts, workspace, members, weights, dense=dense)
+        pairs = zip(nearer, moments, strict=True)
+        moments = ClassMoments(*(_chosen(far, *pair) for pair in pairs))
+    return moments
 
 
 def _moments_about(

@@ -33,6 +33,9 @@ BLOCK_OF_ROWS = 2**17
 #: How many numbers one block of classes may have.
 _BLOCK = 2**24
 
+#: For how many rows the blocks of a compiled graph are made: it is one for any number of rows.
+_ROWS_OF_GRAPH = 2**12
+
 
 class SquaredDistances(ABC):
     """What squared distances to K means are computed from."""
@@ -145,7 +148,8 @@ class Whitened(SquaredDistances):
     def squared(self, z: Tensor) -> Tensor:
         """Compute squared distances (N, K) of ``z`` (N, d), a block of classes at a time."""
         means, rest, x = self.means, self.rest, z.to(self.means.dtype)
-        per_block = max(1, _BLOCK // max(1, z.numel()))
+        n_rows = _ROWS_OF_GRAPH if torch.compiler.is_compiling() else z.shape[0]
+        per_block = max(1, _BLOCK // max(1, n_rows * z.shape[1]))
         columns = []
         for first in range(0, means.shape[0], per_block):
             block = slice(first, first + per_block)

@@ -278,7 +278,8 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
         )
         n_classes = int(rows.codes.max()) + 1
         with torch.device("cpu"):  # whatever the default: skorch moves the model and its batches
-            model = ClassFlow(flow, LatentGaussians(n_classes, dim, "isotropic", tied=True))
+            gaussians = LatentGaussians(n_classes, dim, "isotropic", tied=True)
+            model = ClassFlow(flow, gaussians.float())
         with (
             torch.device("cpu"),
             progress_bar(range(max_epochs), self.progress, "epochs") as epochs,
@@ -288,22 +289,29 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
         return model.cpu().double().eval(), history
 
     def _flow(self, dim: int, seed: int) -> tuple[torch.nn.Module, torch.Generator]:
-        """Make an untrained flow, in float32, and a generator that goes on from its weights."""
+        """Make an untrained flow, in float32, and a generator that goes on from its weights.
+
+        Modules are made in torch's default dtype, which all threads share, so that it is not to be
+        set here. Their weights are drawn anew in float32.
+        """
         generator = torch.Generator("cpu")
         with (
             _DRAWING,
             torch.random.fork_rng(),
             torch.device("cpu"),
         ):  # weights can only be drawn by the global one
-            torch.manual_seed(seed)
             flow = zuko.flows.NSF(
                 dim,
                 transforms=int(self.transforms),
                 hidden_features=tuple(map(int, self.hidden_features)),
                 bins=int(self.bins),
-            )
+            ).float()
+            torch.manual_seed(seed)
+            for module in flow.modules():
+                if isinstance(module, torch.nn.Linear):
+                    module.reset_parameters()
             generator.set_state(torch.random.get_rng_state())
-        return flow.float(), generator
+        return flow, generator
 
 
 def _counted(X: Floats, y: Floats, sample_weight: Any) -> tuple[Floats, Floats, Floats]:

@@ -269,8 +269,12 @@ def test_the_gradient_by_a_weight_of_zero_is_its_limit():
     assert bool(found.isfinite().all())
 
 
-@pytest.mark.parametrize("shape", ["diagonal", "tied diagonal", "isotropic", "tied dense"])
-def test_an_exported_program_takes_any_number_of_rows(shape):
+@pytest.mark.parametrize("in_blocks", [False, True])
+@pytest.mark.parametrize("shape", ["diagonal", "tied diagonal", "isotropic", "tied dense", "dense"])
+def test_an_exported_program_takes_any_number_of_rows(shape, in_blocks, monkeypatch):
+    if in_blocks:  # of one class each
+        monkeypatch.setattr("fpigauss_torch._support.distances._BLOCK", 2**14)
+
     class Densities(torch.nn.Module):
         def __init__(self, gaussians):
             super().__init__()

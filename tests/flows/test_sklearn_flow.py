@@ -278,12 +278,22 @@ def test_training_is_in_single_precision_and_tracks_gradients_wherever_it_is_cal
     with torch.inference_mode():
         again = tiny().fit(X, y)
     assert_array_equal(again.score_samples(X), fitted.score_samples(X))
-    torch.set_default_dtype(torch.float64)
+    assert all(bool((p == p.float()).all()) for p in fitted.model_.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_changes_nothing_and_is_left_alone(iris, fitted, dtype):
+    X, y = iris
+    torch.set_default_dtype(dtype)
     try:
-        parameters = list(tiny().fit(X, y).model_.parameters())
+        again = tiny().fit(X, y)
+        scores, rows = again.score_samples(X), again.sample(5, random_state=0)
+        assert torch.get_default_dtype() == dtype
     finally:
         torch.set_default_dtype(torch.float32)
-    assert all(bool((p == p.float()).all()) for p in parameters)
+    assert_array_equal(scores, fitted.score_samples(X))
+    for ours, expected in zip(rows, fitted.sample(5, random_state=0), strict=True):
+        assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e300])
