@@ -1,6 +1,7 @@
 """Files: written whole or not at all, as the user's own files are, and read without trust."""
 
 import errno
+import importlib
 import io
 import json
 import os
@@ -520,3 +521,26 @@ def test_a_name_that_no_file_can_have(path):
         gaussians().save(path)
     with pytest.raises(InvalidInputError, match=r"^path '.*contains a NUL character"):
         ClassGaussians.load(path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # closed at last
+@pytest.mark.parametrize("at", ["os.open", "os.fdopen", "fpigauss._array.files._lock"])
+def test_an_interrupt_while_a_temporary_file_is_made_leaves_none(at, tmp_path, monkeypatch):
+    gaussians = ClassGaussians([[0.0], [1.0]], [[1.0], [1.0]])
+    gaussians.save(tmp_path / "g.npz")
+    module, _, name = at.rpartition(".")
+    owner = os if module == "os" else importlib.import_module(module)
+    of_module = getattr(owner, name)
+
+    def interrupted(*args, **kwargs):
+        if "wait" in kwargs and not kwargs["wait"]:  # of files that others have left
+            return of_module(*args, **kwargs)
+        of_module(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ClassGaussians([[5.0], [6.0]], [[1.0], [1.0]]).save(tmp_path / "g.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["g.npz"]
+    assert ClassGaussians.load(tmp_path / "g.npz").means[0, 0] == 0.0

@@ -155,3 +155,23 @@ def test_a_callback_keeps_its_flags():
         fit_fixed_point(*blobs(spread=1.0), 2.0, tied=True, callback=callback)
     assert seen
     assert all(flags == expected for flags in seen)
+
+
+@pytest.mark.parametrize("method", ["__enter__", "__exit__"])
+@pytest.mark.parametrize("call", ["a fit", "a density"])
+def test_an_interrupt_as_flags_are_set_leaves_them_as_they_were(method, call, monkeypatch):
+    z, y = blobs()
+    gaussians = fit_fixed_point(z, y, 1.0).gaussians
+    of_numpy = getattr(np.errstate, method)
+
+    def interrupted(self, *args):
+        if method == "__enter__":  # after numpy has set them, or before it has put them back
+            of_numpy(self, *args)
+        raise KeyboardInterrupt
+
+    before = np.geterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(np.errstate, method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit_fixed_point(z, y, 1.0) if call == "a fit" else gaussians.predict_proba(z)
+    assert np.geterr() == before

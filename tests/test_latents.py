@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -1062,3 +1063,16 @@ def test_files_that_may_not_be_read(tmp_path):
     (path,) = save_npz(tmp_path, Z, Y)
     path.chmod(0)
     refused(path, match="Permission denied")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_other_files_in_a_zarr_group_are_nobodys_business(tmp_path, version):
+    z, y = np.ones((4, 2)), np.arange(4)
+    (path,) = save_zarr(tmp_path, z, y, version)
+    (path / "notes.txt").write_text("of mine")
+    (path / "pictures").mkdir()
+    latents = open_latents(path)  # warnings are errors
+    assert latents.n_rows == 4
+    shutil.rmtree(path / "z")
+    with pytest.raises(InvalidInputError, match="has no array 'z'; it contains 'y'"):
+        open_latents(path)

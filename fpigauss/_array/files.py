@@ -116,12 +116,14 @@ def _replacement(target: Path) -> Iterator[BinaryIO]:
     digest = hashlib.blake2b(os.fsencode(target.name), digest_size=6).hexdigest()
     prefix = f".fpigauss-{digest}-"  # short, however long the target's name is
     _remove_abandoned(target.parent, prefix)
+    names: list[Path] = []
     try:
-        name, file = _opened(target.parent, prefix, 0o666 if mode is None else mode)
-    except OSError as error:
-        error.filename = os.fspath(target)  # which is the one that the user knows
-        raise
-    try:
+        try:
+            file = _opened(target.parent, prefix, 0o666 if mode is None else mode, names)
+        except OSError as error:
+            error.filename = os.fspath(target)  # which is the one that the user knows
+            raise
+        name = names[-1]
         with file:
             if mode is not None:
                 name.chmod(mode)  # gives back what the umask took, before there are contents
@@ -133,7 +135,8 @@ def _replacement(target: Path) -> Iterator[BinaryIO]:
         if flock is None:
             name.replace(target)  # Windows moves no open file
     except BaseException:
-        name.unlink(missing_ok=True)
+        for name in names:
+            name.unlink(missing_ok=True)
         raise
 
 
@@ -148,15 +151,19 @@ def _mode_of(target: Path) -> int | None:
     return stat.S_IMODE(found.st_mode)  # replacing a folder fails with an error of its own
 
 
-def _opened(folder: Path, prefix: str, mode: int) -> tuple[Path, BinaryIO]:
-    """Create and lock a temporary file; the kernel takes the umask from ``mode``."""
+def _opened(folder: Path, prefix: str, mode: int, names: list[Path]) -> BinaryIO:
+    """Create and lock a temporary file; the kernel takes the umask from ``mode``.
+
+    Its name goes into ``names`` before there is a file, so that none is left whenever Ctrl-C comes.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
-        name = folder / f"{prefix}{secrets.token_hex(4)}"
+        name = folder / f"{prefix}{secrets.token_hex(8)}"  # nobody else's
+        names.append(name)
         file = os.fdopen(os.open(name, flags, mode), "w+b")
         _lock(file, wait=True)
         if name.exists():
-            return name, file
+            return file
         file.close()  # another process took it for abandoned, just before it was locked
 
 

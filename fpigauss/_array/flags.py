@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-__all__ = ["unflagged"]
+__all__ = ["unflagged", "without_flags"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,7 +21,19 @@ def unflagged(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def quiet(*args: P.args, **kwargs: P.kwargs) -> T:
-        with np.errstate(all="ignore"):  # anew for each call: it is not to be shared by threads
-            return function(*args, **kwargs)
+        return without_flags(function, *args, **kwargs)
 
     return quiet
+
+
+def without_flags(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function as ``unflagged`` does.
+
+    Ctrl-C may end ``np.errstate`` as it begins or ends, before it has put back what was set.
+    """
+    before = np.geterr()
+    try:
+        with np.errstate(all="ignore"):  # anew for each call: it is not to be shared by threads
+            return function(*args, **kwargs)
+    finally:
+        np.seterr(**before)

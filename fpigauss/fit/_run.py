@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fpigauss._array.checks import check_range
+from fpigauss._array.flags import without_flags
 from fpigauss._array.labels import listed
 from fpigauss._array.linalg import broke_down
 from fpigauss._array.namespaces import cast_like, on_numpy
@@ -51,9 +52,10 @@ def solved(
     warn: Warn = warn_user,
 ) -> FixedPointResult:
     """Run a fit of statistics from ``source``; results have the dtype of ``like``."""
-    flags = np.geterr()
-    with np.errstate(all="ignore"):  # what is not finite is found in the numbers themselves
-        return _solved(statistics, options, source=source, like=like, warn=warn, flags=flags)
+    # what is not finite is found in the numbers themselves
+    return without_flags(
+        _solved, statistics, options, source=source, like=like, warn=warn, flags=np.geterr()
+    )
 
 
 def _solved(

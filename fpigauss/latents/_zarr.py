@@ -1,5 +1,6 @@
 """Arrays in zarr groups, of format 2 or 3, read in multiples of their chunks."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,10 +67,23 @@ def zarr_arrays(path: Path) -> Arrays:
     with reading(path, "write it again with zarr"):
         store = _opened(path)
         if hasattr(store, "array_keys"):
-            return Arrays(
-                tuple(sorted(store.array_keys())), lambda name: _array(path, name, store[name])
-            )
+            return Arrays(_names(path), lambda name: _array(path, name, store[name]))
         return Arrays(("z",), lambda _: _array(path, "", store))
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    """Return the names of the arrays in a group; zarr's own list warns of every other file."""
+    return tuple(folder.name for folder in sorted(path.iterdir()) if _is_array(folder))
+
+
+def _is_array(folder: Path) -> bool:
+    if (folder / ".zarray").is_file():
+        return True
+    metadata = folder / "zarr.json"
+    if not metadata.is_file():
+        return False
+    said = json.loads(metadata.read_bytes())
+    return isinstance(said, dict) and said.get("node_type") == "array"
 
 
 def _array(path: Path, name: str, array: Any) -> ZarrArray:
