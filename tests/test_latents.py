@@ -1076,3 +1076,13 @@ def test_other_files_in_a_zarr_group_are_nobodys_business(tmp_path, version):
     shutil.rmtree(path / "z")
     with pytest.raises(InvalidInputError, match="has no array 'z'; it contains 'y'"):
         open_latents(path)
+
+
+@pytest.mark.parametrize("said", ["{", "[]", '{"zarr_format": 2}', '{"zarr_format": 3}'])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_zarr_array_that_does_not_say_what_it_is(tmp_path, version, said):
+    (path,) = save_zarr(tmp_path, np.ones((4, 2)), np.arange(4), version)
+    metadata = path / "z" / (".zarray" if version == 2 else "zarr.json")
+    metadata.write_text(said)
+    with pytest.raises(InvalidInputError, match=r"a\.zarr' (cannot be read|has no array 'z')"):
+        open_latents(path)

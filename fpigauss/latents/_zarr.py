@@ -16,6 +16,7 @@ from fpigauss.latents._source import Memory, Rows
 
 __all__ = ["ZarrArray", "is_zarr", "zarr_arrays"]
 
+_REMEDY = "write it again with zarr"
 _MARKS = ("zarr.json", ".zgroup", ".zarray")
 #: Bytes of a string of variable width, and of numpy's reference to it.
 _STRING_BYTES = 128
@@ -64,10 +65,10 @@ def is_zarr(folder: Path) -> bool:
 
 def zarr_arrays(path: Path) -> Arrays:
     """Return the arrays of a zarr store; one without groups has an array "z" only."""
-    with reading(path, "write it again with zarr"):
+    with reading(path, _REMEDY):
         store = _opened(path)
         if hasattr(store, "array_keys"):
-            return Arrays(_names(path), lambda name: _array(path, name, store[name]))
+            return Arrays(_names(path), lambda name: _member(path, name, store))
         return Arrays(("z",), lambda _: _array(path, "", store))
 
 
@@ -84,6 +85,11 @@ def _is_array(folder: Path) -> bool:
         return False
     said = json.loads(metadata.read_bytes())
     return isinstance(said, dict) and said.get("node_type") == "array"
+
+
+def _member(path: Path, name: str, group: Any) -> ZarrArray:
+    with reading(path, _REMEDY):
+        return _array(path, name, group[name])
 
 
 def _array(path: Path, name: str, array: Any) -> ZarrArray:
