@@ -230,10 +230,13 @@ def _not_factored(lineup: Lineup, initial: tuple[Array, Array], source: str) -> 
 
 
 def _is_due_to_lam(lineup: Lineup, initial: tuple[Array, Array], source: str) -> bool:
-    """Say whether the initial covariances can be computed with where nothing repels."""
-    without = replace(lineup, options=replace(lineup.options, lam=0.0))
+    """Say whether the initial covariances can be computed with where the repulsion is moderate."""
+    assert lineup.options.lam is not None
+    if lineup.options.lam <= 1.0:
+        return False
+    moderate = replace(lineup, options=replace(lineup.options, lam=1.0))
     try:
-        _framed(without, initial, source)
+        _framed(moderate, initial, source)
     except Exception as error:
         if broke_down(error) or isinstance(error, InvalidInputError):
             return False
