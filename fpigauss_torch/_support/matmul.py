@@ -12,8 +12,8 @@ from fpigauss.interface import torch_rounds_products
 
 __all__ = ["addmm", "matmul"]
 
-#: A graph of ``torch.compile`` is compiled anew where ``torch.set_float32_matmul_precision`` changes;
-#: for the newer ``torch.backends.*.fp32_precision`` torch has no guard, and a graph stays as it is.
+#: A graph of ``torch.compile`` is compiled anew where ``torch.set_float32_matmul_precision``
+#: changes. For the newer ``torch.backends.*.fp32_precision`` torch has no guard: it stays as it is.
 _rounds_products = torch.compiler.assume_constant_result(torch_rounds_products)
 
 
