@@ -751,6 +751,15 @@ def test_labels_that_look_as_if_they_were_missing(run, data):
     assert [line.rpartition(",")[2] for line in out.splitlines()[1:]] == ["bee", '"NA"']
 
 
+def test_labels_with_ends_of_lines(run, data):
+    np.save("y.npy", np.array(["a\rb", "c\r\nd", "e\nf"])[Y])
+    assert run("fit z.npy y.npy --separation 40 --out g.npz")[0] == 0
+    expected = ClassGaussians.load("g.npz").predict(Z)
+    assert run("predict g.npz z.npy --out p.csv")[0] == 0
+    assert run("statistics z.npy p.csv --out s.npz")[0] == 0
+    assert ClassStatistics.load("s.npz").classes.tolist() == sorted(set(expected.tolist()))
+
+
 def test_labels_that_are_strings(run, data):
     np.save("y.npy", np.array(["ant", "bee", "a longer name"])[Y])
     assert run("fit z.npy y.npy --separation 40 --out g.safetensors")[0] == 0

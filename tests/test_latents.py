@@ -986,7 +986,22 @@ def test_labels_in_quotes_are_labels(tmp_path):
     path = text_file(tmp_path, "x,label", *["0.5,1"] * 300_000, '0.5,"NA"')
     refused(path, match=r"column 'label' has 'NA' in row 300000 \(line 300002\)")
     path = text_file(tmp_path, "x,label", '"0.5",1', '"NA",2', '"1.5",3')
-    refused(path, match="column 'x' has 'NA' in row 1")
+    refused(path, match="column 'x' has a missing entry in row 1")
+
+
+def test_quotes_do_not_make_text_of_a_column_of_gaps(tmp_path):
+    """They would leave it out, as columns of text are that are not labels."""
+    for gap in ('"NA"', '""'):
+        for rows in ([f"1,{gap},a", "3,4,b"], [f"1,{gap},a", f"3,{gap},b"]):
+            path = text_file(tmp_path, "x,y,label", *rows)
+            refused(path, match="column 'y' has a missing entry in row 0")
+
+
+def test_nan_in_quotes_is_text_among_labels(tmp_path):
+    path = text_file(tmp_path, "x,label", "0.5,1.0", '0.5,"nan"', "0.5,2.5")
+    assert joined(open_latents(path))[1].tolist() == ["1.0", "nan", "2.5"]
+    path = text_file(tmp_path, "x,label", *["0.5,1.5"] * 300_000, '0.5,"nan"')
+    refused(path, match=r"column 'label' has 'nan' in row 300000 \(line 300002\)")
 
 
 def test_what_is_missing_is_what_pyarrow_takes_for_it():

@@ -60,9 +60,8 @@ def is_lost(raw: Array, terms: Array, tolerated: float = 0.0) -> Array:
 
     ``tolerated`` is the size of what they will be added to.
     """
-    xp = namespace(raw)
-    cancelled = xp.isnan(raw) & xp.isinf(terms)
-    return (raw + tolerated < lost_below(raw) * terms) | cancelled
+    kept = raw + tolerated >= lost_below(raw) * terms  # false of differences of infinite terms
+    return ~(kept | namespace(raw).isnan(terms))
 
 
 def mend(

@@ -93,10 +93,16 @@ def _split(columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
     return parts
 
 
+def _needs_quotes(text: str) -> bool:
+    """Say whether a label needs quotes where the writer leaves them out."""
+    return text in MISSING or "\r" in text
+
+
 class _Csv:
     """Lines of comma-separated values, after a header.
 
-    Labels such as "NA" are in quotes, without which they are missing to those who read them.
+    Labels such as "NA" are in quotes, without which they are missing to those who read them, and so
+    are labels with a carriage return, without which they are two lines.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -111,12 +117,14 @@ class _Csv:
             self._writer.writerow(parts)
         rows = zip(*(part.tolist() for part in parts.values()), strict=True)
         texts = [part for part in parts.values() if part.dtype.kind == "U"]
-        missing = sorted(MISSING)
-        if not any(np.isin(part, missing).any() for part in texts):
+        quoted = {
+            text for part in texts for text in np.unique(part).tolist() if _needs_quotes(text)
+        }
+        if not quoted:
             self._writer.writerows(rows)
             return
         for row in rows:
-            writer = self._writer if MISSING.isdisjoint(row) else self._quoting
+            writer = self._writer if quoted.isdisjoint(row) else self._quoting
             writer.writerow(row)
 
     def close(self) -> None:

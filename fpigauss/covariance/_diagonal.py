@@ -19,7 +19,7 @@ from fpigauss._array.namespaces import (
 )
 from fpigauss._array.traced import is_traced
 from fpigauss._array.typing import Array
-from fpigauss._array.units import unit_near
+from fpigauss._array.units import are_near_one, unit_near
 from fpigauss.covariance._base import CovarianceFamily, Factor
 
 __all__ = ["Diagonal"]
@@ -183,8 +183,9 @@ class Diagonal(CovarianceFamily):
 
     def distances_by_class(self, x: Array, means: Array, factor: Factor) -> Array:
         xp = namespace(x, means)
-        unit = _unit(factor)
-        if is_traced(unit) or not bool(xp.all(unit == 1.0)):
+        ordinary = are_near_one(detached(factor.root))
+        if is_traced(ordinary) or not bool(ordinary):
+            unit = _unit(factor)
             factor = Factor(factor.root / unit, factor.inverse * unit)
             x, means = x / self.per_axis(unit), means / self.per_axis(unit)
         precisions = self.precisions(factor)

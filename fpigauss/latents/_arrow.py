@@ -10,7 +10,15 @@ from fpigauss.errors import InvalidInputError
 from fpigauss.latents._faults import imported
 from fpigauss.latents._source import Rows
 
-__all__ = ["is_list", "is_number", "labels_of", "rows_of_columns", "rows_of_lists", "stored"]
+__all__ = [
+    "is_list",
+    "is_number",
+    "labels_of",
+    "missing_error",
+    "rows_of_columns",
+    "rows_of_lists",
+    "stored",
+]
 
 
 def stored(column: Any) -> Any:
@@ -63,7 +71,7 @@ def rows_of_lists(column: Any, dim: int | None, path: Path, name: str, first: in
     values = column.flatten()
     if values.null_count:
         place = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-        raise _null(path, name, first + place // width)
+        raise missing_error(path, name, first + place // width)
     rows: Rows = values.to_numpy(zero_copy_only=True).reshape(-1, width)
     return rows
 
@@ -107,10 +115,11 @@ def labels_of(column: Any, path: Path, name: str, first: int) -> Labels:
 def _refuse_nulls(column: Any, path: Path, name: str, first: int) -> None:
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise _null(path, name, first + row)
+        raise missing_error(path, name, first + row)
 
 
-def _null(path: Path, name: str, row: int) -> InvalidInputError:
+def missing_error(path: Path, name: str, row: int) -> InvalidInputError:
+    """Say which entry of a column is missing."""
     return InvalidInputError(
         f"{str(path)!r}: column {name!r} has a missing entry in row {row}; drop such rows, or fill "
         "the entries"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fpigauss.errors import InvalidInputError
-from fpigauss.latents._arrow import is_number
+from fpigauss.latents._arrow import is_number, missing_error
 from fpigauss.latents._csv_labels import (
     MISSING,
     LabelReader,
@@ -163,7 +163,10 @@ def _type_as_latents(column: Any) -> Any:
         return pa.float64()  # an empty column too: later rows may have numbers, or its gaps matter
     if not pa.types.is_string(column.type):
         return column.type
-    texts = [text for text in column.slice(0, _LOOK_ROWS).to_pylist() if text]
+    if MISSING.issuperset(column.drop_null().unique().to_pylist()):
+        return pa.float64()  # an empty column, in quotes
+    first = column.slice(0, _LOOK_ROWS).drop_null().to_pylist()
+    texts = [text for text in first if text not in MISSING]
     if texts and all(text.lstrip()[:1] == "[" for text in texts):
         return pa.list_(pa.float64())
     # numbers with some text among them are numbers, and the text is a fault
@@ -258,6 +261,8 @@ def _first_fault(
                 found.append((_first_misfit(texts, kind), name))
         if found:
             row, name = min(found)
+            if batch.column(name)[row].as_py() in MISSING:  # in quotes
+                return missing_error(path, name, first + row)
             return misfit_error(path, name, first + row, batch.column(name)[row].as_py())
         first += batch.num_rows
     return None

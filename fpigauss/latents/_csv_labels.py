@@ -1,5 +1,6 @@
 """Labels in text: each as it is written, whatever numbers it might stand for."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,13 @@ def _values(texts: Any, kind: Any) -> list[Any]:
         middle = len(texts) // 2
         return [*_values(texts[:middle], kind), *_values(texts[middle:], kind)]
     if not pa.types.is_integer(kind):
-        return list(values)
+        return [None if _is_nan(value) else value for value in values]  # it is not a label
     pairs = zip(values, texts.to_pylist(), strict=True)
     return [value if str(value) == text else None for value, text in pairs]  # 007 is not 7
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _trimmed(texts: Any) -> Any:

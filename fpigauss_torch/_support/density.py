@@ -104,7 +104,7 @@ class ClassDensity:
                 squared = squared_by_class(z, labels, self.means, self.inverse)
             else:
                 # the difference is taken in the wider dtype: no digits are lost far from the origin
-                difference = (z - self.means[labels]).to(dtype)
+                difference = (z.to(dtype) - self.means[labels]).to(dtype)
                 if self._dense:
                     white = matmul(difference, self.inverse[0].T.to(dtype))
                 else:

@@ -12,23 +12,24 @@ from fpigauss.interface import torch_rounds_products
 
 __all__ = ["addmm", "matmul"]
 
-#: A graph of ``torch.compile`` is compiled anew where the setting changes.
+#: A graph of ``torch.compile`` is compiled anew where ``torch.set_float32_matmul_precision``
+#: changes. For the newer ``torch.backends.*.fp32_precision`` torch has no guard: it stays as it is.
 _rounds_products = torch.compiler.assume_constant_result(torch_rounds_products)
 
 
 def matmul(x: Tensor, y: Tensor) -> Tensor:
     """Compute ``x @ y`` in all digits of the dtype."""
-    wide = _dtype_of_products(x)
-    return (x.to(wide) @ y.to(wide)).to(x.dtype)
+    if not _is_rounded(x):
+        return x @ y
+    return (x.double() @ y.double()).to(x.dtype)
 
 
 def addmm(addend: Tensor, x: Tensor, y: Tensor, alpha: float = 1.0) -> Tensor:
     """Compute ``addend + alpha * x @ y`` in all digits of the dtype."""
-    wide = _dtype_of_products(x)
-    return torch.addmm(addend.to(wide), x.to(wide), y.to(wide), alpha=alpha).to(x.dtype)
+    if not _is_rounded(x):
+        return torch.addmm(addend, x, y, alpha=alpha)
+    return torch.addmm(addend.double(), x.double(), y.double(), alpha=alpha).to(x.dtype)
 
 
-def _dtype_of_products(x: Tensor) -> torch.dtype:
-    if x.dtype == torch.float32 and _rounds_products(x.device.type):
-        return torch.float64
-    return x.dtype
+def _is_rounded(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and _rounds_products(x.device.type)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fpigauss import ClassGaussians, InvalidInputError
-from fpigauss_torch._support import as_integer, under_compile
+from fpigauss_torch._support import as_integer, matmul, under_compile
 from fpigauss_torch.gaussians import LatentGaussians
 from fpigauss_torch.prior import LatentPrior
 
@@ -129,7 +129,7 @@ class PrincipalAxes:
         if self.axes.ndim == 2:
             coordinates = self.axes[own]
             return torch.zeros_like(x).scatter(1, coordinates, x.gather(1, coordinates))
-        return self._by_class(x, own, lambda axes, rows: (rows @ axes) @ axes.mT)
+        return self._by_class(x, own, lambda axes, rows: matmul(matmul(rows, axes), axes.mT))
 
     def color(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Turn noise into steps along the axes, scaled by the standard deviations along them.
@@ -150,7 +150,7 @@ class PrincipalAxes:
         if self.axes.ndim == 2:
             along = noise.new_zeros(noise.shape[0], self.dim)
             return along.scatter(1, self.axes[own], steps)
-        return self._by_class(steps, own, lambda axes, rows: rows @ axes.mT)
+        return self._by_class(steps, own, lambda axes, rows: matmul(rows, axes.mT))
 
     def _own(self, labels: Tensor) -> Tensor:
         return torch.zeros_like(labels) if self.scales.shape[0] == 1 else labels

@@ -291,3 +291,14 @@ def test_an_exported_program_takes_any_number_of_rows(shape, in_blocks, monkeypa
     exported = torch.export.export(module, (z[:8],), dynamic_shapes=({0: rows},)).module()
     for n in (1, 8, 100, 20_000):  # few rows are computed otherwise, where it is not exported
         torch.testing.assert_close(exported(z[:n]), module(z[:n]))
+
+
+def test_differences_of_half_precision_are_taken_in_single():
+    generator = torch.Generator().manual_seed(0)
+    means = (30.0 * torch.randn(6, 5, generator=generator)).bfloat16()
+    density = ClassDensity(means, torch.ones(1, 5).bfloat16(), torch.zeros(1))
+    own = torch.arange(60) % 6
+    rows = (means[own].float() + torch.randn(60, 5, generator=generator)).bfloat16()
+    expected = density.by_class(rows.double()).gather(1, own[:, None])[:, 0]
+    found = density.of_labels(rows, own)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=5e-5)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fpigauss import ClassGaussians
 from fpigauss._array import rounding
 from fpigauss._array.rounding import rounds_products
-from fpigauss_torch import ClassDensity, LatentGaussians
+from fpigauss_torch import ClassDensity, LatentGaussians, mix_within_class, noise_along_axes
 
 K, D = 60, 24
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
@@ -140,3 +140,15 @@ def test_only_accelerators_round_products_of_jax_and_numpy_never_does(monkeypatc
         jax = SimpleNamespace(default_backend=lambda backend=backend: backend)
         monkeypatch.setitem(sys.modules, "jax", jax)
         assert rounds_products(np.zeros((2, 2), dtype=np.float32)) is rounded
+
+
+@pytest.mark.parametrize("move", [mix_within_class, noise_along_axes])
+def test_latents_move_along_whole_axes(move, allowed):
+    gaussians = gaussians_of("dense", False, 0.5)
+    prior = LatentGaussians.from_class_gaussians(gaussians)
+    rows, codes = rows_near(gaussians), torch.arange(4 * K) % K
+    with Products() as products:
+        moved = move(rows, codes, prior, n_axes=3, seed=0)
+    assert torch.float32 not in products.dtypes
+    wide = move(rows.double(), codes, prior, n_axes=3, seed=0)
+    assert (moved - wide).abs().max() <= 1e-5 * wide.abs().max()
