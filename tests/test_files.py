@@ -544,3 +544,20 @@ def test_an_interrupt_while_a_temporary_file_is_made_leaves_none(at, tmp_path, m
             ClassGaussians([[5.0], [6.0]], [[1.0], [1.0]]).save(tmp_path / "g.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["g.npz"]
     assert ClassGaussians.load(tmp_path / "g.npz").means[0, 0] == 0.0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # zipfile, at last
+def test_an_interrupt_as_an_array_is_opened_in_the_archive_is_an_interrupt(tmp_path, monkeypatch):
+    gaussians = ClassGaussians([[0.0], [1.0]], [[1.0], [1.0]])
+    of_module = zipfile.ZipFile.open
+    kept = []
+
+    def interrupted(self, *args, **kwargs):
+        kept.append(of_module(self, *args, **kwargs))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "open", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gaussians.save(tmp_path / "g.npz")
+    assert not list(tmp_path.iterdir())

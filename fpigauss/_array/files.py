@@ -67,10 +67,16 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, An
     name = _checked_path(path)
     contents = tensor_bytes(header, arrays) if is_safetensors(name) else None
     with replaced(name) as file:
-        if contents is None:
-            np.savez(file, **header, **arrays)
-        else:
+        if contents is not None:
             file.write(contents)
+            return
+        try:
+            np.savez(file, **header, **arrays)
+        except ValueError as error:
+            interrupt = error.__context__
+            if interrupt is None or isinstance(interrupt, Exception):
+                raise
+            raise interrupt from None  # Ctrl-C came before zipfile could close what it had opened
 
 
 @contextmanager
