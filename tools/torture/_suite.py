@@ -152,7 +152,9 @@ class Cover:
 
 def _kept(file: Path) -> Path:
     """Return where the cover by a file of tests is kept, for the package as it is."""
-    return CACHE / f"cover-{digest_of([*sources(), file])}.json"
+    folder = CACHE / "cover"  # the files beside it are summaries
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{digest_of([*sources(), file])}.json"
 
 
 class _Contexts:
