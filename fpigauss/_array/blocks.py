@@ -14,7 +14,6 @@ __all__ = [
     "blocks",
     "is_lost",
     "joined",
-    "lost_below",
     "mend",
     "row_distances",
 ]
@@ -46,7 +45,7 @@ def joined(parts: Sequence[Any]) -> Any:
     return namespace(parts[0]).concat(parts)
 
 
-def lost_below(like: Array) -> float:
+def _lost_below(like: Array) -> float:
     """Return the part of its terms below which a difference of products has lost too many digits.
 
     The products' error is eps times the terms; what is left is good to 2e-13 in float64 and to
@@ -60,7 +59,7 @@ def is_lost(raw: Array, terms: Array, tolerated: float = 0.0) -> Array:
 
     ``tolerated`` is the size of what they will be added to.
     """
-    kept = raw + tolerated >= lost_below(raw) * terms  # false of differences of infinite terms
+    kept = raw + tolerated >= _lost_below(raw) * terms  # false of differences of infinite terms
     return ~(kept | namespace(raw).isnan(terms))
 
 

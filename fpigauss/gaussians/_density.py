@@ -19,7 +19,7 @@ from fpigauss.covariance import CovarianceFamily, Factor
 __all__ = ["Density", "best", "by_class_rows", "index_of"]
 
 #: The squared distance, per dimension, below which it is computed from differences: above it, the
-#: products' error of 2e-13 (m + d), see ``lost_below``, is 2e-12 m.
+#: products' error of 2e-13 (m + d), see ``is_lost``, is 2e-12 m.
 _NEAR = 0.1
 
 
