@@ -659,6 +659,16 @@ def test_a_chunk_that_asks_for_all_memory(tmp_path):
     python(code, tmp_path / "a.zarr")
 
 
+def test_a_page_that_asks_for_all_memory(tmp_path, monkeypatch):
+    def without_memory(self, **options):
+        raise pa.ArrowMemoryError("malloc of size 2147483584 failed")  # as a page header may say
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": Z[:, 0], "label": Y}), path)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", without_memory)
+    refused(path, match="a.parquet' asks for more memory than there is: it is damaged, or other")
+
+
 @pytest.mark.parametrize("save", [save_npz, save_deflated, save_zarr])
 def test_damage_within(tmp_path, save):
     path = save(tmp_path, Z, Y)[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["checked_path", "imported", "listed_names", "missing_name", "reading"]
+__all__ = ["checked_path", "imported", "listed_names", "missing_name", "out_of_memory", "reading"]
 
 
 def checked_path(path: Any, name: str) -> Path:
@@ -76,13 +76,23 @@ def missing_name(path: Path, what: str, name: str, there: Iterable[str], option:
     )
 
 
+def out_of_memory(what: str, remedy: str = "write it again") -> InvalidInputError:
+    """Say what asks for more memory than there is, although what it announced is within bounds."""
+    return InvalidInputError(
+        f"{what} asks for more memory than there is: it is damaged, or other programs have taken "
+        f"the memory; {remedy}"
+    )
+
+
 @contextmanager
 def reading(path: Path, remedy: str = "write it again") -> Iterator[None]:
     """Tell what libraries raise about a file as an error of ours that names it."""
     try:
         yield
-    except (InvalidInputError, ImportError, MemoryError):
+    except (InvalidInputError, ImportError):
         raise
+    except MemoryError as error:  # parts say how long they are, and libraries believe them
+        raise out_of_memory(repr(str(path)), remedy) from error
     except PermissionError as error:
         raise InvalidInputError(
             f"{str(path)!r} cannot be read ({error.strerror}); give yourself the right to read it"

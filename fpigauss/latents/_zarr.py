@@ -11,7 +11,7 @@ import numpy as np
 
 from fpigauss.errors import InvalidInputError
 from fpigauss.latents._arrays import Arrays
-from fpigauss.latents._faults import imported, reading
+from fpigauss.latents._faults import imported, out_of_memory, reading
 from fpigauss.latents._source import Memory, Rows
 
 __all__ = ["ZarrArray", "is_zarr", "zarr_arrays"]
@@ -49,10 +49,9 @@ class ZarrArray:
             try:
                 rows = np.asarray(array[start:stop])
             except MemoryError as error:  # chunks say how long they are, and memory was checked
-                raise InvalidInputError(
+                raise out_of_memory(
                     f"{str(self.path)!r}: a chunk of array {self.name!r}, in rows {start} to "
-                    f"{stop - 1}, asks for more memory than there is: it is damaged, or other "
-                    "programs have taken the memory; write it again"
+                    f"{stop - 1},"
                 ) from error
             for first in range(0, len(rows), step):
                 yield rows[first : first + step]
