@@ -198,24 +198,25 @@ def test_a_run_ends_in_time():
 
 def test_summaries_are_gathered(tmp_path):
     report = tmp_path / "TORTURE.md"
-    report.write_text("before\n<!-- runs -->\nold\n<!-- end of runs -->\nafter\n", "utf-8")
+    rows = "| `numbers` | old |\n| `letters` | kept |\n\nOn an old machine; another."
+    report.write_text(f"before\n<!-- runs -->\n{rows}\n<!-- end of runs -->\nafter\n", "utf-8")
     summary = Summary("numbers", "a number", 1, 0, trials=10, seconds=90.0, on="a machine")
     summary.outcomes.update({"odd": 10})
     summary.save(tmp_path)
     assert Summary.load(tmp_path / "numbers.json") == summary
-    gather(tmp_path, report)
+    gather(tmp_path, report, {"numbers": 30})
     text = report.read_text("utf-8")
-    assert "| `numbers` | a number | 10 | 0 | 1 | 1.5 |" in text
+    assert "| `letters` | kept |\n| `numbers` | a number | 10 of 30 | 0 | 1 | 1.5 |" in text
     assert text.startswith("before\n<!-- runs -->") and text.endswith(
         "<!-- end of runs -->\nafter\n"
     )
-    assert "On a machine." in text and "old" not in text
+    assert "On a machine; an old machine; another." in text and "| old" not in text
 
 
 def test_lower_minima():
     outcomes = {
-        "lower|dense|frozen|d > 1|none": 3,
-        "lower|dense|frozen|d > 1|1e-4": 1,
+        "no lower minimum: dense, frozen, d > 1": 3,
+        "lower by 1e-4: dense, frozen, d > 1": 1,
         "max_iter": 7,
     }
     assert "| dense | frozen | d > 1 | 4 | 1 (25.0%) | 1e-4: 1 |" in lower_minima(outcomes)

@@ -3,7 +3,8 @@
 ``python -m tools.torture NAME --n 1000 --seed 1`` runs a machine, or ``all``; ``--first I --n 1``
 makes one trial again, and ``--shrink`` has hypothesis look for a smaller example. ``mutants`` has
 options of its own.
-``python -m tools.torture`` puts the summaries of the last runs into TORTURE.md.
+``python -m tools.torture`` puts the summaries of the last full runs into TORTURE.md, and leaves the
+rows of other machines as they are.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def _run(name: str, options: argparse.Namespace) -> Summary:
         f"{len(summary.faults)} kinds of fault; {counts}",
         flush=True,
     )
-    if not (options.quick or options.first):
+    if not (options.quick or options.first or options.n):
         summary.save(CACHE)
     return summary
 
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shrink", action="store_true", help="look for smaller examples")
     options = parser.parse_args(given)
     if options.name is None:
-        gather(CACHE, Path("TORTURE.md"))
+        full = {name: machine_of(name).full for name in NAMES}
+        gather(CACHE, Path("TORTURE.md"), full)
         return 0
     _examples.SHRINK = options.shrink
     sys.path.insert(0, "tests")  # the oracle, and flows of every library

@@ -1,5 +1,6 @@
 """The tables of the last runs, in TORTURE.md."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.torture._runner import Summary
@@ -8,29 +9,47 @@ from tools.torture.solver import lower_minima
 __all__ = ["gather"]
 
 
-def _row(summary: Summary) -> str:
-    n_faults = len(summary.faults)
+def _row(summary: Summary, full: int | None) -> str:
+    cut = "" if full is None or summary.trials >= full else f" of {full}"
     minutes = f"{summary.seconds / 60:.1f}"
-    first = f"| `{summary.machine}` | {summary.what} | {summary.trials}"
-    return f"{first} | {n_faults} | {summary.seed} | {minutes} |"
+    first = f"| `{summary.machine}` | {summary.what} | {summary.trials}{cut}"
+    return f"{first} | {len(summary.faults)} | {summary.seed} | {minutes} |"
 
 
-def _runs(found: list[Summary]) -> str:
+def _runs(found: list[Summary], full: Mapping[str, int], before: str) -> str:
+    """Return the table, with the rows of machines that have not run since."""
+    lines = before.splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    rows |= {summary.machine: _row(summary, full.get(summary.machine)) for summary in found}
+    last = [line for line in lines if line.startswith("On ")]
+    machines = {name for line in last for name in line[3:-1].split("; ")}
+    machines |= {summary.on for summary in found}
     head = "| machine | one trial | trials | kinds of fault | seed | minutes |"
-    machines = "; ".join(sorted({summary.on for summary in found}))
-    return "\n".join([head, "|---|---|---|---|---|---|", *map(_row, found), f"\nOn {machines}."])
+    ordered = [rows[name] for name in sorted(rows)]
+    on = f"\nOn {'; '.join(sorted(machines))}."
+    return "\n".join([head, "|---|---|---|---|---|---|", *ordered, on])
 
 
-def gather(folder: Path, report: Path) -> None:
-    """Put the summaries of a folder into a report, between its marks."""
+def gather(folder: Path, report: Path, full: Mapping[str, int]) -> None:
+    """Put the summaries of a folder into a report, between its marks.
+
+    ``full`` says how many trials a whole run has, by machine.
+    """
     found = [Summary.load(path) for path in sorted(folder.glob("*.json"))]
-    parts = {"runs": _runs(found)}
+    text = report.read_text("utf-8")
+    parts = {"runs": _runs(found, full, _between(text, "runs")[1])}
     for summary in found:
         if summary.machine == "solver":
             parts["minima"] = lower_minima(summary.outcomes)
-    text = report.read_text("utf-8")
     for name, part in parts.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
+        before, _, after = _between(text, name)
+        text = f"{before}\n{part}\n{after}"
     report.write_text(text, "utf-8")
+
+
+def _between(text: str, name: str) -> tuple[str, str, str]:
+    """Split a report into what ends with a mark, what is between, and what begins with its end."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(begin)
+    inner, _, after = rest.partition(end)
+    return before + begin, inner, end + after

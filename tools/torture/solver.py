@@ -20,6 +20,7 @@ _BALANCED = 1e-3
 #: How much lower a minimum has to be, relative to its size, to count.
 _LOWER = 1e-6
 _STARTS = 3
+_NO_LOWER = "no lower minimum"
 
 
 def _others(oracle: Any, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
@@ -77,27 +78,28 @@ def _named(options: dict[str, Any], dim: int, height: float) -> str:
     """Return what a comparison says, in words that ``lower_minima`` reads again."""
     family = f"{'tied ' if options['tied'] else ''}{options['covariance']}"
     pi = "forward" if options["pi"] == "forward" else "frozen"
-    least = f"1e{int(np.floor(np.log10(height))):d}" if height > _LOWER else "none"
-    return f"lower|{family}|{pi}|{'d = 1' if dim == 1 else 'd > 1'}|{least}"
+    lower = f"lower by 1e{int(np.floor(np.log10(height))):d}" if height > _LOWER else _NO_LOWER
+    return f"{lower}: {family}, {pi}, {'d = 1' if dim == 1 else 'd > 1'}"
 
 
 def lower_minima(outcomes: dict[str, int]) -> str:
     """Return a table of how often a lower minimum was found, and how much lower."""
     groups: dict[tuple[str, ...], dict[str, int]] = {}
     for name, n in outcomes.items():
-        if name.startswith("lower|"):
-            _, *group, least = name.split("|")
-            found = groups.setdefault(tuple(group), {})
-            found[least] = found.get(least, 0) + n
+        lower, _, group = name.partition(": ")
+        if group:
+            found = groups.setdefault(tuple(group.split(", ")), {})
+            found[lower] = found.get(lower, 0) + n
     rows = [
         "| family | pi | d | fits | with a lower minimum | sizes |",
         "|---|---|---|---|---|---|",
     ]
     for names, found in sorted(groups.items()):
         n = sum(found.values())
-        n_lower = n - found.get("none", 0)
-        sizes = ", ".join(f"{least}: {k}" for least, k in sorted(found.items()) if least != "none")
-        rows.append(f"| {' | '.join(names)} | {n} | {n_lower} ({n_lower / n:.1%}) | {sizes} |")
+        sizes = {name[len("lower by ") :]: k for name, k in found.items() if name != _NO_LOWER}
+        n_lower = sum(sizes.values())
+        listed = ", ".join(f"{size}: {k}" for size, k in sorted(sizes.items()))
+        rows.append(f"| {' | '.join(names)} | {n} | {n_lower} ({n_lower / n:.1%}) | {listed} |")
     return "\n".join(rows)
 
 
