@@ -94,7 +94,7 @@ def small_grid():
         for run in grid.runs
         if run.name in KEPT
     )
-    rows = (Row("data", "data", "data initialisation"), Row("exact", "exact", "fixed point"))
+    rows = (Row("data", "data", "data initialization"), Row("exact", "exact", "fixed point"))
     table = Table(grid.tables["table1"].title, grid.tables["table1"].columns, rows)
     claim = Claim(
         "above", "Above.", "greater", ((Side("exact", "nf_acc"), Side("data", "nf_acc")),)

@@ -81,7 +81,7 @@ def test_tables_say_what_is_missing_and_what_failed():
              if line.startswith("| ")}  # fmt: skip
     assert cells["fixed point, exact, tied isotropic"] == ["0 of 2", "not run"]
     assert cells["fixed point, released"] == ["2, 2 failed", "failed"]
-    assert cells["data initialisation"] == ["1 of 2", "0.500"]
+    assert cells["data initialization"] == ["1 of 2", "0.500"]
     assert "- released failed: NonFiniteLossError: the loss is nan at step 3" in text
 
 

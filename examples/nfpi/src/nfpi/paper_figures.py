@@ -5,7 +5,7 @@ __all__ = ["PAPER"]
 #: Table -> row -> column -> figure, including rows without a counterpart in our tables.
 PAPER: dict[str, dict[str, dict[str, float]]] = {
     "table1": {
-        "data initialisation": {"CIFAR-10 NF-Acc": 77.31, "CIFAR-100 NF-Acc": 39.16},
+        "data initialization": {"CIFAR-10 NF-Acc": 77.31, "CIFAR-100 NF-Acc": 39.16},
         "gradient descent, sublinear v1": {"CIFAR-10 NF-Acc": 92.34, "CIFAR-100 NF-Acc": 68.28},
         "gradient descent, sublinear v2": {"CIFAR-10 NF-Acc": 91.94, "CIFAR-100 NF-Acc": 60.68},
         "gradient descent, linear": {"CIFAR-10 NF-Acc": 93.1, "CIFAR-100 NF-Acc": 60.58},

@@ -95,10 +95,10 @@ class _Builder(Collector):
         again: Config = {"evaluation": {"reestimate": True}}
         lam = scale.lam
         rows: dict[str, tuple[Config, str, str | None]] = {
-            "data": ({"gaussians": DATA}, "data initialisation", "data initialisation"),
+            "data": ({"gaussians": DATA}, "data initialization", "data initialization"),
             "data-tied": (
                 {"gaussians": DATA_TIED},
-                "data initialisation, tied isotropic",
+                "data initialization, tied isotropic",
                 None,
             ),
             "exact": (fixed_point(lam, TIED), "fixed point, exact, tied isotropic", "fixed point"),
@@ -249,7 +249,7 @@ class _Builder(Collector):
         }
         for name, config in rows.items():
             fixed = f"fixed point, {name}, lam = {lam:g}"
-            label = "data initialisation" if name == "data" else fixed
+            label = "data initialization" if name == "data" else fixed
             self.add("demonstration", label, f"mef-{name}", merged(config, changes))
         for name, changes in self.scale.as_long.items():
             label = f"{AS_LONG[name]}, {changes['training']['epochs']} epochs, exact, lam = {lam:g}"

@@ -22,7 +22,7 @@ def claims_of(scale: Scale) -> tuple[Claim, ...]:
     claims = [
         Claim(
             f"{name}-above-data",
-            f"Table 1: the fixed point ({name}) classifies better than data initialisation.",
+            f"Table 1: the fixed point ({name}) classifies better than data initialization.",
             "greater",
             ((nf(name), nf("data")),),
         )
@@ -31,7 +31,7 @@ def claims_of(scale: Scale) -> tuple[Claim, ...]:
     claims += [
         Claim(
             "exact-above-data-tied",
-            "Table 1: the fixed point (exact) classifies better than data initialisation with the "
+            "Table 1: the fixed point (exact) classifies better than data initialization with the "
             "same covariances (tied isotropic).",
             "greater",
             ((nf("exact"), nf("data-tied")),),

@@ -152,8 +152,8 @@ def _levels_of(method: str, n_classes: int) -> list[tuple[str, str, Config]]:
 def _add_levels(runs: Collector, each: _Set, methods: Iterable[str]) -> None:
     """Add three separations of every method, and Gaussians without any."""
     rows: dict[str, tuple[str, Config]] = {
-        "data-tied": ("data initialisation, tied isotropic", {"gaussians": DATA_TIED}),
-        "data": ("data initialisation", {"gaussians": DATA}),
+        "data-tied": ("data initialization, tied isotropic", {"gaussians": DATA_TIED}),
+        "data": ("data initialization", {"gaussians": DATA}),
     }
     for method in methods:
         for name, label, config in _levels_of(method, each.n_classes):

@@ -135,8 +135,8 @@ def _add_table(runs: Collector, mark: str) -> None:
     """Add every method's curve, then what its tuning runs choose."""
     dataset, _ = _SETS[mark]
     for name, label, config in (
-        ("data-tied", "data initialisation, tied isotropic", DATA_TIED),
-        ("data", "data initialisation", DATA),
+        ("data-tied", "data initialization, tied isotropic", DATA_TIED),
+        ("data", "data initialization", DATA),
     ):
         runs.add(mark, label, f"{mark}-{name}", {"gaussians": config}, dataset=dataset)
     for method, label in _METHODS.items():
@@ -219,7 +219,7 @@ def _of_table(mark: str) -> Iterable[Claim]:
     for method in ("exact", "released"):
         yield Claim(
             f"{mark}-{method}-above-data",
-            f"{title}: {_METHODS[method]}, tuned, classifies better than data initialisation, tied "
+            f"{title}: {_METHODS[method]}, tuned, classifies better than data initialization, tied "
             "isotropic.",
             "greater",
             ((Side(f"{mark}-{method}", "nf_acc"), Side(f"{mark}-data-tied", "nf_acc")),),

@@ -148,7 +148,7 @@ def _add_headline(runs: Collector, each: _Set) -> None:
     """Add the rows of Table 1."""
     mark, where, data = each.mark, each.where, {"dataset": each.name}
     for setting, label, paper in (
-        ("data", "data initialisation", "data initialisation"),
+        ("data", "data initialization", "data initialization"),
         ("released", f"fixed point, released, means and covariances, lam = {each.both:g}",
          "fixed point"),
         ("released-means", f"fixed point, released, means alone, lam = {each.means:g}",
@@ -287,7 +287,7 @@ def _claims(each: _Set) -> Iterable[Claim]:
 
     yield Claim(
         f"{mark}above-data",
-        f"Table 1, {title}: the fixed point classifies better than data initialisation.",
+        f"Table 1, {title}: the fixed point classifies better than data initialization.",
         "greater",
         ((nf(best), nf(f"{mark}data")),),
     )
