@@ -10,6 +10,7 @@ from fpigauss._array.checks import (
     as_integer,
     check_choice,
     check_draws,
+    check_finite_rows,
     check_flag,
     check_nonnegative,
     check_positive,
@@ -17,7 +18,7 @@ from fpigauss._array.checks import (
     check_takes_one,
     check_whole,
 )
-from fpigauss._array.labels import as_labels
+from fpigauss._array.labels import as_labels, check_kept_by_numpy
 from fpigauss._array.namespaces import check_unmasked
 from fpigauss._array.rounding import torch_rounds_products
 from fpigauss._deprecated import forward_old_addresses, renamed
@@ -55,7 +56,9 @@ __all__ = [
     "check_choice",
     "check_differentiable",
     "check_draws",
+    "check_finite_rows",
     "check_flag",
+    "check_kept_by_numpy",
     "check_method",
     "check_nonnegative",
     "check_option_names",

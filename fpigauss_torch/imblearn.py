@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from fpigauss import InvalidInputError
-from fpigauss.interface import check_unmasked
+from fpigauss.interface import check_kept_by_numpy, check_unmasked
 
 try:
     from imblearn.over_sampling.base import BaseOverSampler
@@ -109,6 +109,7 @@ class FlowOverSampler(BaseOverSampler):
     def _check_X_y(self, X: Any, y: Any, *args: Any, **options: Any) -> Any:  # noqa: N802
         """Check the rows as they are given, before scikit-learn forgets what is masked."""
         check_unmasked(X=X, y=y)
+        check_kept_by_numpy(y)
         return super()._check_X_y(X, y, *args, **options)
 
     def _fit_resample(self, X: Any, y: Floats) -> tuple[Any, Floats]:

@@ -93,6 +93,13 @@ def fit(z=None, y=None, lam=1.0, **options):
     return fit_fixed_point(good_z if z is None else z, good_y if y is None else y, lam, **options)
 
 
+def rows_as_objects():
+    """The rows of good() in an array of objects, as a column of pandas has them."""
+    rows = np.empty(60, dtype=object)
+    rows[:] = list(good()[0])
+    return rows
+
+
 # ---- z ----
 
 for value, name in ((np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")):
@@ -120,6 +127,9 @@ add("z-object", lambda: fit(good()[0].astype(object)), "z")
 add("z-strings", lambda: fit(good()[0].astype(str)), "z")
 add("z-none", lambda: fit_fixed_point(None, good()[1], 1.0), "z")
 add("z-ragged", lambda: fit([[1.0, 2.0], [1.0]], [0, 1]), "z")
+add("z-number", lambda: fit(np.array(3.0)), "z", "one row per sample")
+add("z-rows-in-objects", lambda: fit(rows_as_objects()), "z", r"numpy.stack\(z\)")
+add("z-underflows", lambda: fit(good()[0] * 1e-170), "z", "underflow", "rescale")
 add("z-no-dimensions", lambda: fit(np.zeros((60, 0))), "z")
 add("z-complex-statistics", lambda: ClassStatistics.from_samples(good()[0] + 0j, good()[1]), "z")
 add("z-object-prediction", lambda: gaussians().predict(good()[0].astype(object)), "z")
@@ -988,3 +998,19 @@ def test_nothing_of_a_sample_is_allowed():
     # a weight of zero leaves a sample out; its class has others
     result = fit_fixed_point(*good(), 0.0, sample_weight=weights(0.0))
     assert result.converged
+
+
+def test_a_list_of_tensors_with_gradients_is_to_be_stacked(torch):
+    z = torch.asarray(good()[0]).requires_grad_()
+    fitted = fit_fixed_point(z, good()[1], 1.0).gaussians
+    calls = [
+        lambda: fit(list(z)),
+        lambda: fitted.predict(list(z)),
+        lambda: fit(sample_weight=list(z[:, 0] ** 2)),
+        lambda: geometric_mean(list(z), list(z)),
+    ]
+    for call in calls:
+        with pytest.raises(
+            InvalidInputError, match=r"is a list that numpy .*, pass torch\.stack\("
+        ):
+            call()

@@ -1,5 +1,6 @@
 """Labels reach the classes as they are, or are refused: none is taken for another."""
 
+import enum
 from decimal import Decimal
 
 import numpy as np
@@ -124,6 +125,36 @@ class TestStrings:
             pytest.skip("this numpy has no strings of variable width")
         assert classes_of(np.array(["a", "long"] * 3, strings())).tolist() == ["a", "long"]
         refused(np.array(["a", "a\0"] * 3, strings()), "row 1", "NUL")
+
+    def test_enumerations_are_their_values(self):
+        class Size(str, enum.Enum):  # noqa: UP042 - StrEnum prints its values, this does not
+            SMALL, SMALLER, LARGE = "S", "s", "large"
+
+        def in_objects(labels):
+            return np.array(labels, dtype=object)
+
+        y = [Size.SMALL, Size.SMALLER, Size.LARGE] * 2
+        for labels in (y, tuple(y), in_objects(y)):
+            assert classes_of(labels).tolist() == ["S", "large", "s"]
+            assert classes_of(labels, classes=list(Size)).tolist() == ["S", "large", "s"]
+        gaussians = ClassGaussians([[0.0], [1.0], [2.0]], [[1e-6]] * 3, classes=sorted(Size))
+        assert gaussians.sample([Size.SMALLER], seed=0)[0, 0] == pytest.approx(2.0, abs=0.01)
+        assert gaussians.log_prob([[2.0]], [Size.SMALLER])[0] > 0.0
+
+    def test_enumerations_that_numpy_would_cut(self):
+        sklearn = pytest.importorskip("fpigauss.sklearn", reason="no scikit-learn")
+
+        class Size(str, enum.Enum):  # noqa: UP042
+            SMALL, SMALLER, LARGE = "S", "s", "large"
+
+        y = [Size.SMALL, Size.SMALLER, Size.LARGE] * 4
+        z, classifier = np.tile(Z, (2, 1)), sklearn.FixedPointGaussianClassifier()
+        with pytest.raises(InvalidInputError, match=r"y is a list of Size.*\.value for label in y"):
+            classifier.fit(z, y)
+        with pytest.raises(InvalidInputError, match="classes is a list of Size"):
+            classifier.partial_fit(z, [label.value for label in y], classes=list(Size))
+        assert classifier.fit(z, [label.value for label in y]).classes_.tolist() == sorted(Size)
+        assert classifier.fit(z, np.array(y, dtype=object)).classes_.tolist() == sorted(Size)
 
     @pytest.mark.parametrize(
         "y", [[b"a", b"b"] * 3, np.array([b"a", b"b"] * 3), np.array([b"a"] * 6, dtype=object)]

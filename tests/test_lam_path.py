@@ -248,16 +248,38 @@ def test_progress_shows_one_bar(capfd):
         (3.0, {}, "lams is 3.0; pass a sequence"),
         ([1.0], {"lam": 3.0}, "lam is given; pass lams"),
         ([1.0], {"validation": 3}, "validation is a int; pass a pair"),
-        ([1.0], {"validation": (np.ones((3, 2)), [0, 1, 2])}, r"z has shape \(3, 2\)"),
+        (
+            [1.0],
+            {"validation": (np.ones((3, 2)), [0, 1, 2])},
+            r"validation\[0\] has shape \(3, 2\)",
+        ),
         ([1.0], {"validation": (np.ones((3, 4)), [0, 1])}, "3 rows and 2 labels"),
         ([1.0], {"validation": (np.ones((1, 4)), [9])}, "validation"),
-        ([1.0], {"validation": (np.full((1, 4), np.nan), [0])}, "NaN or infinity"),
+        ([1.0], {"validation": (np.full((1, 4), np.nan), [0])}, r"validation\[0\] contains NaN"),
         ([1.0], {"solver": "fast"}, "solver is 'fast'"),
     ],
 )
 def test_bad_input(lams, options, message):
     with pytest.raises(InvalidInputError, match=message):
         lam_path(*data(4), lams, **options)
+
+
+def test_validation_of_another_library(torch):
+    z, y = data(4)
+    with pytest.raises(InvalidInputError, match=r"validation\[0\] is of another library"):
+        lam_path(z, y, [1.0], tied=True, validation=(torch.asarray(z), y))
+    listed = lam_path(torch.asarray(z), y, [1.0], tied=True, validation=(z.tolist(), y))
+    assert listed.accuracy == lam_path(z, y, [1.0], tied=True, validation=(z, y)).accuracy
+
+
+def test_a_row_too_far_for_densities_has_equal_shares():
+    z, y = data(4)
+    far = np.concatenate([z, np.full((1, z.shape[1]), 1e160)])
+    path = lam_path(z, y, [0.0, 1.0], tied=True, validation=(far, np.append(y, 0)))
+    alone = lam_path(z, y, [0.0, 1.0], tied=True, validation=(z, y))
+    n, n_classes = len(y), len(np.unique(y))
+    expected = (n * np.asarray(alone.nll) + np.log(n_classes)) / (n + 1)
+    np.testing.assert_allclose(path.nll, expected, rtol=1e-12)
 
 
 def test_unknown_names():

@@ -312,7 +312,10 @@ def test_csv_of_pandas(tmp_path):
         "a.csv": {},  # with row names
         "b.csv": {"index": False},
         "c.csv.gz": {"index": False},
+        "c.CSV.GZ": {"index": False, "compression": "gzip"},
         "d.tsv": {"sep": "\t"},
+        "d.TSV.GZ": {"sep": "\t", "compression": "gzip"},
+        "from.tsv.csv": {"index": False},
     }.items():
         frame.to_csv(tmp_path / name, **options)
         latents = open_latents(tmp_path / name)

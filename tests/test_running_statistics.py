@@ -64,6 +64,16 @@ def test_a_missing_class_keeps_its_moments():
 
 
 @pytest.mark.parametrize("covariance", KINDS)
+def test_moments_outlive_counts_that_underflow(covariance):
+    z, y = batches(1)[0]
+    first = RunningStatistics(1e-200, covariance, classes=[0, 1, 2]).update(z, y)
+    last = first.update(z[y > 0], y[y > 0]).update(z[y > 0], y[y > 0]).statistics
+    assert last.counts[0] == 0.0
+    np.testing.assert_allclose(last.means[0], first.statistics.means[0])
+    np.testing.assert_allclose(last.covariances[0], first.statistics.covariances[0])
+
+
+@pytest.mark.parametrize("covariance", KINDS)
 def test_streams_of_equal_age_merge(covariance):
     stream, halves = batches(), []
     for half in (0, 1):

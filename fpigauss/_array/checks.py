@@ -206,7 +206,11 @@ def check_seed(seed: object) -> np.random.Generator:
 def check_matrix(x: Array, name: str) -> None:
     """Check that ``x`` is a 2-D array and not empty."""
     if x.ndim != 2:
-        if x.ndim == 1:
+        if x.ndim == 0:
+            remedy = "pass one row per sample"
+        elif x.ndim == 1 and x.dtype == object:
+            remedy = f"stack its rows, numpy.stack({name})"
+        elif x.ndim == 1:
             swapped = "; or are z and y swapped?" if name == "z" else ""
             remedy = f"pass {name}[:, None] for rows of one number{swapped}"
         else:
@@ -218,17 +222,19 @@ def check_matrix(x: Array, name: str) -> None:
         )
 
 
-def check_width(z: Array, dim: int, whose: str = "of the Gaussians") -> None:
+def check_width(z: Array, dim: int, whose: str = "of the Gaussians", *, name: str = "z") -> None:
     """Check that ``z`` are latents (N, ``dim``)."""
     if z.ndim != 2 or z.shape[1] != dim:
         remedy = f"pass latents from the space {whose}"
         if z.ndim == 1 and dim == 1:
-            remedy = "pass z[:, None]"
+            remedy = f"pass {name}[:, None]"
         elif tuple(z.shape) == (dim,):
-            remedy = "pass z[None, :] if it is one row"
+            remedy = f"pass {name}[None, :] if it is one row"
         elif z.ndim > 2 and math.prod(z.shape[1:]) == dim:
-            remedy = "flatten each sample, z.reshape(len(z), -1)"
-        raise InvalidInputError(f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; {remedy}")
+            remedy = f"flatten each sample, {name}.reshape(len({name}), -1)"
+        raise InvalidInputError(
+            f"{name} has shape {tuple(z.shape)}, (N, {dim}) is needed; {remedy}"
+        )
 
 
 def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
@@ -244,7 +250,7 @@ def check_finite(x: Array, name: str, classes: Labels | None = None) -> None:
     raise InvalidInputError(f"{name} contains NaN or infinity{where}; pass finite numbers")
 
 
-def check_finite_rows(z: Array, first_row: int = 0) -> None:
+def check_finite_rows(z: Array, first_row: int = 0, *, name: str = "z") -> None:
     """Check that latents (N, d) are finite; ``first_row`` is where a chunk begins."""
     xp = namespace(z)
     for block in blocks(z.shape[0], z.shape[1], 2**22):
@@ -252,7 +258,7 @@ def check_finite_rows(z: Array, first_row: int = 0) -> None:
         row = first_true(xp.any(faulty, axis=1))
         if row is not None:
             raise InvalidInputError(
-                f"z contains NaN or infinity in row {first_row + block.start + row}, "
+                f"{name} contains NaN or infinity in row {first_row + block.start + row}, "
                 f"column {first_true(faulty[row, :])}; drop or repair the row"
             )
 

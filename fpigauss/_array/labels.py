@@ -12,7 +12,15 @@ from fpigauss._array.traced import check_concrete
 from fpigauss._array.typing import Labels
 from fpigauss.errors import InvalidInputError
 
-__all__ = ["as_classes", "as_labels", "codes_of", "grouped", "listed", "union"]
+__all__ = [
+    "as_classes",
+    "as_labels",
+    "check_kept_by_numpy",
+    "codes_of",
+    "grouped",
+    "listed",
+    "union",
+]
 
 
 #: What may be a label: strings, or integers, integral floats and booleans, which count as 0 and 1.
@@ -39,6 +47,21 @@ def as_labels(y: object, name: str = "y") -> Labels:
             "convert the labels to integers, strings or integral floats"
         )
     return _as_int64(labels, name)
+
+
+def check_kept_by_numpy(y: object, name: str = "y") -> None:
+    """Refuse a list of enumerated strings, before scikit-learn has numpy make an array of it.
+
+    numpy takes as many characters of what they print as their values have, so that labels merge.
+    """
+    if not isinstance(y, list | tuple):
+        return
+    for label in y:
+        if isinstance(label, str) and str(label) != str.__str__(label):
+            raise InvalidInputError(
+                f"{name} is a list of {type(label).__name__}, which numpy would cut; pass their "
+                f"values, [label.value for label in {name}]"
+            )
 
 
 def _read(y: object, name: str) -> Labels:
@@ -188,7 +211,8 @@ def _strings(labels: Labels, name: str) -> Labels:
             f"{name} is {labels[row]!r} in row {row}, which ends in a NUL character; strip it from "
             "the labels, or replace it where labels differ by it"
         )
-    return labels.astype(np.str_)
+    # by their values: numpy takes as many characters of what an enumeration prints
+    return np.asarray([str.__str__(label) for label in labels], dtype=np.str_)
 
 
 def as_classes(classes: object, name: str = "classes") -> Labels:

@@ -31,6 +31,7 @@ __all__ = [
     "geodesic",
     "gram",
     "inner_products",
+    "log_softmax",
     "log_sum_exp",
     "lyapunov",
     "matrix_exp",
@@ -289,6 +290,14 @@ def softmax(x: Array) -> Array:
     x = xp.where(lost, xp.zeros_like(x), x)
     grown = xp.exp(x - _finite_maximum(x))
     return grown / xp.sum(grown, axis=-1, keepdims=True)
+
+
+def log_softmax(x: Array) -> Array:
+    """Compute the logs of ``softmax``, small shares without underflow."""
+    xp = namespace(x)
+    lost = xp.all(xp.isinf(x), axis=-1, keepdims=True)
+    x = xp.where(lost, xp.zeros_like(x), x)
+    return x - log_sum_exp(x)[..., None]
 
 
 def _finite_maximum(x: Array) -> Array:

@@ -228,6 +228,11 @@ def as_floating(x: object, name: str) -> Array:
                 f"{name} is not a rectangular array of numbers ({error}); "
                 "make all rows the same length"
             ) from None
+        except RuntimeError as error:  # a list of tensors with gradients, or on a device
+            raise InvalidInputError(
+                f"{name} is a {type(x).__name__} that numpy cannot read ({error}); of tensors, "
+                f"pass torch.stack({name})"
+            ) from None
         if x.dtype.kind == "O":  # a frame whose columns differ in type, or may have gaps
             x = _numbers(x, name, columns)
     elif isinstance(x, np.generic):

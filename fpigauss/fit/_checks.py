@@ -1,5 +1,6 @@
 """Input checks of a fit: what the data and the start must satisfy."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ def check_scatter(
     if singular is None:
         return
     source = source if isinstance(source, Source) else Source(source)
+    _check_scale(statistics, source)
     everywhere = family.tied or _singular_if_pooled(family, own, noise, statistics)
     label, count = statistics.classes[singular].item(), float(statistics.counts[singular])
     remedies = []
@@ -139,6 +141,15 @@ def check_scatter(
         f'variance in some direction{where}, so its "{family.name}" covariance is singular; '
         f"pass {_listed([*remedies, 'more samples'])}, or {drop}"
     )
+
+
+def _check_scale(statistics: ClassStatistics, source: Source) -> None:
+    """Raise for latents so small that their squares are lost."""
+    means = statistics.means
+    xp = namespace(means)
+    largest = float(xp.max(xp.abs(means)))
+    if 0.0 < largest < math.sqrt(float(xp.finfo(means.dtype).smallest_normal)):
+        raise InvalidInputError(f"{source} is too small: its squares underflow; rescale it")
 
 
 def _too_few(statistics: ClassStatistics) -> str:

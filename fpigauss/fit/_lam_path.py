@@ -149,11 +149,10 @@ def path_over(
         What gives results their dtype; the statistics by default.
     """
     held_out = None
+    like = statistics.means if like is None else like
     if validation is not None:
-        held_out = Validation.of(validation, _classes(statistics, options), statistics.dim)
-    continuation = Continuation(
-        statistics, options, source=source, like=statistics.means if like is None else like
-    )
+        held_out = Validation.of(validation, _classes(statistics, options), statistics.dim, like)
+    continuation = Continuation(statistics, options, source=source, like=like)
     fits = _fits(continuation, grid)
     _warn_once(fits)
     return path_of(fits, continuation, held_out)

@@ -4,12 +4,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax
 
 from fpigauss._array.blocks import blocks
 from fpigauss._array.checks import check_finite_rows, check_width
 from fpigauss._array.labels import as_labels, codes_of
-from fpigauss._array.namespaces import as_floating, detached, to_numpy
+from fpigauss._array.linalg import log_softmax
+from fpigauss._array.namespaces import (
+    as_floating,
+    cast_like,
+    detached,
+    is_array,
+    lie_together,
+    to_numpy,
+)
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
@@ -39,16 +46,23 @@ class Validation:
     codes: np.ndarray[Any, np.dtype[np.int64]]
 
     @classmethod
-    def of(cls, validation: Any, classes: Labels, dim: int) -> "Validation":
-        """Check a pair (z, y) against the classes and the dimension of a fit."""
+    def of(cls, validation: Any, classes: Labels, dim: int, like: Array) -> "Validation":
+        """Check a pair (z, y) against the classes, the dimension and the latents of a fit."""
         if not isinstance(validation, tuple | list) or len(validation) != 2:
             raise InvalidInputError(
                 f"validation is a {type(validation).__name__}; pass a pair of latents and labels, "
                 "validation=(z, y)"
             )
         z = detached(as_floating(validation[0], "validation[0]"))
-        check_width(z, dim, "that is fitted")
-        check_finite_rows(z)
+        if not is_array(validation[0]):
+            z = cast_like(z, like)
+        elif not lie_together(z, like):
+            raise InvalidInputError(
+                "validation[0] is of another library or on another device than what is fitted; "
+                "pass both in one library, on one device"
+            )
+        check_width(z, dim, "that is fitted", name="validation[0]")
+        check_finite_rows(z, name="validation[0]")
         codes = codes_of(as_labels(validation[1], "validation[1]"), classes, "validation[1]")
         if codes.shape[0] != z.shape[0] or not codes.shape[0]:
             raise InvalidInputError(
@@ -63,7 +77,7 @@ class Validation:
         for rows in blocks(len(self.codes), 8 * gaussians.n_classes, _BLOCK_BYTES):
             own = self.codes[rows]
             log_prob = to_numpy(gaussians.class_log_prob(self.z[rows, :])).astype(np.float64)
-            posterior = log_softmax(log_prob, axis=1)
+            posterior = log_softmax(log_prob)
             loss -= float(posterior[np.arange(len(own)), own].sum())
             right.append(posterior.argmax(axis=1) == own)
             confidence.append(np.exp(posterior.max(axis=1)))

@@ -32,6 +32,7 @@ _BLOCKS = (2**12, 2**20)
 _AHEAD = 32
 #: A block is this part of a batch.
 _PART = 16
+_GZIP = ".gz"
 _REMEDY = (
     "write it again in UTF-8, with as many entries in each line as in the first, the names, and "
     "with commas between them, or tabs in .tsv"
@@ -182,13 +183,15 @@ def _type_as_labels(column: Any) -> Any:
 
 def _mark_of(path: Path) -> str:
     """Return what stands between entries."""
-    return "\t" if ".tsv" in path.name.lower() else ","
+    return "\t" if path.name.lower().removesuffix(_GZIP).endswith(".tsv") else ","
 
 
 def _opened(path: Path, block: int, types: dict[str, Any]) -> Any:
     csv = imported("pyarrow.csv", "csv")
+    # pyarrow would tell it by small letters
+    compression = "gzip" if path.name.lower().endswith(_GZIP) else None
     return csv.open_csv(
-        path,
+        imported("pyarrow", "csv").input_stream(path, compression=compression),
         read_options=csv.ReadOptions(block_size=block, use_threads=False),
         parse_options=csv.ParseOptions(delimiter=_mark_of(path), newlines_in_values=True),
         # an empty label is missing, and so are NA, nan and null, as among numbers; in quotes they

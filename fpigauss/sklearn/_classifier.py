@@ -17,7 +17,7 @@ from fpigauss._array.checks import (
     check_positive,
     check_positive_integer,
 )
-from fpigauss._array.labels import as_labels
+from fpigauss._array.labels import as_labels, check_kept_by_numpy
 from fpigauss._array.namespaces import check_unmasked, to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
@@ -310,6 +310,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, GaussianEstimates):
         """Check the rows as scikit-learn does, and bring the labels to the host."""
         # scikit-learn forgets the mask
         check_unmasked(X=X, y=y, sample_weight=sample_weight)
+        check_kept_by_numpy(y)
         rows, y = validate_data(self, X, y, reset=reset, dtype="numeric")
         X = numbers_of(rows, X)
         check_classification_targets(y)
@@ -321,6 +322,7 @@ class FixedPointGaussianClassifier(ClassifierMixin, GaussianEstimates):
 
 def _known(classes: Any) -> Labels:
     """Return the labels that can occur, sorted, each once."""
+    check_kept_by_numpy(classes, "classes")
     as_labels(classes, "classes")  # raises for what cannot be a label
     known: Labels = np.unique(column_or_1d(classes))
     return known

@@ -286,7 +286,9 @@ def merged(a: ClassMoments, b: ClassMoments) -> ClassMoments:
     xp = namespace(a.mean)
     count = a.count + b.count
     scale = xp.where(count > 0.0, count, xp.ones_like(count))
-    kept, share = (a.count / scale)[..., None], (b.count / scale)[..., None]
+    # counts that have decayed to zero leave what was there
+    kept = xp.where(count > 0.0, a.count / scale, xp.ones_like(scale))[..., None]
+    share = (b.count / scale)[..., None]
     difference = b.mean - a.mean
     mean = a.mean + difference * share
     spread = difference * kept * share

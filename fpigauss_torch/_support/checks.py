@@ -25,7 +25,7 @@ ON_META = (
 )
 
 
-def as_latents(latents: Any, dim: int, device: torch.device) -> Tensor:
+def as_latents(latents: Any, dim: int, device: torch.device, *, name: str = "z") -> Tensor:
     """Check that latents are a floating-point (N, dim) tensor on ``device``.
 
     Arrays of other libraries, and lists, become one there. Values are not checked.
@@ -34,21 +34,23 @@ def as_latents(latents: Any, dim: int, device: torch.device) -> Tensor:
         raise InvalidInputError(ON_META)
     listed = torch.get_default_dtype() if isinstance(latents, list | tuple) else None
     remedy = f"pass latents (N, {dim}), a tensor or an array of numbers"
-    z = as_tensor(latents, "z", remedy, listed)
+    z = as_tensor(latents, name, remedy, listed)
     z = z if z is latents else z.to(device)
     if z.ndim != 2 or z.shape[1] != dim:
         one = tuple(z.shape) == (dim,)
-        remedy = "pass z[None] for one row" if one else "flatten each sample's latents"
+        remedy = f"pass {name}[None] for one row" if one else "flatten each sample's latents"
         if z.ndim == 1 and not one:
-            remedy = "pass one row per sample; are z and y swapped?"
+            remedy = f"pass one row per sample{'; are z and y swapped?' * (name == 'z')}"
         if z.ndim == 1 and dim == 1:
-            remedy = "pass z[:, None]"
-        raise InvalidInputError(f"z has shape {tuple(z.shape)}, (N, {dim}) is needed; {remedy}")
+            remedy = f"pass {name}[:, None]"
+        raise InvalidInputError(
+            f"{name} has shape {tuple(z.shape)}, (N, {dim}) is needed; {remedy}"
+        )
     if not z.is_floating_point():
-        raise InvalidInputError(f"z has dtype {z.dtype}; pass floating-point latents")
+        raise InvalidInputError(f"{name} has dtype {z.dtype}; pass floating-point latents")
     if z.device != device:
         raise InvalidInputError(
-            f"z is on {z.device}, the Gaussians are on {device}; move one of them with .to()"
+            f"{name} is on {z.device}, the Gaussians are on {device}; move one of them with .to()"
         )
     return z
 

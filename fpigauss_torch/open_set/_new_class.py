@@ -15,7 +15,7 @@ from fpigauss import (
     FixedPointResult,
     InvalidInputError,
 )
-from fpigauss.interface import RefitOptions, shrunk
+from fpigauss.interface import RefitOptions, check_finite_rows, shrunk
 from fpigauss_torch._support import (
     ACCEPTED,
     Refit,
@@ -131,9 +131,10 @@ def add_class(
             "gaussians have not been fitted: all classes have the same one, and would keep it; fit "
             "them first, gaussians.solve_(statistics, separation=150.0)"
         )
-    z_new = as_latents(z_new, gaussians.dim, gaussians.means.device)
+    z_new = as_latents(z_new, gaussians.dim, gaussians.means.device, name="z_new")
     if z_new.shape[0] == 0:
         raise InvalidInputError("z_new has no row; pass latents of the new class")
+    check_finite_rows(z_new.detach(), name="z_new")
     _check_own_options(check_fit(fit), options)
     refit = Refit.checked(lam, fit, options, separation=separation)
     refit.check_lam()

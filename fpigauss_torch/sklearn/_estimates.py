@@ -10,7 +10,13 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fpigauss import ClassGaussians, InvalidInputError, open_set_threshold
-from fpigauss.interface import as_labels, check_positive, check_unmasked, joint
+from fpigauss.interface import (
+    as_labels,
+    check_kept_by_numpy,
+    check_positive,
+    check_unmasked,
+    joint,
+)
 from fpigauss.sklearn.posterior import PosteriorMixin
 from fpigauss_torch.flow import ClassFlow
 from fpigauss_torch.gaussians import LatentGaussians
@@ -166,6 +172,7 @@ class FlowEstimates(PosteriorMixin, BaseEstimator):
 
     def _codes(self, labels: Any, name: str) -> Floats:
         """Return the numbers of labels, all of which must be among the classes."""
+        check_kept_by_numpy(labels, name)
         labels = np.asarray(labels)
         if labels.ndim == 0:
             raise InvalidInputError(

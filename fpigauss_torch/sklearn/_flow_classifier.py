@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from fpigauss import InvalidInputError
 from fpigauss.interface import (
     as_labels,
+    check_kept_by_numpy,
     check_nonnegative,
     check_positive,
     check_positive_integer,
@@ -196,6 +197,7 @@ class FlowClassifier(ClassifierMixin, FlowEstimates):
         self._check_parameters()
         # scikit-learn forgets the mask
         check_unmasked(X=X, y=y, sample_weight=sample_weight)
+        check_kept_by_numpy(y)
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         as_labels(y)  # those that Gaussians cannot have are refused before any work

@@ -336,12 +336,12 @@ def test_statistics_of_other_data_and_too_few_samples_are_refused():
     refused("statistics have dense covariances", gaussians, dense, new)
 
     refused(r"z_new has no row", gaussians, statistics, new[:0])
-    refused(r"z has shape \(40, 2\), \(N, 3\) is needed", gaussians, statistics, new[:, :2])
+    refused(r"z_new has shape \(40, 2\), \(N, 3\) is needed", gaussians, statistics, new[:, :2])
     refused("z_new has 1 rows in 3 dimensions", gaussians, statistics, new[:1])
     constant = torch.cat([new[:, :2], torch.ones(40, 1)], 1)
     refused("z_new has 40 rows in 3 dimensions", gaussians, statistics, constant)
     new[3, 1] = math.nan
-    refused("row 3", gaussians, statistics, new)
+    refused("z_new contains NaN or infinity in row 3", gaussians, statistics, new)
     dense_gaussians, dense_statistics, z, y = fitted("dense")
     refused("has 3 (rows|samples) in 3 dim", dense_gaussians, dense_statistics, z[y == N_OLD][:3])
 
