@@ -24,6 +24,7 @@ from fpigauss_torch._support.functional import is_wrapped
 from fpigauss_torch._support.matmul import matmul
 from fpigauss_torch._support.nearby import relative
 from fpigauss_torch._support.products import expanded
+from fpigauss_torch._support.units import InUnits, Units, are_near
 
 __all__ = ["ClassDensity", "mixture", "weighted", "working_dtype"]
 
@@ -160,11 +161,31 @@ def _prepare(
     With ``may_look`` the means decide how: what they are is waited for. ``few`` says that rows,
     classes and dimensions are few.
     """
-    if inverse.ndim == 3 and inverse.shape[0] > 1:
-        return Whitened.of(means, inverse, dtype)
+    if inverse.ndim == 3:  # what is whitened is in units of its own
+        if inverse.shape[0] > 1:
+            return Whitened.of(means, inverse, dtype)
+        return _about_means(means, inverse, dtype, few=False, may_look=may_look)
+    units = Units.of(inverse, dtype, may_look=may_look)
+    if units.factors is not None:
+        means, inverse = means * units.factors, inverse / units.factors
+    if units.alike:
+        distances = _about_means(means, inverse, dtype, few=few, may_look=may_look)
+    else:
+        distances = Differences(*halves(means, dtype), inverse.to(dtype))
+    return distances if units.factors is None else InUnits(units.factors.to(dtype), distances)
+
+
+def _about_means(
+    means: Tensor, inverse: Tensor, dtype: torch.dtype, *, few: bool, may_look: bool
+) -> SquaredDistances:
+    """Return products, or differences where rows are few, in units in which products are in range.
+
+    Not where means are so far apart that squares are out of range.
+    """
     if may_look and (near := expanded(means, inverse, dtype)) is not None:
         return near
-    if few and inverse.ndim == 2:
+    diagonal = inverse.ndim == 2
+    if few or (may_look and diagonal and not are_near(means, inverse, dtype)):
         return Differences(*halves(means, dtype), inverse.to(dtype))
     if dtype == torch.float64:
         return checked(means, inverse)

@@ -168,7 +168,8 @@ class Whitened(SquaredDistances):
     def _lost(self, u: Tensor, squared: Tensor, own: Tensor) -> bool:
         """Return whether whitening has lost digits that count, as it does by condition numbers."""
         dim = u.shape[1]
-        sizes = torch.linalg.vector_norm(u, dim=1) * self.sizes[own]
+        # in units of the class: squares of differences may be out of range
+        sizes = torch.linalg.vector_norm(u * self.sizes[own, None], dim=1)
         rounding = 0.5 * torch.finfo(u.dtype).eps
         error = (rounding / dim**0.5) * sizes * squared.sqrt()
         return bool((error > 0.5 * ACCURACY * (squared + dim)).any())
