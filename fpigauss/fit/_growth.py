@@ -68,8 +68,10 @@ class Growth:
         """The alpha whose lam for the KLD to aim at is the smallest; None if it helps little.
 
         The force at a KLD of D is the largest where alpha pi is D, and where pi moves with the
-        Gaussians, where alpha is 1.
+        Gaussians, where alpha is 1. That is for tied families, and where covariances stay.
         """
+        if self.options.updates_covariances and not self.options.strategies.family.tied:
+            return None
         fixed = isinstance(self.pi, float) and self.options.strategies.repulsion.has_potential
         alpha = self.aim / self.pi if fixed else 1.0
         alpha = float(f"{alpha:.2g}")

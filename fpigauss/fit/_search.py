@@ -26,8 +26,10 @@ _MODERATE = 1.0
 #: before a failure.
 _CLOSED, _CLOSED_EXACTLY, _CLOSED_AT_FAILURE = 1.001, 1.0001, 1.01
 #: The fits that a search with one policy may take, and how often it halves the bracket.
-_MAX_FITS = 120
+_MAX_FITS = 60
 _HALVE = 3
+#: And those of one that climbs from where cold fits begin, in steps of 1e3 up to the largest lam.
+_MAX_CLIMB = 120
 
 
 class _Bracket(NamedTuple):
@@ -195,11 +197,14 @@ class _Search:
 
     def _closed_in(self, policy: _Policy, range_of_lam: tuple[float, float]) -> Fit | None:
         """Narrow the bracket until a fit in it hits the target; None if it closes first."""
-        for count in range(1, _MAX_FITS):
+        smallest, largest = range_of_lam
+        for count in range(1, _MAX_CLIMB):
+            unbegun = any(seen.fit.unbegun for seen in self.all)
+            if count >= _MAX_FITS and not unbegun:
+                return None
             bracket = self._bracket()
             lam = self._next_lam(bracket, halve=count % _HALVE == 0)
-            smallest, largest = range_of_lam
-            if any(seen.fit.unbegun for seen in self.all):
+            if unbegun:
                 smallest = min(smallest, _MODERATE)
             if bracket.closed or not smallest <= lam <= largest:
                 return None

@@ -210,8 +210,8 @@ def _not_factored(lineup: Lineup, initial: tuple[Array, Array], source: str) -> 
     if singular is None and _is_due_to_lam(lineup, initial, source):
         return OutOfScaleError(
             f"lam: beside a repulsion of lam={options.lam:g}, what the data say of the covariances "
-            "is below rounding, so that they would be singular; pass a smaller lam, or as init the "
-            "Gaussians of a fit at a smaller one"
+            "is below rounding, so that they would be singular; pass a smaller lam, or reach this "
+            "one by warm starts (init=result.gaussians)"
         )
     if singular is None:
         return OutOfScaleError(

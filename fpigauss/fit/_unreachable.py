@@ -133,10 +133,10 @@ def _other_options(options: Options) -> str:
     strategies = options.strategies
     if strategies.family.tied or not options.updates_covariances:
         return "ask for less"
-    others = ' or update="means", which reach'
+    others = ' or update="means", which go'
     if not strategies.equations.exact:
-        others = ' and equations="stationary", which reaches'
-    return f"pass tied=True{others} every separation, or ask for less"
+        others = ' and equations="stationary", which goes'
+    return f"pass tied=True{others} farther, or ask for less"
 
 
 def _shown(seen: Seen, target: Separation) -> str:
