@@ -44,7 +44,7 @@ def test_warm_starts_go_on_where_cold_ones_cannot_begin(target, pi):
     found = fit_separated(z, y, min_kld=target, covariance="dense", pi=pi)
     assert target <= smallest_kld(found.gaussians) <= 1.05 * target
     assert found.result.converged
-    assert np.linalg.cond(found.gaussians.covariances) < 10.0
+    assert np.linalg.cond(found.gaussians.covariances) < 100.0
     with pytest.raises(InvalidInputError, match="reach this one by warm starts"):
         fit_fixed_point(z, y, found.lam, covariance="dense", tied=True, pi=float(found.result.pi))
 
@@ -103,10 +103,10 @@ def remedies_of(error, options):
     """The options that follow each remedy of an error, by a phrase that is in the message."""
     named = str(error).rsplit("; ", 1)[1]
     followed = {
-        "raise max_iter": {"max_iter": 20 * max(50, options.get("max_iter", 1000))},
+        "raise max_iter": {"max_iter": 20000},
         "raise tol": {"tol": 1e-2},
         "lower tol": {"tol": 1e-6},
-        "tied=True": {"tied": True},
+        "tied=True": {"tied": True, "equations": "stationary"},
         'update="means"': {"update": "means"},
         'equations="stationary"': {"equations": "stationary", "tied": True},
         "ask for less": {"min_kld": 0.97 * error.value},
@@ -122,12 +122,13 @@ HARD = [
     {"min_kld": target, "covariance": covariance, "pi": pi, "alpha": alpha}
     for covariance in ("dense", "isotropic")
     for pi in ("forward", 0.2)
-    for target, alpha in ((10.0, 1e-3), (150.0, 1e-3), (1e3, 1e306), (1e300, 1.0))
+    for target, alpha in ((10.0, 1e-3), (150.0, 1e-3), (1e3, 1e306))
 ]
 HARD += [
     {"min_kld": 130.0, "pi": 0.2},
     {"min_kld": 1e3, "pi": "mean", "alpha": 1e-3},
-    {"min_kld": 150.0, "covariance": "dense", "pi": "initial"},
+    {"min_kld": 1e60, "covariance": "dense", "max_iter": 100},
+    {"min_kld": 1e60, "pi": 0.2, "alpha": 1e60, "max_iter": 100},
     {"min_kld": 30.0, "max_iter": 2},
     {"min_kld": 30.0, "max_iter": 12, "covariance": "dense"},
     {"min_kld": 30.0, "tol": 10.0},
@@ -135,7 +136,7 @@ HARD += [
     {"min_kld": 50.0, "tied": False},
     {"min_kld": 50.0, "tied": False, "covariance": "isotropic", "pi": 0.2},
     {"min_kld": 50.0, "tied": False, "pi": "mean", "alpha": 1e-2, "max_iter": 300},
-    {"min_kld": 50.0, "equations": "printed", "max_iter": 300},
+    {"min_kld": 50.0, "equations": "printed", "tied": False, "max_iter": 300},
     {"min_kld": 50.0, "equations": "released", "tied": False, "max_iter": 300},
     {"min_kld": 50.0, "update": "means", "pi": 0.2, "alpha": 0.1},
 ]
@@ -157,24 +158,23 @@ def test_a_remedy_helps_or_leads_to_another_obstacle(data, options):
 
 
 @pytest.mark.parametrize(
-    ("options", "remedy"),
+    ("options", "verb", "alpha"),
     [
-        ({"min_kld": 1e3, "alpha": 1e-3}, "raise alpha to 1,"),
-        ({"min_kld": 1e3, "alpha": 1e306}, "lower alpha to 1,"),
-        ({"min_kld": 1e3, "pi": 0.2}, "raise alpha to 5100,"),
-        ({"min_kld": 1e3, "pi": 0.2, "alpha": 1e306}, "lower alpha to 5100,"),
+        ({"min_kld": 1e3, "alpha": 1e-3}, "raise", 1.0),
+        ({"min_kld": 1e3, "alpha": 1e306}, "lower", 1.0),
+        ({"min_kld": 1e3, "pi": 0.2}, "raise", 5100.0),
+        ({"min_kld": 1e3, "pi": 0.2, "alpha": 1e306}, "lower", 5100.0),
+        ({"min_kld": 150.0, "pi": 0.2, "covariance": "dense"}, "raise", 770.0),
     ],
 )
-def test_the_alpha_that_is_named_meets_the_target(options, remedy):
+def test_the_alpha_that_is_named_meets_the_target(options, verb, alpha):
     error = outcome(nearby_classes(), options)
-    assert "the lam that it takes overflows" in str(error)
-    assert remedy in str(error)
-    found = outcome(
-        nearby_classes(), {**options, "alpha": float(re.findall(r"[\d.e+]+", remedy)[0])}
-    )
+    assert f"; {verb} alpha to {alpha:g}, or ask for less" in str(error)
+    found = outcome(nearby_classes(), {**options, "alpha": alpha})
     assert options["min_kld"] <= found.value <= 1.05 * options["min_kld"]
+    assert found.result.converged
 
 
 def test_no_alpha_is_named_where_none_helps():
-    error = outcome(nearby_classes(), {"min_kld": 1e300})
+    error = outcome(nearby_classes(), {"min_kld": 1e300, "max_iter": 100})
     assert "alpha" not in str(error)

@@ -59,6 +59,16 @@ class Growth:
         return after + math.log(-math.expm1(before - after))
 
     @property
+    def critical_lam(self) -> float:
+        """The lam below which a minimum is certain; NaN if none is known."""
+        options = self.options
+        if not options.updates_covariances:
+            return math.inf
+        return options.strategies.repulsion.critical_lam(
+            options.strategies.family, self.n_classes, self.dim, options.alpha
+        )
+
+    @property
     def too_large(self) -> bool:
         """Whether the lam for the KLD to aim at, data aside, is beyond floating-point numbers."""
         return self.balance(self.aim) > math.log(LARGEST_LAM)
@@ -89,12 +99,7 @@ class Growth:
             # a fit does not walk to a lam that is far past a warm start
             largest = min(largest, math.log(self.step) + self.balance(max(1.0, reached)))
         lam = math.exp(_within(self.at(self.aim), least, largest, otherwise=largest))
-        if not self.options.updates_covariances:
-            return lam
-        critical = self.options.strategies.repulsion.critical_lam(
-            self.options.strategies.family, self.n_classes, self.dim, self.options.alpha
-        )
-        return _BELOW_CRITICAL * critical if lam > critical else lam
+        return _BELOW_CRITICAL * self.critical_lam if lam > self.critical_lam else lam
 
     def factor(self, kld: float, earlier: tuple[float, float] | None) -> float:
         """Say by what factor lam should grow from where ``kld`` is reached.

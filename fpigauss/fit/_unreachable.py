@@ -28,7 +28,7 @@ def unreachable(
     best = max((s for s in settled if s.kld < low), key=lambda s: s.kld, default=seen[0])
     if growth is None:
         exact = options.strategies.equations.exact
-        remedy = _other_options(options) if exact else 'pass equations="stationary"'
+        remedy = _remedies(options, None) if exact else 'pass equations="stationary"'
         message = f"the equations break down at lam=0, from where a {target} is sought; {remedy}"
     else:
         reason, remedy = _obstacle(options, target, seen, best=best, low=low, growth=growth)
@@ -65,7 +65,7 @@ def _obstacle(
     beyond = _first(s for s in seen if _settled(s, options) and s.kld >= low)
     if beyond is not None:
         reason = f"the fits jump from {_shown(best, target)} to {_shown(beyond, target)}"
-        return reason, _other_options(options)
+        return reason, _remedies(options, growth)
     past = [one for one in seen if one.exact and one.lam > best.lam]
     begun = any(one.usable and one.lam > 0.0 for one in seen)
     failed = _first(one for one in past if not (one.usable or (begun and one.fit.unbegun)))
@@ -74,25 +74,27 @@ def _obstacle(
         return f"{reached}, and {ends}", remedy
     if growth.too_large:
         overflows = f"at alpha={options.alpha:g} the lam that it takes overflows"
-        return f"{reached}, and {overflows}", _gentler(growth)
+        return f"{reached}, and {overflows}", _remedies(options, growth)
     unsettled = [one for one in seen if one.exact and not _settled(one, options)]
     if unsettled:
         ends, remedy = _unsettled(options, unsettled, growth)
         return f"{reached}, and {ends}", remedy
     largest = max(one.lam for one in seen if not one.fit.unbegun)
-    return f"{reached}, and lam={largest:.4g} is the largest tried", _gentler(growth)
+    return f"{reached}, and lam={largest:.4g} is the largest tried", _remedies(options, growth)
 
 
 def _failure(failed: Seen, options: Options, growth: Growth) -> tuple[str, str]:
     """Say how a fit failed, and what helps."""
     at, error = f"at lam={failed.lam:.4g}", failed.fit.error
     if error is None:
-        return f'fits end "{failed.trial.status}" {at}', _other_options(options)
+        return f'fits end "{failed.trial.status}" {at}', _remedies(options, growth)
     if isinstance(error, OutOfRangeError):
         dtype = failed.fit.dtype
         remedy = "ask for less" if dtype == "float64" else "pass float64, or ask for less"
         return f"Gaussians farther apart do not fit {dtype} {at}", remedy
-    return f"rounding leaves too little of the data beside the repulsion {at}", _gentler(growth)
+    return f"rounding leaves too little of the data beside the repulsion {at}", _remedies(
+        options, growth
+    )
 
 
 def _unsettled(options: Options, fits: Sequence[Seen], growth: Growth) -> tuple[str, str]:
@@ -102,12 +104,13 @@ def _unsettled(options: Options, fits: Sequence[Seen], growth: Growth) -> tuple[
     told, needed = [], []
     if slow:
         told.append(f"{_plural('end', slow)} at max_iter={options.max_iter}")
+    if any(one.lam < growth.critical_lam for one in slow):  # from there on, fits may go on forever
         needed.append("raise max_iter")
     if stalled:
         told.append(f"{_plural('stall', stalled)} above tol={options.tol:g}")
     if any(_residual(one) <= _INEXACT for one in stalled):
         needed.append("raise tol")
-    return f"{' and '.join(told)}, not converged", _gentler(growth, *needed)
+    return f"{' and '.join(told)}, not converged", _remedies(options, growth, *needed)
 
 
 def _residual(seen: Seen) -> float:
@@ -118,25 +121,19 @@ def _plural(verb: str, fits: Sequence[Seen]) -> str:
     return f"1 fit {verb}s" if len(fits) == 1 else f"{len(fits)} fits {verb}"
 
 
-def _gentler(growth: Growth, *remedies: str) -> str:
-    """List remedies, with the alpha that needs a smaller lam, if any does."""
-    alpha, named = growth.gentler_alpha, list(remedies)
-    if alpha is not None:
-        named.append(f"{'raise' if alpha > growth.options.alpha else 'lower'} alpha to {alpha:g}")
-    if len(named) < 2:
-        return ", or ".join([*named, "ask for less"])
-    return ", ".join([*named, "or ask for less"])
-
-
-def _other_options(options: Options) -> str:
-    """Say which options reach what these do not."""
+def _remedies(options: Options, growth: Growth | None, *named: str) -> str:
+    """List remedies: those ``named``, options that go farther, an alpha of a smaller lam."""
+    listed = list(named)
     strategies = options.strategies
-    if strategies.family.tied or not options.updates_covariances:
-        return "ask for less"
-    others = ' or update="means", which go'
-    if not strategies.equations.exact:
-        others = ' and equations="stationary", which goes'
-    return f"pass tied=True{others} farther, or ask for less"
+    if options.updates_covariances and not strategies.family.tied:
+        others = ' or update="means", which go'
+        if not strategies.equations.exact:
+            others = ' and equations="stationary", which goes'
+        listed.append(f"pass tied=True{others} farther")
+    alpha = None if growth is None else growth.gentler_alpha
+    if alpha is not None:
+        listed.append(f"{'raise' if alpha > options.alpha else 'lower'} alpha to {alpha:g}")
+    return ", ".join([*listed, "or ask for less"]) if listed else "ask for less"
 
 
 def _shown(seen: Seen, target: Separation) -> str:
