@@ -105,7 +105,7 @@ def test_a_lam_that_overflows():
 
 def test_no_evaluations_are_the_obstacle():
     error = error_of(gaussian_classes(0, 5, 3, 40), min_kld=50.0, max_iter=0)
-    assert "fits end at max_iter=0, not converged; raise max_iter, or ask for less" in str(error)
+    assert "1 fit ends at max_iter=0, not converged; raise max_iter, or ask for less" in str(error)
     assert (error.lam, error.value) == (0.0, error.path[0].value)
 
 

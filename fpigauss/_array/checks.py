@@ -19,6 +19,7 @@ from fpigauss.errors import InvalidInputError
 
 __all__ = [
     "OutOfRangeError",
+    "OutOfScaleError",
     "as_integer",
     "as_number",
     "check_choice",
@@ -264,7 +265,11 @@ def check_finite_rows(z: Array, first_row: int = 0, *, name: str = "z") -> None:
 
 
 class OutOfRangeError(InvalidInputError):
-    """Numbers do not fit a dtype, or are too far apart in scale to be computed with together."""
+    """Numbers do not fit a dtype."""
+
+
+class OutOfScaleError(InvalidInputError):
+    """Numbers are too far apart in scale to be computed with together."""
 
 
 def check_range(x: Array, like: Array, name: str, *, positive: bool = True) -> None:

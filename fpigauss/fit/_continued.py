@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from fpigauss._array.checks import OutOfScaleError
 from fpigauss._array.typing import Array
 from fpigauss.errors import InvalidInputError, NotPositiveDefiniteError
 from fpigauss.fit._options import Callback, Options
@@ -22,13 +23,17 @@ class Fit(NamedTuple):
     """One fit, and what it would have warned of."""
 
     lam: float
-    #: None if the equations broke down (``NotPositiveDefiniteError``).
+    #: None if the equations broke down, or where there is an ``error``.
     result: FixedPointResult | None
     warnings: tuple[tuple[str, type[Warning]], ...] = ()
     #: Whether the callback stopped it; of several starts, an earlier one may be the result.
     stopped: bool = False
-    #: The dtype that its Gaussians do not fit, if that is why there is no result.
-    unfit: str = ""
+    #: Why its Gaussians cannot be computed with, or do not fit the dtype of results.
+    error: InvalidInputError | None = None
+    #: The dtype of results.
+    dtype: str = ""
+    #: Whether it was to start cold.
+    cold: bool = False
 
     @property
     def status(self) -> Status:
@@ -39,6 +44,11 @@ class Fit(NamedTuple):
     def n_iter(self) -> int:
         """The evaluations it took."""
         return 0 if self.result is None else self.result.n_iter
+
+    @property
+    def unbegun(self) -> bool:
+        """Whether a cold start could not be computed with, as a warm one at this lam may be."""
+        return self.cold and isinstance(self.error, OutOfScaleError)
 
     @property
     def usable(self) -> bool:

@@ -1,13 +1,16 @@
 """How the separation grows with lam, to choose the lam to try next."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fpigauss.fit._balance import log_balance
 from fpigauss.fit._options import Options
 
-__all__ = ["Growth"]
+__all__ = ["LARGEST_LAM", "Growth"]
+
+#: Any larger lam may overflow in a fit.
+LARGEST_LAM = 1e307
 
 #: The largest step in lam from one warm start to the next, and where the repulsion is bounded.
 _STEP, _BOUNDED_STEP = 10.0, 1e3
@@ -18,10 +21,10 @@ _PARTS = (0.05, 0.95)
 _SLOPES = (0.2, 5.0)
 #: The part of lam* to try first: a local minimum may survive past it, but need not.
 _BELOW_CRITICAL = 0.9
-#: The largest exponent of a guess.
-_LARGEST = 600.0
-#: The exponent of a lam that counts as too large for floating-point numbers.
-_OVERFLOWS = 620.0
+#: The smallest and the largest exponent of a guess.
+_EXPONENTS = (-600.0, 690.0)
+#: A lam that another alpha makes smaller by less is no reason for it.
+_GENTLER = math.log(100.0)
 
 
 @dataclass(frozen=True)
@@ -56,23 +59,47 @@ class Growth:
         return after + math.log(-math.expm1(before - after))
 
     @property
+    def critical_lam(self) -> float:
+        """The lam below which a minimum is certain; NaN if none is known."""
+        options = self.options
+        if not options.updates_covariances:
+            return math.inf
+        return options.strategies.repulsion.critical_lam(
+            options.strategies.family, self.n_classes, self.dim, options.alpha
+        )
+
+    @property
     def too_large(self) -> bool:
         """Whether the lam for the KLD to aim at, data aside, is beyond floating-point numbers."""
-        return self.balance(self.aim) > _OVERFLOWS
+        return self.balance(self.aim) > math.log(LARGEST_LAM)
+
+    @property
+    def gentler_alpha(self) -> float | None:
+        """The alpha whose lam for the KLD to aim at is the smallest; None if it helps little.
+
+        The force at a KLD of D is the largest where alpha pi is D, and where pi moves with the
+        Gaussians, where alpha is 1. That is for tied families, and where covariances stay.
+        """
+        if self.options.updates_covariances and not self.options.strategies.family.tied:
+            return None
+        fixed = isinstance(self.pi, float) and self.options.strategies.repulsion.has_potential
+        alpha = self.aim / self.pi if fixed else 1.0
+        alpha = float(f"{alpha:.2g}")
+        if not 0.0 < alpha < math.inf:
+            return None
+        there = log_balance(replace(self.options, alpha=alpha), self.pi, self.n_classes, self.aim)
+        helps = there < self.balance(self.aim) - _GENTLER and there <= math.log(LARGEST_LAM)
+        return alpha if helps else None
 
     def first(self, reached: float | None) -> float:
         """Guess the lam for the KLD to aim at; ``reached`` is that of Gaussians to start from."""
-        largest = max(min(self.balance(self.aim), _LARGEST), -_LARGEST)
+        least, most = _EXPONENTS
+        largest = max(min(self.balance(self.aim), most), least)
         if reached is not None and not self.options.strategies.repulsion.bounded:
             # a fit does not walk to a lam that is far past a warm start
             largest = min(largest, math.log(self.step) + self.balance(max(1.0, reached)))
-        lam = math.exp(_within(self.at(self.aim), -_LARGEST, largest, otherwise=largest))
-        if not self.options.updates_covariances:
-            return lam
-        critical = self.options.strategies.repulsion.critical_lam(
-            self.options.strategies.family, self.n_classes, self.dim, self.options.alpha
-        )
-        return _BELOW_CRITICAL * critical if lam > critical else lam
+        lam = math.exp(_within(self.at(self.aim), least, largest, otherwise=largest))
+        return _BELOW_CRITICAL * self.critical_lam if lam > self.critical_lam else lam
 
     def factor(self, kld: float, earlier: tuple[float, float] | None) -> float:
         """Say by what factor lam should grow from where ``kld`` is reached.

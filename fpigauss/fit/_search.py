@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from fpigauss._array.checks import OutOfRangeError
+from fpigauss._array.checks import OutOfRangeError, OutOfScaleError
 from fpigauss.errors import InvalidInputError
 from fpigauss.fit._continued import Continuation, Fit
-from fpigauss.fit._growth import Growth
+from fpigauss.fit._growth import LARGEST_LAM, Growth
 from fpigauss.fit._separation import Separation
 from fpigauss.fit._trials import Seen, Trial, measured
 from fpigauss.fit._unreachable import unreachable
@@ -18,14 +18,18 @@ __all__ = ["Trial", "searched"]
 #: The residual that is enough to see how far apart the Gaussians will be, relative to the distance
 #: of the closest two in standard deviations, and at most.
 _LOOSE, _LOOSEST = 1e-3, 1e-2
-#: How far past the first guess, in either direction, to look for a lam.
+#: How far past the first guesses, in either direction, to look for a lam.
 _FARTHEST = 1e8
+#: A lam beside which the data are not lost to rounding.
+_MODERATE = 1.0
 #: A bracket as narrow as this, in lam, is closed: between two loose solutions, between others, or
 #: before a failure.
 _CLOSED, _CLOSED_EXACTLY, _CLOSED_AT_FAILURE = 1.001, 1.0001, 1.01
 #: The fits that a search with one policy may take, and how often it halves the bracket.
 _MAX_FITS = 60
 _HALVE = 3
+#: And those of one that climbs from where cold fits begin, in steps of 1e3 up to the largest lam.
+_MAX_CLIMB = 120
 
 
 class _Bracket(NamedTuple):
@@ -53,10 +57,6 @@ def _nearest(bracket: _Bracket, lam: float) -> ClassGaussians | None:
     if above is not None and above.lam * below.lam <= lam * lam:
         return above.gaussians
     return _from_below(bracket, lam)
-
-
-def _cold(bracket: _Bracket, lam: float) -> ClassGaussians | None:
-    return None
 
 
 def _from_below(bracket: _Bracket, lam: float) -> ClassGaussians | None:
@@ -114,7 +114,8 @@ class _Search:
 
     def found(self, first: float) -> Fit:
         """Search from a first guess; where the solutions jump, along each of their branches."""
-        range_of_lam = (first / _FARTHEST, first * _FARTHEST)
+        guesses = (first, self.growth.first(None))
+        range_of_lam = (min(guesses) / _FARTHEST, min(max(guesses) * _FARTHEST, LARGEST_LAM))
         found = self._tried(first, None) or self._closed_in(_nearest, range_of_lam)
         if found is None:
             found = self._cold_again(range_of_lam)
@@ -139,12 +140,16 @@ class _Search:
     def _cold_again(self, range_of_lam: tuple[float, float]) -> Fit | None:
         """Search with cold fits to ``tol``: loose or warm ones may fail or jump where these do not.
 
-        It begins where the search has ended.
+        It begins where the search has ended. Where cold fits cannot start, warm ones go on.
         """
         below, above, failed = self._bracket()
         end = above or failed or below
         self.tol, self.seen = self.fits.options.tol, [self.zero]
-        return self._tried(end.lam, None) or self._closed_in(_cold, range_of_lam)
+        return self._tried(end.lam, None) or self._closed_in(self._cold, range_of_lam)
+
+    def _cold(self, bracket: _Bracket, lam: float) -> ClassGaussians | None:
+        unbegun = _lowest(seen for seen in self.all if seen.fit.unbegun)
+        return None if unbegun is None or lam < unbegun.lam else _from_below(bracket, lam)
 
     def _failed(self) -> list[Seen]:
         return [seen for seen in self.seen if not seen.usable]
@@ -164,9 +169,10 @@ class _Search:
             fit = self.fits.at(lam, start, self.tol)
         except InvalidInputError as error:
             # the data are fine, as lam = 0 has shown: the Gaussians, or those before, are not
-            if start is None and not isinstance(error, OutOfRangeError):
+            if start is None and not isinstance(error, OutOfRangeError | OutOfScaleError):
                 raise
-            fit = Fit(lam, None, unfit=str(self.fits.like.dtype).removeprefix("torch."))
+            dtype = str(self.fits.like.dtype).removeprefix("torch.")
+            fit = Fit(lam, None, error=error, dtype=dtype, cold=start is None)
         seen = measured(fit, self.target, self.fits, exact=exact)
         self.seen.append(seen)
         self.all.append(seen)
@@ -183,15 +189,24 @@ class _Search:
         limit = math.inf if above is None else above.lam
         unmet = (s for s in self.seen if s.usable and s.kld < self.low and s.lam < limit)
         below = max(unmet, key=lambda seen: seen.lam)
-        failed = _lowest(s for s in self.seen if not s.usable and s.lam > below.lam)
+        barred = (s for s in self.seen if not s.usable and s.lam > below.lam)
+        if below.lam > 0.0:  # warm starts do not fail where cold ones cannot begin
+            barred = (s for s in barred if not s.fit.unbegun)
+        failed = _lowest(barred)
         return _Bracket(below, above if failed is None or failed.lam > limit else None, failed)
 
     def _closed_in(self, policy: _Policy, range_of_lam: tuple[float, float]) -> Fit | None:
         """Narrow the bracket until a fit in it hits the target; None if it closes first."""
-        for count in range(1, _MAX_FITS):
+        smallest, largest = range_of_lam
+        for count in range(1, _MAX_CLIMB):
+            unbegun = any(seen.fit.unbegun for seen in self.all)
+            if count >= _MAX_FITS and not unbegun:
+                return None
             bracket = self._bracket()
             lam = self._next_lam(bracket, halve=count % _HALVE == 0)
-            if bracket.closed or not range_of_lam[0] <= lam <= range_of_lam[1]:
+            if unbegun:
+                smallest = min(smallest, _MODERATE)
+            if bracket.closed or not smallest <= lam <= largest:
                 return None
             found = self._tried(lam, policy(bracket, lam))
             if found is not None:
@@ -207,6 +222,8 @@ class _Search:
             return above.lam * self.growth.shrinkage(above.kld)
         if below.lam == 0.0:
             assert failed is not None  # the first fit was neither
+            if failed.fit.unbegun and failed.lam > self.growth.step**2:
+                return math.sqrt(failed.lam)
             return failed.lam / self.growth.step
         lam = below.lam * self.growth.factor(below.kld, self._earlier(below))
         return lam if failed is None else min(lam, math.sqrt(below.lam) * math.sqrt(failed.lam))

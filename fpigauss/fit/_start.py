@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fpigauss._array.checks import OutOfRangeError, check_range
+from fpigauss._array.checks import OutOfScaleError, check_range
 from fpigauss._array.linalg import broke_down, flattened, squared_norms
 from fpigauss._array.namespaces import cast_like, namespace, to_numpy
 from fpigauss._array.typing import Array, Labels
@@ -208,12 +208,13 @@ def _not_factored(lineup: Lineup, initial: tuple[Array, Array], source: str) -> 
     zero = namespace(statistics.means).zeros_like(statistics.means)
     singular = family.first_singular(values, zero[:1, :] if family.tied else zero)
     if singular is None and _is_due_to_lam(lineup, initial, source):
-        return OutOfRangeError(
+        return OutOfScaleError(
             f"lam: beside a repulsion of lam={options.lam:g}, what the data say of the covariances "
-            "is below rounding, so that they would be singular; pass a smaller lam"
+            "is below rounding, so that they would be singular; pass a smaller lam, or reach this "
+            "one by warm starts (init=result.gaussians)"
         )
     if singular is None:
-        return OutOfRangeError(
+        return OutOfScaleError(
             f"{source}: the covariances of the classes differ too much in scale to be computed "
             "with together; rescale the latents, or drop the classes that have almost no variance"
         )
@@ -261,7 +262,7 @@ def _started(
     with np.errstate(all="ignore"):
         start = equations.evaluate(problem, point)
     if not start.finite:
-        raise InvalidInputError(
+        raise OutOfScaleError(
             f"{source}: the objective overflows at the initial Gaussians (lam={problem.lam:g}); "
             "rescale the latents, or pass a smaller lam"
         )

@@ -1,7 +1,9 @@
 """The error where no fit met a target: what was reached, what stands in the way, the remedy."""
 
+import math
 from collections.abc import Iterable, Sequence
 
+from fpigauss._array.checks import OutOfRangeError
 from fpigauss.errors import UnreachableSeparationError
 from fpigauss.fit._growth import Growth
 from fpigauss.fit._options import Options
@@ -26,7 +28,7 @@ def unreachable(
     best = max((s for s in settled if s.kld < low), key=lambda s: s.kld, default=seen[0])
     if growth is None:
         exact = options.strategies.equations.exact
-        remedy = _other_options(options) if exact else 'pass equations="stationary"'
+        remedy = _remedies(options, None) if exact else 'pass equations="stationary"'
         message = f"the equations break down at lam=0, from where a {target} is sought; {remedy}"
     else:
         reason, remedy = _obstacle(options, target, seen, best=best, low=low, growth=growth)
@@ -63,53 +65,75 @@ def _obstacle(
     beyond = _first(s for s in seen if _settled(s, options) and s.kld >= low)
     if beyond is not None:
         reason = f"the fits jump from {_shown(best, target)} to {_shown(beyond, target)}"
-        return reason, _other_options(options)
+        return reason, _remedies(options, growth)
     past = [one for one in seen if one.exact and one.lam > best.lam]
-    failed = _first(one for one in past if not one.usable)
+    begun = any(one.usable and one.lam > 0.0 for one in seen)
+    failed = _first(one for one in past if not (one.usable or (begun and one.fit.unbegun)))
     if failed is not None:
-        ends, remedy = _failure(failed, options)
+        ends, remedy = _failure(failed, options, growth)
         return f"{reached}, and {ends}", remedy
     if growth.too_large:
         overflows = f"at alpha={options.alpha:g} the lam that it takes overflows"
-        return f"{reached}, and {overflows}", "raise alpha, or ask for less"
+        return f"{reached}, and {overflows}", _remedies(options, growth)
     unsettled = [one for one in seen if one.exact and not _settled(one, options)]
     if unsettled:
-        ends, remedy = _unsettled(options, unsettled)
+        ends, remedy = _unsettled(options, unsettled, growth)
         return f"{reached}, and {ends}", remedy
-    largest = max(one.lam for one in seen)
-    return f"{reached}, and lam={largest:.4g} is the largest tried", "ask for less"
+    largest = max(one.lam for one in seen if not one.fit.unbegun)
+    return f"{reached}, and lam={largest:.4g} is the largest tried", _remedies(options, growth)
 
 
-def _failure(failed: Seen, options: Options) -> tuple[str, str]:
+def _failure(failed: Seen, options: Options, growth: Growth) -> tuple[str, str]:
     """Say how a fit failed, and what helps."""
-    at, dtype = f"at lam={failed.lam:.4g}", failed.fit.unfit
-    if not dtype:
-        return f'fits end "{failed.trial.status}" {at}', _other_options(options)
-    remedy = "ask for less" if dtype == "float64" else "pass float64, or ask for less"
-    return f"Gaussians farther apart do not fit {dtype} {at}", remedy
+    at, error = f"at lam={failed.lam:.4g}", failed.fit.error
+    if error is None:
+        return f'fits end "{failed.trial.status}" {at}', _remedies(options, growth)
+    if isinstance(error, OutOfRangeError):
+        dtype = failed.fit.dtype
+        remedy = "ask for less" if dtype == "float64" else "pass float64, or ask for less"
+        return f"Gaussians farther apart do not fit {dtype} {at}", remedy
+    return f"rounding leaves too little of the data beside the repulsion {at}", _remedies(
+        options, growth
+    )
 
 
-def _unsettled(options: Options, fits: Sequence[Seen]) -> tuple[str, str]:
+def _unsettled(options: Options, fits: Sequence[Seen], growth: Growth) -> tuple[str, str]:
     """Say how many fits do not converge, and what they need."""
-    slow = sum(one.trial.status is Status.MAX_ITER for one in fits)
-    ends = {
-        "max_iter": (slow, f"end at max_iter={options.max_iter}"),
-        "tol": (len(fits) - slow, f"stall above tol={options.tol:g}"),
-    }
-    told = " and ".join(f"{count} fits {how}" for count, how in ends.values() if count)
-    needed = " or ".join(name for name, (count, _) in ends.items() if count)
-    return f"{told}, not converged", f"raise {needed}, or ask for less"
+    slow = [one for one in fits if one.trial.status is Status.MAX_ITER]
+    stalled = [one for one in fits if one.trial.status is not Status.MAX_ITER]
+    told, needed = [], []
+    if slow:
+        told.append(f"{_plural('end', slow)} at max_iter={options.max_iter}")
+    if any(one.lam < growth.critical_lam for one in slow):  # from there on, fits may go on forever
+        needed.append("raise max_iter")
+    if stalled:
+        told.append(f"{_plural('stall', stalled)} above tol={options.tol:g}")
+    if any(_residual(one) <= _INEXACT for one in stalled):
+        needed.append("raise tol")
+    return f"{' and '.join(told)}, not converged", _remedies(options, growth, *needed)
 
 
-def _other_options(options: Options) -> str:
-    """Say which options reach what these do not."""
+def _residual(seen: Seen) -> float:
+    return math.inf if seen.fit.result is None else seen.fit.result.residual
+
+
+def _plural(verb: str, fits: Sequence[Seen]) -> str:
+    return f"1 fit {verb}s" if len(fits) == 1 else f"{len(fits)} fits {verb}"
+
+
+def _remedies(options: Options, growth: Growth | None, *named: str) -> str:
+    """List remedies: those ``named``, options that go farther, an alpha of a smaller lam."""
+    listed = list(named)
     strategies = options.strategies
-    if strategies.family.tied or not options.updates_covariances:
-        return "ask for less"
-    others = ' or update="means", which reach'
-    if not strategies.equations.exact:
-        others = ' and equations="stationary", which reaches'
-    return f"pass tied=True{others} every separation, or ask for less"
+    if options.updates_covariances and not strategies.family.tied:
+        others = ' or update="means", which go'
+        if not strategies.equations.exact:
+            others = ' and equations="stationary", which goes'
+        listed.append(f"pass tied=True{others} farther")
+    alpha = None if growth is None else growth.gentler_alpha
+    if alpha is not None:
+        listed.append(f"{'raise' if alpha > options.alpha else 'lower'} alpha to {alpha:g}")
+    return ", ".join([*listed, "or ask for less"]) if listed else "ask for less"
 
 
 def _shown(seen: Seen, target: Separation) -> str:
