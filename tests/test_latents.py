@@ -662,6 +662,14 @@ def test_a_chunk_that_asks_for_all_memory(tmp_path):
     python(code, tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize("header", [b"-" * 9000 + b"1", b"(" * 9000, b"[" * 150 + b"]" * 150])
+def test_a_header_of_npy_that_python_cannot_parse(tmp_path, header):
+    # numpy hands it to Python's parser, which may say that memory is out
+    path = tmp_path / "z.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    refused(path, match="z.npy'.* damaged")
+
+
 def test_a_page_that_asks_for_all_memory(tmp_path, monkeypatch):
     def without_memory(self, **options):
         raise pa.ArrowMemoryError("malloc of size 2147483584 failed")  # as a page header may say
