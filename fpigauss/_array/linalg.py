@@ -285,19 +285,22 @@ def softmax(x: Array) -> Array:
 
     The shares are equal where every ``x`` is minus infinity.
     """
-    xp = namespace(x)
-    lost = xp.all(xp.isinf(x), axis=-1, keepdims=True)
-    x = xp.where(lost, xp.zeros_like(x), x)
+    xp, x = namespace(x), _equal_where_lost(x)
     grown = xp.exp(x - _finite_maximum(x))
     return grown / xp.sum(grown, axis=-1, keepdims=True)
 
 
 def log_softmax(x: Array) -> Array:
     """Compute the logs of ``softmax``, small shares without underflow."""
+    x = _equal_where_lost(x)
+    return x - log_sum_exp(x)[..., None]
+
+
+def _equal_where_lost(x: Array) -> Array:
+    """Return ``x``, and zeros for rows that are minus infinity throughout."""
     xp = namespace(x)
     lost = xp.all(xp.isinf(x), axis=-1, keepdims=True)
-    x = xp.where(lost, xp.zeros_like(x), x)
-    return x - log_sum_exp(x)[..., None]
+    return xp.where(lost, xp.zeros_like(x), x)
 
 
 def _finite_maximum(x: Array) -> Array:
