@@ -344,6 +344,24 @@ def test_an_evaluation_is_finite_or_not(field):
     assert replace(found, **{field: np.inf}).finite == (field == "residual")
 
 
+@pytest.mark.parametrize("covariance", ["diagonal", "dense", "isotropic"])
+def test_the_class_with_the_worst_balance_counts(covariance):
+    problem, point = problem_of(covariance, False, "forward")
+    equations = StationaryEquations()
+    found = equations.evaluate(problem, point)
+    force = found.descent.covariance_force
+
+    def of_classes(chosen):
+        kept = np.where(chosen.reshape(-1, *(1,) * (force.ndim - 1)), force, 0.0)
+        descent = found.descent._replace(covariance_force=kept)
+        return equations.imbalance(problem, replace(found, descent=descent))
+
+    alone = [of_classes(np.arange(K) == y) for y in range(K)]
+    assert min(alone) > 0.0
+    assert equations.imbalance(problem, found) == max(alone)
+    assert of_classes(np.zeros(K, dtype=bool)) == 0.0
+
+
 @pytest.mark.parametrize("exponent", [0, 2, 4])
 def test_what_is_rounding_grows_with_the_condition_of_the_data(exponent):
     problem, _ = problem_of("diagonal", False, "forward")
