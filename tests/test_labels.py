@@ -15,6 +15,12 @@ from fpigauss.interface import as_labels
 Z = np.random.default_rng(0).normal(size=(6, 2))
 
 
+class Size(str, enum.Enum):  # noqa: UP042 - StrEnum prints its values, this does not
+    """Labels of a user."""
+
+    SMALL, SMALLER, LARGE = "S", "s", "large"
+
+
 def classes_of(y, **options):
     return ClassStatistics.from_samples(Z, y, **options).classes
 
@@ -127,9 +133,6 @@ class TestStrings:
         refused(np.array(["a", "a\0"] * 3, strings()), "row 1", "NUL")
 
     def test_enumerations_are_their_values(self):
-        class Size(str, enum.Enum):  # noqa: UP042 - StrEnum prints its values, this does not
-            SMALL, SMALLER, LARGE = "S", "s", "large"
-
         def in_objects(labels):
             return np.array(labels, dtype=object)
 
@@ -143,9 +146,6 @@ class TestStrings:
 
     def test_enumerations_that_numpy_would_cut(self):
         sklearn = pytest.importorskip("fpigauss.sklearn", reason="no scikit-learn")
-
-        class Size(str, enum.Enum):  # noqa: UP042
-            SMALL, SMALLER, LARGE = "S", "s", "large"
 
         y = [Size.SMALL, Size.SMALLER, Size.LARGE] * 4
         z, classifier = np.tile(Z, (2, 1)), sklearn.FixedPointGaussianClassifier()

@@ -14,6 +14,7 @@ from fpigauss.errors import InvalidInputError
 
 __all__ = [
     "as_floating",
+    "as_floating_like",
     "cast_like",
     "check_dense",
     "check_unmasked",
@@ -250,6 +251,19 @@ def as_floating(x: object, name: str) -> Array:
     if not xp.isdtype(dtype, "real floating"):
         return xp.astype(x, working_dtype(x))
     return x
+
+
+def as_floating_like(x: object, name: str, like: Array, than: str) -> Array:
+    """Convert ``x`` as ``as_floating`` does, lists and frames to arrays like ``like``.
+
+    Refuse arrays of another namespace or on another device; ``than`` ends the message.
+    """
+    converted = as_floating(x, name)
+    if not is_array(x):
+        return cast_like(converted, like)
+    if not lie_together(converted, like):
+        raise InvalidInputError(f"{name} is of another library or on another device than {than}")
+    return converted
 
 
 def _numbers(x: np.ndarray[Any, Any], name: str, columns: Any) -> np.ndarray[Any, Any]:

@@ -23,7 +23,7 @@ _SLOPES = (0.2, 5.0)
 _BELOW_CRITICAL = 0.9
 #: The smallest and the largest exponent of a guess.
 _EXPONENTS = (-600.0, 690.0)
-#: A lam that another alpha makes smaller by less is no reason for it.
+#: By what factor another alpha has to lower lam to be named, as a logarithm.
 _GENTLER = math.log(100.0)
 
 

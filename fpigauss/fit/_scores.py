@@ -9,14 +9,7 @@ from fpigauss._array.blocks import blocks
 from fpigauss._array.checks import check_finite_rows, check_width
 from fpigauss._array.labels import as_labels, codes_of
 from fpigauss._array.linalg import log_softmax
-from fpigauss._array.namespaces import (
-    as_floating,
-    cast_like,
-    detached,
-    is_array,
-    lie_together,
-    to_numpy,
-)
+from fpigauss._array.namespaces import as_floating_like, detached, to_numpy
 from fpigauss._array.typing import Array, Labels
 from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians import ClassGaussians
@@ -53,14 +46,8 @@ class Validation:
                 f"validation is a {type(validation).__name__}; pass a pair of latents and labels, "
                 "validation=(z, y)"
             )
-        z = detached(as_floating(validation[0], "validation[0]"))
-        if not is_array(validation[0]):
-            z = cast_like(z, like)
-        elif not lie_together(z, like):
-            raise InvalidInputError(
-                "validation[0] is of another library or on another device than what is fitted; "
-                "pass both in one library, on one device"
-            )
+        than = "what is fitted; pass both in one library, on one device"
+        z = detached(as_floating_like(validation[0], "validation[0]", like, than))
         check_width(z, dim, "that is fitted", name="validation[0]")
         check_finite_rows(z, name="validation[0]")
         codes = codes_of(as_labels(validation[1], "validation[1]"), classes, "validation[1]")

@@ -147,8 +147,13 @@ class _Search:
         self.tol, self.seen = self.fits.options.tol, [self.zero]
         return self._tried(end.lam, None) or self._closed_in(self._cold, range_of_lam)
 
+    @property
+    def _unbegun(self) -> Seen | None:
+        """The cold fit that could not begin, at the smallest lam."""
+        return _lowest(seen for seen in self.all if seen.fit.unbegun)
+
     def _cold(self, bracket: _Bracket, lam: float) -> ClassGaussians | None:
-        unbegun = _lowest(seen for seen in self.all if seen.fit.unbegun)
+        unbegun = self._unbegun
         return None if unbegun is None or lam < unbegun.lam else _from_below(bracket, lam)
 
     def _failed(self) -> list[Seen]:
@@ -199,12 +204,12 @@ class _Search:
         """Narrow the bracket until a fit in it hits the target; None if it closes first."""
         smallest, largest = range_of_lam
         for count in range(1, _MAX_CLIMB):
-            unbegun = any(seen.fit.unbegun for seen in self.all)
-            if count >= _MAX_FITS and not unbegun:
+            climbs = self._unbegun is not None
+            if count >= _MAX_FITS and not climbs:
                 return None
             bracket = self._bracket()
             lam = self._next_lam(bracket, halve=count % _HALVE == 0)
-            if unbegun:
+            if climbs:
                 smallest = min(smallest, _MODERATE)
             if bracket.closed or not smallest <= lam <= largest:
                 return None

@@ -92,9 +92,8 @@ def _failure(failed: Seen, options: Options, growth: Growth) -> tuple[str, str]:
         dtype = failed.fit.dtype
         remedy = "ask for less" if dtype == "float64" else "pass float64, or ask for less"
         return f"Gaussians farther apart do not fit {dtype} {at}", remedy
-    return f"rounding leaves too little of the data beside the repulsion {at}", _remedies(
-        options, growth
-    )
+    lost = f"rounding leaves too little of the data beside the repulsion {at}"
+    return lost, _remedies(options, growth)
 
 
 def _unsettled(options: Options, fits: Sequence[Seen], growth: Growth) -> tuple[str, str]:

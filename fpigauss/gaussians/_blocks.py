@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING, Any
 from fpigauss._array.blocks import blocks, joined
 from fpigauss._array.checks import check_finite_rows, check_width
 from fpigauss._array.namespaces import (
-    as_floating,
-    cast_like,
+    as_floating_like,
     detached,
-    is_array,
     is_on_host,
-    lie_together,
     namespace,
     working_dtype,
 )
 from fpigauss._array.typing import Array
-from fpigauss.errors import InvalidInputError
 from fpigauss.gaussians._density import Density
 
 if TYPE_CHECKING:
@@ -34,15 +30,8 @@ _BLOCK_ROWS = 512
 
 def latents(gaussians: "Densities", z: Any, *, finite: bool = True) -> Array:
     """Check latents (N, d) against the Gaussians; ``finite`` says whether all must be finite."""
-    given = is_array(z)
-    z = as_floating(z, "z")
-    if not given:
-        z = cast_like(z, gaussians.means)
-    elif not lie_together(z, gaussians.means):
-        raise InvalidInputError(
-            "z is of another library or on another device than the Gaussians; "
-            "convert them with gaussians.to(z)"
-        )
+    than = "the Gaussians; convert them with gaussians.to(z)"
+    z = as_floating_like(z, "z", gaussians.means, than)
     check_width(z, gaussians.dim)
     if finite:
         check_finite_rows(detached(z))

@@ -19,11 +19,12 @@ def _row(summary: Summary, full: int | None) -> str:
 def _runs(found: list[Summary], full: Mapping[str, int], before: str) -> str:
     """Return the table, with the rows of machines that have not run since."""
     lines = before.splitlines()
-    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
-    rows |= {summary.machine: _row(summary, full.get(summary.machine)) for summary in found}
-    last = [line for line in lines if line.startswith("On ")]
-    machines = {name for line in last for name in line[3:-1].split("; ")}
-    machines |= {summary.on for summary in found}
+    kept = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    new = {summary.machine: _row(summary, full.get(summary.machine)) for summary in found}
+    rows, machines = kept | new, {summary.on for summary in found}
+    if kept.keys() - new.keys():  # a row does not say which of them it is of
+        last = [line for line in lines if line.startswith("On ")]
+        machines |= {name for line in last for name in line[3:-1].split("; ")}
     head = "| machine | one trial | trials | kinds of fault | seed | minutes |"
     ordered = [rows[name] for name in sorted(rows)]
     on = f"\nOn {'; '.join(sorted(machines))}."
