@@ -253,16 +253,18 @@ def as_floating(x: object, name: str) -> Array:
     return x
 
 
-def as_floating_like(x: object, name: str, like: Array, than: str) -> Array:
+def as_floating_like(x: object, name: str, like: Array, *, than: str, remedy: str) -> Array:
     """Convert ``x`` as ``as_floating`` does, lists and frames to arrays like ``like``.
 
-    Refuse arrays of another namespace or on another device; ``than`` ends the message.
+    Refuse arrays of another namespace or on another device: ``than`` says what ``like`` is.
     """
     converted = as_floating(x, name)
     if not is_array(x):
         return cast_like(converted, like)
     if not lie_together(converted, like):
-        raise InvalidInputError(f"{name} is of another library or on another device than {than}")
+        raise InvalidInputError(
+            f"{name} is of another library or on another device than {than}; {remedy}"
+        )
     return converted
 
 

@@ -46,8 +46,11 @@ class Validation:
                 f"validation is a {type(validation).__name__}; pass a pair of latents and labels, "
                 "validation=(z, y)"
             )
-        than = "what is fitted; pass both in one library, on one device"
-        z = detached(as_floating_like(validation[0], "validation[0]", like, than))
+        remedy = "pass both in one library, on one device"
+        z = as_floating_like(
+            validation[0], "validation[0]", like, than="what is fitted", remedy=remedy
+        )
+        z = detached(z)
         check_width(z, dim, "that is fitted", name="validation[0]")
         check_finite_rows(z, name="validation[0]")
         codes = codes_of(as_labels(validation[1], "validation[1]"), classes, "validation[1]")

@@ -30,8 +30,8 @@ _BLOCK_ROWS = 512
 
 def latents(gaussians: "Densities", z: Any, *, finite: bool = True) -> Array:
     """Check latents (N, d) against the Gaussians; ``finite`` says whether all must be finite."""
-    than = "the Gaussians; convert them with gaussians.to(z)"
-    z = as_floating_like(z, "z", gaussians.means, than)
+    remedy = "convert them with gaussians.to(z)"
+    z = as_floating_like(z, "z", gaussians.means, than="the Gaussians", remedy=remedy)
     check_width(z, gaussians.dim)
     if finite:
         check_finite_rows(detached(z))
