@@ -51,6 +51,7 @@ from nfpi.paper_figures import PAPER
 from nfpi.records import read_records
 from nfpi.runner import Outcome, finished_records, run_grid
 from nfpi.script import exit_status
+from nfpi.separation_figures import plot_separations
 from nfpi.sources import add_sources, given_sources
 
 FIGURES = ("fig1", "fig2")
@@ -227,7 +228,10 @@ def _plots(grid: Grid, folder: Path) -> dict[str, Callable[..., bool]]:
     }
     if grid.scale not in plots:
         return of_the_paper
-    return {name: partial(plots[grid.scale], table=name) for name in grid.tables}
+    drawn = dict.fromkeys(grid.tables, plots[grid.scale])
+    if grid.scale == "classes":
+        drawn["dims"] = plot_separations
+    return {name: partial(plot, table=name) for name, plot in drawn.items()}
 
 
 def _draw_embedding(path: Path, grid: Grid, embedding: Path | None, *, required: bool) -> None:

@@ -1,10 +1,17 @@
 """Figures are drawn, and refuse what they cannot draw."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fpigauss import InvalidInputError
 
 from nfpi.figures import figure1, figure2, load_embedding
+from nfpi.grid import read_grid
+from nfpi.runner import finished_records
+from nfpi.separation_figures import plot_separations
+
+PROJECT = Path(__file__).parents[1]
 
 
 def test_figures_are_drawn(tmp_path):
@@ -26,3 +33,15 @@ def test_an_embedding_that_is_none_is_refused(tmp_path):
     np.savez(path, z=np.zeros((4, 3)), y=np.zeros(4))
     with pytest.raises(InvalidInputError, match=r"\(4, 3\)"):
         load_embedding(path)
+
+
+def test_settings_with_missing_runs_are_left_out_of_a_plot(tmp_path):
+    grid = read_grid(PROJECT / "grids" / "classes.json")
+    records = finished_records(grid, PROJECT / "results" / "classes")
+    path = tmp_path / "dims.png"
+    assert not plot_separations(path, grid, {}, "dims")
+    first_seeds = {name: one for name, one in records.items() if not name.endswith("-s2")}
+    assert not plot_separations(path, grid, first_seeds, "dims")
+    assert not path.exists()
+    assert plot_separations(path, grid, records, "dims")
+    assert path.read_bytes().startswith(b"\x89PNG")
