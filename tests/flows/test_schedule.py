@@ -177,15 +177,25 @@ def test_a_single_iteration_needs_a_lam():
 @pytest.mark.parametrize("n_classes", [10, 30, 100, 300])
 def test_the_default_separates_alike_whatever_the_number_of_classes(n_classes):
     # the former default, 100 K^2 at alpha 10, gave 251, 598, 1618 and 4641 nats
-    rng = torch.Generator().manual_seed(0)
-    x = torch.randn(40 * n_classes, 16, generator=rng)
-    y = torch.arange(len(x)) % n_classes
-    x = x + torch.randn(n_classes, 16, generator=rng)[y]
-    same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
-    model = ClassFlow(None, LatentGaussians(n_classes, 16), codec=same)
-    FixedPointSchedule().step(model, [(x, y)], 0)
-    reached = smallest_kld(model.gaussians.class_gaussians())
+    reached = default_separation(n_classes, 16)
     assert SEPARATION <= reached <= 1.05 * SEPARATION
+
+
+@pytest.mark.parametrize(("dim", "asked"), [(2, 150.0), (200, 150.0), (204, 153.0), (784, 588.0)])
+def test_the_default_grows_with_the_dimension_from_two_hundred_on(dim, asked):
+    reached = default_separation(4, dim)
+    assert asked <= reached <= 1.05 * asked
+
+
+def default_separation(n_classes, dim):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(40 * n_classes, dim, generator=rng)
+    y = torch.arange(len(x)) % n_classes
+    x = x + torch.randn(n_classes, dim, generator=rng)[y] / dim**0.5
+    same = (lambda x: (x, torch.zeros(len(x))), lambda z: z)
+    model = ClassFlow(None, LatentGaussians(n_classes, dim), codec=same)
+    FixedPointSchedule().step(model, [(x, y)], 0)
+    return smallest_kld(model.gaussians.class_gaussians())
 
 
 def model_of(covariance, tied):
