@@ -61,9 +61,9 @@ def plot_separations(
     for axis, per_dim in zip(axes, (False, True), strict=True):
         for (size, method), points in curves.items():
             dim = math.prod(map(int, size.split("x"))) if per_dim else 1
-            nats, accuracy = zip(*sorted(points), strict=True) if points else ((), ())
+            at = np.reshape(sorted(points), (-1, 2))
             axis.plot(
-                np.array(nats) / dim, accuracy, marker=_MARKERS[methods.index(method)],
+                at[:, 0] / dim, at[:, 1], marker=_MARKERS[methods.index(method)],
                 linestyle="-" if method == methods[0] else ":",
                 color=colors(sizes.index(size)), label=f"{size}: {method}",
             )  # fmt: skip
