@@ -34,6 +34,7 @@ __all__ = [
     "figure2",
     "load_embedding",
     "make_figure",
+    "mean_point",
     "plot_curves",
     "plot_levels",
     "plot_trade_off",
@@ -244,7 +245,7 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
 def plot_curves(
     path: Path, grid: Grid, records: Mapping[str, Mapping[str, Any]], table: str
 ) -> bool:
-    """Plot the accuracies of a table's methods against NLL; return False if there is no curve.
+    """Plot the accuracies of a table's methods against NLL; return False if none can be drawn.
 
     A method's curve joins its strengths, the last part of a row's label. Settings with missing runs
     are omitted.
@@ -262,15 +263,8 @@ def plot_curves(
     drawn = False
     for axis, column in zip(axes, metrics, strict=True):
         for name, settings in curves.items():
-            points = []
-            for setting in settings:
-                seeds = {run.seed for run in grid.runs_of(setting)}
-                nll, accuracy = (
-                    values_by_seed(grid, records, Side(setting, metric))
-                    for metric in ("nll", column.metric)
-                )
-                if seeds == nll.keys() == accuracy.keys():
-                    points.append((np.mean([*nll.values()]), np.mean([*accuracy.values()])))
+            at = (mean_point(grid, records, each, "nll", column.metric) for each in settings)
+            points = [point for point in at if point is not None]
             style = "o-" if len(settings) > 1 else "x"
             axis.plot(*zip(*points, strict=True) if points else ((), ()), style, label=name)
             drawn |= len(points) > 1
@@ -289,6 +283,18 @@ def plot_curves(
         )
         save_figure(figure, path)
     return drawn
+
+
+def mean_point(
+    grid: Grid, records: Mapping[str, Mapping[str, Any]], setting: str, x: str, y: str
+) -> tuple[float, float] | None:
+    """Return the means over seeds of two metrics of a setting; None if a run lacks one of them."""
+    seeds = {run.seed for run in grid.runs_of(setting)}
+    values = [values_by_seed(grid, records, Side(setting, metric)) for metric in (x, y)]
+    if any(seeds != found.keys() for found in values):
+        return None
+    across, up = (float(np.mean([*found.values()])) for found in values)
+    return across, up
 
 
 def make_figure(width: float, height: float) -> Figure:

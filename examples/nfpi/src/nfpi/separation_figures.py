@@ -8,10 +8,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from nfpi.figures import make_figure, save_figure
+from nfpi.figures import make_figure, mean_point, save_figure
 from nfpi.grid import Grid
-from nfpi.grid.claims import Side
-from nfpi.grid.results import values_by_seed
 
 __all__ = ["plot_separations"]
 
@@ -39,19 +37,15 @@ def plot_separations(
     Returns
     -------
     bool
-        False, and no picture, if there is no curve.
+        False, and no picture, if no curve can be drawn.
     """
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in grid.tables[table].rows:
         size, _, rest = row.label.partition(": ")
         points = curves.setdefault((size, rest.rpartition(", ")[0]), [])
-        seeds = {run.seed for run in grid.runs_of(row.setting)}
-        nats, accuracy = (
-            values_by_seed(grid, records, Side(row.setting, metric))
-            for metric in ("smallest_kld", "nf_acc")
-        )
-        if seeds == nats.keys() == accuracy.keys():
-            points.append((float(np.mean([*nats.values()])), float(np.mean([*accuracy.values()]))))
+        point = mean_point(grid, records, row.setting, "smallest_kld", "nf_acc")
+        if point is not None:
+            points.append(point)
     if all(len(points) < 2 for points in curves.values()):
         return False
     sizes, methods = (list(dict.fromkeys(names)) for names in zip(*curves, strict=True))
