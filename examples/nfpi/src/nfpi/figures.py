@@ -215,14 +215,10 @@ def plot_trade_off(path: Path, grid: Grid, records: Mapping[str, Mapping[str, An
     points: dict[str, list[tuple[float, float]]] = {}
     rows = [*grid.tables["families"].rows, *grid.tables["table1"].rows]
     for row in rows:
-        nll, accuracy = (
-            values_by_seed(grid, records, Side(row.setting, metric)) for metric in ("nll", "nf_acc")
-        )
-        seeds = [run.seed for run in grid.runs_of(row.setting)]
-        if ":" not in row.label and all(seed in nll and seed in accuracy for seed in seeds):
+        point = mean_point(grid, records, row.setting, "nll", "nf_acc")
+        if ":" not in row.label and point is not None:
             name = re.sub(r", lam = [^,]+", "", row.label)
-            means = [float(np.mean([of[seed] for seed in seeds])) for of in (nll, accuracy)]
-            points.setdefault(name, []).append((means[0], means[1]))
+            points.setdefault(name, []).append(point)
     markers, colors = "os^vDP*X<>hp", matplotlib.colormaps["tab20"]
     best = min((nll for found in points.values() for nll, _ in found), default=0.0)
     for i, (name, found) in enumerate(points.items()):
