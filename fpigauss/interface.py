@@ -20,7 +20,7 @@ from fpigauss._array.checks import (
 )
 from fpigauss._array.labels import as_labels, check_kept_by_numpy
 from fpigauss._array.namespaces import check_unmasked
-from fpigauss._array.rounding import torch_rounds_products
+from fpigauss._array.rounding import rounding_variances, torch_rounds_products
 from fpigauss._deprecated import forward_old_addresses, renamed
 from fpigauss._progress import progress_bar
 from fpigauss._warnings import warn_user
@@ -80,6 +80,7 @@ __all__ = [
     "renamed",
     "resolve_family",
     "resolve_repulsion",
+    "rounding_variances",
     "separated",
     "separation_of",
     "shrunk",

@@ -1,16 +1,22 @@
-"""Whether a namespace rounds products of matrices to fewer digits than their dtype has."""
+"""What rounding leaves: of means, and of products of matrices in a namespace."""
 
 import sys
 from typing import Any
 
 import array_api_compat
 
+from fpigauss._array.namespaces import namespace
 from fpigauss._array.typing import Array
 
-__all__ = ["rounds_products", "torch_rounds_products"]
+__all__ = ["rounding_variances", "rounds_products", "torch_rounds_products"]
 
 #: What torch may round the factors of float32 products to, by its name: 10 bits, or 7.
 _ROUNDED = ("tf32", "bf16")
+
+
+def rounding_variances(means: Array) -> Array:
+    """Compute the variances that rounding of ``means`` leaves on constants, in their shape."""
+    return (8.0 * namespace(means).finfo(means.dtype).eps * means) ** 2
 
 
 def rounds_products(x: Array) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from fpigauss._array.labels import listed
 from fpigauss._array.linalg import eye_like
 from fpigauss._array.namespaces import first_true, namespace, to_numpy
+from fpigauss._array.rounding import rounding_variances
 from fpigauss._array.typing import Array, Labels
 from fpigauss.covariance import CovarianceFamily, Factor, distinct_name
 from fpigauss.divergence import PairTerms
@@ -98,7 +99,7 @@ def check_scatter(
 
     Each remedy in the message is one that helps these data.
     """
-    noise = _rounding(statistics.means)
+    noise = rounding_variances(statistics.means)
     own_noise = namespace(own).max(noise, axis=0, keepdims=True) if family.tied else noise
     values = data_values(family, family.pooled(own), statistics.n_classes, statistics.dim)
     singular = family.first_singular(values, own_noise)
@@ -196,19 +197,14 @@ def _constant_axis(statistics: ClassStatistics, classes: slice) -> int | None:
     xp = namespace(statistics.means)
     largest = xp.max(_variances(statistics)[classes, :], axis=0)
     means = xp.max(xp.abs(statistics.means[classes, :]), axis=0)
-    return first_true(largest <= _rounding(means))
+    return first_true(largest <= rounding_variances(means))
 
 
 def _is_one(statistics: ClassStatistics, axis: int) -> bool:
     """Say whether the means of the classes are one along a dimension, up to rounding."""
     xp = namespace(statistics.means)
     means = statistics.means[:, axis]
-    return bool(xp.all((means - means[0]) ** 2 <= _rounding(xp.max(xp.abs(means)))))
-
-
-def _rounding(means: Array) -> Array:
-    """Compute the variance that rounding of the mean leaves on a constant."""
-    return (8.0 * namespace(means).finfo(means.dtype).eps * means) ** 2
+    return bool(xp.all((means - means[0]) ** 2 <= rounding_variances(xp.max(xp.abs(means)))))
 
 
 def check_unbiased(statistics: ClassStatistics, source: str) -> None:

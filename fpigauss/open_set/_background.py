@@ -4,6 +4,7 @@ from typing import Any
 
 from fpigauss._array.linalg import weighted_sum
 from fpigauss._array.namespaces import first_true, namespace, to_numpy
+from fpigauss._array.rounding import rounding_variances
 from fpigauss._array.typing import Array
 from fpigauss.covariance import resolve_family
 from fpigauss.errors import InvalidInputError
@@ -53,7 +54,6 @@ def background_of(background: Any, dim: int, like: Array) -> Background:
 
 def _total(statistics: ClassStatistics) -> ClassGaussians:
     """Return the Gaussian of all samples of statistics together."""
-    xp = namespace(statistics.means)
     n_samples = float(to_numpy(statistics.counts).sum())
     if not n_samples > 0.0:
         raise InvalidInputError("background has no samples; pass statistics of known samples")
@@ -62,7 +62,7 @@ def _total(statistics: ClassStatistics) -> ClassGaussians:
     offset = statistics.means - mean
     family = resolve_family(statistics.covariance, False)
     scatter = weighted_sum(weights, statistics.covariances + family.outer(offset, offset))
-    if family.first_singular(scatter, xp.zeros_like(mean)) is not None:
+    if family.first_singular(scatter, rounding_variances(mean)) is not None:
         raise InvalidInputError(_singular(statistics, n_samples, mean, scatter))
     return ClassGaussians(mean, family.pack(scatter), covariance=family)
 
@@ -72,8 +72,7 @@ def _singular(statistics: ClassStatistics, n_samples: float, mean: Array, scatte
     xp = namespace(mean)
     dense = statistics.covariance == "dense"
     variances = xp.linalg.diagonal(scatter)[0] if dense else scatter[0]
-    rounding = (8.0 * xp.finfo(mean.dtype).eps * mean[0]) ** 2
-    constant = first_true(variances <= rounding)
+    constant = first_true(variances <= rounding_variances(mean[0]))
     if constant is not None:
         return (
             f"background has no variance in dimension {constant}; drop columns that are constant "

@@ -15,7 +15,7 @@ from fpigauss import (
     FixedPointResult,
     InvalidInputError,
 )
-from fpigauss.interface import RefitOptions, check_finite_rows, shrunk
+from fpigauss.interface import RefitOptions, check_finite_rows, rounding_variances, shrunk
 from fpigauss_torch._support import (
     ACCEPTED,
     Refit,
@@ -204,8 +204,11 @@ def _check_own_options(fit: FixedPoint, options: Mapping[str, Any]) -> None:
 def _check_spread(gaussians: LatentGaussians, own: ClassStatistics, shrinkage: Any) -> None:
     """Raise an error if the new class needs a covariance of its own, and has none."""
     family = gaussians.family
+    if family.tied:
+        return
     data = family.projections(shrunk(own.covariances, own.counts, shrinkage))
-    if not family.tied and family.first_not_positive(data) is not None:
+    values = family.average(data, own.dim)
+    if family.first_singular(values, rounding_variances(own.means)) is not None:
         raise InvalidInputError(
             f"z_new has {int(own.counts[0])} rows in {gaussians.dim} dimensions and no "
             f'variance in some direction, so its "{family.name}" covariance is singular; '
