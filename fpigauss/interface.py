@@ -20,13 +20,14 @@ from fpigauss._array.checks import (
 )
 from fpigauss._array.labels import as_labels, check_kept_by_numpy
 from fpigauss._array.namespaces import check_unmasked
-from fpigauss._array.rounding import rounding_variances, torch_rounds_products
+from fpigauss._array.rounding import torch_rounds_products
 from fpigauss._deprecated import forward_old_addresses, renamed
 from fpigauss._progress import progress_bar
 from fpigauss._warnings import warn_user
 from fpigauss.covariance import distinct_name, resolve_family, shrunk
 from fpigauss.fit import RefitOptions
 from fpigauss.fit._adjoint import check_differentiable
+from fpigauss.fit._checks import Source, check_scatter
 from fpigauss.fit._documented import checked_names, with_options
 from fpigauss.fit._options import check_option_names
 from fpigauss.fit._separated import separated
@@ -49,6 +50,7 @@ __all__ = [
     "RefitOptions",
     "Separation",
     "SmallestKLD",
+    "Source",
     "as_integer",
     "as_labels",
     "background_of",
@@ -65,6 +67,7 @@ __all__ = [
     "check_positive",
     "check_positive_integer",
     "check_sample_weight",
+    "check_scatter",
     "check_takes_one",
     "check_unmasked",
     "check_whole",
@@ -80,7 +83,6 @@ __all__ = [
     "renamed",
     "resolve_family",
     "resolve_repulsion",
-    "rounding_variances",
     "separated",
     "separation_of",
     "shrunk",

@@ -260,6 +260,14 @@ def test_a_background_is_all_samples_together(xp, kind):
         (ClassGaussians(np.ones((1, 2)), np.ones((1, 2))), "background has 2 dimensions, the Gau"),
         (
             ClassStatistics.from_samples(np.full((5, D), 0.1), [0] * 5),
+            "the samples of background are all the same; pass statistics of samples that differ",
+        ),
+        (
+            ClassStatistics.from_samples(np.ones((1, D)), [0]),
+            "background has one sample; pass statistics of more samples",
+        ),
+        (
+            ClassStatistics.from_samples(np.outer(np.arange(5), np.arange(D)), [0] * 5),
             "no variance in dimension 0; drop columns that are constant",
         ),
         (
@@ -276,6 +284,20 @@ def test_bad_backgrounds(background, message):
     gaussians, z, _ = fitted(5)
     with pytest.raises(InvalidInputError, match=message):
         open_set_score(gaussians, z, method="relative_mahalanobis", background=background)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, 1e12])
+def test_a_singular_background_is_refused_far_from_the_origin_too(offset):
+    gaussians, _, _ = fitted(8)
+    rng, y = np.random.default_rng(0), np.arange(60) % 3
+    for _ in range(10):
+        z = rng.normal(size=(60, D)) + rng.normal(size=(3, D))[y]
+        few = ClassStatistics.from_samples(offset + z[:D], y[:D], covariance="dense")
+        z[:, -1] = z[:, 0] + z[:, 1]
+        dependent = ClassStatistics.from_samples(offset + z, y, covariance="dense")
+        for background in (few, dependent):
+            with pytest.raises(InvalidInputError, match="no variance in some direction"):
+                open_set_score(gaussians, z, method="relative_mahalanobis", background=background)
 
 
 @pytest.mark.parametrize(

@@ -204,8 +204,13 @@ def _draw(
         _draw_pictures(figures / "fig2.png", grid, records, folder / "images")
     for name, plot in _plots(grid, folder).items():
         path = figures / f"{name}.png"
-        if what in ("all", name) and name in grid.tables and plot(path, grid, records):
+        if what not in ("all", name) or name not in grid.tables:
+            continue
+        if plot(path, grid, records):
             print(f"wrote {path}")
+        elif path.exists():
+            path.unlink()
+            print(f"removed {path}, which showed other records: too few of its runs are left")
 
 
 def _plots(grid: Grid, folder: Path) -> dict[str, Callable[..., bool]]:

@@ -66,8 +66,10 @@ class Dense(CovarianceFamily):
         scale = 1.0 / xp.sqrt(xp.where(flat, xp.ones_like(variances), variances))
         correlations = symmetrized(values * scale[:, :, None] * scale[:, None, :])
         eigenvalues = xp.linalg.eigvalsh(correlations)
-        # rounding leaves d * eps on an eigenvalue of a correlation matrix that should be zero
-        singular = eigenvalues[:, 0] <= 4.0 * dim * xp.finfo(values.dtype).eps
+        # rounding leaves d * eps on an eigenvalue of a correlation matrix that should be zero, and
+        # of the variances as much as it leaves on an axis
+        left = 4.0 * dim * xp.finfo(values.dtype).eps + xp.max(noise * scale**2, axis=-1)
+        singular = eigenvalues[:, 0] <= left
         return first_true(xp.any(flat, axis=-1) | singular)
 
     def rounded(self, values: Array, like: Array) -> Array:

@@ -45,6 +45,8 @@ class Source(str):
     columns: Any = None
     #: Code that drops constant columns.
     varying: str = ""
+    #: Whether no column can be dropped, since others have been fitted to all of them.
+    whole: bool = False
 
     @classmethod
     def of(cls, z: Any) -> "Source":
@@ -109,21 +111,31 @@ def check_scatter(
     _check_scale(statistics, source)
     everywhere = family.tied or _singular_if_pooled(family, own, noise, statistics)
     label, count = statistics.classes[singular].item(), float(statistics.counts[singular])
+    at_fault = slice(None) if family.tied else slice(singular, singular + 1)
+    varies = _vary(statistics, at_fault, noise)
     remedies = []
     if not everywhere and equations.holds_for(family.with_tied(True)):
         remedies.append("tied=True")
-    at_fault = slice(None) if family.tied else slice(singular, singular + 1)
-    if _has_variance(statistics, at_fault, noise):
+    # shrinkage spreads what variance there is over all axes: each class's own, or the shared one
+    if bool(namespace(varies).any(varies) if family.tied else namespace(varies).all(varies)):
         remedies.append("shrinkage=0.01")
-    if count <= 1.0 and not family.tied:
+    if not bool(namespace(varies).any(varies)):
+        if float(namespace(statistics.counts).max(statistics.counts[at_fault])) <= 1.0:
+            whose = "every class" if family.tied else f"class {label!r}"
+            owner = "there is no covariance" if family.tied else "it has no covariance of its own"
+            raise InvalidInputError(
+                f"{source}: {whose} has one sample, so {owner}; "
+                f"pass {_listed([*remedies, 'more samples'])}"
+            )
+        whose = "each class" if family.tied else f"class {label!r}"
         raise InvalidInputError(
-            f"{source}: class {label!r} has one sample, so it has no covariance of its own; "
-            f"pass {_listed([*remedies, 'more samples'])}"
+            f"{source}: the samples of {whose} are all the same, so they have no variance; "
+            f"pass {_listed([*remedies, 'samples that differ'])}"
         )
     axis = _constant_axis(statistics, slice(None) if everywhere else at_fault)
     where = "" if axis is None else f" ({source.named(axis)})"
-    drop = "drop that direction" if statistics.dim > 1 else "drop these latents"
-    if everywhere and statistics.dim > 1 and axis is not None and _is_one(statistics, axis):
+    drop = "drop that direction"
+    if everywhere and axis is not None and _is_one(statistics, axis):
         drop = f"drop constant columns{source.varying}"
     if everywhere:
         whose = "the covariance pooled over all classes is singular"
@@ -133,9 +145,11 @@ def check_scatter(
             raise InvalidInputError(
                 f"{source}: {whose}, because {few}; pass {_listed([*remedies, 'more samples'])}"
             )
+        within = " in any class" if statistics.n_classes > 1 else ""
+        dropped = "" if source.whole else f"{drop}, or "
         raise InvalidInputError(
-            f"{source}: {whose}, because some direction has no variance in any class{where}; "
-            f"{drop}{f', or pass {_listed(remedies)}' if remedies else ''}"
+            f"{source}: {whose}, because some direction has no variance{within}{where}; "
+            f"{dropped}pass {_listed(remedies)}"
         )
     raise InvalidInputError(
         f"{source}: class {label!r} has {count:g} samples in {statistics.dim} dimensions and no "
@@ -155,12 +169,14 @@ def _check_scale(statistics: ClassStatistics, source: Source) -> None:
 
 def _too_few(statistics: ClassStatistics) -> str:
     """Say that all classes together have too few samples for a dense covariance, if so."""
+    n_classes = statistics.n_classes
     total = float(namespace(statistics.counts).sum(statistics.counts))
-    if total - statistics.n_classes >= statistics.dim:
+    if total - n_classes >= statistics.dim:
         return ""
+    whose = f" of {n_classes} classes" if n_classes > 1 else ""
     return (
-        f"{total:g} samples of {statistics.n_classes} classes have no variance in some direction "
-        f"of {statistics.dim} dimensions"
+        f"{total:g} samples{whose} have no variance in some direction of {statistics.dim} "
+        "dimensions"
     )
 
 
@@ -174,11 +190,10 @@ def _singular_if_pooled(
     return shared.first_singular(values, largest) is not None
 
 
-def _has_variance(statistics: ClassStatistics, classes: slice, noise: Array) -> bool:
-    """Say whether each of ``classes`` has variance along some axis, for shrinkage to spread."""
-    xp = namespace(noise)
+def _vary(statistics: ClassStatistics, classes: slice, noise: Array) -> Array:
+    """Mark those of ``classes`` that have variance along some axis: (n,)."""
     varies = _variances(statistics)[classes, :] > noise[classes, :]
-    return bool(xp.all(xp.any(varies, axis=1)))
+    return namespace(noise).any(varies, axis=1)
 
 
 def _listed(remedies: list[str]) -> str:

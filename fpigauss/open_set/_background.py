@@ -58,8 +58,10 @@ def _total(statistics: ClassStatistics) -> ClassGaussians:
     if not n_samples > 0.0:
         raise InvalidInputError("background has no samples; pass statistics of known samples")
     weights = (statistics.counts / n_samples)[None, :]
-    mean = weighted_sum(weights, statistics.means)  # (1, d)
-    offset = statistics.means - mean
+    # from one of the means, since far from the origin their differences are exact
+    apart = statistics.means - statistics.means[:1, :]
+    shift = weighted_sum(weights, apart)  # (1, d)
+    mean, offset = statistics.means[:1, :] + shift, apart - shift
     family = resolve_family(statistics.covariance, False)
     scatter = weighted_sum(weights, statistics.covariances + family.outer(offset, offset))
     if family.first_singular(scatter, rounding_variances(mean)) is not None:
@@ -73,6 +75,10 @@ def _singular(statistics: ClassStatistics, n_samples: float, mean: Array, scatte
     dense = statistics.covariance == "dense"
     variances = xp.linalg.diagonal(scatter)[0] if dense else scatter[0]
     constant = first_true(variances <= rounding_variances(mean[0]))
+    if bool(xp.all(variances <= rounding_variances(mean[0]))):
+        if n_samples <= 1.0:
+            return "background has one sample; pass statistics of more samples"
+        return "the samples of background are all the same; pass statistics of samples that differ"
     if constant is not None:
         return (
             f"background has no variance in dimension {constant}; drop columns that are constant "

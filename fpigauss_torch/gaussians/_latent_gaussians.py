@@ -17,6 +17,7 @@ from fpigauss import (
     FixedPoint,
     FixedPointResult,
     InvalidInputError,
+    UnreachableSeparationError,
     critical_lam,
 )
 from fpigauss.interface import (
@@ -245,11 +246,16 @@ class LatentGaussians(GaussianBuffers):
         check_statistics(statistics, self.n_classes, self.dim, frozen=fixed_point.frozen)
         with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            if refit.separation is None:
-                result = fixed_point.solve(statistics)
-            else:
-                target = SmallestKLD(refit.separation)
-                result = separated(statistics, fixed_point, target).result
+            try:
+                if refit.separation is None:
+                    result = fixed_point.solve(statistics)
+                else:
+                    target = SmallestKLD(refit.separation)
+                    result = separated(statistics, fixed_point, target).result
+            except (InvalidInputError, UnreachableSeparationError) as error:
+                if "tied=True" in str(error):  # the message is that of a fit
+                    error.add_note("Here tied=True goes into LatentGaussians(...).")
+                raise
         if result.status not in accepted:  # the error says what the warnings say
             raise RefitRejectedError(
                 f'the fit ended "{result.status}" ({result.status.message}), which is not among '

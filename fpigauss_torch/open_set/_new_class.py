@@ -15,7 +15,7 @@ from fpigauss import (
     FixedPointResult,
     InvalidInputError,
 )
-from fpigauss.interface import RefitOptions, check_finite_rows, rounding_variances, shrunk
+from fpigauss.interface import RefitOptions, Source, check_finite_rows, check_scatter, shrunk
 from fpigauss_torch._support import (
     ACCEPTED,
     Refit,
@@ -146,7 +146,7 @@ def add_class(
             np.full(z_new.shape[0], n_classes),
             covariance=gaussians.statistics_kind,
         )
-        _check_spread(gaussians, own, refit.fit.shrinkage)
+        _check_spread(gaussians, own, refit.fit)
         merged = replace(statistics, closed=False).merge(own)
         with torch.device(gaussians.means.device):
             extended = type(gaussians)(n_classes + 1, gaussians.dim, family, family.tied)
@@ -201,19 +201,13 @@ def _check_own_options(fit: FixedPoint, options: Mapping[str, Any]) -> None:
         )
 
 
-def _check_spread(gaussians: LatentGaussians, own: ClassStatistics, shrinkage: Any) -> None:
+def _check_spread(gaussians: LatentGaussians, own: ClassStatistics, fit: FixedPoint) -> None:
     """Raise an error if the new class needs a covariance of its own, and has none."""
-    family = gaussians.family
-    if family.tied:
-        return
-    data = family.projections(shrunk(own.covariances, own.counts, shrinkage))
-    values = family.average(data, own.dim)
-    if family.first_singular(values, rounding_variances(own.means)) is not None:
-        raise InvalidInputError(
-            f"z_new has {int(own.counts[0])} rows in {gaussians.dim} dimensions and no "
-            f'variance in some direction, so its "{family.name}" covariance is singular; '
-            "pass more rows, or shrinkage"
-        )
+    family, source = gaussians.family, Source("z_new")
+    source.whole = True
+    if not family.tied:
+        data = family.projections(shrunk(own.covariances, own.counts, fit.shrinkage))
+        check_scatter(family, data, own, source, fit.strategies.equations)
 
 
 def _check_statistics(gaussians: Any, statistics: Any) -> None:

@@ -53,7 +53,7 @@ SEPARATION_PER_DIM = 0.75
 #: Gaussians; later refits are checked for what they cost.
 _EARLY = 2
 #: Options in the messages of fits.
-_OPTION = re.compile(r"\b(alpha|max_iter|pi|shrinkage|tied|tol|update)=")
+_OPTION = re.compile(r"\b(alpha|max_iter|pi|shrinkage|tol|update)=")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class FixedPointSchedule(FormerSchedule):
         (``fpigauss.solve_separated``), which is 0 once the flow keeps the classes that far apart.
         The default is 150 nats, or .75 nats per dimension if that is more, unless ``fit`` has a
         lam. Gaussians that share their covariance, as ``LatentGaussians`` do by default, reach
-        every separation; others may not.
+        every separation, but with a number as ``pi``, or ``pi="initial"``, only about 700 alpha pi
+        nats; others may not.
     epochs : collection of int or callable
         The epochs (from 0) before which to refit; or a function of the epoch that says
         whether to refit. With a ``separation``, later refits repel only what is still too close.
@@ -282,19 +283,26 @@ class FixedPointSchedule(FormerSchedule):
             )
         except (InvalidInputError, UnreachableSeparationError) as error:
             if _OPTION.search(str(error)):  # the message is that of a fit
+                error.add_note("In a schedule, options go into fit=FixedPoint(...).")
+            if isinstance(error, UnreachableSeparationError) and self._is_default:
                 error.add_note(
-                    "In a schedule, options go into fit=FixedPoint(...), and tied=True into "
-                    "LatentGaussians(...)."
+                    f"{separation:g} nats are the default in {gaussians.dim} dimensions; "
+                    "separation= asks for less."
                 )
             raise
 
     def _asked(self, epoch: int, dim: int) -> tuple[float | None, float | None]:
         """Return the lam and the separation before ``epoch``; neither where the fit has a lam."""
-        lam = _at(epoch, self.lam, "lam")
-        separation = _at(epoch, self.separation, "separation")
-        if lam is None and separation is None and (self.fit or FixedPoint()).lam is None:
-            separation = max(SEPARATION, SEPARATION_PER_DIM * dim)
-        return lam, separation
+        if self._is_default:
+            return None, max(SEPARATION, SEPARATION_PER_DIM * dim)
+        return _at(epoch, self.lam, "lam"), _at(epoch, self.separation, "separation")
+
+    @property
+    def _is_default(self) -> bool:
+        """Whether how far apart classes are to be is not given."""
+        return (
+            self.lam is None and self.separation is None and (self.fit or FixedPoint()).lam is None
+        )
 
 
 # not that of __new__

@@ -337,19 +337,47 @@ def test_statistics_of_other_data_and_too_few_samples_are_refused():
 
     refused(r"z_new has no row", gaussians, statistics, new[:0])
     refused(r"z_new has shape \(40, 2\), \(N, 3\) is needed", gaussians, statistics, new[:, :2])
-    refused("z_new has 1 rows in 3 dimensions", gaussians, statistics, new[:1])
+    refused("z_new: class 4 has one sample", gaussians, statistics, new[:1])
     constant = torch.cat([new[:, :2], torch.ones(40, 1)], 1)
-    refused("z_new has 40 rows in 3 dimensions", gaussians, statistics, constant)
+    refused(r"z_new: .* no variance \(dimension 2\)", gaussians, statistics, constant)
     new[3, 1] = math.nan
     refused("z_new contains NaN or infinity in row 3", gaussians, statistics, new)
     dense_gaussians, dense_statistics, z, y = fitted("dense")
     few = z[y == N_OLD][:3]
-    refused("z_new has 3 rows in 3 dimensions", dense_gaussians, dense_statistics, few)
+    singular = r"z_new: .* 3 samples have no variance .*; pass shrinkage=0\.01 or more samples$"
+    refused(singular, dense_gaussians, dense_statistics, few)
     # too few rows have no variance in some direction only up to rounding, elsewhere too
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         few = 100.0 + torch.randn(3, 3, generator=generator, dtype=torch.float64)
-        refused("z_new has 3 rows in 3 dimensions", dense_gaussians, dense_statistics, few)
+        refused(singular, dense_gaussians, dense_statistics, few)
+
+
+@pytest.mark.parametrize("covariance", ["isotropic", "diagonal", "dense"])
+def test_what_helps_a_new_class_without_variance(covariance):
+    gaussians, statistics, z, y = fitted(covariance)
+    new = z[y == N_OLD]
+
+    def message_of(rows, **options):
+        try:
+            add_class(gaussians, statistics, rows, 0.1, **options)
+        except InvalidInputError as error:
+            return str(error)
+        return ""
+
+    one = message_of(new[:1], shrinkage=0.5)
+    assert one == (
+        "z_new: class 4 has one sample, so it has no covariance of its own; pass more samples"
+    )
+    same = message_of(new[:1].repeat(9, 1))
+    assert same.startswith("z_new: the samples of class 4 are all the same")
+    assert same.endswith("; pass samples that differ")
+    if covariance != "isotropic":
+        constant = torch.cat([new[:, :2], torch.ones_like(new[:, :1])], 1)
+        # the columns are those of the old classes
+        assert message_of(constant).endswith("(dimension 2); pass shrinkage=0.01")
+        assert not message_of(constant, shrinkage=0.01)
+    assert "its squares underflow; rescale it" in message_of(1e-170 * new)
 
 
 def test_a_fit_that_ends_otherwise_is_rejected():

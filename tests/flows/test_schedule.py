@@ -589,7 +589,13 @@ def test_remedies_of_a_fit_say_where_they_go_in_a_schedule():
     untied = ClassFlow(None, LatentGaussians(N_CLASSES, DIM, "diagonal", tied=False), codec=same)
     with pytest.raises(UnreachableSeparationError, match=r"tied=True") as caught:
         FixedPointSchedule().step(untied, [(x, y)], 0)
-    assert "tied=True into LatentGaussians(...)" in caught.value.__notes__[-1]
+    notes = " ".join(caught.value.__notes__)
+    for part in ("tied=True goes into LatentGaussians(...)", "fit=FixedPoint(...)"):
+        assert part in notes
+    assert "150 nats are the default in " in notes
+    with pytest.raises(UnreachableSeparationError, match=r"tied=True") as caught:
+        refit_(untied, [(x, y)], separation=SEPARATION)
+    assert caught.value.__notes__ == ["Here tied=True goes into LatentGaussians(...)."]
     with pytest.raises(InvalidInputError, match="no sample of class") as caught:
         FixedPointSchedule().step(untied, [(x[y > 0], y[y > 0])], 0)
     assert not any("In a schedule" in note for note in getattr(caught.value, "__notes__", ()))

@@ -44,4 +44,18 @@ def test_settings_with_missing_runs_are_left_out_of_a_plot(tmp_path):
     assert not plot_separations(path, grid, first_seeds, "dims")
     assert not path.exists()
     assert plot_separations(path, grid, records, "dims")
+    assert plot_separations(path, grid, records, "dims")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_legend_lists_no_curve_without_a_point(tmp_path, monkeypatch):
+    grid = read_grid(PROJECT / "grids" / "classes.json")
+    records = finished_records(grid, PROJECT / "results" / "classes")
+    drawn = []
+    monkeypatch.setattr(
+        "nfpi.separation_figures.save_figure", lambda figure, _: drawn.append(figure)
+    )
+    small = {name: one for name, one in records.items() if "d64" in name}
+    assert plot_separations(tmp_path / "dims.png", grid, small, "dims")
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert labels and all(label.startswith("8x8: ") for label in labels)

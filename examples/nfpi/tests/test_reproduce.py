@@ -77,6 +77,20 @@ def test_committed_records_give_the_committed_tables(reproduce, scale, tmp_path)
         assert (tmp_path / scale / "figures" / figure.name).stat().st_size > 10_000
 
 
+def test_a_picture_of_records_that_are_gone_is_removed(reproduce, tmp_path, capsys):
+    shutil.copytree(reproduce.RESULTS / "classes", tmp_path / "classes")
+    for path in (tmp_path / "classes" / "records").glob("k62-d*"):
+        path.unlink()
+    for path in (tmp_path / "classes" / "records").glob("k62-exact*"):
+        path.unlink()
+    picture = tmp_path / "classes" / "figures" / "dims.png"
+    assert picture.exists()
+    call = ["dims", "--scale", "classes", "--results", str(tmp_path), "--no-runs"]
+    assert reproduce.main(call) == 0
+    assert not picture.exists()
+    assert f"removed {picture}" in capsys.readouterr().out
+
+
 def test_the_command_says_where_it_cannot_write(reproduce, tmp_path, capsys):
     (tmp_path / "file").touch()
     arguments = ["fig2", "--scale", "tiny", "--results", str(tmp_path / "file")]

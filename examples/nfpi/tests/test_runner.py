@@ -1,6 +1,7 @@
 """Runs of a grid: tuned, killed, resumed, failed, copied."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -110,6 +111,46 @@ def test_a_record_of_another_config_is_refused(unbroken, tmp_path):
         finished_records(changed, tmp_path)
     write_record(tmp_path / "records", {"key": "stray"})
     with pytest.raises(InvalidInputError, match=r"stray.json belongs to no run"):
+        finished_records(grid, tmp_path)
+
+
+DAMAGED = {
+    "no config": ({"config": ...}, "config is missing"),
+    "config null": ({"config": None}, "config is None"),
+    "key of another version": ({"config": {"future": 1}}, "unknown key future"),
+    "no failure": ({"failure": ...}, "failure is missing"),
+    "metrics null": ({"metrics": None}, "metrics is None"),
+    "metrics in a list": ({"metrics": [1.0]}, "metrics is"),
+    "metric in a list": ({"metrics": {"nf_acc": [1.0]}}, "metrics.nf_acc is"),
+    "metric without end": ({"metrics": {"nf_acc": 10**400}}, "metrics.nf_acc is 1000"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_record_is_named(unbroken, tmp_path, change, message):
+    grid, folder = unbroken
+    shutil.copytree(folder / "records", tmp_path / "records")
+    path = tmp_path / "records" / "data-s0.json"
+    record = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({name: part for name, part in record.items() if part is not ...}))
+    with pytest.raises(InvalidInputError) as caught:
+        finished_records(grid, tmp_path)
+    assert str(caught.value).startswith(f"{path} is damaged: {message}")
+    assert str(caught.value).endswith("; remove it to repeat the run")
+
+
+def test_text_nested_too_deep_is_no_record(unbroken, tmp_path):
+    grid, _ = unbroken
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "data-s0.json").write_text("[" * 100_000)
+    with pytest.raises(InvalidInputError, match=r"data-s0.json is damaged"):
+        finished_records(grid, tmp_path)
+
+
+def test_a_file_in_place_of_the_records(unbroken, tmp_path):
+    grid, _ = unbroken
+    (tmp_path / "records").write_text("")
+    with pytest.raises(InvalidInputError, match="records is not a folder; move it"):
         finished_records(grid, tmp_path)
 
 

@@ -68,15 +68,17 @@ def read_records(folder: str | Path) -> list[dict[str, Any]]:
     Raises
     ------
     InvalidInputError
-        If a JSON file in it is damaged, or is not a record of that name.
+        If it is no folder, or a JSON file in it is damaged or is not a record of that name.
     """
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise InvalidInputError(f"{folder} is not a folder; move it elsewhere")
     records = []
     for path in sorted(Path(folder).glob("*.json")):
         if path.name.startswith("."):
             continue  # left over from a writer that was killed
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:  # from JSON, or from text that is not UTF-8
+        except (ValueError, RecursionError) as error:  # from JSON, or text that is not UTF-8
             raise InvalidInputError(
                 f"{path} is damaged: {error}; remove it to repeat the run"
             ) from error

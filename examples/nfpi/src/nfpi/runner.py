@@ -4,21 +4,36 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock, Timeout
 from fpigauss import InvalidInputError
+from pydantic import BaseModel, FiniteFloat, JsonValue, Strict, ValidationError
 
 from nfpi.config import RunConfig, from_dict
 from nfpi.grid import Grid, PlannedRun, merged
 from nfpi.grid.results import chosen
 from nfpi.measure import Task, check_images, check_run, record_config
 from nfpi.records import read_records, write_record
+from nfpi.refusals import told
 from nfpi.workers import in_others, in_this_process
 
 __all__ = ["Outcome", "check_runs", "finished_records", "run_grid"]
 
 Records = dict[str, dict[str, Any]]
+Number = Annotated[FiniteFloat, Strict()]
+
+
+class _Finished(BaseModel):
+    """What tables and pictures take from the record of a run."""
+
+    config: dict[str, JsonValue]
+    options: dict[str, JsonValue]
+    failure: str | None
+    metrics: dict[str, Number | str | None]
+    warnings: list[str]
+    seconds: Number
+    environment: dict[str, JsonValue]
 
 
 @dataclass
@@ -67,18 +82,31 @@ def finished_records(grid: Grid, folder: Path) -> Records:
             raise InvalidInputError(
                 f"{path} belongs to no run of the grid; move it elsewhere, or pass another folder"
             )
+        config = _config_of(record, path)
         settled = _settled(runs[name], grid, records, runs[name].dataset)
         if settled is None:
             raise InvalidInputError(
                 f"{path} exists, but the tuning runs that decide it do not; restore these"
             )
         options = _as_json(runs[name].options)
-        if from_dict(record["config"]) != settled[0] or record["options"] != options:
+        if config != settled[0] or record["options"] != options:
             raise InvalidInputError(
                 f"{path} has another config than the grid's; move it elsewhere and run "
                 "again, or pass another folder"
             )
     return records
+
+
+def _config_of(record: Mapping[str, Any], path: Path) -> RunConfig:
+    """Return the config of a record; raise for one that is damaged."""
+    remedy = "remove it to repeat the run"
+    try:
+        _Finished.model_validate(record)
+        return from_dict(record["config"])
+    except ValidationError as error:
+        raise InvalidInputError(f"{path} is damaged: {told(error, record)}; {remedy}") from None
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} is damaged: {error}; {remedy}") from None
 
 
 def check_runs(grid: Grid, sources: Mapping[str, str]) -> None:

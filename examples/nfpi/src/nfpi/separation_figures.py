@@ -48,12 +48,14 @@ def plot_separations(
             points.append(point)
     if all(len(points) < 2 for points in curves.values()):
         return False
+    # sizes and methods look the same whichever runs are missing
     sizes, methods = (list(dict.fromkeys(names)) for names in zip(*curves, strict=True))
+    drawn = {names: points for names, points in curves.items() if points}
     colors = matplotlib.colormaps["tab10"]
     figure = make_figure(8.4, 4.2)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, per_dim in zip(axes, (False, True), strict=True):
-        for (size, method), points in curves.items():
+        for (size, method), points in drawn.items():
             dim = math.prod(map(int, size.split("x"))) if per_dim else 1
             at = np.reshape(sorted(points), (-1, 2))
             axis.plot(
