@@ -76,6 +76,11 @@ def few_rows() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def compare() -> ModuleType:
+    return _loaded("compare")
+
+
+@pytest.fixture(scope="session")
 def reproduce() -> ModuleType:
     return _loaded("reproduce")
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from fpigauss import InvalidInputError
 
-from nfpi.grid.curves import difference_of_curves
+from nfpi.grid.curves import differences_by_seed
 from nfpi.intervals import Interval, paired_interval
 
 __all__ = ["Claim", "Finding", "Measured", "Side", "Verdict", "decide"]
@@ -211,17 +211,12 @@ def _growth(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
 
 def _at_level(claim: Claim, found: _Found, sign: float) -> list[_Compared]:
     """Compare two curves at equal values of the metric beside them."""
-    curves = []
-    for sides in claim.pairs:
-        at = [
-            (found[Side(side.setting, claim.beside)].values, found[side].values) for side in sides
-        ]
-        seeds = set.intersection(*({*x} & {*y} for x, y in at))
-        curves.append({seed: [(x[seed], y[seed]) for x, y in at] for seed in seeds})
-    differences = {
-        seed: difference_of_curves(curves[0][seed], curves[1][seed])
-        for seed in curves[0].keys() & curves[1].keys()
-    }
+    differences = differences_by_seed(
+        *(
+            [(found[Side(side.setting, claim.beside)].values, found[side].values) for side in sides]
+            for sides in claim.pairs
+        )
+    )
     known = {seed: value for seed, value in differences.items() if value is not None}
     whole = all(one.is_whole for one in found.values()) and len(known) == len(differences)
     left, right = (

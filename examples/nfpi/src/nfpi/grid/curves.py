@@ -1,15 +1,16 @@
 """Compare two methods by what each reaches at equal cost, over its settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["difference_of_curves"]
+__all__ = ["difference_of_curves", "differences_by_seed"]
 
 #: Points at which two curves are compared.
 _N_POINTS = 101
 
 Points = Sequence[tuple[float, float]]
+BySeed = tuple[Mapping[int, float], Mapping[int, float]]
 
 
 def difference_of_curves(first: Points, second: Points) -> float | None:
@@ -41,6 +42,30 @@ def difference_of_curves(first: Points, second: Points) -> float | None:
     at = np.linspace(low, high, _N_POINTS)
     best = [_best_up_to(curve, at) for curve in (first, second)]
     return float(np.mean(best[0] - best[1]))
+
+
+def differences_by_seed(
+    first: Sequence[BySeed], second: Sequence[BySeed]
+) -> dict[int, float | None]:
+    """Return the difference of two curves for every seed with all points of both.
+
+    Parameters
+    ----------
+    first, second : sequence of (costs, values)
+        The settings of two methods; costs and values are mappings of seed to number.
+
+    Returns
+    -------
+    dict of int to float or None
+        As from `difference_of_curves`.
+    """
+    seeds = set.intersection(*({*x} & {*y} for x, y in (*first, *second)))
+    return {
+        seed: difference_of_curves(
+            *([(x[seed], y[seed]) for x, y in curve] for curve in (first, second))
+        )
+        for seed in sorted(seeds)
+    }
 
 
 def _best_up_to(curve: Points, at: np.ndarray) -> np.ndarray:
