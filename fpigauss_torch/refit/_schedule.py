@@ -161,7 +161,8 @@ class FixedPointSchedule(FormerSchedule):
         if self.single_iteration:
             if self.lam is None and fit.lam is None:
                 raise InvalidInputError(
-                    "single_iteration takes a step at a lam, and none is given; pass lam="
+                    "single_iteration takes a step at a lam, and none is given; pass lam=, and no "
+                    "separation"
                 )
             for name in SINGLE:
                 if getattr(fit, name) != getattr(FixedPoint(), name):
