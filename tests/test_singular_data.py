@@ -107,7 +107,7 @@ def test_too_few_samples_for_a_dense_covariance_are_counted(tied):
 @pytest.mark.parametrize("dim", [1, 3])
 def test_classes_without_any_variance(covariance, dim):
     y = np.arange(3)
-    for few, message in ((1, "every class has one sample"), (4, "each class are all the same")):
+    for few, message in ((1, "each class has one sample"), (4, "each class are all the same")):
         z = np.repeat(np.eye(3)[:, :dim], few, axis=0)
         with pytest.raises(InvalidInputError, match=message) as caught:
             fit_fixed_point(z, np.repeat(y, few), 1.0, covariance=covariance, tied=True)

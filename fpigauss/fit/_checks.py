@@ -112,26 +112,14 @@ def check_scatter(
     everywhere = family.tied or _singular_if_pooled(family, own, noise, statistics)
     label, count = statistics.classes[singular].item(), float(statistics.counts[singular])
     at_fault = slice(None) if family.tied else slice(singular, singular + 1)
-    varies = _vary(statistics, at_fault, noise)
     remedies = []
     if not everywhere and equations.holds_for(family.with_tied(True)):
         remedies.append("tied=True")
-    # shrinkage spreads what variance there is over all axes: each class's own, or the shared one
-    if bool(namespace(varies).any(varies) if family.tied else namespace(varies).all(varies)):
-        remedies.append("shrinkage=0.01")
-    if not bool(namespace(varies).any(varies)):
-        if float(namespace(statistics.counts).max(statistics.counts[at_fault])) <= 1.0:
-            whose = "every class" if family.tied else f"class {label!r}"
-            owner = "there is no covariance" if family.tied else "it has no covariance of its own"
-            raise InvalidInputError(
-                f"{source}: {whose} has one sample, so {owner}; "
-                f"pass {_listed([*remedies, 'more samples'])}"
-            )
+    if not _has_variance(statistics, at_fault, noise):
         whose = "each class" if family.tied else f"class {label!r}"
-        raise InvalidInputError(
-            f"{source}: the samples of {whose} are all the same, so they have no variance; "
-            f"pass {_listed([*remedies, 'samples that differ'])}"
-        )
+        problem, remedy = _without_variance(statistics, at_fault, whose)
+        raise InvalidInputError(f"{source}: {problem}; pass {_listed([*remedies, remedy])}")
+    remedies.append("shrinkage=0.01")
     axis = _constant_axis(statistics, slice(None) if everywhere else at_fault)
     where = "" if axis is None else f" ({source.named(axis)})"
     drop = "drop that direction"
@@ -190,10 +178,18 @@ def _singular_if_pooled(
     return shared.first_singular(values, largest) is not None
 
 
-def _vary(statistics: ClassStatistics, classes: slice, noise: Array) -> Array:
-    """Mark those of ``classes`` that have variance along some axis: (n,)."""
-    varies = _variances(statistics)[classes, :] > noise[classes, :]
-    return namespace(noise).any(varies, axis=1)
+def _has_variance(statistics: ClassStatistics, classes: slice, noise: Array) -> bool:
+    """Say whether one of ``classes`` has variance along some axis, for shrinkage to spread."""
+    xp = namespace(noise)
+    return bool(xp.any(_variances(statistics)[classes, :] > noise[classes, :]))
+
+
+def _without_variance(statistics: ClassStatistics, classes: slice, whose: str) -> tuple[str, str]:
+    """Say why ``classes`` have no variance at all, and what helps."""
+    if float(namespace(statistics.counts).max(statistics.counts[classes])) <= 1.0:
+        return f"{whose} has one sample, so it has no covariance of its own", "more samples"
+    problem = f"the samples of {whose} are all the same, so they have no variance"
+    return problem, "samples that differ"
 
 
 def _listed(remedies: list[str]) -> str:
