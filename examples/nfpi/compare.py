@@ -79,7 +79,7 @@ def _metrics(grid: Grid, records: Records, settings: Sequence[str]) -> list[str]
     """Return the names of the numbers that runs of all ``settings`` have, in their order."""
     found: list[dict[str, None]] = []
     for setting in settings:
-        names = {}
+        names: dict[str, None] = {}
         for run in grid.runs_of(setting):
             for name, value in records.get(run.name, {}).get("metrics", {}).items():
                 if isinstance(value, float | int):
@@ -94,7 +94,7 @@ def _of_settings(
     """Return the mean of a setting, or the difference of two."""
     values = [values_by_seed(grid, records, Side(setting, metric)) for setting in settings]
     if len(values) > 1:
-        return paired_interval(*values)
+        return paired_interval(values[0], values[1])
     return t_interval(list(values[0].values())) if values[0] else None
 
 
