@@ -11,24 +11,21 @@ points of a curve, it compares what is reached at no more than the same NLL.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fpigauss import InvalidInputError
 
 from nfpi.grid import Grid, read_grid
 from nfpi.grid.claims import Side
 from nfpi.grid.curves import differences_by_seed
-from nfpi.grid.results import values_by_seed
+from nfpi.grid.results import Records, values_by_seed
 from nfpi.intervals import Interval, paired_interval, t_interval
 from nfpi.runner import finished_records
 from nfpi.script import exit_status
 
 HERE = Path(__file__).parent
 COST = "nll"
-
-Records = Mapping[str, Mapping[str, Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +67,7 @@ def _settings(grid: Grid, names: str) -> list[str]:
     for name in settings:
         if name not in known:
             raise InvalidInputError(
-                f"{name} is no setting of the grid {grid.scale}; its tables/runs.md lists them"
+                f"{name} is not a setting of the grid {grid.scale}; its tables/runs.md lists them"
             )
     return settings
 

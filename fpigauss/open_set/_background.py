@@ -74,11 +74,12 @@ def _singular(statistics: ClassStatistics, n_samples: float, mean: Array, scatte
     xp = namespace(mean)
     dense = statistics.covariance == "dense"
     variances = xp.linalg.diagonal(scatter)[0] if dense else scatter[0]
-    constant = first_true(variances <= rounding_variances(mean[0]))
-    if bool(xp.all(variances <= rounding_variances(mean[0]))):
+    flat = variances <= rounding_variances(mean[0])
+    if bool(xp.all(flat)):
         if n_samples <= 1.0:
             return "background has one sample; pass statistics of more samples"
         return "the samples of background are all the same; pass statistics of samples that differ"
+    constant = first_true(flat)
     if constant is not None:
         return (
             f"background has no variance in dimension {constant}; drop columns that are constant "

@@ -203,11 +203,13 @@ def _check_own_options(fit: FixedPoint, options: Mapping[str, Any]) -> None:
 
 def _check_spread(gaussians: LatentGaussians, own: ClassStatistics, fit: FixedPoint) -> None:
     """Raise an error if the new class needs a covariance of its own, and has none."""
-    family, source = gaussians.family, Source("z_new")
+    family = gaussians.family
+    if family.tied:
+        return
+    source = Source("z_new")
     source.whole = True
-    if not family.tied:
-        data = family.projections(shrunk(own.covariances, own.counts, fit.shrinkage))
-        check_scatter(family, data, own, source, fit.strategies.equations)
+    data = family.projections(shrunk(own.covariances, own.counts, fit.shrinkage))
+    check_scatter(family, data, own, source, fit.strategies.equations)
 
 
 def _check_statistics(gaussians: Any, statistics: Any) -> None:

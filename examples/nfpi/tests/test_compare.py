@@ -33,7 +33,7 @@ def test_one_setting_gives_its_means(compare, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["fashion-nothing"], "fashion-nothing is no setting of the grid even"),
+        (["fashion-nothing"], "fashion-nothing is not a setting of the grid even"),
         (["fashion-exact", "fashion-exact-1000,fashion-exact-10000"], "compared with a curve"),
     ],
 )

@@ -68,7 +68,7 @@ def read_records(folder: str | Path) -> list[dict[str, Any]]:
     Raises
     ------
     InvalidInputError
-        If it is no folder, or a JSON file in it is damaged or is not a record of that name.
+        If it is not a folder, or a JSON file in it is damaged or is not a record of that name.
     """
     if Path(folder).exists() and not Path(folder).is_dir():
         raise InvalidInputError(f"{folder} is not a folder; move it elsewhere")
