@@ -17,6 +17,7 @@ from pathlib import Path
 from fpigauss import InvalidInputError
 
 from nfpi.grid import Grid, read_grid
+from nfpi.grid.build import GRIDS as SCALES
 from nfpi.grid.claims import Side
 from nfpi.grid.curves import differences_by_seed
 from nfpi.grid.results import Records, values_by_seed
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("scale", help="the grid, such as even")
+    parser.add_argument("scale", choices=tuple(SCALES))
     parser.add_argument("first", help="a setting, or several joined by commas")
     parser.add_argument("second", nargs="?", help="what is taken off; none for means of the first")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of records")
@@ -45,18 +46,26 @@ def _compare(options: argparse.Namespace) -> int:
     grid = read_grid(HERE / "grids" / f"{options.scale}.json")
     records = finished_records(grid, options.results / options.scale)
     sides = [_settings(grid, side) for side in (options.first, options.second) if side is not None]
-    if len({len(side) > 1 for side in sides}) > 1:
+    of_curves = len(sides[0]) > 1
+    if any((len(side) > 1) != of_curves for side in sides) or (of_curves and len(sides) == 1):
         raise InvalidInputError(
             "a curve is compared with a curve; join settings of both sides by commas, or of none"
         )
+    found = {}
     for metric in _metrics(grid, records, [setting for side in sides for setting in side]):
-        if len(sides) > 1 and len(sides[0]) > 1:
-            found = None if metric == COST else _of_curves(grid, records, sides, metric)
-        else:
-            found = _of_settings(grid, records, [side[0] for side in sides], metric)
-        if found is not None:
-            ends = f"[{found.low:+.4f}, {found.high:+.4f}]"
-            print(f"{metric:32}{found.mean:+12.4f}  {ends:24}{found.n} seeds")
+        if not of_curves:
+            found[metric] = _of_settings(grid, records, [side[0] for side in sides], metric)
+        elif metric != COST:
+            found[metric] = _of_curves(grid, records, sides, metric)
+    known = {metric: one for metric, one in found.items() if one is not None}
+    if not known:
+        raise InvalidInputError(
+            "no seed has what is compared: runs failed, have no record, or their curves share no "
+            "NLL; tables/runs.md lists them"
+        )
+    for metric, one in known.items():
+        ends = f"[{one.low:+.4f}, {one.high:+.4f}]"
+        print(f"{metric:32}{one.mean:+12.4f}  {ends:24}{one.n} seeds")
     return 0
 
 
@@ -67,7 +76,7 @@ def _settings(grid: Grid, names: str) -> list[str]:
     for name in settings:
         if name not in known:
             raise InvalidInputError(
-                f"{name} is not a setting of the grid {grid.scale}; its tables/runs.md lists them"
+                f"{name!r} is not a setting of the grid {grid.scale}; its tables/runs.md lists them"
             )
     return settings
 

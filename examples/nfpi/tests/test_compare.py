@@ -33,8 +33,11 @@ def test_one_setting_gives_its_means(compare, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["fashion-nothing"], "fashion-nothing is not a setting of the grid even"),
+        (["fashion-nothing"], "'fashion-nothing' is not a setting of the grid even"),
+        (["fashion-exact,"], "'' is not a setting of the grid even"),
         (["fashion-exact", "fashion-exact-1000,fashion-exact-10000"], "compared with a curve"),
+        (["fashion-exact-1000,fashion-exact-10000"], "compared with a curve"),
+        (["mnist-exact", "mnist-released-30000"], "no seed has what is compared"),
     ],
 )
 def test_what_cannot_be_compared(compare, settings, message, capsys):
